@@ -1,22 +1,29 @@
 //! A framed, counted connection to the other party.
 //!
-//! | header field | bytes | checked by the receiver                                        |
-//! |--------------|-------|----------------------------------------------------------------|
-//! | tag          | 4     | equals the tag of the step it is at (first bytes of BLAKE3)    |
-//! | sequence     | 4     | one more than the last one                                     |
-//! | flight       | 4     | at most one more than the newest flight this side has sent in  |
-//! | length       | 4     | equals the length the step prescribes                          |
+//! | header field | bytes | checked by the receiver                                              |
+//! |--------------|-------|----------------------------------------------------------------------|
+//! | tag          | 4     | equals the tag of the step it is at (first bytes of BLAKE3)          |
+//! | sequence     | 4     | one more than the last one                                           |
+//! | flight       | 4     | from the last one up to one more than the newest this side sent in   |
+//! | length       | 4     | equals the length the step prescribes                                |
 //!
 //! Sending never blocks on the peer: a writer task drains a queue of the party's own messages, so two
 //! parties that send at the same time cannot dead-lock, and computing overlaps with sending.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    io,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf},
-    sync::mpsc,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, ReadHalf},
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -30,23 +37,31 @@ pub const HEADER_LEN: usize = 16;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 const ABORT_TAG: &str = "session/abort";
+/// How long an abort may take to reach the peer.
+const ABORT_LINGER: Duration = Duration::from_secs(2);
+/// The peer's patience is renewed after this many bytes, not after each one.
+const PIECE: usize = 64 << 10;
+/// How far the buffer of a message whose length the peer chose runs ahead of its bytes.
+const GROWTH: usize = 1 << 20;
 
 /// Any byte stream to the other party.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// A connection to the other party.
+/// A connection to the other party. It ends with [`Channel::close`] or [`Channel::abort`]; what is still
+/// queued when the [`crate::Runtime`] stops is lost.
 pub struct Channel {
     reader: ReadHalf<Box<dyn Stream>>,
     queue: Option<mpsc::UnboundedSender<Bytes>>,
     writer: Option<JoinHandle<io::Result<()>>>,
     next_out: u32,
     next_in: u32,
-    /// The newest flight that this party has heard of.
-    flight: u32,
+    /// The newest flight of the peer, and of this party.
+    heard: u32,
+    said: u32,
     known_tags: HashMap<[u8; 4], &'static str>,
     transcript: blake3::Hasher,
-    timeout: Duration,
+    patience: watch::Sender<Duration>,
     /// Where this connection's cost is counted.
     pub meter: Meter,
 }
@@ -56,49 +71,51 @@ impl Channel {
     pub fn new(stream: impl Stream) -> Channel {
         let (reader, writer) = tokio::io::split(Box::new(stream) as Box<dyn Stream>);
         let (queue, messages) = mpsc::unbounded_channel();
+        let (patience, writer_patience) = watch::channel(DEFAULT_TIMEOUT);
         Channel {
             reader,
             queue: Some(queue),
-            writer: Some(tokio::spawn(write_all(writer, messages))),
+            writer: Some(tokio::spawn(write_all(writer, messages, writer_patience))),
             next_out: 0,
             next_in: 0,
-            flight: 0,
+            heard: 0,
+            said: 0,
             known_tags: HashMap::from([(tag_bytes(ABORT_TAG), ABORT_TAG)]),
             transcript: blake3::Hasher::new(),
-            timeout: DEFAULT_TIMEOUT,
+            patience,
             meter: Meter::new(),
         }
     }
 
-    /// Sets how long to wait for the peer's next bytes.
+    /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the peer to take
+    /// what is left.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+        self.patience.send_replace(timeout);
     }
 
     /// Queues `payload` for the peer; it travels while this party goes on.
     ///
     /// # Errors
-    /// [`Error::Transport`] if the connection is already gone.
+    /// [`Error::Closed`] if this side has closed the channel. A connection that broke shows at the next
+    /// receive, where the reason that the peer gave, if any, can be told.
     ///
     /// # Panics
     /// If the payload exceeds 2^32 - 1 bytes.
     pub fn send(&mut self, tag: &'static str, payload: impl Into<Bytes>) -> Result<(), Error> {
         let payload = payload.into();
         let len = u32::try_from(payload.len()).expect("a message is shorter than 4 GiB");
+        let Some(queue) = self.queue.clone() else { return Err(Error::Closed { step: tag }) };
+        self.said = self.heard + 1;
         let mut header = BytesMut::with_capacity(HEADER_LEN);
         header.put_slice(&self.tag(tag));
         header.put_u32_le(self.next_out);
-        header.put_u32_le(self.flight + 1);
+        header.put_u32_le(self.said);
         header.put_u32_le(len);
         self.transcript.update(&header);
         self.next_out = self.next_out.wrapping_add(1);
         self.meter.sent(tag, HEADER_LEN + payload.len());
-        let queue = self.queue.as_ref().expect("the queue is open until the channel is closed");
-        let gone = |_| Error::Closed { step: tag };
-        queue.send(header.freeze()).map_err(gone)?;
-        if !payload.is_empty() {
-            queue.send(payload).map_err(gone)?;
-        }
+        // A writer that is gone takes nothing more; the reader finds out why.
+        let _ = queue.send(header.freeze()).and_then(|()| queue.send(payload));
         Ok(())
     }
 
@@ -135,11 +152,11 @@ impl Channel {
     /// Receives a control message of at most [`MAX_CONTROL_LEN`] bytes.
     ///
     /// # Errors
-    /// As [`Channel::recv`], and [`Error::Malformed`].
+    /// As [`Channel::recv`], [`Error::TooLong`] and [`Error::Malformed`].
     pub async fn recv_control<T: DeserializeOwned>(&mut self, tag: &'static str) -> Result<T, Error> {
         let got = self.recv_header(tag).await?;
         if got > MAX_CONTROL_LEN {
-            return Err(Error::WrongLength { step: tag, expected: MAX_CONTROL_LEN, got });
+            return Err(Error::TooLong { step: tag, max: MAX_CONTROL_LEN, got });
         }
         let body = self.recv_body(tag, got).await?;
         codec::decode(tag, &body)
@@ -148,13 +165,18 @@ impl Channel {
     /// Receives an opaque file-like message of at most `max` bytes; the only length the peer chooses.
     ///
     /// # Errors
-    /// As [`Channel::recv`].
+    /// As [`Channel::recv`], and [`Error::TooLong`].
     pub async fn recv_at_most(&mut self, tag: &'static str, max: usize) -> Result<Vec<u8>, Error> {
         let got = self.recv_header(tag).await?;
         if got > max {
-            return Err(Error::WrongLength { step: tag, expected: max, got });
+            return Err(Error::TooLong { step: tag, max, got });
         }
-        self.recv_body(tag, got).await
+        let mut body = Vec::new();
+        while body.len() < got {
+            let piece = self.recv_body(tag, GROWTH.min(got - body.len())).await?;
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
     }
 
     /// A digest of this party's sent frame headers so far: equal runs have equal digests.
@@ -162,30 +184,36 @@ impl Channel {
         *self.transcript.finalize().as_bytes()
     }
 
-    /// Tells the peer, as well as still possible, that this session ends with `code`, and closes.
+    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
     pub async fn abort(&mut self, code: Abort) {
-        if self.queue.is_some() && self.send(ABORT_TAG, vec![code as u8]).is_ok() {
-            let _ = self.close().await;
-        }
+        let farewell = async {
+            self.send(ABORT_TAG, vec![code as u8])?;
+            self.close().await?;
+            // To close a socket with unread bytes resets it, and the code could get lost: read to the end.
+            let mut ignored = vec![0; PIECE];
+            while self.reader.read(&mut ignored).await.is_ok_and(|n| n > 0) {}
+            Ok::<(), Error>(())
+        };
+        let _ = timeout(ABORT_LINGER, farewell).await;
     }
 
     /// Sends what is still queued, then closes this side of the connection.
     ///
     /// # Errors
-    /// [`Error::Transport`] if the connection broke.
+    /// [`Error::Transport`] if the connection broke, or the peer has stopped taking what was sent.
     pub async fn close(&mut self) -> Result<(), Error> {
         self.queue = None;
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        match timeout(self.timeout, writer).await {
-            Ok(Ok(result)) => result.map_err(|source| Error::Transport { step: "session/close", source }),
-            Ok(Err(_)) | Err(_) => Err(Error::Closed { step: "session/close" }),
+        match writer.await {
+            Ok(result) => result.map_err(|source| Error::Transport { step: "session/close", source }),
+            Err(_) => Err(Error::Closed { step: "session/close" }),
         }
     }
 
     async fn recv_header(&mut self, tag: &'static str) -> Result<usize, Error> {
         let expected = self.tag(tag);
         let mut header = [0u8; HEADER_LEN];
-        read_exact(&mut self.reader, &mut header, tag, self.timeout).await?;
+        self.fill(&mut header, tag).await?;
         let field = |i: usize| u32::from_le_bytes(header[i..i + 4].try_into().expect("four bytes"));
         let got_tag: [u8; 4] = header[..4].try_into().expect("four bytes");
         let (sequence, flight, len) = (field(4), field(8), field(12) as usize);
@@ -194,22 +222,42 @@ impl Channel {
             return Err(Error::Aborted { step: tag, reason: Abort::name(code) });
         }
         if got_tag != expected {
-            let got = self.known_tags.get(&got_tag).map_or_else(|| format!("{got_tag:02x?}"), |t| t.to_string());
-            return Err(Error::WrongTag { expected: tag, got });
+            return Err(Error::WrongTag { expected: tag, got: self.tag_name(got_tag) });
         }
-        if sequence != self.next_in || flight == 0 || flight > self.flight + 2 {
+        if sequence != self.next_in {
             return Err(Error::WrongSequence { step: tag, expected: self.next_in, got: sequence });
         }
+        let (least, most) = (self.heard.max(1), self.said + 1);
+        if !(least..=most).contains(&flight) {
+            return Err(Error::WrongFlight { step: tag, least, most, got: flight });
+        }
         self.next_in = self.next_in.wrapping_add(1);
-        self.flight = self.flight.max(flight);
-        self.meter.received(tag, HEADER_LEN + len, u64::from(self.flight));
+        self.heard = flight;
+        self.meter.reached(u64::from(flight));
         Ok(len)
     }
 
     async fn recv_body(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
         let mut body = vec![0u8; len];
-        read_exact(&mut self.reader, &mut body, tag, self.timeout).await?;
+        self.fill(&mut body, tag).await?;
         Ok(body)
+    }
+
+    async fn fill(&mut self, buffer: &mut [u8], tag: &'static str) -> Result<(), Error> {
+        let patience = *self.patience.borrow();
+        read_exact(&mut self.reader, buffer, tag, patience).await?;
+        self.meter.received(tag, buffer.len());
+        Ok(())
+    }
+
+    fn tag_name(&self, tag: [u8; 4]) -> String {
+        match (self.known_tags.get(&tag), tag) {
+            (Some(name), _) => name.to_string(),
+            (None, [0x16, 0x03, ..]) => {
+                format!("{tag:02x?} (a TLS greeting: it uses TLS, this side does not)")
+            }
+            _ => format!("{tag:02x?}"),
+        }
     }
 
     fn tag(&mut self, tag: &'static str) -> [u8; 4] {
@@ -250,36 +298,65 @@ fn tag_bytes(tag: &str) -> [u8; 4] {
     blake3::hash(tag.as_bytes()).as_bytes()[..4].try_into().expect("four bytes")
 }
 
+/// Writes what the queue holds until it is closed and empty. A peer that takes nothing is waited for as long
+/// as the channel is open, and for `patience` after that.
 async fn write_all(
-    mut writer: impl AsyncWrite + Unpin,
+    writer: impl AsyncWrite,
     mut messages: mpsc::UnboundedReceiver<Bytes>,
+    patience: watch::Receiver<Duration>,
 ) -> io::Result<()> {
-    while let Some(message) = messages.recv().await {
-        writer.write_all(&message).await?;
+    let mut writer = pin!(BufWriter::new(writer));
+    while let Some(mut message) = messages.recv().await {
+        while !message.is_empty() {
+            let step = |cx: &mut Context<'_>| writer.as_mut().poll_write(cx, &message);
+            match insist(&patience, &messages, step).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => message.advance(written),
+            }
+        }
         if messages.is_empty() {
-            writer.flush().await?;
+            insist(&patience, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
         }
     }
-    writer.shutdown().await
+    insist(&patience, &messages, |cx| writer.as_mut().poll_shutdown(cx)).await
 }
 
-/// Fills `buffer`, waiting at most `patience` for each further piece.
+/// Polls `step` until it is done or there is no use in waiting any longer.
+async fn insist<T>(
+    patience: &watch::Receiver<Duration>,
+    messages: &mpsc::UnboundedReceiver<Bytes>,
+    mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+) -> io::Result<T> {
+    loop {
+        let limit = *patience.borrow();
+        match timeout(limit, poll_fn(&mut step)).await {
+            Ok(result) => return result,
+            Err(_) if messages.is_closed() => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Fills `buffer`, waiting at most `patience` for each further [`PIECE`].
 async fn read_exact(
     reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
     step: &'static str,
     patience: Duration,
 ) -> Result<(), Error> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match timeout(patience, reader.read(&mut buffer[filled..])).await {
-            Err(_) => return Err(Error::Timeout { step, after: patience }),
-            Ok(Ok(0)) => return Err(Error::Closed { step }),
-            Ok(Ok(n)) => filled += n,
-            Ok(Err(source)) if source.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(Error::Closed { step });
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    for piece in buffer.chunks_mut(PIECE) {
+        match timeout(patience, reader.read_exact(piece)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(source)) => {
+                return Err(match source.kind() {
+                    UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => {
+                        Error::Closed { step }
+                    }
+                    _ => Error::Transport { step, source },
+                });
             }
-            Ok(Err(source)) => return Err(Error::Transport { step, source }),
+            Err(_) => return Err(Error::Timeout { step, after: patience }),
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! What can go wrong between two parties, and whose doing it is.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::Fingerprint;
 
 /// An error of the transport or of the peer. Messages never contain payload bytes.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +37,10 @@ pub enum Error {
         /// The protocol step this party was at.
         step: &'static str,
     },
-    /// The peer has sent nothing for too long.
-    #[error("the peer sent nothing for {} s while this side waited for {step}; raise --timeout if it is only slow", after.as_secs())]
+    /// The peer has sent nothing, or next to nothing, for too long.
+    #[error(
+        "the peer sent too little for {after:?} while this side waited for {step}; raise --timeout if it is only slow"
+    )]
     Timeout {
         /// The protocol step this party was at.
         step: &'static str,
@@ -61,6 +65,16 @@ pub enum Error {
         /// What the frame's header says.
         got: usize,
     },
+    /// A frame is longer than the step allows.
+    #[error("the peer sent {got} bytes at step {step}, where at most {max} are allowed")]
+    TooLong {
+        /// The step.
+        step: &'static str,
+        /// What the step allows.
+        max: usize,
+        /// What the frame's header says.
+        got: usize,
+    },
     /// A frame was lost, repeated or reordered.
     #[error("the peer sent frame number {got} at step {step}, where number {expected} is due")]
     WrongSequence {
@@ -69,6 +83,18 @@ pub enum Error {
         /// The number due.
         expected: u32,
         /// The number received.
+        got: u32,
+    },
+    /// A frame claims to answer what this side has not sent, or to be older than the one before.
+    #[error("the peer sent flight {got} at step {step}, where {least} to {most} are possible")]
+    WrongFlight {
+        /// The step.
+        step: &'static str,
+        /// The flight of the frame before.
+        least: u32,
+        /// The answer to the newest frame of this side.
+        most: u32,
+        /// What the frame's header says.
         got: u32,
     },
     /// A control message does not decode.
@@ -86,5 +112,65 @@ pub enum Error {
         step: &'static str,
         /// The name of the code that the peer sent.
         reason: &'static str,
+    },
+    /// The file of an identity cannot be used.
+    #[error("cannot use the identity in {}: {reason}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server is not the one that this client has pinned.
+    #[error(
+        "the server at {addr} is {got}, not {expected}: if its operator confirms the new fingerprint, pin that \
+         one; otherwise someone else is answering"
+    )]
+    WrongServer {
+        /// The address tried.
+        addr: String,
+        /// The pinned identity.
+        expected: Fingerprint,
+        /// The identity presented.
+        got: Fingerprint,
+    },
+    /// The client is not one of those that this server serves.
+    #[error("the client at {addr} is {got}, which is not on the list; add that fingerprint to let it in")]
+    UnknownClient {
+        /// Where the client connected from.
+        addr: String,
+        /// The identity presented.
+        got: Fingerprint,
+    },
+    /// The peer does not accept this party's identity.
+    #[error(
+        "{addr} does not accept this side, which is {me}: a server needs that fingerprint on its list of \
+         clients, a client needs it pinned"
+    )]
+    Rejected {
+        /// The peer's address.
+        addr: String,
+        /// This party's identity.
+        me: Fingerprint,
+    },
+    /// The peer does not speak this program's kind of TLS.
+    #[error(
+        "{addr} does not speak Sotto over TLS ({reason}): wrong port, another program, or TLS off there?"
+    )]
+    NotTls {
+        /// The peer's address.
+        addr: String,
+        /// What the handshake failed on.
+        reason: String,
+    },
+    /// The peer did not finish the TLS handshake in time.
+    #[error(
+        "{addr} did not finish the TLS handshake within {after:?}: a program without TLS, or a bad network?"
+    )]
+    HandshakeTimeout {
+        /// The peer's address.
+        addr: String,
+        /// How long this party waited.
+        after: Duration,
     },
 }

@@ -5,19 +5,26 @@
 //! *flight* number and a length, and the receiver states beforehand which tag and how many bytes it expects:
 //! a length that comes from the peer never sizes a buffer.
 //!
+//! A connection that leaves the machine is [TLS 1.3 between pinned identities](connect_tls): each party is its
+//! key, known to the other by a [`Fingerprint`]; no authority vouches for anyone.
+//!
 //! Cost is counted here and nowhere else. [`Meter`] attributes bytes, turns and seconds to spans; a *turn* is
 //! a one-way message delay on the critical path, measured by a Lamport clock carried in the frames.
 
 mod channel;
 mod codec;
 mod error;
+mod identity;
 mod link;
 mod meter;
 mod runtime;
+mod tls;
 
-pub use channel::{Abort, Channel, Stream, DEFAULT_TIMEOUT, HEADER_LEN};
+pub use channel::{Abort, Channel, DEFAULT_TIMEOUT, HEADER_LEN, Stream};
 pub use codec::MAX_CONTROL_LEN;
 pub use error::Error;
+pub use identity::{Fingerprint, Identity, ParseFingerprintError};
 pub use link::{Link, ParseLinkError, shape};
 pub use meter::{Cost, Half, Meter, SpanKey};
 pub use runtime::{Listener, Runtime, compute, connect, memory_pair, run_pair, unused_local_port};
+pub use tls::{HANDSHAKE_TIMEOUT, Incoming, Peers, Secured, connect_tls};

@@ -1,16 +1,20 @@
 //! A network's rate and delay, imposed on a connection from inside the program.
 //!
 //! Each direction is a queue in front of a wire: a piece of `n` bytes occupies the wire for `8 n / rate`
-//! and arrives half a round trip after it has left it. Nothing ever arrives earlier than that. Shape one
-//! party's connection, not both: the delays would add up.
+//! and arrives half a round trip after it has left it. Nothing ever arrives earlier than that. The queue is
+//! bounded: a sender that is faster than the wire is held up. Shape one party's connection, not both: the
+//! delays would add up.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
-    time::{Instant, sleep_until},
 };
 
 use crate::channel::Stream;
@@ -64,15 +68,18 @@ impl FromStr for Link {
 }
 
 /// `stream` as if it ran over `link`. Must be called inside a [`crate::Runtime`].
+///
+/// # Panics
+/// If the system refuses threads.
 pub fn shape(stream: impl Stream, link: Link) -> Box<dyn Stream> {
     if link == Link::LOOPBACK {
         return Box::new(stream);
     }
     let (near, far) = tokio::io::duplex(PIECE);
-    let (near_reader, near_writer) = tokio::io::split(far);
+    let (far_reader, far_writer) = tokio::io::split(far);
     let (socket_reader, socket_writer) = tokio::io::split(stream);
-    direction(near_reader, socket_writer, link);
-    direction(socket_reader, near_writer, link);
+    direction(far_reader, socket_writer, link);
+    direction(socket_reader, far_writer, link);
     Box::new(near)
 }
 
@@ -81,31 +88,39 @@ const PIECE: usize = 16 << 10;
 /// Pieces in flight at most; the reader stops beyond that.
 const IN_FLIGHT: usize = 4096;
 
-/// Spawns the two ends of one direction of the wire.
+/// Spawns the two ends of one direction of the wire, and the wire between them: a thread, since the timers of
+/// the async runtime are too coarse for the delays of a local network.
 fn direction<R, W>(mut from: R, mut to: W, link: Link)
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let (enter, mut leave) = mpsc::channel::<(Instant, Bytes)>(IN_FLIGHT);
+    let (enter, mut wire) = mpsc::channel::<(Instant, Bytes)>(IN_FLIGHT);
+    let (arrive, mut leave) = mpsc::channel::<Bytes>(1);
     tokio::spawn(async move {
         let mut wire_free = Instant::now();
         loop {
             let mut piece = BytesMut::with_capacity(PIECE);
-            match from.read_buf(&mut piece).await {
-                Ok(n) if n > 0 => {}
-                _ => break,
-            }
-            let on_wire = link.rate.map_or(0.0, |rate| 8.0 * piece.len() as f64 / rate);
+            // The end, too, takes its time to arrive: as a piece of no bytes.
+            let read = from.read_buf(&mut piece).await.unwrap_or(0);
+            let on_wire = link.rate.map_or(0.0, |rate| 8.0 * read as f64 / rate);
             wire_free = wire_free.max(Instant::now()) + Duration::from_secs_f64(on_wire);
-            if enter.send((wire_free + link.rtt / 2, piece.freeze())).await.is_err() {
+            if enter.send((wire_free + link.rtt / 2, piece.freeze())).await.is_err() || read == 0 {
                 break;
             }
         }
     });
+    let carry = move || {
+        while let Some((arrival, piece)) = wire.blocking_recv() {
+            thread::sleep(arrival.saturating_duration_since(Instant::now()));
+            if arrive.blocking_send(piece).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("link".into()).spawn(carry).expect("the system grants threads");
     tokio::spawn(async move {
-        while let Some((arrival, piece)) = leave.recv().await {
-            sleep_until(arrival).await;
+        while let Some(piece) = leave.recv().await {
             if to.write_all(&piece).await.is_err() || to.flush().await.is_err() {
                 break;
             }

@@ -105,10 +105,13 @@ impl Meter {
         *self.tags.entry(tag).or_default() += bytes as u64;
     }
 
-    pub(crate) fn received(&mut self, tag: &'static str, bytes: usize, turns: u64) {
+    pub(crate) fn received(&mut self, tag: &'static str, bytes: usize) {
         self.total.received += bytes as u64;
-        self.total.turns = self.total.turns.max(turns);
         *self.tags.entry(tag).or_default() += bytes as u64;
+    }
+
+    pub(crate) fn reached(&mut self, turns: u64) {
+        self.total.turns = self.total.turns.max(turns);
     }
 
     /// Everything so far, from the channel's beginning.

@@ -1,11 +1,17 @@
 //! The one place that starts the async runtime, opens sockets and leaves the async threads for long
 //! computations.
 
-use std::{future::Future, net::SocketAddr};
+use std::{future::Future, io, net::SocketAddr, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
-use crate::{Channel, Error, Link, shape};
+use crate::{Channel, Error, Incoming, Link, shape};
+
+/// How long a server may take to answer at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The async runtime of a program.
 pub struct Runtime(tokio::runtime::Runtime);
@@ -52,10 +58,14 @@ pub fn compute<T>(work: impl FnOnce() -> T) -> T {
 /// # Errors
 /// [`Error::Connect`].
 pub async fn connect(addr: &str, link: Link) -> Result<Channel, Error> {
-    let failed = |source| Error::Connect { addr: addr.into(), source };
-    let stream = TcpStream::connect(addr).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    Ok(Channel::new(shape(stream, link)))
+    Ok(Channel::new(shape(connect_tcp(addr).await?, link)))
+}
+
+pub(crate) async fn connect_tcp(addr: &str) -> Result<TcpStream, Error> {
+    let attempt = timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await;
+    let stream = attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let ready = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    ready.map_err(|source| Error::Connect { addr: addr.into(), source })
 }
 
 /// A server's socket.
@@ -80,10 +90,31 @@ impl Listener {
     /// # Errors
     /// [`Error::Transport`] if accepting fails.
     pub async fn accept(&self, link: Link) -> Result<(Channel, SocketAddr), Error> {
-        let failed = |source| Error::Transport { step: "session/accept", source };
-        let (stream, addr) = self.0.accept().await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let (stream, addr) = self.accept_tcp().await?;
         Ok((Channel::new(shape(stream, link)), addr))
+    }
+
+    /// The next client, before its TLS handshake: that belongs in a task of its own, since a client may take
+    /// its time over it.
+    ///
+    /// # Errors
+    /// [`Error::Transport`] if accepting fails.
+    pub async fn accept_tls(&self, link: Link) -> Result<Incoming, Error> {
+        let (stream, addr) = self.accept_tcp().await?;
+        Ok(Incoming::new(shape(stream, link), addr, link))
+    }
+
+    /// The next client that is still there; one that has left again is no reason to stop serving.
+    async fn accept_tcp(&self) -> Result<(TcpStream, SocketAddr), Error> {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+        loop {
+            match self.0.accept().await {
+                Ok((stream, addr)) if stream.set_nodelay(true).is_ok() => return Ok((stream, addr)),
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ConnectionAborted | ConnectionReset) => {}
+                Err(source) => return Err(Error::Transport { step: "session/accept", source }),
+            }
+        }
     }
 }
 

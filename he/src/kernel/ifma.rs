@@ -1,0 +1,265 @@
+//! The inner loops for AVX-512 with 52-bit multiply-add; the only file with `unsafe`.
+//!
+//! Loops without products are the portable ones, compiled once more for the wider registers. Products with a constant
+//! use Shoup's method on 52 bits: with `w' = floor(w 2^52 / p)` and x < 2^52, `x w - floor(x w' / 2^52) p` lies in
+//! [0, 2p), and its low 52 bits are all there is.
+
+use super::portable;
+use crate::context::Scale;
+use crate::modulus::{Modulus, Shoup};
+use std::arch::x86_64::*;
+
+/// Whether this machine has the instructions.
+#[inline]
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512ifma")
+}
+
+/// A safe function of this name that runs the portable one compiled for this machine.
+macro_rules! recompiled {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
+        /// As the portable twin.
+        pub(super) fn $name($($argument: $type),*) {
+            #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+            fn wide($($argument: $type),*) {
+                portable::$name($($argument),*);
+            }
+            assert!(available());
+            // SAFETY: the instructions exist, as asserted.
+            unsafe { wide($($argument),*) }
+        }
+    )*};
+}
+
+recompiled! {
+    lift(values: &[u64], from: Modulus, to: Modulus, out: &mut [u64]);
+    add_assign(x: &mut [u64], y: &[u64], modulus: Modulus);
+    shifted_sum_and_difference(h: usize, e: &mut [u64], o: &[u64], difference: &mut [u64], modulus: Modulus);
+    shifted_integers(h: usize, e: &mut [i64], o: &[i64], difference: &mut [i64]);
+    embed(modulus: Modulus, from: &[i64], to: &mut [u64]);
+}
+
+/// As the portable twin.
+///
+/// # Panics
+/// If the machine lacks the instructions or the lengths differ or are no multiple of 8.
+pub(super) fn add_products(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    let n = low.len();
+    assert!(available() && n.is_multiple_of(8) && high.len() == n);
+    assert!(pairs.iter().all(|(x, w)| x.len() == n && w.len() == n));
+    // SAFETY: the instructions exist and every slice has n words, as asserted.
+    unsafe { add_products_unchecked(low, high, pairs) }
+}
+
+/// # Safety
+/// The instructions exist; every slice has as many words as `low`, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn add_products_unchecked(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    for at in (0..low.len()).step_by(8) {
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            let mut l = _mm512_loadu_si512(low.as_ptr().add(at).cast());
+            let mut h = _mm512_loadu_si512(high.as_ptr().add(at).cast());
+            for (x, w) in pairs {
+                let x = _mm512_loadu_si512(x.as_ptr().add(at).cast());
+                let w = _mm512_loadu_si512(w.as_ptr().add(at).cast());
+                l = _mm512_madd52lo_epu64(l, x, w);
+                h = _mm512_madd52hi_epu64(h, x, w);
+            }
+            _mm512_storeu_si512(low.as_mut_ptr().add(at).cast(), l);
+            _mm512_storeu_si512(high.as_mut_ptr().add(at).cast(), h);
+        }
+    }
+}
+
+/// As the portable twin.
+pub(super) fn permute(source: &[u32], modulus: Modulus, from: &[u64], to: &mut [u64]) {
+    check_permutation(source, from.len(), to.len());
+    // SAFETY: checked.
+    unsafe { permute_unchecked(source, modulus.p(), from.as_ptr().cast(), to.as_mut_ptr().cast()) }
+}
+
+/// As the portable twin.
+pub(super) fn permute_integers(source: &[u32], from: &[i64], to: &mut [i64]) {
+    check_permutation(source, from.len(), to.len());
+    // SAFETY: checked.
+    unsafe { permute_unchecked(source, 0, from.as_ptr(), to.as_mut_ptr()) }
+}
+
+/// The instructions exist, and the lengths are equal, a power of two and a multiple of 8.
+fn check_permutation(source: &[u32], from: usize, to: usize) {
+    assert!(available() && from.is_power_of_two() && (8..1 << 31).contains(&from));
+    assert!(source.len() == from && to == from);
+}
+
+/// A negated value is p - value, zero stays zero; with p = 0 this is the negation of integers.
+///
+/// # Safety
+/// The instructions exist; `from` and `to` have as many words as `source`, a power of two and a multiple of 8.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+unsafe fn permute_unchecked(source: &[u32], p: u64, from: *const i64, to: *mut i64) {
+    let inside = _mm256_set1_epi32((source.len() - 1) as i32);
+    let p = _mm512_set1_epi64(p as i64);
+    for at in (0..source.len()).step_by(8) {
+        // SAFETY: at + 8 <= n for all three, and the gathered indices are masked to below n.
+        unsafe {
+            let packed = _mm256_loadu_si256(source.as_ptr().add(at).cast());
+            let value = _mm512_i32gather_epi64::<8>(_mm256_and_si256(packed, inside), from);
+            let negate = _mm256_movepi32_mask(packed) & _mm512_test_epi64_mask(value, value);
+            let value = _mm512_mask_sub_epi64(value, negate, p, value);
+            _mm512_storeu_si512(to.add(at).cast(), value);
+        }
+    }
+}
+
+/// Broadcast p and a factor w < p with floor(w 2^52 / p).
+#[derive(Clone, Copy)]
+struct Factor {
+    w: __m512i,
+    quotient: __m512i,
+    p: __m512i,
+}
+
+impl Factor {
+    #[target_feature(enable = "avx512f")]
+    fn new(modulus: Modulus, w: u64) -> Self {
+        let quotient = ((u128::from(w) << 52) / u128::from(modulus.p())) as i64;
+        let broadcast = |x| _mm512_set1_epi64(x);
+        Self { w: broadcast(w as i64), quotient: broadcast(quotient), p: broadcast(modulus.p() as i64) }
+    }
+
+    /// x w mod p in [0, 2p), for x < 2^52.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn mul_lazy(self, x: __m512i) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        let quotient = _mm512_madd52hi_epu64(zero, x, self.quotient);
+        let product = _mm512_madd52lo_epu64(zero, x, self.w);
+        let multiple = _mm512_madd52lo_epu64(zero, quotient, self.p);
+        _mm512_and_si512(_mm512_sub_epi64(product, multiple), _mm512_set1_epi64((1 << 52) - 1))
+    }
+}
+
+/// x or x - bound, whichever does not wrap: x mod bound for x < 2 bound.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn reduce_once(x: __m512i, bound: __m512i) -> __m512i {
+    _mm512_min_epu64(x, _mm512_sub_epi64(x, bound))
+}
+
+/// The factors c, c 2^52 and c 2^104.
+#[derive(Clone, Copy)]
+struct Fold([Factor; 3]);
+
+impl Fold {
+    #[target_feature(enable = "avx512f")]
+    fn new(modulus: Modulus, scale: Scale) -> Self {
+        let top = modulus.mul_public(scale.high.w, (1 << 52) % modulus.p());
+        Self([
+            Factor::new(modulus, scale.low.w),
+            Factor::new(modulus, scale.high.w),
+            Factor::new(modulus, top),
+        ])
+    }
+
+    /// c (l + 2^52 h) mod p for sums of at most 4095 products.
+    ///
+    /// With l = l0 + 2^52 l1 and h + l1 = h0 + 2^52 h1: c l0 + c 2^52 h0 + c 2^104 h1, below 6p before reduction.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn apply(self, l: __m512i, h: __m512i) -> __m512i {
+        let Self([c0, c1, c2]) = self;
+        let mask = _mm512_set1_epi64((1 << 52) - 1);
+        let h = _mm512_add_epi64(h, _mm512_srli_epi64::<52>(l));
+        let low = c0.mul_lazy(_mm512_and_si512(l, mask));
+        let middle = c1.mul_lazy(_mm512_and_si512(h, mask));
+        let top = c2.mul_lazy(_mm512_srli_epi64::<52>(h));
+        let sum = _mm512_add_epi64(low, _mm512_add_epi64(middle, top));
+        let (p2, p4) = (_mm512_slli_epi64::<1>(c0.p), _mm512_slli_epi64::<2>(c0.p));
+        reduce_once(reduce_once(reduce_once(sum, p4), p2), c0.p)
+    }
+}
+
+/// As the portable twin, for sums of at most 4095 products.
+pub(super) fn fold(low: &[u64], high: &[u64], modulus: Modulus, scale: Scale, out: &mut [u64]) {
+    let n = out.len();
+    assert!(available() && n.is_multiple_of(8) && low.len() == n && high.len() == n);
+    // SAFETY: the instructions exist and every slice has n words, as asserted.
+    unsafe { fold_unchecked(low, high, modulus, scale, out) }
+}
+
+/// # Safety
+/// The instructions exist; every slice has as many words as `out`, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn fold_unchecked(low: &[u64], high: &[u64], modulus: Modulus, scale: Scale, out: &mut [u64]) {
+    let fold = Fold::new(modulus, scale);
+    for at in (0..out.len()).step_by(8) {
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            let l = _mm512_loadu_si512(low.as_ptr().add(at).cast());
+            let h = _mm512_loadu_si512(high.as_ptr().add(at).cast());
+            _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), fold.apply(l, h));
+        }
+    }
+}
+
+/// As the portable twin, for at most 4095 pairs.
+pub(super) fn dot(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, out: &mut [u64]) {
+    let n = out.len();
+    assert!(available() && n.is_multiple_of(8));
+    assert!(pairs.iter().all(|(x, w)| x.len() == n && w.len() == n));
+    // SAFETY: the instructions exist and every slice has n words, as asserted.
+    unsafe { dot_unchecked(pairs, modulus, scale, out) }
+}
+
+/// # Safety
+/// The instructions exist; every slice has as many words as `out`, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn dot_unchecked(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, out: &mut [u64]) {
+    let fold = Fold::new(modulus, scale);
+    for at in (0..out.len()).step_by(8) {
+        let (mut l, mut h) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            for (x, w) in pairs {
+                let x = _mm512_loadu_si512(x.as_ptr().add(at).cast());
+                let w = _mm512_loadu_si512(w.as_ptr().add(at).cast());
+                l = _mm512_madd52lo_epu64(l, x, w);
+                h = _mm512_madd52hi_epu64(h, x, w);
+            }
+            _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), fold.apply(l, h));
+        }
+    }
+}
+
+/// As the portable twin.
+pub(super) fn subtract_lifted(x: &mut [u64], rest: &[u64], from: Modulus, to: Modulus, c: Shoup) {
+    let n = x.len();
+    assert!(available() && n.is_multiple_of(8) && rest.len() == n);
+    // SAFETY: the instructions exist and both slices have n words, as asserted.
+    unsafe { subtract_lifted_unchecked(x, rest, from, to, c) }
+}
+
+/// # Safety
+/// The instructions exist; both slices have equally many words, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn subtract_lifted_unchecked(x: &mut [u64], rest: &[u64], from: Modulus, to: Modulus, c: Shoup) {
+    let factor = Factor::new(to, c.w);
+    let half = _mm512_set1_epi64((from.p() / 2) as i64);
+    let shift = _mm512_set1_epi64(to.p().wrapping_sub(from.p()) as i64);
+    for at in (0..x.len()).step_by(8) {
+        // SAFETY: at + 8 <= n for both slices, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            let r = _mm512_loadu_si512(rest.as_ptr().add(at).cast());
+            let lifted = _mm512_mask_add_epi64(r, _mm512_cmpgt_epu64_mask(r, half), r, shift);
+            let product = reduce_once(factor.mul_lazy(lifted), factor.p);
+            let value = _mm512_loadu_si512(x.as_ptr().add(at).cast());
+            let difference = _mm512_sub_epi64(value, product);
+            let difference = _mm512_min_epu64(difference, _mm512_add_epi64(difference, factor.p));
+            _mm512_storeu_si512(x.as_mut_ptr().add(at).cast(), difference);
+        }
+    }
+}

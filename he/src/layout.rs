@@ -1,0 +1,183 @@
+//! Where the numbers of a matrix product sit in polynomials.
+//!
+//! With powers of two t n k = N, a block of t rows and k columns of X, and n columns of W, become
+//!
+//! ```text
+//! x(X) = sum_{i < t, j < k} x[i][j] X^(i n k + j)        w(X) = sum_{r < n, j < k} W[j][r] X^(r k - j)
+//! ```
+//!
+//! and coefficient (i n + r) k of x(X) w(X) is the inner product of row i and column r (Cheetah). Longer inner
+//! dimensions are summed over blocks, other sides are padded with zeros. A product fills one coefficient in k; the
+//! products of k column blocks are packed into one ciphertext (BumbleBee): each of the log2 k levels, of gap
+//! h = k/2, k/4, .., 1, adds the image under X -> X^(1 + N/h), which doubles the coefficients at multiples of 2h and
+//! cancels those at odd multiples of h, where the other half is then laid.
+//!
+//! The first s levels can be done on the *input* instead (Rhombus): with P the 2^s products of their automorphisms,
+//! the packed product of 2^s column blocks w_b is
+//!
+//! ```text
+//! sum_{sigma in P} sigma(ct) W'_sigma,     W'_sigma = sum_b X^(e_b) sigma(w_b),     e_b = b k / 2^s
+//! ```
+//!
+//! which costs no more products and saves key switches when there are more outputs than inputs. What comes out of
+//! one such sum is called a *unit*; units are packed by the remaining levels, across jobs too.
+
+use crate::Context;
+use crate::error::Error;
+use crate::noise;
+use crate::params::Params;
+use crate::search;
+
+/// X is `[tokens, inner]`, W is `[inner, outer]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatmulShape {
+    /// Rows of X.
+    pub tokens: usize,
+    /// Columns of X, rows of W.
+    pub inner: usize,
+    /// Columns of W.
+    pub outer: usize,
+}
+
+/// What the evaluator multiplies by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// Signed 16-bit integers.
+    Weights,
+    /// Elements of the ring, taken as centred integers; the noise estimate assumes uniform ones.
+    Ring,
+}
+
+/// How one product is laid out; both parties compute the same from public values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) params: Params,
+    pub(crate) shape: MatmulShape,
+    pub(crate) operand: Operand,
+    pub(crate) bits: u32,
+    pub(crate) t: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) split: u32,
+}
+
+/// Larger sides are refused, so that no count overflows.
+const MAX_SIDE: usize = 1 << 24;
+
+impl Layout {
+    /// The cheapest layout for a product modulo 2^`bits`, by a fixed cost of upload, reply and computation, of those
+    /// that keep the promise of the parameter set. `batch` is how many equal products will be answered together.
+    ///
+    /// # Errors
+    /// If the shape is empty or a side exceeds 2^24, the ring is not served, or the noise would be too large.
+    pub fn search(
+        context: &Context,
+        shape: MatmulShape,
+        operand: Operand,
+        bits: u32,
+        batch: usize,
+    ) -> Result<Self, Error> {
+        let MatmulShape { tokens, inner, outer } = shape;
+        if [tokens, inner, outer].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(Error::Shape { tokens, inner, outer });
+        }
+        let max = context.params().max_ring_bits();
+        if !(2..=max).contains(&bits) {
+            return Err(Error::Ring { bits, max });
+        }
+        search::cheapest(*context.params(), shape, operand, bits, batch.max(1))
+    }
+
+    /// The shape of the product.
+    pub fn shape(&self) -> MatmulShape {
+        self.shape
+    }
+
+    /// Width l of the ring.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// What the evaluator multiplies by.
+    pub fn operand(&self) -> Operand {
+        self.operand
+    }
+
+    /// Ciphertexts of the upload.
+    pub fn upload_ciphertexts(&self) -> usize {
+        self.token_blocks() * self.inner_blocks()
+    }
+
+    /// Bytes of the upload: per ciphertext a seed of 32 bytes and `50 L N / 8` bytes.
+    pub fn upload_len(&self) -> usize {
+        self.upload_ciphertexts() * (32 + self.params.poly_len())
+    }
+
+    /// log2 of the estimated noise deviation over one unit of the ring, before the reply is rounded.
+    pub fn noise_bits(&self) -> f64 {
+        noise::variance(self, noise::weight_square(self)).log2() / 2.0
+    }
+
+    /// log2 of the estimated probability that the two shares of one output are off by one.
+    pub fn error_log2(&self) -> f64 {
+        noise::error_probability(self).log2()
+    }
+
+    pub(crate) fn degree(&self) -> usize {
+        self.params.degree()
+    }
+
+    pub(crate) fn token_blocks(&self) -> usize {
+        self.shape.tokens.div_ceil(self.t)
+    }
+
+    pub(crate) fn inner_blocks(&self) -> usize {
+        self.shape.inner.div_ceil(self.k)
+    }
+
+    /// Automorphic images of each input, and column blocks of one unit: 2^s.
+    pub(crate) fn images(&self) -> usize {
+        1 << self.split
+    }
+
+    /// Columns of W in one unit.
+    pub(crate) fn unit_columns(&self) -> usize {
+        self.n << self.split
+    }
+
+    /// Groups of columns, each of which gives a unit for every block of tokens.
+    pub(crate) fn column_groups(&self) -> usize {
+        self.shape.outer.div_ceil(self.unit_columns())
+    }
+
+    /// Units of the whole product.
+    pub(crate) fn units(&self) -> usize {
+        self.token_blocks() * self.column_groups()
+    }
+
+    /// Units that fill one reply ciphertext.
+    pub(crate) fn units_per_reply(&self) -> usize {
+        self.k >> self.split
+    }
+
+    /// Unit and, for a reply packed over `levels` levels in all, coefficient of one output; the position of the unit
+    /// inside its reply comes on top.
+    pub(crate) fn place(&self, token: usize, column: usize) -> (usize, usize) {
+        let group = column / self.unit_columns();
+        let inside = column % self.unit_columns();
+        let (block, r) = (inside / self.n, inside % self.n);
+        let unit = group * self.token_blocks() + token / self.t;
+        (unit, ((token % self.t) * self.n + r) * self.k + block * (self.k >> self.split))
+    }
+
+    /// Index in a polynomial of x[i][j] inside its block.
+    pub(crate) fn input_index(&self, i: usize, j: usize) -> usize {
+        i * self.n * self.k + j
+    }
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "t={} k={} n={} s={}", self.t, self.k, self.n, self.split)
+    }
+}

@@ -1,0 +1,153 @@
+//! The noise estimate, as variances relative to one unit Q / 2^l of the ring.
+//!
+//! With sigma^2 = 10.5 the variance of an error, w the root mean square of the weights, K n the number of terms that
+//! meet in a coefficient, s levels on the input and d on the output:
+//!
+//! | source                | variance                                                  |
+//! |-----------------------|-----------------------------------------------------------|
+//! | fresh error           | `E = sigma^2 + 1/12`; after the product `E w^2 K n`       |
+//! | one key switch        | `S = L N q^2 sigma^2 / (12 P^2) + N / 18`                 |
+//! | s levels on the input | `S (s/2) w^2 K n 4^s` (an image is s/2 switches on average) |
+//! | d levels on the output| `S (4^d - 1) / 3`                                         |
+//! | encryption of zero    | `sigma^2 (4 N / 3 + 1)`                                   |
+//! | rounding to 2^kr      | `(N / 18 + 1/12) (2^l / 2^kr)^2`, in units of the ring    |
+//!
+//! The input is divided by 2^s modulo Q before its levels, a unit by 2^d before its own, and the levels multiply back;
+//! noise made in between is not divided, hence the factors 4^s and 4^d. Errors are taken as independent and centred.
+//!
+//! A pair of shares is off by one with probability E|noise| = sqrt(2/pi) times the deviation.
+
+use crate::layout::{Layout, Operand};
+use crate::params::ERROR_ETA;
+
+/// Variance of one error coefficient.
+const SIGMA_SQUARE: f64 = ERROR_ETA as f64 / 2.0;
+
+/// Mean square of the weights the estimate assumes: the largest for 16-bit weights, uniform ones for ring elements.
+pub(crate) fn weight_square(layout: &Layout) -> f64 {
+    match layout.operand {
+        Operand::Weights => power(2 * 15),
+        Operand::Ring => power(2 * (layout.bits as i32 - 1)) / 3.0,
+    }
+}
+
+/// Variance before the reply is rounded, in squares of one unit of the ring.
+pub(crate) fn variance(layout: &Layout, weight_square: f64) -> f64 {
+    let n = layout.degree() as f64;
+    let levels = layout.params.levels() as f64;
+    let split = layout.split as i32;
+    // In a batch a reply may be packed to the full, however few units this product has.
+    let packed = layout.units_per_reply().ilog2() as i32;
+
+    let terms = weight_square * (layout.shape.inner * layout.n) as f64;
+    let switch = levels * n * SIGMA_SQUARE / 12.0 + n / 18.0;
+    let fresh = (SIGMA_SQUARE + 1.0 / 12.0) * terms;
+    let input = switch * f64::from(split) / 2.0 * terms * power(2 * split);
+    let output = switch * (power(2 * packed) - 1.0) / 3.0;
+    let zero = SIGMA_SQUARE * (4.0 * n / 3.0 + 1.0);
+
+    let unit: f64 =
+        layout.params.data_primes().iter().map(|&q| q as f64).product::<f64>() / power(layout.bits as i32);
+    (fresh + input + output + zero) / (unit * unit)
+}
+
+/// Probability that the shares of one output are off by one.
+pub(crate) fn error_probability(layout: &Layout) -> f64 {
+    let n = layout.degree() as f64;
+    let guard = layout.params.reply_bits(layout.bits) as i32 - layout.bits as i32;
+    let rounding = (n / 18.0 + 1.0 / 12.0) * power(-2 * guard);
+    (2.0 / std::f64::consts::PI * (variance(layout, weight_square(layout)) + rounding)).sqrt()
+}
+
+/// 2^e, exactly.
+pub(crate) fn power(e: i32) -> f64 {
+    f64::from_bits(((1023 + e) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, Error};
+
+    use crate::testing::{Session, exact, measured_deviation};
+    use crate::{MatmulShape, Params, Plain};
+
+    /// Mean square of uniform 16-bit weights.
+    const UNIFORM: f64 = 65536.0 * 65536.0 / 12.0;
+
+    fn compare(session: &mut Session, operand: Operand, split: u32, n: usize, k: usize) {
+        let bits = 40;
+        let shape = MatmulShape { tokens: 4, inner: 300, outer: 70 };
+        let (t, params) = (session.context.degree() / (n * k), *session.context.params());
+        let layout = Layout { params, shape, operand, bits, t, n, k, split };
+        let (x, weights, ring) =
+            (session.ring(4 * 300, bits), session.weights(300 * 70), session.ring(300 * 70, bits));
+        let (w, y, square) = match operand {
+            Operand::Weights => {
+                (Plain::Weights(&weights), exact(&layout, &x, |i| i64::from(weights[i])), UNIFORM)
+            }
+            Operand::Ring => {
+                (Plain::Ring(&ring), exact(&layout, &x, |i| ring[i] as i64), weight_square(&layout))
+            }
+        };
+        let measured = measured_deviation(session, &layout, &x, w, &y).log2();
+        let estimate = variance(&layout, square).log2() / 2.0;
+        assert!((measured - estimate).abs() < 1.0, "{layout}: measured {measured}, estimated {estimate}");
+    }
+
+    #[test]
+    fn estimate_agrees_with_measurement() {
+        let mut fast = Session::full(Params::fast(), 3);
+        for (split, n, k) in [(0, 8, 256), (1, 2, 512), (3, 8, 256), (5, 1, 2048)] {
+            compare(&mut fast, Operand::Weights, split, n, k);
+        }
+        compare(&mut fast, Operand::Ring, 0, 8, 256);
+        // Noise that a fraction of 128 bits resolves.
+        let mut strict = Session::full(Params::strict(), 3);
+        compare(&mut strict, Operand::Weights, 3, 8, 256);
+        compare(&mut strict, Operand::Weights, 5, 1, 2048);
+        compare(&mut strict, Operand::Ring, 0, 8, 256);
+        compare(&mut strict, Operand::Ring, 4, 2, 512);
+    }
+
+    #[test]
+    fn shapes_that_must_be_served_are_within_the_promise() {
+        let contexts = [Context::new(Params::fast()).unwrap(), Context::new(Params::strict()).unwrap()];
+        let search = |context: &Context, tokens, inner, outer, operand, bits| {
+            let layout =
+                Layout::search(context, MatmulShape { tokens, inner, outer }, operand, bits, 1).unwrap();
+            assert!(layout.error_log2() <= f64::from(context.params().error_log2()), "{layout}");
+            assert!(layout.noise_bits() < layout.error_log2() + 1.0);
+        };
+        for (tokens, inner, outer) in [
+            (1, 128, 64),
+            (16, 32000, 288),
+            (1, 4096, 4096),
+            (128, 768, 3072),
+            (1, 11008, 4096),
+            (7, 1, 1),
+            (1, 1, 9000),
+        ] {
+            search(&contexts[0], tokens, inner, outer, Operand::Weights, 44);
+            search(&contexts[1], tokens, inner, outer, Operand::Weights, 64);
+        }
+        for inner in [64, 128, 4096] {
+            for bits in [44, 48, 52] {
+                search(&contexts[1], 128, inner, 128, Operand::Ring, bits);
+                search(&contexts[1], 1, inner, 4096, Operand::Ring, bits);
+            }
+        }
+    }
+
+    #[test]
+    fn too_much_noise_is_a_named_error() {
+        let context = Context::new(Params::fast()).unwrap();
+        let shape = MatmulShape { tokens: 4, inner: 4096, outer: 128 };
+        assert!(matches!(Layout::search(&context, shape, Operand::Ring, 44, 1), Err(Error::Noise { .. })));
+    }
+
+    #[test]
+    fn powers_of_two_are_exact() {
+        assert!([-80, -1, 0, 1, 44, 300].iter().all(|&e| power(e) == 2f64.powi(e)));
+    }
+}

@@ -1,0 +1,251 @@
+//! The evaluator: encrypted matrices times plain ones, packed and answered.
+//!
+//! Per class of jobs: images of the inputs under the split automorphisms, units group by group, packing of units,
+//! reply. Weights pass through one tile a thread and are never held as a whole in transformed form.
+
+use crate::context::{Context, Prime};
+use crate::evaluation::EvaluationKeys;
+use crate::images::Images;
+use crate::kernel::{self, Accumulator, GROUP};
+use crate::layout::Layout;
+use crate::reply::{Reply, Seeds, reshare};
+use crate::rlwe::Ciphertext;
+use crate::rows::Rows;
+use crate::schedule::{self, Class};
+use crate::upload::EncryptedMatrix;
+use crate::weights::{Plain, Tile};
+use crate::{interleave, reply_len};
+use rand::CryptoRng;
+use rayon::prelude::*;
+
+/// One product: the client's encrypted X times the server's W.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// X, `[tokens, inner]`.
+    pub x: &'a EncryptedMatrix,
+    /// W, `[inner, outer]` row-major, of the kind the layout of `x` was made for.
+    pub w: Plain<'a>,
+}
+
+/// The reply to the client, and the server's shares `[tokens, outer]` of all products, job by job.
+///
+/// Jobs with the same X are cheaper in a row; one job with the matrices side by side is cheaper still.
+///
+/// # Panics
+/// If a matrix has not the shape or kind of its layout.
+pub fn multiply(
+    context: &Context,
+    keys: &EvaluationKeys,
+    jobs: &[Job<'_>],
+    rng: &mut (impl CryptoRng + ?Sized),
+) -> (Vec<u8>, Vec<Vec<u64>>) {
+    let layouts: Vec<Layout> = jobs.iter().map(|job| job.x.layout).collect();
+    for (job, layout) in jobs.iter().zip(&layouts) {
+        assert_eq!(job.w.operand(), layout.operand, "W is of the kind the layout was made for");
+        assert_eq!(job.w.len(), layout.shape.inner * layout.shape.outer, "W is [inner, outer]");
+        assert_eq!(layout.params, *context.params(), "layout and context have the same parameters");
+    }
+    let mut bytes = Vec::with_capacity(reply_len(context, &layouts));
+    let mut shares: Vec<Vec<u64>> = layouts.iter().map(|l| vec![0; l.shape.tokens * l.shape.outer]).collect();
+    for class in schedule::classes(&layouts) {
+        let mut replies: Vec<Reply> = Vec::with_capacity(class.replies());
+        evaluate(context, keys, &class, jobs, |ciphertexts| {
+            let seeded: Vec<_> = ciphertexts.into_iter().map(|ct| (ct, Seeds::fresh(rng))).collect();
+            let answer = |(ct, seeds)| reshare(context, keys, class.bits, ct, &seeds);
+            replies.extend(seeded.into_par_iter().map(answer).collect::<Vec<_>>());
+        });
+        replies.iter().for_each(|reply| bytes.extend_from_slice(&reply.bytes));
+        for &(job, first_unit) in &class.jobs {
+            let outer = layouts[job].shape.outer;
+            schedule::for_each_output(
+                &class,
+                &layouts[job],
+                first_unit,
+                |token, column, reply, coefficient| {
+                    shares[job][token * outer + column] = replies[reply].share[coefficient];
+                },
+            );
+        }
+    }
+    (bytes, shares)
+}
+
+/// Calls `emit` with the packed results of a class, in order, some at a time; in coefficients.
+pub(crate) fn evaluate(
+    context: &Context,
+    keys: &EvaluationKeys,
+    class: &Class,
+    jobs: &[Job<'_>],
+    mut emit: impl FnMut(Vec<Ciphertext>),
+) {
+    let per_reply = class.units_per_reply();
+    let (mut pending, mut emitted): (Vec<Ciphertext>, usize) = (Vec::new(), 0);
+    let mut images: Option<(&EncryptedMatrix, Images)> = None;
+    let mut flush = |pending: &mut Vec<Ciphertext>, all: bool| {
+        let take = if all { pending.len() } else { pending.len() / per_reply * per_reply };
+        let rest = pending.split_off(take);
+        let mut chunks: Vec<Vec<Ciphertext>> = Vec::new();
+        for (i, ct) in std::mem::replace(pending, rest).into_iter().enumerate() {
+            if i % per_reply == 0 {
+                chunks.push(Vec::with_capacity(per_reply));
+            }
+            chunks.last_mut().expect("a chunk was pushed at i = 0").push(ct);
+        }
+        let first = emitted;
+        emitted += chunks.len();
+        let pack = |(i, units)| interleave::pack(context, keys, class, first + i, units);
+        emit(chunks.into_par_iter().enumerate().map(pack).collect());
+    };
+    for &(job, first_unit) in &class.jobs {
+        let Job { x, w } = jobs[job];
+        if images.as_ref().is_none_or(|(of, _)| !std::ptr::eq(*of, x)) {
+            drop(images.take());
+            images = Some((x, Images::new(context, keys, x)));
+        }
+        let (_, images) = images.as_ref().expect("set just above");
+        let layout = &x.layout;
+        let product = Product { context, layout, images, w };
+        // Some groups at a time: enough for all threads and to fill a reply, few enough to hold.
+        let slab = per_reply.div_ceil(layout.token_blocks()).max(2 * rayon::current_num_threads());
+        for first in (0..layout.column_groups()).step_by(slab) {
+            let groups = first..(first + slab).min(layout.column_groups());
+            let units = groups.into_par_iter().map(|group| {
+                let unit = first_unit + group * layout.token_blocks();
+                product.units(group, |block| class.packed_levels((unit + block) / per_reply))
+            });
+            pending.extend(units.collect::<Vec<_>>().into_iter().flatten());
+            flush(&mut pending, false);
+        }
+    }
+    flush(&mut pending, true);
+}
+
+/// One job on its way.
+struct Product<'a> {
+    context: &'a Context,
+    layout: &'a Layout,
+    images: &'a Images,
+    w: Plain<'a>,
+}
+
+/// Unreduced sums modulo one prime, `b` and `a` for every block of tokens, and room for transformed weights.
+struct Sums {
+    tokens: Vec<[Accumulator; 2]>,
+    slots: Rows<u64>,
+}
+
+impl Product<'_> {
+    /// The units of one group of columns, one for every block of tokens, divided by 2^levels; in coefficients.
+    fn units(&self, group: usize, levels: impl Fn(usize) -> u32) -> Vec<Ciphertext> {
+        let Self { context, layout, .. } = self;
+        let n = context.degree();
+        let blank = |_: &Prime| Sums {
+            tokens: (0..layout.token_blocks()).map(|_| [Accumulator::new(n), Accumulator::new(n)]).collect(),
+            slots: Rows::new(GROUP, n),
+        };
+        let mut sums: Vec<Sums> = context.data_primes().iter().map(blank).collect();
+        let mut tile = Tile::new(layout);
+        for block in 0..layout.inner_blocks() {
+            tile.load(context, layout, self.w, group, block);
+            sums.par_iter_mut().enumerate().for_each(|(i, sums)| self.add_block(&tile, block, i, sums));
+        }
+        let mut units: Vec<Ciphertext> =
+            (0..layout.token_blocks()).map(|_| Ciphertext::zero(context)).collect();
+        for ((i, prime), sums) in context.data_primes().iter().enumerate().zip(&sums) {
+            for (tokens, (unit, [b, a])) in units.iter_mut().zip(&sums.tokens).enumerate() {
+                let scale = prime.scale_from_slots(prime.inverse_of_two_to(levels(tokens)));
+                for (sum, row) in [(b, unit.b.row_mut(i)), (a, unit.a.row_mut(i))] {
+                    kernel::fold(sum, prime.modulus, scale, row);
+                    prime.inverse_unscaled(row);
+                }
+            }
+        }
+        units
+    }
+
+    /// Adds the products of one tile with the images of one block of columns of X, modulo the i-th prime.
+    fn add_block(&self, tile: &Tile, block: usize, i: usize, sums: &mut Sums) {
+        let prime = &self.context.data_primes()[i];
+        let count = self.layout.images();
+        for first in (0..count).step_by(GROUP) {
+            let group = first..(first + GROUP).min(count);
+            for (c, sigma) in group.clone().enumerate() {
+                tile.to_slots(prime, sigma, sums.slots.row_mut(c));
+            }
+            for (tokens, sums_of_tokens) in sums.tokens.iter_mut().enumerate() {
+                for (part, sum) in sums_of_tokens.iter_mut().enumerate() {
+                    let mut pairs: [(&[u64], &[u64]); GROUP] = [(&[], &[]); GROUP];
+                    for (c, sigma) in group.clone().enumerate() {
+                        pairs[c] = (self.images.part(tokens, block, i, sigma, part), sums.slots.row(c));
+                    }
+                    sum.add_products(prime, &pairs[..group.len()]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Session, exact, max_error};
+    use crate::{MatmulShape, Operand, Params};
+    use proptest::prelude::*;
+
+    const SMALL: usize = 64;
+
+    fn shape(tokens: usize, inner: usize, outer: usize) -> MatmulShape {
+        MatmulShape { tokens, inner, outer }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn shares_of_weight_products_add_up(
+            tokens in 1usize..9, inner in 1usize..150, outer in 1usize..90, bits in 20u32..=44, seed: u64,
+        ) {
+            let mut session = Session::small(Params::fast(), SMALL, seed);
+            let layout = Layout::search(&session.context, shape(tokens, inner, outer), Operand::Weights, bits, 1).unwrap();
+            let (x, w) = (session.ring(tokens * inner, bits), session.weights(inner * outer));
+            let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
+            let expected = exact(&layout, &x, |i| i64::from(w[i]));
+            prop_assert!(max_error(&layout, &sums[0], &expected) <= 1);
+        }
+
+        #[test]
+        fn shares_of_ring_products_add_up(
+            tokens in 1usize..9, inner in 1usize..100, outer in 1usize..50, bits in 30u32..=52, seed: u64,
+        ) {
+            let mut session = Session::small(Params::strict(), SMALL, seed);
+            let layout = Layout::search(&session.context, shape(tokens, inner, outer), Operand::Ring, bits, 1).unwrap();
+            let (x, w) = (session.ring(tokens * inner, bits), session.ring(inner * outer, bits));
+            let sums = session.run(&[(layout, &x, Plain::Ring(&w))]);
+            prop_assert_eq!(&sums[0], &exact(&layout, &x, |i| w[i] as i64));
+        }
+
+        #[test]
+        fn every_layout_computes_the_product(
+            log_t in 0u32..3, log_k in 0u32..5, split in 0u32..4, tokens in 1usize..6, inner in 1usize..40,
+            outer in 1usize..40, jobs in 1usize..4,
+        ) {
+            prop_assume!(split <= log_k);
+            let mut session = Session::small(Params::strict(), SMALL, 1);
+            let layout = Layout {
+                params: *session.context.params(),
+                shape: shape(tokens, inner, outer),
+                operand: Operand::Weights,
+                bits: 40,
+                t: 1 << log_t,
+                k: 1 << log_k,
+                n: SMALL >> (log_t + log_k),
+                split,
+            };
+            let data: Vec<_> = (0..jobs).map(|_| (session.ring(tokens * inner, 40), session.weights(inner * outer))).collect();
+            let products: Vec<_> = data.iter().map(|(x, w)| (layout, &x[..], Plain::Weights(w))).collect();
+            for (sums, (x, w)) in session.run(&products).iter().zip(&data) {
+                prop_assert_eq!(sums, &exact(&layout, x, |i| i64::from(w[i])));
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The two parties over the public interface, at full size.
+
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use sotto_he::{
+    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Params, Plain, SecretKey,
+    decrypt, encrypt, keygen, multiply, reply_len,
+};
+
+const SEED: [u8; 32] = [9; 32];
+
+struct Parties {
+    context: Context,
+    key: SecretKey,
+    keys: EvaluationKeys,
+    rng: ChaCha20Rng,
+}
+
+impl Parties {
+    fn new(params: Params) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(11);
+        let context = Context::new(params).expect("parameters and machine");
+        let (key, message) = keygen(&context, &SEED, &mut rng);
+        assert_eq!(message.len(), EvaluationKeys::encoded_len(&context));
+        let keys = EvaluationKeys::decode(&context, &SEED, &message).expect("our own keys");
+        Self { context, key, keys, rng }
+    }
+
+    /// The distance of the sum of shares from X W, of every output.
+    fn errors(
+        &mut self,
+        layout: &Layout,
+        x: &[u64],
+        w: Plain<'_>,
+        centred: impl Fn(usize) -> i64,
+    ) -> Vec<i64> {
+        let MatmulShape { tokens, inner, outer } = layout.shape();
+        let upload = encrypt(&self.context, &self.key, layout, x, &mut self.rng);
+        assert_eq!(upload.len(), layout.upload_len());
+        let matrix = EncryptedMatrix::decode(&self.context, layout, &upload).expect("our own upload");
+        let (reply, server) = multiply(&self.context, &self.keys, &[Job { x: &matrix, w }], &mut self.rng);
+        assert_eq!(reply.len(), reply_len(&self.context, &[*layout]));
+        let client = decrypt(&self.context, &self.key, &[*layout], &reply).expect("our own reply");
+        let shift = 64 - layout.bits();
+        let mut errors = Vec::new();
+        for i in 0..tokens {
+            for m in 0..outer {
+                let exact = (0..inner).fold(0u64, |sum, j| {
+                    sum.wrapping_add(x[i * inner + j].wrapping_mul(centred(j * outer + m) as u64))
+                });
+                let sum = server[0][i * outer + m].wrapping_add(client[0][i * outer + m]);
+                errors.push((sum.wrapping_sub(exact) << shift) as i64 >> shift);
+            }
+        }
+        errors
+    }
+}
+
+fn shape(tokens: usize, inner: usize, outer: usize) -> MatmulShape {
+    MatmulShape { tokens, inner, outer }
+}
+
+/// Weights that stress sums: all largest, all smallest, alternating, zero.
+fn edges(count: usize) -> [Vec<i16>; 4] {
+    let alternating = (0..count).map(|i| if i % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
+    [vec![i16::MAX; count], vec![i16::MIN; count], alternating, vec![0; count]]
+}
+
+#[test]
+fn fast_products_are_right_to_one_unit() {
+    let mut parties = Parties::new(Params::fast());
+    let (mut wrong, mut count) = (0, 0);
+    for (tokens, inner, outer) in
+        [(1, 128, 64), (3, 1000, 130), (16, 200, 352), (1, 9000, 65), (1, 2048, 2048)]
+    {
+        for bits in [32, 44] {
+            let layout =
+                Layout::search(&parties.context, shape(tokens, inner, outer), Operand::Weights, bits, 1)
+                    .unwrap();
+            let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
+            let w: Vec<i16> = (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect();
+            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+            assert!(errors.iter().all(|e| e.abs() <= 1));
+            wrong += errors.iter().filter(|e| **e != 0).count();
+            count += errors.len();
+        }
+    }
+    assert!(wrong * 1000 < count, "{wrong} of {count} off by one, promised one in 2048");
+}
+
+#[test]
+fn strict_products_are_exact() {
+    let mut parties = Parties::new(Params::strict());
+    for (tokens, inner, outer) in [(1, 128, 64), (5, 300, 77), (1, 8200, 40), (2, 1024, 1024)] {
+        for bits in [44, 64] {
+            let layout =
+                Layout::search(&parties.context, shape(tokens, inner, outer), Operand::Weights, bits, 1)
+                    .unwrap();
+            let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
+            let w: Vec<i16> = (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect();
+            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+            assert!(errors.iter().all(|&e| e == 0));
+        }
+    }
+}
+
+#[test]
+fn strict_products_of_ring_elements_are_exact() {
+    let mut parties = Parties::new(Params::strict());
+    for (bits, inner) in [(44, 128), (48, 64), (52, 4096)] {
+        let layout = Layout::search(&parties.context, shape(3, inner, 40), Operand::Ring, bits, 1).unwrap();
+        let x: Vec<u64> = (0..3 * inner).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
+        let w: Vec<u64> = (0..inner * 40).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
+        let errors = parties.errors(&layout, &x, Plain::Ring(&w), |i| w[i] as i64);
+        assert!(errors.iter().all(|&e| e == 0));
+    }
+}
+
+#[test]
+fn edges_of_the_range() {
+    for (params, bits, allowed) in [(Params::fast(), 44, 1), (Params::strict(), 64, 0)] {
+        let mut parties = Parties::new(params);
+        let (tokens, inner, outer) = (2, 4096, 24);
+        let layout =
+            Layout::search(&parties.context, shape(tokens, inner, outer), Operand::Weights, bits, 1).unwrap();
+        let top = u64::MAX >> (64 - bits);
+        for w in edges(inner * outer) {
+            for x in [top, top / 2, top / 2 + 1, 0, 1] {
+                let x = vec![x; tokens * inner];
+                let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+                assert!(errors.iter().all(|e| e.abs() <= allowed));
+            }
+        }
+    }
+}
+
+#[test]
+fn small_jobs_share_a_reply() {
+    let mut parties = Parties::new(Params::fast());
+    let (count, tokens, inner, outer) = (12, 8, 64, 16);
+    let layout =
+        Layout::search(&parties.context, shape(tokens, inner, outer), Operand::Weights, 40, count).unwrap();
+    let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> 24).collect();
+    let upload = encrypt(&parties.context, &parties.key, &layout, &x, &mut parties.rng);
+    let matrix = EncryptedMatrix::decode(&parties.context, &layout, &upload).unwrap();
+    let weights: Vec<Vec<i16>> =
+        (0..count).map(|_| (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect()).collect();
+    let jobs: Vec<Job<'_>> = weights.iter().map(|w| Job { x: &matrix, w: Plain::Weights(w) }).collect();
+    let layouts = vec![layout; count];
+    let (reply, server) = multiply(&parties.context, &parties.keys, &jobs, &mut parties.rng);
+    // 12 x 8 x 16 outputs fit one ciphertext of 8192 coefficients.
+    assert_eq!(reply.len(), 2 * 8192 * 56 / 8);
+    let client = decrypt(&parties.context, &parties.key, &layouts, &reply).unwrap();
+    for ((w, server), client) in weights.iter().zip(&server).zip(&client) {
+        for i in 0..tokens {
+            for m in 0..outer {
+                let exact = (0..inner).fold(0u64, |sum, j| {
+                    sum.wrapping_add(x[i * inner + j].wrapping_mul(i64::from(w[j * outer + m]) as u64))
+                });
+                let sum = server[i * outer + m].wrapping_add(client[i * outer + m]);
+                assert!(((sum.wrapping_sub(exact) << 24) as i64 >> 24).abs() <= 1);
+            }
+        }
+    }
+}

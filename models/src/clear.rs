@@ -1,0 +1,115 @@
+//! The alphabet in the clear: the same rings, tables and roundings, no protocol. The oracle of the tests.
+//!
+//! Truncations round down exactly; on shares they may come out one unit lower. Row functions (norms, softmax) are computed in
+//! real numbers and rounded once. So `Clear` and the protocols agree up to the errors that the protocols state.
+
+use sotto_protocol::{
+    Error, activation, exp2, linear, linear::Weight, matmul, reciprocal, reveal, rms_norm,
+    rope::{self, Angles},
+    softmax::Softmax,
+};
+use sotto_shares::{Ring, Shape, Share, decode, encode};
+
+use crate::{
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    secure::one_hots,
+};
+
+/// Evaluates a model on plain fixed-point numbers.
+pub struct Clear;
+
+impl Evaluator for Clear {
+    type Weight = Weight;
+
+    async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
+        let x = one_hots(tokens, table.shape.inner);
+        let rows = self.linear(table, &x).await?;
+        Ok(shorten(&rows, rows.frac - RESIDUAL_FRAC, RESIDUAL))
+    }
+
+    async fn linear(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
+        let y = linear::ideal(&x.data, &w.data, w.shape.inner, w.shape.outer);
+        Ok(Share::new(ACTIVATION, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
+    }
+
+    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+        let product = |(x, y): &(Share, Share)| {
+            let data = matmul::ideal(&x.data, &y.data, x.shape.cols, y.shape.cols, ACTIVATION);
+            Share::new(ACTIVATION, x.frac + y.frac, Shape::new(x.shape.rows, y.shape.cols), data)
+        };
+        Ok(pairs.iter().map(product).collect())
+    }
+
+    async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
+        Ok(shorten(x, bits, ring))
+    }
+
+    async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error> {
+        Ok(shorten(x, 0, ring))
+    }
+
+    async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
+        let rows = reals(x).chunks(x.shape.cols).flat_map(|row| rms_norm::ideal(row, eps)).collect();
+        Ok(rounded(rows, ACTIVATION, ACTIVATION_FRAC, x.shape))
+    }
+
+    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error> {
+        let mut wide = shorten(x, 0, Ring::new(64));
+        rope::rotate(&mut wide, &Angles { frequencies, start });
+        let frac = x.frac + rope::FACTOR_FRAC;
+        Ok(shorten(&wide.with_frac(frac), frac - ACTIVATION_FRAC, ACTIVATION))
+    }
+
+    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
+        let values = reals(x);
+        let mut numerators = vec![0.0; x.len()];
+        let mut reciprocals = vec![];
+        for (i, &n) in visible.iter().enumerate() {
+            let row = &values[i * x.shape.cols..i * x.shape.cols + n];
+            let max = row.iter().copied().fold(f64::MIN, f64::max);
+            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(v - max)).collect();
+            reciprocals.push(1.0 / powers.iter().sum::<f64>());
+            numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
+        }
+        let (ring, frac) = reciprocal::RECIPROCAL;
+        Ok(Softmax {
+            numerators: rounded(numerators, ACTIVATION, exp2::RESULT_FRAC, x.shape),
+            reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
+        })
+    }
+
+    async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
+        let x = x.reduce(activation::ARGUMENT);
+        let values = x.data.iter().map(|&v| activation::ideal(x.ring.signed(v))).collect();
+        Ok(rounded(values, ACTIVATION, ACTIVATION_FRAC, x.shape))
+    }
+
+    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        let data = x.data.iter().zip(&y.data).map(|(a, b)| x.ring.reduce(a.wrapping_mul(*b))).collect();
+        Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+    }
+
+    async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        let cols = x.shape.cols;
+        let data = (0..x.len()).map(|i| x.ring.reduce(x.data[i].wrapping_mul(y.data[i / cols]))).collect();
+        Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+    }
+
+    async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
+        Ok(Some(reals(&shorten(x, x.frac - reveal::FRAC, reveal::RING))))
+    }
+}
+
+/// `floor(x / 2^bits)` in `ring`.
+fn shorten(x: &Share, bits: u32, ring: Ring) -> Share {
+    let data = x.data.iter().map(|&v| ring.reduce((x.ring.signed(v) >> bits) as u64)).collect();
+    Share::new(ring, x.frac - bits, x.shape, data)
+}
+
+fn reals(x: &Share) -> Vec<f64> {
+    x.data.iter().map(|&v| decode(v, x.frac, x.ring)).collect()
+}
+
+fn rounded(values: Vec<f64>, ring: Ring, frac: u32, shape: Shape) -> Share {
+    Share::new(ring, frac, shape, values.into_iter().map(|v| encode(v, frac, ring)).collect())
+}

@@ -1,0 +1,197 @@
+//! The public shape of a LLaMA: everything both parties know about the model.
+//!
+//! A [`Config`] exists only if its fields are consistent and of a size that a real model could have. It comes
+//! from a `config.json` (see `config_json.rs`) or, serialised, from the peer; both ways run the same checks.
+
+use std::ops::{Deref, RangeInclusive};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConfigError;
+
+/// The fields of a [`Config`], not yet checked. Names and meanings are those of `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fields {
+    /// Rows of the embedding, `V`.
+    pub vocab_size: usize,
+    /// Width of the residual stream, `d`.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads; divides the number of query heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head; even.
+    pub head_dim: usize,
+    /// Positions that the model was trained for: prompt and answer together.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in RMSNorm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// How LLaMA 3 stretches the rotary frequencies, if it does.
+    pub rope_scaling: Option<Llama3Scaling>,
+    /// Whether the output head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// The token that starts a text.
+    pub bos_token_id: Option<u32>,
+    /// The tokens that end an answer; may be empty.
+    pub eos_token_ids: Vec<u32>,
+}
+
+/// Frequency scaling of LLaMA 3.1 and later (`"rope_type": "llama3"`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Llama3Scaling {
+    /// Low frequencies are divided by this; at least 1.
+    pub factor: f64,
+    /// Wavelengths above `original_max_position_embeddings / low_freq_factor` are scaled in full.
+    pub low_freq_factor: f64,
+    /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are left alone.
+    pub high_freq_factor: f64,
+    /// Positions before the scaling.
+    pub original_max_position_embeddings: usize,
+}
+
+/// The checked, public shape of a LLaMA. Read its [`Fields`] directly: `config.hidden_size`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Fields")]
+pub struct Config(Fields);
+
+impl Config {
+    /// Largest `max_position_embeddings` accepted.
+    pub const MAX_POSITIONS: usize = 1 << 22;
+    /// Largest `vocab_size` accepted.
+    pub const MAX_VOCAB: usize = 1 << 18;
+    /// Largest number of ending tokens accepted.
+    pub const MAX_EOS: usize = 16;
+
+    /// Columns that the query projection puts out: `num_attention_heads * head_dim`.
+    pub fn query_size(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Columns that the key and the value projection put out each: `num_key_value_heads * head_dim`.
+    pub fn key_value_size(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Query heads that share a key head.
+    pub fn group_size(&self) -> usize {
+        self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// Number of weights; a tied head counts once.
+    pub fn parameters(&self) -> u64 {
+        let Fields { vocab_size, hidden_size, intermediate_size, num_hidden_layers, .. } = self.0;
+        let attention = 2 * hidden_size * (self.query_size() + self.key_value_size());
+        let layer = attention + 3 * hidden_size * intermediate_size + 2 * hidden_size;
+        let tables = if self.tie_word_embeddings { 1 } else { 2 };
+        (num_hidden_layers * layer + tables * vocab_size * hidden_size + hidden_size) as u64
+    }
+}
+
+impl Deref for Config {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.0
+    }
+}
+
+impl From<Config> for Fields {
+    fn from(config: Config) -> Fields {
+        config.0
+    }
+}
+
+impl TryFrom<Fields> for Config {
+    type Error = ConfigError;
+
+    fn try_from(fields: Fields) -> Result<Config, ConfigError> {
+        check_sizes(&fields)?;
+        check_heads(&fields)?;
+        check_numbers(&fields)?;
+        check_tokens(&fields)?;
+        fields.rope_scaling.as_ref().map_or(Ok(()), check_scaling)?;
+        Ok(Config(fields))
+    }
+}
+
+fn check_sizes(f: &Fields) -> Result<(), ConfigError> {
+    within("vocab_size", f.vocab_size, 2..=Config::MAX_VOCAB)?;
+    within("hidden_size", f.hidden_size, 2..=1 << 15)?;
+    within("intermediate_size", f.intermediate_size, 1..=1 << 17)?;
+    within("num_hidden_layers", f.num_hidden_layers, 1..=256)?;
+    within("num_attention_heads", f.num_attention_heads, 1..=512)?;
+    within("num_key_value_heads", f.num_key_value_heads, 1..=512)?;
+    within("head_dim", f.head_dim, 2..=512)?;
+    within("max_position_embeddings", f.max_position_embeddings, 1..=Config::MAX_POSITIONS)
+}
+
+fn check_heads(f: &Fields) -> Result<(), ConfigError> {
+    let (heads, shared) = (f.num_attention_heads, f.num_key_value_heads);
+    if !heads.is_multiple_of(shared) {
+        return Err(refuse(
+            "num_key_value_heads",
+            shared,
+            format!("a divisor of num_attention_heads = {heads}"),
+        ));
+    }
+    if !f.head_dim.is_multiple_of(2) {
+        return Err(refuse("head_dim", f.head_dim, "an even number (rotary embedding turns pairs)"));
+    }
+    Ok(())
+}
+
+fn check_numbers(f: &Fields) -> Result<(), ConfigError> {
+    between("rms_norm_eps", f.rms_norm_eps, 1e-12..=1e-2)?;
+    between("rope_theta", f.rope_theta, 1.0..=1e12)
+}
+
+fn check_tokens(f: &Fields) -> Result<(), ConfigError> {
+    within("number of eos_token_id", f.eos_token_ids.len(), 0..=Config::MAX_EOS)?;
+    let below = format!("an id below vocab_size = {}", f.vocab_size);
+    let known = |&id: &u32| (id as usize) < f.vocab_size;
+    if let Some(id) = f.bos_token_id.filter(|id| !known(id)) {
+        return Err(refuse("bos_token_id", id, below));
+    }
+    match f.eos_token_ids.iter().find(|id| !known(id)) {
+        Some(id) => Err(refuse("eos_token_id", id, below)),
+        None => Ok(()),
+    }
+}
+
+fn check_scaling(s: &Llama3Scaling) -> Result<(), ConfigError> {
+    between("rope_scaling.factor", s.factor, 1.0..=1e6)?;
+    between("rope_scaling.low_freq_factor", s.low_freq_factor, 1e-6..=1e6)?;
+    between("rope_scaling.high_freq_factor", s.high_freq_factor, 1e-6..=1e6)?;
+    let original = s.original_max_position_embeddings;
+    within("rope_scaling.original_max_position_embeddings", original, 1..=Config::MAX_POSITIONS)?;
+    if s.high_freq_factor <= s.low_freq_factor {
+        let expected = format!("more than low_freq_factor = {}", s.low_freq_factor);
+        return Err(refuse("rope_scaling.high_freq_factor", s.high_freq_factor, expected));
+    }
+    Ok(())
+}
+
+fn within(field: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(refuse(field, value, format!("{} to {}", range.start(), range.end())))
+}
+
+fn between(field: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(refuse(field, value, format!("{:?} to {:?}", range.start(), range.end())))
+}
+
+fn refuse(field: &str, actual: impl ToString, expected: impl Into<String>) -> ConfigError {
+    let cure = "check config.json; no supported LLaMA looks like this";
+    ConfigError { field: field.into(), actual: actual.to_string(), expected: expected.into(), cure }
+}

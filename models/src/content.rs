@@ -1,0 +1,57 @@
+//! The bytes of a model's files: small ones read whole, large ones mapped into memory.
+//!
+//! The only file here with `unsafe`: a mapping.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::error::Error;
+
+/// The bytes of a checkpoint.
+pub(crate) enum Content {
+    /// A file, read page by page when first touched.
+    Mapped(Mmap),
+    /// Part of the program.
+    Builtin(&'static [u8]),
+}
+
+impl Content {
+    /// Maps a file. It must not be truncated while the model is in use: the system would end the program.
+    pub(crate) fn map(file: &Path, cure: &'static str) -> Result<Content, Error> {
+        let open = File::open(file).map_err(|cause| cannot_read(file, cause, cure))?;
+        // SAFETY: the mapping is private and only ever read as bytes, all of whose values are valid. Another
+        // program that writes to the file meanwhile can change what is read, which the checks on every value
+        // allow for.
+        let map = unsafe { Mmap::map(&open) }.map_err(|cause| cannot_read(file, cause, cure))?;
+        Ok(Content::Mapped(map))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Builtin(bytes) => bytes,
+        }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub(crate) fn read_small(file: &Path, limit: u64, cure: &'static str) -> Result<Vec<u8>, Error> {
+    let open = File::open(file).map_err(|cause| cannot_read(file, cause, cure))?;
+    let mut bytes = Vec::new();
+    open.take(limit + 1).read_to_end(&mut bytes).map_err(|cause| cannot_read(file, cause, cure))?;
+    if bytes.len() as u64 <= limit {
+        return Ok(bytes);
+    }
+    let bytes = fs::metadata(file).map_or(limit + 1, |m| m.len());
+    Err(Error::TooLarge { file: file.into(), bytes, limit })
+}
+
+fn cannot_read(file: &Path, cause: std::io::Error, cure: &'static str) -> Error {
+    match cause.kind() {
+        ErrorKind::NotFound => Error::Missing { file: file.into(), cure },
+        _ => Error::Read { file: file.into(), cause },
+    }
+}

@@ -1,0 +1,81 @@
+//! The alphabet in which models are written.
+//!
+//! A letter is a function of a transformer on fixed-point tensors. [`Client`](sotto_protocol::Client) and
+//! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
+//! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
+
+use sotto_protocol::{Error, softmax::Softmax};
+use sotto_shares::{Ring, Share};
+
+/// The ring of activations: inputs of linear layers.
+pub const ACTIVATION: Ring = sotto_protocol::linear::RING;
+/// Fraction bits of activations.
+pub const ACTIVATION_FRAC: u32 = 12;
+/// The ring of the residual stream: `|x| < 2^15`.
+pub const RESIDUAL: Ring = Ring::new(34);
+/// Fraction bits of the residual stream.
+pub const RESIDUAL_FRAC: u32 = 18;
+
+/// Tokens as a party knows them.
+#[derive(Clone, Copy, Debug)]
+pub enum Tokens<'a> {
+    /// Their ids.
+    Known(&'a [u32]),
+    /// Only how many there are.
+    Hidden(usize),
+}
+
+impl Tokens<'_> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Tokens::Known(ids) => ids.len(),
+            Tokens::Hidden(n) => *n,
+        }
+    }
+}
+
+/// One party's way, or the plain way, to evaluate a model.
+///
+/// Every method fails only for what the peer or the network does; shapes that do not fit are our own mistake and panic.
+#[allow(async_fn_in_trait)]
+pub trait Evaluator {
+    /// What this side knows of a matrix: its integers, or its shape alone.
+    type Weight;
+
+    /// The rows of `table` `[V, d]` that belong to `tokens`: `[T, d]` in the residual ring.
+    async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
+
+    /// `x W`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction bits added.
+    async fn linear(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
+
+    /// Products of pairs of shared matrices of equal shapes, in the ring of activations.
+    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
+
+    /// Drops `bits` fraction bits and goes to `ring`, up to one unit too low.
+    async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;
+
+    /// The same numbers in a larger ring.
+    async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error>;
+
+    /// `x / rms(x)` for each row of the residual stream: activations.
+    async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
+
+    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`: activations.
+    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error>;
+
+    /// Softmax to base 2 of the first `visible[i]` entries of each row.
+    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error>;
+
+    /// SiLU of numbers with 12 fraction bits: activations.
+    async fn silu(&mut self, x: &Share) -> Result<Share, Error>;
+
+    /// Elementwise product.
+    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+
+    /// Each row of `x` times its own number in `y` `[T, 1]`.
+    async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+
+    /// Reveals `x` to the client; the server gets nothing.
+    async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error>;
+}

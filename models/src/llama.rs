@@ -1,0 +1,301 @@
+//! LLaMA, written once over any [`Evaluator`].
+//!
+//! Matrices that share an input are one matrix: `q|k|v` and `gate|up`. Gains of norms are folded into what follows
+//! them, and `log2(e) / sqrt(head_dim)` into the queries, so that scores come in base-2 units.
+
+use sotto_protocol::{
+    Error,
+    linear::{Exactness, Weight, WeightShape},
+};
+use sotto_shares::{Ring, Shape, Share};
+
+use crate::{
+    Config, Folder, Param, RealMatrix,
+    error::Error as LoadError,
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    quantize::MAX_FRAC,
+    rope_inverse_frequencies,
+};
+
+/// Scores: 12 integer bits in base-2 units.
+const SCORE: Ring = sotto_protocol::exp2::ARGUMENT;
+/// The ring in which attention's sums meet the reciprocal of their weights.
+const NORMALISE: Ring = sotto_protocol::reciprocal::RECIPROCAL.0;
+/// Fraction bits of attention's sums before that.
+const SUM_FRAC: u32 = 14;
+
+/// A model as one side knows it: with matrices of integers, or with shapes alone.
+pub struct Llama<W> {
+    config: Config,
+    frequencies: Vec<f64>,
+    embedding: W,
+    layers: Vec<Layer<W>>,
+    head: W,
+}
+
+struct Layer<W> {
+    qkv: W,
+    output: W,
+    gate_up: W,
+    down: W,
+}
+
+/// Keys and values of the positions so far, as shares.
+#[derive(Default)]
+pub struct Cache {
+    layers: Vec<(Share, Share)>,
+    length: usize,
+}
+
+impl Cache {
+    /// Positions so far.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// Which positions' logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Only the last one's: the next token.
+    Last,
+    /// All: to compare with a reference.
+    All,
+}
+
+impl<W> Llama<W> {
+    /// The model's public shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs the model on `tokens`, which follow those in the cache. The client gets logits, `[wanted, V]`.
+    ///
+    /// # Errors
+    /// What the peer or the network does.
+    ///
+    /// # Panics
+    /// If there are no tokens, or more than the context holds.
+    pub async fn forward<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        tokens: Tokens<'_>,
+        cache: &mut Cache,
+        wanted: Wanted,
+    ) -> Result<Option<Vec<f64>>, Error> {
+        let count = tokens.count();
+        assert!(count > 0 && cache.length + count <= self.config.max_position_embeddings, "tokens in context");
+        let mut h = e.embed(&self.embedding, tokens).await?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            h += &self.attention(e, layer, &h, cache, i).await?;
+            h += &self.mlp(e, layer, &h).await?;
+        }
+        cache.length += count;
+        if wanted == Wanted::Last {
+            h = h.rows(count - 1..count);
+        }
+        let x = e.rms_norm(&h, self.config.rms_norm_eps).await?;
+        let logits = e.linear(&self.head, &x).await?;
+        e.reveal(&logits).await
+    }
+
+    async fn attention<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        layer: &Layer<W>,
+        h: &Share,
+        cache: &mut Cache,
+        index: usize,
+    ) -> Result<Share, Error> {
+        let c = &self.config;
+        let (q_size, kv_size) = (c.query_size(), c.key_value_size());
+        let x = e.rms_norm(h, c.rms_norm_eps).await?;
+        let qkv = e.linear(&layer.qkv, &x).await?;
+        let qk = e.rope(&qkv.columns(0..q_size + kv_size), &self.frequencies, cache.length).await?;
+        let v = qkv.columns(q_size + kv_size..q_size + 2 * kv_size);
+        let v = e.truncate(&v, v.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
+        let (k, v) = match cache.layers.get_mut(index) {
+            Some((keys, values)) => {
+                (*keys, *values) = (keys.stack(&k), values.stack(&v));
+                (keys.duplicate(), values.duplicate())
+            }
+            None => {
+                cache.layers.push((k.duplicate(), v.duplicate()));
+                (k, v)
+            }
+        };
+
+        let queries = self.by_group(&q);
+        let scores = queries.into_iter().enumerate().map(|(g, q)| (q, self.head_of(&k, g).transpose()));
+        let scores = e.matmul(&scores.collect::<Vec<_>>()).await?;
+        let scores = stacked(&scores).truncate_reduce(ACTIVATION_FRAC).reduce(SCORE);
+        let rows = h.shape.rows;
+        let visible: Vec<usize> =
+            (0..scores.shape.rows).map(|i| k.shape.rows - rows + i % rows + 1).collect();
+        let softmax = e.softmax(&scores, &visible).await?;
+
+        let group = c.group_size() * rows;
+        let weighted = (0..c.num_key_value_heads)
+            .map(|g| (softmax.numerators.rows(g * group..(g + 1) * group), self.head_of(&v, g)));
+        let sums = stacked(&e.matmul(&weighted.collect::<Vec<_>>()).await?);
+        let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
+        let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
+        let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let y = e.linear(&layer.output, &self.by_row(&means, rows)).await?;
+        Ok(residual(&y))
+    }
+
+    async fn mlp<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        layer: &Layer<W>,
+        h: &Share,
+    ) -> Result<Share, Error> {
+        let width = self.config.intermediate_size;
+        let x = e.rms_norm(h, self.config.rms_norm_eps).await?;
+        let both = e.linear(&layer.gate_up, &x).await?;
+        let drop = both.frac - ACTIVATION_FRAC;
+        let gate = e.silu(&both.columns(0..width).truncate_reduce(drop)).await?;
+        let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
+        let product = e.mul(&gate, &up).await?;
+        let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
+        let y = e.linear(&layer.down, &product).await?;
+        Ok(residual(&y))
+    }
+
+    /// The queries `[T, heads h]` of each key head's group, `[group T, h]`, head after head.
+    fn by_group(&self, q: &Share) -> Vec<Share> {
+        let group = self.config.group_size();
+        let heads: Vec<Share> = (0..self.config.num_attention_heads).map(|i| self.head_of(q, i)).collect();
+        heads.chunks(group).map(stacked).collect()
+    }
+
+    /// The inverse order: `[heads T, h]` to `[T, heads h]`.
+    fn by_row(&self, x: &Share, rows: usize) -> Share {
+        let heads = self.config.num_attention_heads;
+        Share::beside(&(0..heads).map(|i| x.rows(i * rows..(i + 1) * rows)).collect::<Vec<_>>())
+    }
+
+    fn head_of(&self, x: &Share, head: usize) -> Share {
+        let size = self.config.head_dim;
+        x.columns(head * size..(head + 1) * size)
+    }
+}
+
+/// A linear layer's output in the residual stream; local.
+fn residual(y: &Share) -> Share {
+    y.truncate_reduce(y.frac - RESIDUAL_FRAC).reduce(RESIDUAL)
+}
+
+fn stacked(blocks: &[Share]) -> Share {
+    let (first, rest) = blocks.split_first().expect("at least one block");
+    let data = blocks.iter().flat_map(|b| b.data.iter().copied()).collect();
+    let rows = first.shape.rows + rest.iter().map(|b| b.shape.rows).sum::<usize>();
+    Share::new(first.ring, first.frac, Shape::new(rows, first.shape.cols), data)
+}
+
+impl Llama<Weight> {
+    /// Reads and quantises a model's matrices.
+    ///
+    /// # Errors
+    /// A weight is missing, no number, or too large for 16 bits.
+    pub fn load(folder: &Folder) -> Result<Llama<Weight>, LoadError> {
+        let c = folder.config().clone();
+        let mut id = 0;
+        let mut matrix = |parts: &[(Param, f32)], gain: Option<Param>, exactness| -> Result<Weight, LoadError> {
+            let mut weights = vec![];
+            for &(param, factor) in parts {
+                weights.extend(folder.param(param)?.into_iter().map(|w| w * factor));
+            }
+            let inner = parts[0].0.shape(&c)[1];
+            let name = parts[0].0.name(&c);
+            let gain = gain.map(|g| folder.param(g)).transpose()?;
+            let real = RealMatrix::new(&name, &weights, [weights.len() / inner, inner]);
+            let real = gain.iter().fold(real, |real, gain| real.scale_inputs(gain));
+            let quantised = real.quantize(MAX_FRAC)?;
+            let shape = WeightShape {
+                id,
+                inner: quantised.rows_in(),
+                outer: quantised.cols_out(),
+                frac: quantised.frac(),
+                exactness,
+            };
+            id += 1;
+            Ok(Weight { shape, data: quantised.into_data() })
+        };
+        let fast = Exactness::Fast;
+        let score_scale = (std::f64::consts::LOG2_E / (c.head_dim as f64).sqrt()) as f32;
+        let layers = (0..c.num_hidden_layers).map(|i| {
+            let qkv = [(Param::Query(i), score_scale), (Param::Key(i), 1.0), (Param::Value(i), 1.0)];
+            let gate_up = [(Param::Gate(i), 1.0), (Param::Up(i), 1.0)];
+            Ok(Layer {
+                qkv: matrix(&qkv, Some(Param::AttentionNorm(i)), fast)?,
+                output: matrix(&[(Param::Output(i), 1.0)], None, fast)?,
+                gate_up: matrix(&gate_up, Some(Param::MlpNorm(i)), fast)?,
+                down: matrix(&[(Param::Down(i), 1.0)], None, fast)?,
+            })
+        });
+        let layers = layers.collect::<Result<_, LoadError>>()?;
+        let head = matrix(&[(Param::Head, 1.0)], Some(Param::FinalNorm), Exactness::Strict)?;
+        let embedding = folder.param(Param::Embedding)?;
+        let embedding = embedding_table(&embedding, &c, head.shape.id + 1)?;
+        Ok(Llama { frequencies: rope_inverse_frequencies(&c), config: c, embedding, layers, head })
+    }
+
+    /// The fraction bits of every matrix, in the order of use: all that the client learns of them beyond shapes.
+    pub fn fractions(&self) -> Vec<u32> {
+        let matrices = self.layers.iter().flat_map(|l| [&l.qkv, &l.output, &l.gate_up, &l.down]);
+        matrices.chain([&self.head, &self.embedding]).map(|w| w.shape.frac).collect()
+    }
+}
+
+/// The embedding as a matrix `[V, d]` that one-hot rows multiply.
+fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadError> {
+    let (vocabulary, width) = (c.vocab_size, c.hidden_size);
+    let transposed: Vec<f32> = (0..width).flat_map(|i| (0..vocabulary).map(move |v| rows[v * width + i])).collect();
+    let real = RealMatrix::new("model.embed_tokens.weight", &transposed, [width, vocabulary]);
+    let quantised = real.quantize(MAX_FRAC)?;
+    let frac = quantised.frac();
+    let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Fast };
+    Ok(Weight { shape, data: quantised.into_data() })
+}
+
+impl Llama<WeightShape> {
+    /// The model as the client knows it: from the configuration and the fraction bits that the server tells it.
+    ///
+    /// Returns `None` if there is not one fraction of at most 16 bits for every matrix.
+    pub fn outline(config: Config, fractions: &[u32]) -> Option<Llama<WeightShape>> {
+        let c = &config;
+        let matrices = 4 * c.num_hidden_layers + 2;
+        if fractions.len() != matrices || fractions.iter().any(|&f| !(FEWEST_FRAC..=MAX_FRAC).contains(&f)) {
+            return None;
+        }
+        let mut next = 0;
+        let mut matrix = |inner: usize, outer: usize, exactness| {
+            let frac = fractions[next as usize];
+            next += 1;
+            WeightShape { id: next - 1, inner, outer, frac, exactness }
+        };
+        let fast = Exactness::Fast;
+        let (d, width) = (c.hidden_size, c.intermediate_size);
+        let layers = (0..c.num_hidden_layers).map(|_| Layer {
+            qkv: matrix(d, c.query_size() + 2 * c.key_value_size(), fast),
+            output: matrix(c.query_size(), d, fast),
+            gate_up: matrix(d, 2 * width, fast),
+            down: matrix(width, d, fast),
+        });
+        let layers = layers.collect();
+        let head = matrix(d, c.vocab_size, Exactness::Strict);
+        let embedding = matrix(c.vocab_size, d, fast);
+        Some(Llama { frequencies: rope_inverse_frequencies(c), config, embedding, layers, head })
+    }
+}
+
+/// The fewest fraction bits a matrix may have: logits lose at least twelve bits before they are revealed.
+pub const FEWEST_FRAC: u32 = 8;

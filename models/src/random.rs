@@ -1,0 +1,157 @@
+//! Models with random weights, for tests and measurements: they cost what a trained model of the same shape
+//! costs, and say nothing of sense.
+
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::param::Param;
+use crate::random_tokenizer::tokenizer_json;
+
+/// Writes a model's folder with random f32 weights and a byte-level tokenizer into `dir`, which is made if
+/// need be. The same configuration and seed give the same files.
+///
+/// # Errors
+///
+/// If a file cannot be written.
+pub fn write_random_folder(dir: &Path, config: &Config, seed: u64) -> Result<(), Error> {
+    RandomFolder::new(config, seed).write(dir)
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+}
+
+/// A random model about to be written, all weights of which fit in memory.
+///
+/// Matrices are normal with standard deviation `1 / sqrt(in)`, but 0.02 to 0.08; gains are uniform in
+/// 0.9..1.1.
+#[derive(Debug, Clone)]
+pub struct RandomFolder<'a> {
+    config: &'a Config,
+    seed: u64,
+    precision: Precision,
+    shards: usize,
+}
+
+impl<'a> RandomFolder<'a> {
+    /// A model in one file of f32.
+    pub fn new(config: &'a Config, seed: u64) -> RandomFolder<'a> {
+        RandomFolder { config, seed, precision: Precision::F32, shards: 1 }
+    }
+
+    /// Stores the weights in another precision.
+    pub fn precision(self, precision: Precision) -> RandomFolder<'a> {
+        RandomFolder { precision, ..self }
+    }
+
+    /// Spreads the weights over several files with an index.
+    ///
+    /// # Panics
+    ///
+    /// If `shards` is zero.
+    pub fn shards(self, shards: usize) -> RandomFolder<'a> {
+        assert!(shards > 0, "weights need at least one file");
+        RandomFolder { shards, ..self }
+    }
+
+    /// Writes `config.json`, `tokenizer.json` and the weights.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), Error> {
+        fs::create_dir_all(dir).map_err(|cause| Error::Write { file: dir.into(), cause })?;
+        write(dir.join("config.json"), self.config.to_json())?;
+        write(dir.join("tokenizer.json"), tokenizer_json(self.config))?;
+        let tensors = self.tensors();
+        if self.shards == 1 {
+            return write(dir.join("model.safetensors"), self.serialize(&tensors));
+        }
+        let mut places = BTreeMap::new();
+        for (number, shard) in tensors.chunks(tensors.len().div_ceil(self.shards)).enumerate() {
+            let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, self.shards);
+            places.extend(shard.iter().map(|tensor| (tensor.name.clone(), file.clone())));
+            write(dir.join(file), self.serialize(shard))?;
+        }
+        write(dir.join("model.safetensors.index.json"), json!({ "weight_map": places }).to_string())
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let own_head = !self.config.tie_word_embeddings;
+        let params = Param::all(self.config).filter(|&param| own_head || param != Param::Head);
+        let tensor = |param: Param| {
+            let shape = param.shape(self.config);
+            let bytes = self.encode(values(&shape, &mut rng));
+            Tensor { name: param.name(self.config), shape, bytes }
+        };
+        params.map(tensor).collect()
+    }
+
+    fn encode(&self, values: Vec<f32>) -> Vec<u8> {
+        match self.precision {
+            Precision::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Precision::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            Precision::Bf16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+        }
+    }
+
+    fn serialize(&self, tensors: &[Tensor]) -> Vec<u8> {
+        let dtype = match self.precision {
+            Precision::F32 => Dtype::F32,
+            Precision::F16 => Dtype::F16,
+            Precision::Bf16 => Dtype::BF16,
+        };
+        safetensors::serialize(tensors.iter().map(|t| (&t.name, t.view(dtype))), None)
+            .expect("every tensor is well formed")
+    }
+}
+
+struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    fn view(&self, dtype: Dtype) -> TensorView<'_> {
+        TensorView::new(dtype, self.shape.clone(), &self.bytes).expect("as many bytes as the shape says")
+    }
+}
+
+fn values(shape: &[usize], rng: &mut ChaCha8Rng) -> Vec<f32> {
+    match *shape {
+        [outs, ins] => {
+            let deviation = (ins as f64).sqrt().recip().clamp(0.02, 0.08);
+            (0..outs * ins).map(|_| (normal(rng) * deviation) as f32).collect()
+        }
+        _ => (0..shape.iter().product()).map(|_| rng.random_range(0.9..1.1)).collect(),
+    }
+}
+
+/// Box and Muller's method.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (u, v): (f64, f64) = rng.random();
+    (-2.0 * (1.0 - u).ln()).sqrt() * (TAU * v).cos()
+}
+
+fn write(file: PathBuf, content: impl AsRef<[u8]>) -> Result<(), Error> {
+    fs::write(&file, content).map_err(|cause| Error::Write { file, cause })
+}

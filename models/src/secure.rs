@@ -1,0 +1,142 @@
+//! The alphabet on shares: [`Client`] and [`Server`] spell each letter with a protocol.
+
+use sotto_net::Half;
+use sotto_protocol::{
+    Client, Error, Server, Session, activation, extend, linear,
+    linear::{Weight, WeightShape},
+    matmul, mul, reveal, rms_norm,
+    rope::{self, Angles},
+    softmax::{self, Softmax},
+    truncate,
+};
+use sotto_shares::{Ring, Shape, Share};
+
+use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens};
+
+/// What the two roles do differently: they hold different things of a matrix, and only one has keys.
+#[allow(async_fn_in_trait)]
+pub trait Role {
+    /// What this role knows of a matrix.
+    type Weight;
+    /// The common part of the session.
+    fn session(&mut self) -> &mut Session;
+    /// The public shape of a matrix.
+    fn shape(w: &Self::Weight) -> &WeightShape;
+    /// A private matrix times shared rows.
+    async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
+    /// Products of shared matrices.
+    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
+}
+
+impl Role for Client {
+    type Weight = WeightShape;
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+    fn shape(w: &WeightShape) -> &WeightShape {
+        w
+    }
+    async fn product(&mut self, w: &WeightShape, x: &Share) -> Result<Share, Error> {
+        linear::client(self, w, x).await
+    }
+    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+        matmul::client(self, pairs).await
+    }
+}
+
+impl Role for Server {
+    type Weight = Weight;
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+    fn shape(w: &Weight) -> &WeightShape {
+        &w.shape
+    }
+    async fn product(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
+        linear::server(self, w, x).await
+    }
+    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+        matmul::server(self, pairs).await
+    }
+}
+
+/// Runs a protocol inside a span of the meter.
+macro_rules! span {
+    ($me:expr, $name:literal, $protocol:expr) => {{
+        $me.session().ch.meter.enter($name, Half::Online);
+        let result = $protocol.await;
+        $me.session().ch.meter.leave();
+        result
+    }};
+}
+
+impl<R: Role> Evaluator for R {
+    type Weight = R::Weight;
+
+    async fn embed(&mut self, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
+        let shape = *R::shape(table);
+        let x = one_hots(tokens, shape.inner);
+        let rows = span!(self, "embed", self.product(table, &x))?;
+        Ok(rows.truncate_reduce(ACTIVATION_FRAC + shape.frac - RESIDUAL_FRAC).reduce(RESIDUAL))
+    }
+
+    async fn linear(&mut self, w: &R::Weight, x: &Share) -> Result<Share, Error> {
+        span!(self, "linear", self.product(w, x))
+    }
+
+    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+        span!(self, "matmul", self.products(pairs))
+    }
+
+    async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
+        span!(self, "truncate", truncate::truncate(self.session(), x, bits, ring))
+    }
+
+    async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error> {
+        let [out] = span!(self, "truncate", extend::extend(self.session(), [(x, ring)]))?;
+        Ok(out)
+    }
+
+    async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
+        span!(self, "rms_norm", rms_norm::rms_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC))
+    }
+
+    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error> {
+        let angles = Angles { frequencies, start };
+        span!(self, "rope", rope::rope(self.session(), x, angles, ACTIVATION, ACTIVATION_FRAC))
+    }
+
+    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
+        span!(self, "softmax", softmax::softmax(self.session(), x, visible, ACTIVATION))
+    }
+
+    async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
+        span!(self, "silu", activation::silu(self.session(), x, ACTIVATION))
+    }
+
+    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        span!(self, "mul", mul::mul(self.session(), x, y))
+    }
+
+    async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        span!(self, "mul", mul::mul_rows(self.session(), x, y))
+    }
+
+    async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
+        span!(self, "reveal", reveal::to_client(self.session(), x))
+    }
+}
+
+/// `[T, V]`: a row for each token, with the number one at its id. The party that does not know them holds zeros.
+///
+/// # Panics
+/// If an id is not below `vocabulary`.
+pub(crate) fn one_hots(tokens: Tokens<'_>, vocabulary: usize) -> Share {
+    let mut x = Share::zeros(ACTIVATION, ACTIVATION_FRAC, Shape::new(tokens.count(), vocabulary));
+    if let Tokens::Known(ids) = tokens {
+        for (row, &id) in x.data.chunks_mut(vocabulary).zip(ids) {
+            row[id as usize] = 1 << ACTIVATION_FRAC;
+        }
+    }
+    x
+}

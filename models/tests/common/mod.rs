@@ -1,0 +1,34 @@
+//! Small models to test with.
+
+#![allow(dead_code)]
+
+use sotto_models::{Config, Fields};
+
+/// A LLaMA of odd sizes: three heads of 12, 101 tokens.
+pub fn odd() -> Fields {
+    Fields {
+        vocab_size: 101,
+        hidden_size: 36,
+        intermediate_size: 50,
+        num_hidden_layers: 2,
+        num_attention_heads: 3,
+        num_key_value_heads: 3,
+        head_dim: 12,
+        max_position_embeddings: 128,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        tie_word_embeddings: false,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![2],
+    }
+}
+
+pub fn config(fields: Fields) -> Config {
+    Config::try_from(fields).unwrap()
+}
+
+/// A model with room for all bytes in its tokenizer.
+pub fn bytes() -> Config {
+    config(Fields { vocab_size: 300, ..odd() })
+}

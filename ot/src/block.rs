@@ -1,0 +1,109 @@
+//! 128-bit blocks: seeds, OT keys, COT words and their global difference.
+
+use std::ops::{BitAnd, BitXor, BitXorAssign, Not};
+
+use rand::RngCore;
+use zeroize::DefaultIsZeroes;
+
+/// Bits of a block, the computational security parameter, and the number of base OTs.
+pub const LAMBDA: usize = 128;
+
+/// A secret of 128 bits. Not printable, not comparable; whoever stores one wipes it.
+#[derive(Clone, Copy, Default)]
+pub struct Block(pub(crate) u128);
+
+impl Block {
+    /// All bits zero.
+    pub(crate) const ZERO: Block = Block(0);
+
+    /// A uniform block.
+    pub(crate) fn random(rng: &mut impl RngCore) -> Block {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        Block::from_bytes(bytes)
+    }
+
+    /// From its 16 bytes, little-endian.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Block {
+        Block(u128::from_le_bytes(bytes))
+    }
+
+    /// Its 16 bytes, little-endian.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
+    }
+
+    /// The block itself if `bit` is 1, zero if it is 0, without a branch.
+    pub(crate) fn times(self, bit: u64) -> Block {
+        Block(self.0 & u128::from(bit & 1).wrapping_neg())
+    }
+
+    /// Bit `j`.
+    pub(crate) fn bit(self, j: usize) -> u64 {
+        (self.0 >> j) as u64 & 1
+    }
+
+    /// The linear orthomorphism `xL || xR -> (xL ^ xR) || xL`: both it and `x ^ sigma(x)` are permutations.
+    pub(crate) fn sigma(self) -> Block {
+        let (left, right) = ((self.0 >> 64) as u64, self.0 as u64);
+        Block(u128::from(left ^ right) << 64 | u128::from(left))
+    }
+}
+
+impl DefaultIsZeroes for Block {}
+
+impl BitXor for Block {
+    type Output = Block;
+    fn bitxor(self, other: Block) -> Block {
+        Block(self.0 ^ other.0)
+    }
+}
+
+impl BitXorAssign for Block {
+    fn bitxor_assign(&mut self, other: Block) {
+        self.0 ^= other.0;
+    }
+}
+
+impl BitAnd for Block {
+    type Output = Block;
+    fn bitand(self, other: Block) -> Block {
+        Block(self.0 & other.0)
+    }
+}
+
+impl Not for Block {
+    type Output = Block;
+    fn not(self) -> Block {
+        Block(!self.0)
+    }
+}
+
+/// Bit `i` of packed bits, the lowest bit of the first byte first.
+pub(crate) fn bit(packed: &[u8], i: usize) -> u64 {
+    u64::from(packed[i / 8] >> (i % 8) & 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn halves(x: u128) -> (u64, u64) {
+        ((x >> 64) as u64, x as u64)
+    }
+
+    proptest! {
+        #[test]
+        fn sigma_is_a_linear_orthomorphism(x in any::<u128>(), y in any::<u128>()) {
+            let sigma = |x: u128| Block(x).sigma().0;
+            prop_assert_eq!(sigma(x) ^ sigma(y), sigma(x ^ y));
+            // Inverse of sigma: (a, b) -> (b, a ^ b); inverse of x ^ sigma(x) = (xR, xL ^ xR): (a, b) -> (a ^ b, a).
+            let (a, b) = halves(sigma(x));
+            prop_assert_eq!((b, a ^ b), halves(x));
+            let (a, b) = halves(x ^ sigma(x));
+            prop_assert_eq!((a ^ b, a), halves(x));
+        }
+    }
+}

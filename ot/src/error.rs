@@ -1,0 +1,25 @@
+//! What can go wrong in oblivious transfer, and whose doing it is.
+
+/// An error of the transport or of the peer. What this party does wrong itself is a panic.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection, or a frame of the wrong step or length.
+    #[error(transparent)]
+    Net(#[from] sotto_net::Error),
+    /// The peer sent 32 bytes that encode no element of ristretto255.
+    #[error("the peer's point {index} at step {step} is no canonical ristretto255 encoding")]
+    InvalidPoint {
+        /// The protocol step.
+        step: &'static str,
+        /// Which of the step's points.
+        index: usize,
+    },
+    /// The peer sent the neutral element, or points that sum up to it: its key would be known to all.
+    #[error("the peer's point {index} at step {step} is, or leads to, the identity")]
+    IdentityPoint {
+        /// The protocol step.
+        step: &'static str,
+        /// Which of the step's points.
+        index: usize,
+    },
+}

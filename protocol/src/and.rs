@@ -1,0 +1,69 @@
+//! `[b v] <- [b], [v]` over XOR shares: a bit times a vector of up to 64 bits.
+//!
+//! | client: `b0`, `v0`        |                     | server: `b1`, `v1`        |
+//! |---------------------------|---------------------|---------------------------|
+//! | choice `b0`, vector `v0`  | `<- and/choice ->`  | choice `b1`, vector `v1`  |
+//! |                           | `<- and/payload ->` |                           |
+//! | `b0 v0 ^ own ^ got`       |                     | `b1 v1 ^ own ^ got`       |
+//!
+//! Two turns, `2 (w + 1)` bits, exact, no leakage. From the pool: one COT an element and direction.
+//! Source: GMW87 with the products from correlated OT.
+
+use sotto_shares::XorShare;
+
+use crate::{
+    Error, Session,
+    cross::{self, Tags},
+};
+
+const TAGS: Tags = Tags("and/choice", "and/payload");
+
+/// Multiplies each vector by its bit.
+///
+/// # Panics
+/// If `b` is not one bit wide or lengths differ.
+pub async fn and(s: &mut Session, b: &XorShare, v: &XorShare) -> Result<XorShare, Error> {
+    assert_eq!((b.width, b.len()), (1, v.len()), "one bit per vector");
+    let choices: Vec<u8> = b.words.iter().map(|&b| b as u8).collect();
+    let products = cross::xor(s, TAGS, &choices, &v.words, v.width).await?;
+    let local = b.words.iter().zip(&v.words).map(|(b, v)| v & b.wrapping_neg());
+    let words = local.zip(products.own.iter().zip(&products.got)).map(|(l, (o, g))| l ^ o ^ g);
+    Ok(XorShare::new(v.width, words.collect()))
+}
+
+/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same two turns.
+///
+/// # Panics
+/// If widths or lengths differ.
+pub async fn and_words<const K: usize>(
+    s: &mut Session,
+    a: &XorShare,
+    b: [&XorShare; K],
+) -> Result<[XorShare; K], Error> {
+    for b in b {
+        assert_eq!((a.width, a.len()), (b.width, b.len()), "words of one width");
+    }
+    let bits = |words: &[u64]| -> Vec<u64> {
+        words.iter().flat_map(|w| (0..a.width).map(move |j| (w >> j) & 1)).collect()
+    };
+    let selector = XorShare::new(1, bits(&a.words));
+    let mut vectors = vec![0; selector.len()];
+    for (k, b) in b.iter().enumerate() {
+        for (vector, bit) in vectors.iter_mut().zip(bits(&b.words)) {
+            *vector |= bit << k;
+        }
+    }
+    let product = and(s, &selector, &XorShare::new(K as u32, vectors)).await?;
+    let mut k = 0;
+    Ok([(); K].map(|()| {
+        let word = |chunk: &[u64]| chunk.iter().enumerate().fold(0, |w, (j, v)| w | ((v >> k) & 1) << j);
+        let out = XorShare::new(a.width, product.words.chunks(a.width as usize).map(word).collect());
+        k += 1;
+        out
+    }))
+}
+
+/// The functionality on one element.
+pub fn ideal(b: u64, v: u64) -> u64 {
+    if b == 1 { v } else { 0 }
+}

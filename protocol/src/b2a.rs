@@ -1,0 +1,81 @@
+//! `[x]_A <- [x]_B`: XOR-shared bits become an additive sharing, with public weights for the bits.
+//!
+//! | client: bits `b0`  |                      | server: bits `b1`       |
+//! |--------------------|----------------------|-------------------------|
+//! | choice `b0`        | `-- b2a/choice ->`   | number `-b1`            |
+//! |                    | `<- b2a/payload --`  |                         |
+//! | `b0 + 2 got`       |                      | `b1 + 2 own`            |
+//!
+//! `b0 xor b1 = b0 + b1 - 2 b0 b1`, so bit `j` of weight `2^j` in Z_{2^n} needs `n - 1 - j` bits. Two turns,
+//! `sum_j (n - j)` bits for a word of consecutive weights; exact; no leakage. From the pool: one COT a bit,
+//! server to client. Source: ABY (2015), section V; widths as in `COT` of Cheetah.
+
+use sotto_shares::{Party, Ring, Shape, Share, XorShare};
+
+use crate::{
+    Error, Session,
+    cross::{self, Cross, Tags},
+};
+
+const TAGS: Tags = Tags("b2a/choice", "b2a/payload");
+
+/// The word as a number: bit `j` weighs `2^j`.
+///
+/// # Panics
+/// If a word is wider than the ring.
+pub async fn b2a(s: &mut Session, x: &XorShare, ring: Ring, frac: u32, shape: Shape) -> Result<Share, Error> {
+    assert!(x.width <= ring.bits(), "the ring holds the word");
+    let halves = products(s, x, &widths(x.width, ring)).await?;
+    let data = x.words.iter().zip(halves.chunks(x.width as usize)).map(|(w, halves)| {
+        let sum = halves.iter().enumerate().fold(0u64, |sum, (j, half)| sum.wrapping_add(half << (j + 1)));
+        ring.reduce(w.wrapping_add(sum))
+    });
+    Ok(Share::new(ring, frac, shape, data.collect()))
+}
+
+/// Sums of bits with public weights: entry `k` of the result is `sum_j weights[k][j] x_j` in the ring.
+///
+/// Costs `width (n - 1 + 1)` bits whatever the number of weight lists: the bits are converted once.
+///
+/// # Panics
+/// If a list has not one weight per bit.
+pub async fn weigh<const K: usize>(
+    s: &mut Session,
+    x: &XorShare,
+    ring: Ring,
+    weights: [&[u64]; K],
+) -> Result<[Vec<u64>; K], Error> {
+    for list in weights {
+        assert_eq!(list.len(), x.width as usize, "one weight per bit");
+    }
+    let halves = products(s, x, &[ring.bits() - 1]).await?;
+    Ok(weights.map(|weights| {
+        let row = |(w, halves): (&u64, &[u64])| {
+            let bits = halves.iter().enumerate().map(|(j, half)| ((w >> j) & 1).wrapping_add(half << 1));
+            ring.reduce(bits.zip(weights).fold(0u64, |sum, (b, w)| sum.wrapping_add(b.wrapping_mul(*w))))
+        };
+        x.words.iter().zip(halves.chunks(x.width as usize)).map(row).collect()
+    }))
+}
+
+/// Widths of the products of a word's bits in `ring`.
+pub(crate) fn widths(bits: u32, ring: Ring) -> Vec<u32> {
+    (0..bits).map(|j| ring.bits() - 1 - j).collect()
+}
+
+/// Shares of `-b0 b1` for every bit.
+async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u64>, Error> {
+    let bits = x.words.iter().flat_map(|w| (0..x.width).map(move |j| (w >> j) & 1));
+    match s.me {
+        Party::Client => {
+            let choices: Vec<u8> = bits.map(|b| b as u8).collect();
+            let c = Cross { tags: TAGS, choices: &choices, widths_in: widths, inputs: &[], widths_out: &[] };
+            Ok(cross::add(s, c).await?.got)
+        }
+        Party::Server => {
+            let inputs: Vec<u64> = bits.map(u64::wrapping_neg).collect();
+            let c = Cross { tags: TAGS, choices: &[], widths_in: &[], inputs: &inputs, widths_out: widths };
+            Ok(cross::add(s, c).await?.own)
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `[x < y] <- x, y` for private `l`-bit numbers: the millionaires' protocol; signs and carries from it.
+//!
+//! | client: digits of `x`     |                              | server: digits of `y`          |
+//! |---------------------------|------------------------------|--------------------------------|
+//! | index `x_i`               | `-- compare/digit ->`        | table `(z < y_i, z = y_i)`, z < 16 |
+//! |                           | `<- compare/table --`        |                                |
+//! | tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs          |||
+//!
+//! `2 + 2 ceil(log2(ceil(l / 4)))` turns. Bits: `34` a digit (1-of-16 OT with one implied message, four
+//! choice bits) and 6 an inner node (4 where only `lt` is wanted). Exact; no leakage. From the pool: 4 COTs a
+//! digit server to client, one COT an inner node and direction.
+//! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah.
+
+use sotto_ot::{derand_len, lookup_message_len};
+use sotto_shares::{Party, Ring, Share, XorShare};
+
+use crate::{Error, Session, and::and};
+
+/// Bits per digit.
+const DIGIT: u32 = 4;
+
+/// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
+pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
+    let digits = bits.div_ceil(DIGIT) as usize;
+    let leaves = leaves(s, mine, digits).await?;
+    // Digit i of all elements; bit 0 is "less", bit 1 is "equal".
+    let mut level: Vec<XorShare> = (0..digits)
+        .map(|i| XorShare::new(2, leaves.iter().skip(i).step_by(digits).copied().collect()))
+        .collect();
+    while level.len() > 1 {
+        level = merge(s, level).await?;
+    }
+    Ok(level[0].bit(0))
+}
+
+/// Whether the sum of the two parties' numbers below `2^bits` reaches `2^bits`.
+pub async fn carry(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
+    let ring = Ring::new(bits);
+    match s.me {
+        Party::Client => {
+            let complement: Vec<u64> = mine.iter().map(|x| ring.mask() - x).collect();
+            less_than(s, &complement, bits).await
+        }
+        Party::Server => less_than(s, mine, bits).await,
+    }
+}
+
+/// The sign bit of each shared number: 1 where it is negative.
+pub async fn is_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
+    let low = Ring::new(x.ring.bits() - 1);
+    let mine: Vec<u64> = x.data.iter().map(|&x| low.reduce(x)).collect();
+    let carries = carry(s, &mine, low.bits()).await?;
+    let tops = XorShare::new(1, x.data.iter().map(|&v| x.ring.msb(v)).collect());
+    Ok(carries.xor(&tops))
+}
+
+/// The functionality of [`less_than`].
+pub fn ideal(x: u64, y: u64) -> bool {
+    x < y
+}
+
+async fn leaves(s: &mut Session, mine: &[u64], digits: usize) -> Result<Vec<u64>, Error> {
+    let items = mine.len() * digits;
+    let digit = |x: &u64, i: usize| (x >> (DIGIT as usize * i)) & 15;
+    let values: Vec<u64> = mine.iter().flat_map(|x| (0..digits).map(move |i| digit(x, i))).collect();
+    let cots = items * DIGIT as usize;
+    match s.me {
+        Party::Client => {
+            let (_, recv) = s.cots(0, cots).await?;
+            s.ch.send("compare/digit", recv.derandomise_indices(DIGIT, &values))?;
+            let message = s.ch.recv("compare/table", lookup_message_len(items, DIGIT, 2)).await?;
+            Ok(sotto_net::compute(|| recv.lookup_recv(DIGIT, &values, 2, &message)))
+        }
+        Party::Server => {
+            let (send, _) = s.cots(cots, 0).await?;
+            let tables: Vec<u64> = values
+                .iter()
+                .flat_map(|&y| (0..16u64).map(move |z| u64::from(z < y) | u64::from(z == y) << 1))
+                .collect();
+            let derand = s.ch.recv("compare/digit", derand_len(cots)).await?;
+            let (message, own) = sotto_net::compute(|| send.lookup_send(DIGIT, &derand, &tables, 2));
+            s.ch.send("compare/table", message)?;
+            Ok(own)
+        }
+    }
+}
+
+/// Joins neighbours, lowest digits first; an odd one out waits for the next level.
+async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, Error> {
+    let n = level[0].len();
+    let pairs = level.len() / 2;
+    let selectors = (0..pairs).flat_map(|p| level[2 * p + 1].words.iter().map(|w| w >> 1)).collect();
+    let vectors = (0..pairs).flat_map(|p| level[2 * p].words.iter().copied()).collect();
+    let products = and(s, &XorShare::new(1, selectors), &XorShare::new(2, vectors)).await?;
+    let mut next: Vec<XorShare> = (0..pairs)
+        .map(|p| {
+            let high = &level[2 * p + 1].words;
+            let product = &products.words[p * n..(p + 1) * n];
+            XorShare::new(2, high.iter().zip(product).map(|(high, product)| (high & 1) ^ product).collect())
+        })
+        .collect();
+    next.extend(level.into_iter().skip(2 * pairs));
+    Ok(next)
+}

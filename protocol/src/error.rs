@@ -1,0 +1,29 @@
+//! What can go wrong in a protocol, and whose doing it is. Our own mistakes panic instead.
+
+/// An error of a secure operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection, or a frame of the peer.
+    #[error(transparent)]
+    Net(#[from] sotto_net::Error),
+    /// A message of the oblivious transfers.
+    #[error(transparent)]
+    Ot(#[from] sotto_ot::Error),
+    /// A message of the encrypted linear algebra, or a shape that it cannot serve.
+    #[error(transparent)]
+    He(#[from] sotto_he::Error),
+    /// The peer is no Sotto program, or has another version.
+    #[error("the peer speaks protocol version {theirs}, this program version {ours}: install the same release on both sides")]
+    Version {
+        /// This program's version.
+        ours: u32,
+        /// The peer's.
+        theirs: u32,
+    },
+    /// The peer was built with other rings, tables or lattice parameters.
+    #[error("the peer was built with other protocol parameters: install the same release on both sides")]
+    Parameters,
+    /// The two parties have drawn different things from their pools.
+    #[error("the two parties' pools of correlations disagree at this step: the session ends, nothing is reused")]
+    PoolDisagreement,
+}

@@ -1,0 +1,153 @@
+//! `[2^z] <- [z]` for `z <= 2`, without a polynomial (Pi_2^z).
+//!
+//! Inputs: `z` mod `2^24` with 12 fraction bits. Write a share as `n_i 2^12 + t_i`: then
+//! `2^z = 2^(n0 + n1) 2^(t0 / 2^12) 2^(t1 / 2^12)`, where the last two factors are private, and the carry of the fractions is absorbed by their
+//! product. Let `n = n0 + n1 mod 2^12` and `p_i = min(round(2^(14 + t_i / 2^12)), 2^15 - 1)`.
+//!
+//! | client: `n0`, `p0`                       |                     | server: `n1`, `p1`                |
+//! |------------------------------------------|---------------------|-----------------------------------|
+//! | `n0 + 29 - r0`, `r` of digits 5 and 7    | `<- exp2/open ->`   | `n1 - r1`                         |
+//! | one-hot of the low digit; `top = 0` for carry 0 and 1 |        | the same                          |
+//! | select `top = 0` by the carry, then AND into the 18 entries `-15 <= n <= 2` | `<- and/* ->`   | the same |
+//! | choice: entries                          | `-- exp2/select ->` | `p1 2^j (1 - 2 entry_j)`          |
+//! |                                          | `<- exp2/scaled --` | `[B] = sum_j entry_j p1 2^j`      |
+//! | `p0 B1`: numbers `B0`...                 | `<- exp2/product ->`| choice: bits of `p0`, number `B1` |
+//!
+//! All other residues of `n`, on the full twelve integer bits, give zero: saturation at both ends of the ring.
+//! Eleven turns. Result: ring 44, 14 fraction bits, error at most 4 units (2.5e-4) for `z <= 1`.
+//! Leakage: none; `p_i` leaves its owner only as payload or masked choice. From the pool: one-hots of 5 and 7 bits, COTs.
+//! Source: `nonlinear.md` 3.2 in the design notes, with the range of `review.md` 5; SIRNN for local powers (OPAF, 2403.00239).
+
+use sotto_shares::{Party, Ring, Share, XorShare};
+
+use crate::{
+    Error, Session,
+    and::and,
+    digit,
+    cross::{self, Cross, Tags},
+    extend::extend_positive,
+    mul::subtract,
+    open::open,
+};
+
+/// The ring of the argument.
+pub const ARGUMENT: Ring = Ring::new(24);
+/// Fraction bits of the argument.
+pub const ARGUMENT_FRAC: u32 = 12;
+/// Fraction bits of the result.
+pub const RESULT_FRAC: u32 = 14;
+
+const LOW_DIGIT: u32 = 5;
+const HIGH_DIGIT: u32 = 7;
+/// The exponents that give something, lowest first: `2^-15` rounds to half a unit at most.
+const LOWEST: i64 = -15;
+const EXPONENTS: usize = 18;
+/// Moves the exponents in use to the top of the low digit's range, `29 + 2 = 31`.
+const MOVE: u64 = 29;
+/// The ring of `2^z` with twice the fraction bits: values below `2^(2 + 2)`, a sign and two spare bits.
+const PRODUCT: Ring = Ring::new(2 * RESULT_FRAC + 7);
+
+/// `2^z`, at most one unit too low for the truncation and two for the rounded powers; ring `ring`, 14 fraction bits.
+///
+/// # Panics
+/// If `z` is not in the argument's ring with its fraction bits.
+pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
+    assert_eq!((z.ring, z.frac), (ARGUMENT, ARGUMENT_FRAC), "argument of 2^z");
+    let entries = exponent(s, z).await?;
+    let power: Vec<u64> = z.data.iter().map(|&z| local_power(z & ((1 << ARGUMENT_FRAC) - 1))).collect();
+    let scaled = scale(s, &entries, &power, z.len()).await?;
+    let product = finish(s, scaled, &power).await?;
+    let y = Share::new(PRODUCT, 2 * RESULT_FRAC, z.shape, product).truncate_reduce(RESULT_FRAC);
+    let [y] = extend_positive(s, [(&y, ring)]).await?;
+    Ok(y)
+}
+
+/// The functionality up to carries: zero below `2^-15`, zero above the window.
+pub fn ideal(z: f64) -> f64 {
+    if (-15.0..3.0).contains(&z) { z.exp2() } else { 0.0 }
+}
+
+/// One-hot of the exponent among those in use, or zero.
+async fn exponent(s: &mut Session, z: &Share) -> Result<XorShare, Error> {
+    let n = z.truncate_reduce(ARGUMENT_FRAC).add_public(s.me, MOVE);
+    let low = s.one_hots(LOW_DIGIT, n.ring, n.len()).await?;
+    let high = s.one_hots(HIGH_DIGIT, Ring::new(HIGH_DIGIT), n.len()).await?;
+    let mask: Vec<u64> =
+        low.index().iter().zip(high.index()).map(|(l, h)| l.wrapping_add(h << LOW_DIGIT)).collect();
+    let [opened] = open(s, "exp2/open", [&subtract(&n, &mask)]).await?;
+    let located = low.rotate(&opened);
+    let carries = digit::carries(&located, &opened, LOW_DIGIT);
+    let zero = |carry: u64| -> Vec<u64> {
+        let at = |i: usize| (opened[i] >> LOW_DIGIT).wrapping_add(carry).wrapping_neg() & ((1 << HIGH_DIGIT) - 1);
+        (0..n.len()).map(|i| digit::bit(high.words(), HIGH_DIGIT, i, at(i) as usize)).collect()
+    };
+    let (without, with) = (XorShare::new(1, zero(0)), XorShare::new(1, zero(1)));
+    let top_is_zero = and(s, &carries, &without.xor(&with)).await?.xor(&without);
+    let first = (MOVE as i64 + LOWEST) as u32;
+    let window = located.words().iter().map(|w| (w >> first) & ((1 << EXPONENTS) - 1)).collect();
+    and(s, &top_is_zero, &XorShare::new(EXPONENTS as u32, window)).await
+}
+
+/// Shares of `2^n p1`, with the server's power: entry `j` stands for `n = LOWEST + j`.
+async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], n: usize) -> Result<Vec<u64>, Error> {
+    let tags = Tags("exp2/select", "exp2/scaled");
+    let widths = [PRODUCT.bits()];
+    let bits = entries.words.iter().flat_map(|&w| (0..EXPONENTS).map(move |j| (w >> j) & 1));
+    let sum = |products: Vec<u64>| -> Vec<u64> {
+        products.chunks(EXPONENTS).map(|p| p.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect()
+    };
+    match s.me {
+        Party::Client => {
+            let choices: Vec<u8> = bits.map(|b| b as u8).collect();
+            let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            let got = sum(cross::add(s, c).await?.got);
+            Ok(got.into_iter().map(|b| PRODUCT.reduce(b)).collect())
+        }
+        Party::Server => {
+            let shifted = power.iter().flat_map(|&p| (0..EXPONENTS).map(move |j| scaled_power(p, j)));
+            let numbers: Vec<(u64, u64)> = bits.zip(shifted).collect();
+            let inputs: Vec<u64> =
+                numbers.iter().map(|&(b, p)| PRODUCT.reduce(crate::mux::flip_sign(p, b))).collect();
+            let c = Cross { tags, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
+            let own = sum(cross::add(s, c).await?.own);
+            let local = sum(numbers.iter().map(|&(b, p)| b.wrapping_mul(p)).collect());
+            debug_assert_eq!(local.len(), n);
+            Ok(own.iter().zip(local).map(|(o, l)| PRODUCT.reduce(o.wrapping_add(l))).collect())
+        }
+    }
+}
+
+/// Shares of `p0 B`: the client's part is its own, the server's share of `B` meets the bits of `p0` in COTs.
+async fn finish(s: &mut Session, b: Vec<u64>, power: &[u64]) -> Result<Vec<u64>, Error> {
+    let tags = Tags("exp2/choice", "exp2/product");
+    let bits = RESULT_FRAC as usize + 1;
+    let widths: Vec<u32> = (0..bits as u32).map(|j| PRODUCT.bits() - j).collect();
+    let horner = |p: &[u64]| p.iter().enumerate().fold(0u64, |sum, (j, p)| sum.wrapping_add(p << j));
+    match s.me {
+        Party::Client => {
+            let choices: Vec<u8> = power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
+            let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            let got = cross::add(s, c).await?.got;
+            let local = b.iter().zip(power).map(|(b, p)| b.wrapping_mul(*p));
+            Ok(local.zip(got.chunks(bits)).map(|(l, g)| PRODUCT.reduce(l.wrapping_add(horner(g)))).collect())
+        }
+        Party::Server => {
+            let inputs: Vec<u64> = b.iter().flat_map(|&b| std::iter::repeat_n(b, bits)).collect();
+            let c = Cross { tags, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
+            let own = cross::add(s, c).await?.own;
+            Ok(own.chunks(bits).map(|o| PRODUCT.reduce(horner(o))).collect())
+        }
+    }
+}
+
+/// `2^(t / 2^12)` with 14 fraction bits, in `[2^14, 2^15)`.
+fn local_power(t: u64) -> u64 {
+    let power = (RESULT_FRAC as f64 + t as f64 / f64::from(1 << ARGUMENT_FRAC)).exp2().round() as u64;
+    power.min((2 << RESULT_FRAC) - 1)
+}
+
+/// `p 2^(LOWEST + j)`, rounded to 14 fraction bits.
+fn scaled_power(p: u64, j: usize) -> u64 {
+    let exponent = LOWEST + j as i64;
+    if exponent >= 0 { p << exponent } else { (p + (1 << (-exponent - 1))) >> -exponent }
+}

@@ -1,0 +1,80 @@
+//! `[x]_{l'} <- [x]_l`, `l' > l`: the same number in a larger ring, when its size is known to leave two bits.
+//!
+//! | client: `x0`, `m0 = msb(x0)` |                         | server: `x1`, `m1 = msb(x1)` |
+//! |------------------------------|-------------------------|------------------------------|
+//! | choice `1 - m0`              | `-- extend/choice ->`   | number `1 - m1`              |
+//! |                              | `<- extend/payload --`  |                              |
+//! | `x0 + got 2^l`               |                         | `x1 + (own - 1) 2^l`         |
+//!
+//! For `0 <= x < 2^(l-1)` the shares wrap exactly if one of them has its top bit set, and
+//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. Two turns,
+//! `l' - l + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From the pool: one COT an
+//! element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case of Cheetah.
+
+use sotto_shares::{Party, Ring, Share};
+
+use crate::{
+    Error, Session,
+    cross::{self, Cross, Tags},
+};
+
+const TAGS: Tags = Tags("extend/choice", "extend/payload");
+
+/// Extends signed numbers, `|x| < 2^(l-2)`; shares of several rings but one length share the two turns.
+///
+/// # Panics
+/// If a target ring is not larger, or lengths differ.
+pub async fn extend<const K: usize>(s: &mut Session, x: [(&Share, Ring); K]) -> Result<[Share; K], Error> {
+    let bias = |x: &Share| 1u64 << (x.ring.bits() - 2);
+    let moved = x.map(|(x, to)| (x.add_public(s.me, bias(x)), to));
+    let mut i = 0;
+    let wide = extend_positive(s, moved.each_ref().map(|(x, to)| (x, *to))).await?;
+    Ok(wide.map(|wide| {
+        let out = wide.add_public(s.me, bias(x[i].0).wrapping_neg());
+        i += 1;
+        out
+    }))
+}
+
+/// Extends numbers `0 <= x < 2^(l-1)`.
+///
+/// # Panics
+/// If a target ring is not larger, or lengths differ.
+pub async fn extend_positive<const K: usize>(
+    s: &mut Session,
+    x: [(&Share, Ring); K],
+) -> Result<[Share; K], Error> {
+    let n = x[0].0.len();
+    for (x, to) in x {
+        assert!(to > x.ring && x.len() == n, "extension of {n} elements to a larger ring");
+    }
+    let widths = x.map(|(x, to)| to.bits() - x.ring.bits());
+    let clear: Vec<u64> = (0..n).flat_map(|i| x.map(|(x, _)| 1 - x.ring.msb(x.data[i]))).collect();
+    let no_wrap = match s.me {
+        Party::Client => {
+            let choices: Vec<u8> = clear.iter().map(|&m| m as u8).collect();
+            let c = Cross { tags: TAGS, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            cross::add(s, c).await?.got
+        }
+        Party::Server => {
+            let c = Cross { tags: TAGS, choices: &[], widths_in: &[], inputs: &clear, widths_out: &widths };
+            cross::add(s, c).await?.own
+        }
+    };
+    let one = s.me.server_only(1);
+    let mut k = 0;
+    Ok(x.map(|(x, to)| {
+        let data = x.data.iter().enumerate().map(|(i, &x_i)| {
+            let wraps = one.wrapping_sub(no_wrap[i * K + k]);
+            to.reduce(x_i.wrapping_sub(wraps << x.ring.bits()))
+        });
+        let out = Share::new(to, x.frac, x.shape, data.collect());
+        k += 1;
+        out
+    }))
+}
+
+/// The functionality on one element.
+pub fn ideal(x: u64, from: Ring, to: Ring) -> u64 {
+    to.reduce(from.signed(x) as u64)
+}

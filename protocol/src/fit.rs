@@ -1,0 +1,114 @@
+//! The generator of the piecewise-linear tables: a program of this crate writes its output to `tables/`, and
+//! a test says that the files are what it writes.
+//!
+//! A segment's line serves offsets over *two* segment widths, since the segment's index comes from locally
+//! shifted shares and may be one too low. The line is the secant, its slope rounded first and its value
+//! re-centred between the largest and smallest remaining error afterwards (minimax for convex pieces).
+
+use serde::{Deserialize, Serialize};
+
+/// A piecewise-linear table of `2^index_bits` segments from `low` on.
+///
+/// Segment `i` starts at `low + i 2^shift` units of the argument, and its line is
+/// `(values[i] + ((slopes[i] t) >> (slope_frac + argument_frac - value_frac))) 2^-value_frac` for an offset of `t` units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments {
+    /// What is tabulated.
+    pub name: String,
+    /// The lower end of the window, in units of the argument.
+    pub low: i64,
+    /// log2 of the number of segments.
+    pub index_bits: u32,
+    /// log2 of a segment's width in units of the argument.
+    pub shift: u32,
+    /// Fraction bits of the argument.
+    pub argument_frac: u32,
+    /// Fraction bits of the slopes.
+    pub slope_frac: u32,
+    /// Fraction bits of the values.
+    pub value_frac: u32,
+    /// Slopes, in units of `2^-slope_frac`.
+    pub slopes: Vec<i64>,
+    /// Values at the segments' starts, in units of `2^-value_frac`.
+    pub values: Vec<i64>,
+}
+
+struct Window {
+    name: &'static str,
+    /// Where the function is needed; segments wholly below `low` of this are zero.
+    low: f64,
+    start: f64,
+    end: f64,
+    index_bits: u32,
+    argument_frac: u32,
+    slope_frac: u32,
+    value_frac: u32,
+}
+
+/// All tables, in the order of the file.
+pub fn all() -> Vec<Segments> {
+    let silu = Window {
+        name: "silu",
+        low: -8.0,
+        start: -8.0,
+        end: 8.0,
+        index_bits: 8,
+        argument_frac: 12,
+        slope_frac: 8,
+        value_frac: 13,
+    };
+    let row = |name| Window {
+        name,
+        low: 1.0 - 1.0 / 256.0,
+        start: 0.0,
+        end: 2.0,
+        index_bits: 9,
+        argument_frac: 16,
+        slope_frac: 10,
+        value_frac: 17,
+    };
+    vec![
+        fit(&silu, |x| x / (1.0 + (-x).exp())),
+        fit(&row("reciprocal"), |x| 1.0 / x),
+        fit(&row("inverse_root"), |x| 1.0 / x.sqrt()),
+    ]
+}
+
+/// Points at which a line's error is looked at.
+const SAMPLES: usize = 128;
+
+fn fit(window: &Window, f: impl Fn(f64) -> f64) -> Segments {
+    let segments = 1usize << window.index_bits;
+    let width = (window.end - window.start) / segments as f64;
+    let unit = |frac: u32| (frac as f64).exp2();
+    let shift = (width * unit(window.argument_frac)).log2().round() as u32;
+    let (mut slopes, mut values) = (vec![], vec![]);
+    for i in 0..segments {
+        let start = window.start + i as f64 * width;
+        if start < window.low {
+            slopes.push(0);
+            values.push(0);
+            continue;
+        }
+        let secant = (f(start + 2.0 * width) - f(start)) / (2.0 * width);
+        let slope = (secant * unit(window.slope_frac)).round();
+        let rest = (0..=SAMPLES).map(|j| {
+            let t = 2.0 * width * j as f64 / SAMPLES as f64;
+            f(start + t) - slope / unit(window.slope_frac) * t
+        });
+        let (low, high) = rest.fold((f64::MAX, f64::MIN), |(l, h), e| (l.min(e), h.max(e)));
+        slopes.push(slope as i64);
+        values.push(((low + high) / 2.0 * unit(window.value_frac)).round() as i64);
+    }
+    Segments {
+        name: window.name.into(),
+        low: (window.start * unit(window.argument_frac)) as i64,
+        index_bits: window.index_bits,
+        shift,
+        argument_frac: window.argument_frac,
+        slope_frac: window.slope_frac,
+        value_frac: window.value_frac,
+        slopes,
+        values,
+    }
+}

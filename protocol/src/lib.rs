@@ -1,0 +1,59 @@
+//! Secure operations on shares: one protocol a file, both roles in it, the figure first.
+//!
+//! | file | functionality | source | turns | error |
+//! |------|---------------|--------|-------|-------|
+//! | [`cross`](mod@crate) | `choice * x` both ways | Cheetah | 2 | exact |
+//! | [`mux`] | bit times number | CrypTFlow2 | 2 | exact |
+//! | [`and`] | bit times bit vector | GMW | 2 | exact |
+//! | [`b2a`] | XOR to additive | ABY | 2 | exact |
+//! | [`extend`] | to a larger ring | SIRNN | 2 | exact within the bound |
+//! | [`truncate`] | drop low bits | Cheetah | 0, 2, or a comparison's and 2 | one unit, or none |
+//! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + 2 log2(l/4)` | exact |
+//! | [`mul`], [`square`] | products, squares | Beaver, Gilboa | 1 | exact |
+//! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | one unit at the output's scale |
+//! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | exact |
+//! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
+//! | [`activation`] | SiLU | this project | 11 | 2.8e-3 |
+//! | [`exp2`] | `2^z` | OPAF, this project | 11 | 2.5e-4 |
+//! | [`adder`], [`leading_one`] | bits, leading one | ABY, SIRNN | `2 + 4 log2 l` | exact |
+//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | the parts' | `2^-14` relative |
+//! | [`maximum`] | row maxima | Cheetah | per level | exact |
+//! | [`softmax`], [`rms_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
+//! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's and 1 | `2^-8`, rounded down |
+//!
+//! Every file has an `ideal`: the functionality in plain arithmetic. What is made before the input exists, and how
+//! it meets the input, is in [`pool`](mod@crate) and each file's table.
+
+pub mod activation;
+pub mod adder;
+pub mod and;
+pub mod b2a;
+pub mod compare;
+mod cross;
+mod digit;
+mod error;
+pub mod exp2;
+pub mod extend;
+pub mod fit;
+pub mod lattice;
+pub mod leading_one;
+pub mod linear;
+pub mod matmul;
+pub mod maximum;
+pub mod mul;
+pub mod mux;
+mod open;
+mod pool;
+pub mod reciprocal;
+pub mod reveal;
+pub mod rms_norm;
+pub mod rope;
+pub mod segments;
+mod session;
+pub mod softmax;
+pub mod square;
+pub mod tables;
+pub mod truncate;
+
+pub use error::Error;
+pub use session::{Client, Server, Session, VERSION};

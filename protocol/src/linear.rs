@@ -1,0 +1,233 @@
+//! `[x W] <- [x], W`: the server's private matrix times shared rows, with encryption on random masks only.
+//!
+//! Offline, for rows that do not exist yet:
+//!
+//! | client: key                    |                       | server: `W` of 16-bit integers                      |
+//! |--------------------------------|-----------------------|-----------------------------------------------------|
+//! | `r` uniform `[T, K]`           | `-- linear/upload ->` | `Enc(r)`                                            |
+//! | `y0 = Dec(...)`                | `<- linear/reply --`  | `Enc(r W) + Enc(0)`, masked; `y0 + y1 = r W`        |
+//!
+//! Online:
+//!
+//! | client: `x0`                   |                       | server: `x1`                                        |
+//! |--------------------------------|-----------------------|-----------------------------------------------------|
+//! | `x0 - r`                       | `-- linear/open ->`   |                                                     |
+//! | returns `y0`                   |                       | returns `(x1 + x0 - r) W + y1`                      |
+//!
+//! Online one turn, `l T K` bits. Ring 44; the sum is `x W` exactly but for one unit in the last place at the output's scale, with
+//! the probability that [`sotto_he`] states; a truncation of at least 12 bits follows every use. The server sees `x - r`, uniform; a row of
+//! masks is consumed by one opening. The client sees a re-randomised, fully masked reply.
+//! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
+
+use rayon::prelude::*;
+use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
+use sotto_shares::{Ring, Shape, Share, pack, packed_len, unpack};
+use zeroize::Zeroize;
+
+use crate::{
+    Client, Error, Server, lattice,
+    pool::{Stock, draw, fill, lacking},
+};
+
+/// The ring of linear layers.
+pub const RING: Ring = Ring::new(44);
+
+/// How exact a layer's encrypted product must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exactness {
+    /// A unit of error now and then.
+    Fast,
+    /// None but with probability `2^-40`: for outputs that the client sees.
+    Strict,
+}
+
+/// What both parties know of a matrix of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WeightShape {
+    /// Names the matrix in the pool; different for every matrix of a model.
+    pub id: u32,
+    /// Rows of the matrix: the width of its input.
+    pub inner: usize,
+    /// Columns of the matrix: the width of its output.
+    pub outer: usize,
+    /// Fraction bits of its integers.
+    pub frac: u32,
+    /// How exact its product must be.
+    pub exactness: Exactness,
+}
+
+/// A matrix of the server.
+pub struct Weight {
+    /// What the client knows of it.
+    pub shape: WeightShape,
+    /// `[inner, outer]`, row-major.
+    pub data: Vec<i16>,
+}
+
+/// Masks for rows of one layer's input and shares of their images. Wiped on drop.
+pub struct LinearMasks {
+    rows: usize,
+    /// The masks; empty at the server.
+    r: Vec<u64>,
+    y: Vec<u64>,
+}
+
+impl Drop for LinearMasks {
+    fn drop(&mut self) {
+        self.r.zeroize();
+        self.y.zeroize();
+    }
+}
+
+impl Stock for LinearMasks {
+    fn len(&self) -> usize {
+        self.rows
+    }
+    fn take(&mut self, n: usize) -> LinearMasks {
+        let total = self.rows;
+        let part = |v: &mut Vec<u64>| {
+            let rest = v.split_off(v.len() / total.max(1) * n);
+            std::mem::replace(v, rest)
+        };
+        self.rows -= n;
+        LinearMasks { rows: n, r: part(&mut self.r), y: part(&mut self.y) }
+    }
+    fn append(&mut self, mut later: LinearMasks) {
+        self.rows += later.rows;
+        self.r.append(&mut later.r);
+        self.y.append(&mut later.y);
+    }
+}
+
+/// The client's side; learns nothing of `W` but its shape.
+///
+/// # Errors
+/// The peer's reply is malformed or missing.
+pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
+    check(w, x);
+    let rows = x.shape.rows;
+    let more = lacking(me.session.pool.linear.entry(w.id).or_default().as_ref(), rows);
+    if more > 0 {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_client(me, w, more + me.session.lookahead).await;
+        me.session.ch.meter.leave();
+        fill(me.session.pool.linear.entry(w.id).or_default(), made?);
+    }
+    let s = &mut me.session;
+    s.pool.record("linear", w.id.into(), rows);
+    let mut masks = draw(s.pool.linear.entry(w.id).or_default(), rows);
+    let masked: Vec<u64> = x.data.iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
+    s.ch.send("linear/open", pack(&masked, RING.bits()))?;
+    Ok(Share::new(RING, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
+}
+
+/// The server's side; learns nothing of `x`.
+///
+/// # Errors
+/// The peer's upload is malformed or missing.
+pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Error> {
+    check(&w.shape, x);
+    let rows = x.shape.rows;
+    let id = w.shape.id;
+    let more = lacking(me.session.pool.linear.entry(id).or_default().as_ref(), rows);
+    if more > 0 {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_server(me, w, more + me.session.lookahead).await;
+        me.session.ch.meter.leave();
+        fill(me.session.pool.linear.entry(id).or_default(), made?);
+    }
+    let s = &mut me.session;
+    s.pool.record("linear", id.into(), rows);
+    let masks = draw(s.pool.linear.entry(id).or_default(), rows);
+    let bytes = s.ch.recv("linear/open", packed_len(x.len(), RING.bits())).await?;
+    let masked = unpack(&bytes, x.len(), RING.bits());
+    let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
+    let mut y = sotto_net::compute(|| product(&input, &w.data, w.shape.inner, w.shape.outer));
+    y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = RING.reduce(y.wrapping_add(*mask)));
+    Ok(Share::new(RING, x.frac + w.shape.frac, Shape::new(rows, w.shape.outer), y))
+}
+
+/// The functionality: `x W` modulo `2^44`, `x` `[T, K]`.
+pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
+    product(x, w, inner, outer).into_iter().map(|y| RING.reduce(y)).collect()
+}
+
+async fn prepare_client(me: &mut Client, w: &WeightShape, rows: usize) -> Result<LinearMasks, Error> {
+    let (context, key) = match w.exactness {
+        Exactness::Fast => (lattice::fast(), &me.fast),
+        Exactness::Strict => (lattice::strict(), &me.strict),
+    };
+    let layout = layout(w, rows)?;
+    let s = &mut me.session;
+    let r = s.rng.elements(rows * w.inner, RING);
+    let mut rng = s.rng.fork();
+    let upload = sotto_net::compute(|| sotto_he::encrypt(context, key, &layout, &r, &mut rng));
+    s.ch.send("linear/upload", upload)?;
+    let reply = s.ch.recv("linear/reply", sotto_he::reply_len(context, &[layout])).await?;
+    let mut y = sotto_net::compute(|| sotto_he::decrypt(context, key, &[layout], &reply))?;
+    Ok(LinearMasks { rows, r, y: y.swap_remove(0) })
+}
+
+async fn prepare_server(me: &mut Server, w: &Weight, rows: usize) -> Result<LinearMasks, Error> {
+    let (context, keys) = match w.shape.exactness {
+        Exactness::Fast => (lattice::fast(), &me.fast),
+        Exactness::Strict => (lattice::strict(), &me.strict),
+    };
+    let layout = layout(&w.shape, rows)?;
+    let s = &mut me.session;
+    let upload = s.ch.recv("linear/upload", layout.upload_len()).await?;
+    let mut rng = s.rng.fork();
+    let (reply, mut y) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
+        let x = EncryptedMatrix::decode(context, &layout, &upload)?;
+        let job = Job { x: &x, w: Plain::Weights(&w.data) };
+        Ok(sotto_he::multiply(context, keys, &[job], &mut rng))
+    })?;
+    s.ch.send("linear/reply", reply)?;
+    Ok(LinearMasks { rows, r: vec![], y: y.swap_remove(0) })
+}
+
+fn layout(w: &WeightShape, rows: usize) -> Result<Layout, Error> {
+    let context = match w.exactness {
+        Exactness::Fast => lattice::fast(),
+        Exactness::Strict => lattice::strict(),
+    };
+    let shape = MatmulShape { tokens: rows, inner: w.inner, outer: w.outer };
+    Ok(Layout::search(context, shape, Operand::Weights, RING.bits(), 1)?)
+}
+
+fn check(w: &WeightShape, x: &Share) {
+    assert_eq!(x.ring, RING, "ring of a linear layer's input");
+    assert_eq!(x.shape.cols, w.inner, "width of a linear layer's input");
+}
+
+/// `x W` modulo `2^64`; output columns are split over the cores.
+fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
+    let rows = x.len() / inner.max(1);
+    let block = outer.div_ceil(rayon::current_num_threads()).max(64);
+    let blocks: Vec<(usize, Vec<u64>)> = (0..outer)
+        .into_par_iter()
+        .step_by(block)
+        .map(|start| {
+            let width = block.min(outer - start);
+            let mut y = vec![0u64; rows * width];
+            for k in 0..inner {
+                let weights = &w[k * outer + start..k * outer + start + width];
+                for (t, y) in y.chunks_mut(width).enumerate() {
+                    let x = x[t * inner + k];
+                    y.iter_mut().zip(weights).for_each(|(y, &w)| {
+                        *y = y.wrapping_add(x.wrapping_mul(i64::from(w) as u64));
+                    });
+                }
+            }
+            (start, y)
+        })
+        .collect();
+    let mut out = vec![0u64; rows * outer];
+    for (start, y) in blocks {
+        let width = y.len() / rows.max(1);
+        for (t, row) in y.chunks(width.max(1)).enumerate() {
+            out[t * outer + start..t * outer + start + width].copy_from_slice(row);
+        }
+    }
+    out
+}

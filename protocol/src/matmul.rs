@@ -1,0 +1,229 @@
+//! `[x y] <- [x], [y]`: batches of products of two shared matrices, from matrix triples.
+//!
+//! Offline, `[a]` `[T, K]`, `[b]` `[K, M]` uniform, `[a b]`:
+//!
+//! | client: key, `a0`, `b0`            |                       | server: `a1`, `b1`                          |
+//! |------------------------------------|-----------------------|---------------------------------------------|
+//! | `Enc(a0)`, `Enc(b0^T)`             | `-- matmul/upload ->` |                                             |
+//! | decrypts its shares                | `<- matmul/reply --`  | `Enc(a0 b1)`, `Enc(b0^T a1^T)`, each plus `Enc(0)`, masked |
+//! | `a0 b0` + shares                   |                       | `a1 b1` + shares                            |
+//!
+//! Online:
+//!
+//! | client                 |                     | server                            |
+//! |------------------------|---------------------|-----------------------------------|
+//! | `x0 - a0`, `y0 - b0`   | `<- matmul/open ->` | `x1 - a1`, `y1 - b1`              |
+//! | `d b0 + a0 e + c0`     |                     | `d b1 + a1 e + c1 + d e`          |
+//!
+//! Online one turn, `2 l (T K + K M)` bits a product; ring 44; strict parameters, so the sum is the product but with probability
+//! `2^-40`. Openings are uniform; a triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
+//! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
+
+use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
+use sotto_shares::{Ring, Shape, Share};
+use zeroize::Zeroize;
+
+use crate::{Client, Error, Server, Session, lattice, linear::RING, mul::subtract, open::open};
+
+/// A batch of equal products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MatmulShape {
+    /// How many.
+    pub batch: usize,
+    /// Rows of the left factor.
+    pub rows: usize,
+    /// Columns of the left, rows of the right factor.
+    pub inner: usize,
+    /// Columns of the right factor.
+    pub cols: usize,
+}
+
+impl MatmulShape {
+    /// The shape of a batch.
+    ///
+    /// # Panics
+    /// If the batch is empty, or factors do not fit, or products differ in shape.
+    pub fn of(pairs: &[(Share, Share)]) -> MatmulShape {
+        let (x, y) = pairs.first().expect("at least one product");
+        for (a, b) in pairs {
+            assert_eq!((a.shape, b.shape), (x.shape, y.shape), "equal products");
+            assert_eq!((a.ring, b.ring), (RING, RING), "ring of matrix products");
+        }
+        assert_eq!(x.shape.cols, y.shape.rows, "inner dimension of a product");
+        MatmulShape { batch: pairs.len(), rows: x.shape.rows, inner: x.shape.cols, cols: y.shape.cols }
+    }
+
+    fn layouts(self) -> Result<(Layout, Layout), Error> {
+        let MatmulShape { batch, rows, inner, cols } = self;
+        let layout = |tokens, outer| {
+            let shape = sotto_he::MatmulShape { tokens, inner, outer };
+            Layout::search(lattice::strict(), shape, Operand::Ring, RING.bits(), batch)
+        };
+        Ok((layout(rows, cols)?, layout(cols, rows)?))
+    }
+}
+
+/// One matrix triple for each product of a batch. Wiped on drop.
+pub struct MatmulMasks {
+    a: Vec<Vec<u64>>,
+    b: Vec<Vec<u64>>,
+    c: Vec<Vec<u64>>,
+}
+
+impl Drop for MatmulMasks {
+    fn drop(&mut self) {
+        [&mut self.a, &mut self.b, &mut self.c].into_iter().flatten().for_each(|v| v.zeroize());
+    }
+}
+
+/// The client's side.
+///
+/// # Errors
+/// The peer's reply is malformed or missing.
+pub async fn client(me: &mut Client, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+    let shape = MatmulShape::of(pairs);
+    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_client(me, shape).await;
+        me.session.ch.meter.leave();
+        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+    }
+    online(&mut me.session, shape, pairs).await
+}
+
+/// The server's side.
+///
+/// # Errors
+/// The peer's upload is malformed or missing.
+pub async fn server(me: &mut Server, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+    let shape = MatmulShape::of(pairs);
+    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_server(me, shape).await;
+        me.session.ch.meter.leave();
+        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+    }
+    online(&mut me.session, shape, pairs).await
+}
+
+/// The functionality: `x y` in `ring`.
+pub fn ideal(x: &[u64], y: &[u64], inner: usize, cols: usize, ring: Ring) -> Vec<u64> {
+    let mut out = product(x, y, inner, cols);
+    out.iter_mut().for_each(|v| *v = ring.reduce(*v));
+    out
+}
+
+async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
+    s.pool.record("matmul", (shape.rows * shape.cols) as u64, shape.batch);
+    let stock = s.pool.matmul.entry(shape).or_default();
+    let masks = stock.pop_front().expect("the stock was filled before it is drawn from");
+    let flat = |f: &dyn Fn(usize) -> Share| -> Share {
+        let data: Vec<u64> = (0..pairs.len()).flat_map(|i| f(i).data.clone()).collect();
+        Share::new(RING, 0, Shape::new(1, data.len()), data)
+    };
+    let x = flat(&|i| subtract(&pairs[i].0, &masks.a[i]));
+    let y = flat(&|i| subtract(&pairs[i].1, &masks.b[i]));
+    let [d, e] = open(s, "matmul/open", [&x, &y]).await?;
+    let me = s.me;
+    let (d, e) = (d.chunks(shape.rows * shape.inner), e.chunks(shape.inner * shape.cols));
+    let out = d.zip(e).zip(pairs).enumerate().map(|(i, ((d, e), (x, y)))| {
+        let parts = sotto_net::compute(|| {
+            // d (b + e) at the server, d b at the client: the public product rides along.
+            let right: Vec<u64> =
+                masks.b[i].iter().zip(e).map(|(b, e)| b.wrapping_add(me.server_only(*e))).collect();
+            [product(d, &right, shape.inner, shape.cols), product(&masks.a[i], e, shape.inner, shape.cols)]
+        });
+        let terms = parts[0].iter().zip(&parts[1]).zip(&masks.c[i]);
+        let data = terms.map(|((p, q), c)| RING.reduce(p.wrapping_add(*q).wrapping_add(*c))).collect();
+        Share::new(RING, x.frac + y.frac, Shape::new(shape.rows, shape.cols), data)
+    });
+    Ok(out.collect())
+}
+
+/// Masks of both factors of each product.
+fn masks(s: &mut Session, shape: MatmulShape) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
+    let mut draw = |n: usize| (0..shape.batch).map(|_| s.rng.elements(n, RING)).collect();
+    (draw(shape.rows * shape.inner), draw(shape.inner * shape.cols))
+}
+
+/// `a b` plus the shares of the two cross terms, the second of them transposed.
+fn combine(shape: MatmulShape, a: &[u64], b: &[u64], ab: &[u64], ba: &[u64]) -> Vec<u64> {
+    let mut c = product(a, b, shape.inner, shape.cols);
+    for (i, c) in c.iter_mut().enumerate() {
+        let (row, col) = (i / shape.cols, i % shape.cols);
+        *c = RING.reduce(c.wrapping_add(ab[i]).wrapping_add(ba[col * shape.rows + row]));
+    }
+    c
+}
+
+async fn prepare_client(me: &mut Client, shape: MatmulShape) -> Result<MatmulMasks, Error> {
+    let context = lattice::strict();
+    let (forward, backward) = shape.layouts()?;
+    let s = &mut me.session;
+    let (a, b) = masks(s, shape);
+    let mut rng = s.rng.fork();
+    let upload = sotto_net::compute(|| {
+        let mut upload = vec![];
+        for a in &a {
+            upload.extend(sotto_he::encrypt(context, &me.strict, &forward, a, &mut rng));
+        }
+        for b in &b {
+            let b = transpose(b, shape.inner, shape.cols);
+            upload.extend(sotto_he::encrypt(context, &me.strict, &backward, &b, &mut rng));
+        }
+        upload
+    });
+    s.ch.send("matmul/upload", upload)?;
+    let (forward, backward) = (vec![forward; shape.batch], vec![backward; shape.batch]);
+    let split = sotto_he::reply_len(context, &forward);
+    let reply = s.ch.recv("matmul/reply", split + sotto_he::reply_len(context, &backward)).await?;
+    let (ab, ba) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
+        let ab = sotto_he::decrypt(context, &me.strict, &forward, &reply[..split])?;
+        Ok((ab, sotto_he::decrypt(context, &me.strict, &backward, &reply[split..])?))
+    })?;
+    let c = (0..shape.batch).map(|i| combine(shape, &a[i], &b[i], &ab[i], &ba[i])).collect();
+    Ok(MatmulMasks { a, b, c })
+}
+
+async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMasks, Error> {
+    let context = lattice::strict();
+    let (forward, backward) = shape.layouts()?;
+    let s = &mut me.session;
+    let (a, b) = masks(s, shape);
+    let mut rng = s.rng.fork();
+    let split = shape.batch * forward.upload_len();
+    let upload = s.ch.recv("matmul/upload", split + shape.batch * backward.upload_len()).await?;
+    let (reply, ab, ba) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
+        let transposed: Vec<Vec<u64>> = a.iter().map(|a| transpose(a, shape.rows, shape.inner)).collect();
+        let mut answer = |layout: &Layout, uploads: &[u8], plain: &[Vec<u64>]| {
+            let inputs = uploads.chunks(layout.upload_len());
+            let inputs: Vec<EncryptedMatrix> =
+                inputs.map(|u| EncryptedMatrix::decode(context, layout, u)).collect::<Result<_, _>>()?;
+            let jobs: Vec<Job<'_>> =
+                inputs.iter().zip(plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
+            Ok::<_, sotto_he::Error>(sotto_he::multiply(context, &me.strict, &jobs, &mut rng))
+        };
+        let (mut reply, ab) = answer(&forward, &upload[..split], &b)?;
+        let (second, ba) = answer(&backward, &upload[split..], &transposed)?;
+        reply.extend(second);
+        Ok((reply, ab, ba))
+    })?;
+    s.ch.send("matmul/reply", reply)?;
+    let c = (0..shape.batch).map(|i| combine(shape, &a[i], &b[i], &ab[i], &ba[i])).collect();
+    Ok(MatmulMasks { a, b, c })
+}
+
+fn transpose(x: &[u64], rows: usize, cols: usize) -> Vec<u64> {
+    (0..cols).flat_map(|c| (0..rows).map(move |r| x[r * cols + c])).collect()
+}
+
+/// `x y` modulo `2^64`.
+fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u64> {
+    let mut out = vec![0u64; x.len() / inner.max(1) * cols];
+    for (x, out) in x.chunks(inner).zip(out.chunks_mut(cols)) {
+        for (&x, y) in x.iter().zip(y.chunks(cols)) {
+            out.iter_mut().zip(y).for_each(|(o, &y)| *o = o.wrapping_add(x.wrapping_mul(y)));
+        }
+    }
+    out
+}

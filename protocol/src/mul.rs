@@ -1,0 +1,114 @@
+//! `[x y] <- [x], [y]`: products of shared numbers, from multiplication triples.
+//!
+//! Offline: `[a], [b], [ab]`, with `a` and `b` uniform.
+//!
+//! | client                                 |                         | server                           |
+//! |----------------------------------------|-------------------------|----------------------------------|
+//! | `b0` = choice bits of `l` COTs, `a0` uniform |                   | `b1` = choice bits, `a1` uniform |
+//! | `a0 2^j` against bit `j` of `b1`       | `<- triple/payload ->`  | `a1 2^j` against bit `j` of `b0` |
+//! | `a0 b0 + own + got`                    |                         | `a1 b1 + own + got`              |
+//!
+//! Online:
+//!
+//! | client               |                  | server                          |
+//! |----------------------|------------------|---------------------------------|
+//! | `x0 - a0`, `y0 - b0` | `<- mul/open ->` | `x1 - a1`, `y1 - b1`            |
+//! | `d b0 + e a0 + c0`   |                  | `d b1 + e a1 + c1 + d e`        |
+//!
+//! with `d = x - a`, `e = y - b` public. One turn each; offline `l (l + 1)` bits, online `4 l`; exact modulo `2^l`.
+//! `d` and `e` are uniform; a triple is consumed by value. From the pool: one triple; offline, `l` COTs a direction.
+//! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah.
+
+use sotto_shares::{Ring, Shape, Share};
+use zeroize::Zeroize;
+
+use crate::{Error, Session, cross, open::open, pool::Stock};
+
+/// Multiplication triples in one ring, to be used once. Wiped on drop.
+pub struct Triples {
+    a: Vec<u64>,
+    b: Vec<u64>,
+    c: Vec<u64>,
+}
+
+impl Drop for Triples {
+    fn drop(&mut self) {
+        self.a.zeroize();
+        self.b.zeroize();
+        self.c.zeroize();
+    }
+}
+
+impl Stock for Triples {
+    fn len(&self) -> usize {
+        self.a.len()
+    }
+    fn take(&mut self, n: usize) -> Triples {
+        let mut part = |v: &mut Vec<u64>| {
+            let rest = v.split_off(n);
+            std::mem::replace(v, rest)
+        };
+        Triples { a: part(&mut self.a), b: part(&mut self.b), c: part(&mut self.c) }
+    }
+    fn append(&mut self, mut later: Triples) {
+        self.a.append(&mut later.a);
+        self.b.append(&mut later.b);
+        self.c.append(&mut later.c);
+    }
+}
+
+/// The offline half: `n` triples.
+pub(crate) async fn prepare(s: &mut Session, ring: Ring, n: usize) -> Result<Triples, Error> {
+    let bits = ring.bits() as usize;
+    let widths: Vec<u32> = (0..ring.bits()).map(|j| ring.bits() - j).collect();
+    let a = s.rng.elements(n, ring);
+    let inputs: Vec<u64> = a.iter().flat_map(|&a| std::iter::repeat_n(a, bits)).collect();
+    let (b, products) = cross::add_random(s, "triple/payload", &inputs, &widths).await?;
+    let b: Vec<u64> = b.chunks(bits).map(|bits| cross::word(bits)).collect();
+    let horner = |v: &[u64]| v.iter().enumerate().fold(0u64, |sum, (j, v)| sum.wrapping_add(v << j));
+    let cross_terms = products.own.chunks(bits).zip(products.got.chunks(bits));
+    let c = cross_terms.zip(a.iter().zip(&b)).map(|((own, got), (a, b))| {
+        ring.reduce(a.wrapping_mul(*b).wrapping_add(horner(own)).wrapping_add(horner(got)))
+    });
+    let c = c.collect();
+    Ok(Triples { a, b, c })
+}
+
+/// Elementwise product; fraction bits add up.
+///
+/// # Panics
+/// If rings or shapes differ.
+pub async fn mul(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
+    assert_eq!((x.ring, x.shape), (y.ring, y.shape), "factors of a product");
+    let triples = s.triples(x.ring, x.len()).await?;
+    let [d, e] = open(s, "mul/open", [&subtract(x, &triples.a), &subtract(y, &triples.b)]).await?;
+    let data = (0..x.len()).map(|i| {
+        let both = s.me.server_only(d[i].wrapping_mul(e[i]));
+        let mine = d[i].wrapping_mul(triples.b[i]).wrapping_add(e[i].wrapping_mul(triples.a[i]));
+        x.ring.reduce(both.wrapping_add(mine).wrapping_add(triples.c[i]))
+    });
+    let data = data.collect();
+    Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+}
+
+/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`.
+///
+/// # Panics
+/// As [`mul`].
+pub async fn mul_rows(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
+    let Shape { rows, cols } = x.shape;
+    assert_eq!(y.shape, Shape::new(rows, 1), "one factor per row");
+    let spread = y.data.iter().flat_map(|&y| std::iter::repeat_n(y, cols)).collect();
+    mul(s, x, &Share::new(y.ring, y.frac, x.shape, spread)).await
+}
+
+/// The functionality on one element.
+pub fn ideal(x: u64, y: u64, ring: Ring) -> u64 {
+    ring.reduce(x.wrapping_mul(y))
+}
+
+/// `x - mask`, to be opened.
+pub(crate) fn subtract(x: &Share, mask: &[u64]) -> Share {
+    let data = x.data.iter().zip(mask).map(|(v, m)| x.ring.reduce(v.wrapping_sub(*m))).collect();
+    Share::new(x.ring, x.frac, x.shape, data)
+}

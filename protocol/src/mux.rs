@@ -1,0 +1,57 @@
+//! `[b x] <- [b], [x]`: a shared number or zero, by a shared bit.
+//!
+//! | client: `b0`, `x0`              |                   | server: `b1`, `x1`              |
+//! |---------------------------------|-------------------|---------------------------------|
+//! | choice `b0`, number `x0(1-2b0)` | `<- mux/choice ->`| choice `b1`, number `x1(1-2b1)` |
+//! |                                 | `<- mux/payload ->` |                               |
+//! | `b0 x0 + own + got`             |                   | `b1 x1 + own + got`             |
+//!
+//! `b x = b0 x0 + b1 x1 + b1 x0 (1 - 2 b0) + b0 x1 (1 - 2 b1)` with `b = b0 xor b1`. Two turns, `2 (l + 1)`
+//! bits an element, exact, no leakage. From the pool: one COT an element and direction.
+//! Source: CrypTFlow2 (2020/1002), section 3.1.
+
+use sotto_shares::{Share, XorShare};
+
+use crate::{
+    Error, Session,
+    cross::{self, Cross, Tags},
+};
+
+/// Multiplies each shared number by its shared bit; pairs of several rings share the two turns.
+///
+/// # Panics
+/// If a selector is not one bit wide or lengths differ.
+pub async fn mux<const K: usize>(s: &mut Session, pairs: [(&XorShare, &Share); K]) -> Result<[Share; K], Error> {
+    let n = pairs[0].1.len();
+    for (b, x) in &pairs {
+        assert_eq!((b.width, b.len(), x.len()), (1, n, n), "one selector bit per number");
+    }
+    let widths = pairs.map(|(_, x)| x.ring.bits());
+    let choices: Vec<u8> = (0..n).flat_map(|i| pairs.map(|(b, _)| b.words[i] as u8)).collect();
+    let inputs: Vec<u64> =
+        (0..n).flat_map(|i| pairs.map(|(b, x)| x.ring.reduce(flip_sign(x.data[i], b.words[i])))).collect();
+    let tags = Tags("mux/choice", "mux/payload");
+    let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
+    let products = cross::add(s, c).await?;
+    let mut k = 0;
+    Ok(pairs.map(|(b, x)| {
+        let at = |i: usize| i * K + k;
+        let data = (0..n).map(|i| {
+            let local = b.words[i].wrapping_mul(x.data[i]);
+            x.ring.reduce(local.wrapping_add(products.own[at(i)]).wrapping_add(products.got[at(i)]))
+        });
+        let out = Share::new(x.ring, x.frac, x.shape, data.collect());
+        k += 1;
+        out
+    }))
+}
+
+/// The functionality on one element.
+pub fn ideal(b: u64, x: u64) -> u64 {
+    b * x
+}
+
+/// `x (1 - 2 b)` for a bit `b`, without a branch.
+pub(crate) fn flip_sign(x: u64, b: u64) -> u64 {
+    x.wrapping_mul(1u64.wrapping_sub(2 * b))
+}

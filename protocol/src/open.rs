@@ -1,0 +1,33 @@
+//! `x - r <- [x]`, `[r]`: a masked opening. The only act that makes a shared value public to both.
+//!
+//! | client: `x0 - r0` |                | server: `x1 - r1` |
+//! |-------------------|----------------|-------------------|
+//! |                   | `<- */open ->` |                   |
+//! | returns the sum   |                | returns the sum   |
+//!
+//! One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
+//! used for this opening only; every caller takes that mask from the pool by value.
+
+use sotto_shares::{BitReader, BitWriter, Ring, Share, pattern_len};
+
+use crate::{Error, Session};
+
+/// Opens masked values; several tensors share the message.
+pub(crate) async fn open<const K: usize>(
+    s: &mut Session,
+    tag: &'static str,
+    masked: [&Share; K],
+) -> Result<[Vec<u64>; K], Error> {
+    let mut writer = BitWriter::with_capacity(masked.iter().map(|x| x.len() * 8).sum());
+    for x in masked {
+        x.data.iter().for_each(|&v| writer.push(v, x.ring.bits()));
+    }
+    let theirs = s.ch.exchange(tag, writer.finish()).await?;
+    debug_assert!(K > 0 && theirs.len() == pattern_len(1, &masked.map(|x| x.len() as u32 * x.ring.bits())));
+    let mut reader = BitReader::new(&theirs);
+    Ok(masked.map(|x| add(x, &mut reader, x.ring)))
+}
+
+fn add(mine: &Share, theirs: &mut BitReader<'_>, ring: Ring) -> Vec<u64> {
+    mine.data.iter().map(|&v| ring.reduce(v.wrapping_add(theirs.pull(ring.bits())))).collect()
+}

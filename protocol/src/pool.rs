@@ -1,0 +1,133 @@
+//! The pool: correlations made before their inputs exist, each of them handed out once.
+//!
+//! | stock                | made by                 | spent by                                  |
+//! |----------------------|-------------------------|-------------------------------------------|
+//! | COTs, both directions| [`sotto_ot`]            | everything on bits; the stocks below      |
+//! | random one-hots      | [`sotto_ot`]            | [`crate::segments`], [`crate::activation`], [`crate::exp2`] |
+//! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same                        |
+//! | masks and their images under a weight | [`crate::linear`] | the same                       |
+//! | matrix triples       | [`crate::matmul`]       | the same                                  |
+//!
+//! Both parties fill and draw in the same order, since both follow the same public shapes. Entries are named by a
+//! session-wide counter that only grows; what was drawn is gone, also after an error. The ledger of all draws is
+//! compared between the parties once a token ([`crate::Session::checkpoint`]).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sotto_ot::{OneHots, RecvCots, SendCots};
+use sotto_shares::Ring;
+
+use crate::{
+    linear::LinearMasks,
+    matmul::{MatmulMasks, MatmulShape},
+    mul::Triples,
+    square::Squares,
+};
+
+/// Entries of one kind, in the order in which they were made.
+pub(crate) trait Stock: Sized {
+    /// Entries left.
+    fn len(&self) -> usize;
+    /// Splits off the first `n`.
+    fn take(&mut self, n: usize) -> Self;
+    /// Adds later entries.
+    fn append(&mut self, later: Self);
+}
+
+/// Moves `n` entries out of a stock that may not exist yet.
+pub(crate) fn draw<T: Stock>(stock: &mut Option<T>, n: usize) -> T {
+    let stock = stock.as_mut().expect("the stock was filled before it is drawn from");
+    assert!(stock.len() >= n, "the stock was filled before it is drawn from");
+    stock.take(n)
+}
+
+/// Adds to a stock that may not exist yet.
+pub(crate) fn fill<T: Stock>(stock: &mut Option<T>, more: T) {
+    match stock {
+        Some(stock) => stock.append(more),
+        None => *stock = Some(more),
+    }
+}
+
+/// Entries that a stock lacks for a draw of `n`.
+pub(crate) fn lacking<T: Stock>(stock: Option<&T>, n: usize) -> usize {
+    n.saturating_sub(stock.map_or(0, T::len))
+}
+
+/// One party's correlations. Dropping it wipes them.
+#[derive(Default)]
+pub(crate) struct Pool {
+    pub send: Option<SendCots>,
+    pub recv: Option<RecvCots>,
+    pub one_hots: BTreeMap<(u32, Ring), Option<OneHots>>,
+    pub triples: BTreeMap<Ring, Option<Triples>>,
+    pub squares: BTreeMap<Ring, Option<Squares>>,
+    pub linear: BTreeMap<u32, Option<LinearMasks>>,
+    pub matmul: BTreeMap<MatmulShape, VecDeque<MatmulMasks>>,
+    ledger: Ledger,
+}
+
+impl Pool {
+    /// Writes a draw into the ledger.
+    pub fn record(&mut self, kind: &'static str, parameter: u64, count: usize) {
+        self.ledger.record(kind, parameter, count);
+    }
+
+    /// A digest of all draws so far.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.ledger.hash.finalize().as_bytes()
+    }
+}
+
+/// The order in which entries were handed out: name, parameter, first number, count.
+#[derive(Default)]
+struct Ledger {
+    hash: blake3::Hasher,
+    next: u64,
+}
+
+impl Ledger {
+    fn record(&mut self, kind: &'static str, parameter: u64, count: usize) {
+        self.hash.update(kind.as_bytes());
+        for number in [parameter, self.next, count as u64] {
+            self.hash.update(&number.to_le_bytes());
+        }
+        self.next += count as u64;
+    }
+}
+
+impl Stock for SendCots {
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn take(&mut self, n: usize) -> SendCots {
+        self.take(n)
+    }
+    fn append(&mut self, later: SendCots) {
+        self.append(later);
+    }
+}
+
+impl Stock for RecvCots {
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn take(&mut self, n: usize) -> RecvCots {
+        self.take(n)
+    }
+    fn append(&mut self, later: RecvCots) {
+        self.append(later);
+    }
+}
+
+impl Stock for OneHots {
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn take(&mut self, n: usize) -> OneHots {
+        self.take(n)
+    }
+    fn append(&mut self, later: OneHots) {
+        self.append(later);
+    }
+}

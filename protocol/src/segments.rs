@@ -1,0 +1,112 @@
+//! `[f(z)] <- [z]`: a piecewise-linear table on shares, with the segment found by a masked one-hot.
+//!
+//! Inputs: `z = z0 + z1 mod 2^(k+s)`, a table of `2^k` segments of width `2^s`. Offline: one-hot `[e_r]`, `[r]`.
+//!
+//! | client                                 |                         | server                        |
+//! |----------------------------------------|-------------------------|-------------------------------|
+//! | `X0 = z0 >> s`, `t0 = z0 mod 2^s`      |                         | `X1 = z1 >> s`, `t1 = z1 mod 2^s` |
+//! | `X0 - r0`                              | `<- segments/open ->`   | `X1 - r1`                     |
+//! | `e = rotate(e_r, D)`: one-hot of `X0 + X1` |                     | the same                      |
+//! | bits of value `v` and slope `a`: inner products of `e` with the table's bit planes |    | the same |
+//! | bits of `v`, of `a`                    | `-- segments/choice ->` | bits of `a`                   |
+//! | `t0 (1 - 2 a0_j)`                      | `<- segments/payload ->`| `-v1_j`, `t1 (1 - 2 a1_j)`    |
+//! | `v + TR(sum_j 2^j a_j (t0 + t1))`      |                         | the same                      |
+//!
+//! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment serves
+//! offsets up to `2^(s+1)` ([`crate::fit`]). Three turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
+//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation. The
+//! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
+//! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
+
+use sotto_ot::Selectors;
+use sotto_shares::{Party, Ring, Share};
+
+use crate::{
+    Error, Session,
+    cross::{self, Cross, Tags},
+    mux::flip_sign,
+    open::open,
+    tables::Segments,
+};
+
+const TAGS: Tags = Tags("segments/choice", "segments/payload");
+
+/// Evaluates the table where its window is the whole ring of `x`.
+///
+/// The result is not negative and has the table's ring and fraction bits.
+///
+/// # Panics
+/// If the ring of `x` is not the table's window, or the table has negative values.
+pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Share, Error> {
+    let fit = &table.fit;
+    assert_eq!((x.ring.bits(), fit.low), (fit.index_bits + fit.shift, 0), "window of {}", fit.name);
+    let index = x.truncate_reduce(fit.shift);
+    let mask = s.one_hots(fit.index_bits, index.ring, x.len()).await?;
+    let masked = crate::mul::subtract(&index, mask.index());
+    let [opened] = open(s, "segments/open", [&masked]).await?;
+    let located = mask.rotate(&opened);
+    let y = interpolate(s, x, &located, table).await?;
+    Ok(y.add_public(s.me, table.offset.wrapping_neg()))
+}
+
+/// The line of each element's segment at its offset, plus the table's public offset.
+pub(crate) async fn interpolate(
+    s: &mut Session,
+    x: &Share,
+    located: &Selectors,
+    table: &Segments,
+) -> Result<Share, Error> {
+    let fit = &table.fit;
+    let (value_ring, slope_ring) =
+        (Ring::new(table.ring_bits), Ring::new(table.ring_bits + table.drop_bits()));
+    let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
+    let entries = &sotto_net::compute(|| located.parity(&table.columns)).words[..];
+    let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << fit.shift) - 1)).collect();
+
+    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring.bits() - j).collect();
+    let all_widths = [crate::b2a::widths(table.value_bits, value_ring), slope_widths.clone()].concat();
+    let bit = |entry: u64, j: usize| (entry >> j) & 1;
+    let slope_choices = entries.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
+    let all_choices = entries.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
+    let slope_inputs = |e: u64, t: u64| (values..values + slopes).map(move |j| flip_sign(t, bit(e, j)));
+    let value_inputs = |e: u64| (0..values).map(move |j| bit(e, j).wrapping_neg());
+    let pairs = || entries.iter().zip(&offsets);
+    let (choices, inputs): (Vec<u8>, Vec<u64>) = match s.me {
+        Party::Client => (all_choices.collect(), pairs().flat_map(|(&e, &t)| slope_inputs(e, t)).collect()),
+        Party::Server => {
+            let inputs = pairs().flat_map(|(&e, &t)| value_inputs(e).chain(slope_inputs(e, t)));
+            (slope_choices.collect(), inputs.collect())
+        }
+    };
+    let (widths_in, widths_out) = match s.me {
+        Party::Client => (&all_widths, &slope_widths),
+        Party::Server => (&slope_widths, &all_widths),
+    };
+    let c = Cross { tags: TAGS, choices: &choices, widths_in, inputs: &inputs, widths_out };
+    let products = cross::add(s, c).await?;
+
+    let (value_products, client_slopes, server_slopes) = match s.me {
+        Party::Client => (&products.got, &products.own, &products.got),
+        Party::Server => (&products.own, &products.own, &products.got),
+    };
+    let stride = |v: &[u64]| v.len() / entries.len().max(1);
+    let (own_stride, got_stride) = (stride(client_slopes), stride(server_slopes));
+    let half = 1u64 << (table.drop_bits() - 1);
+    let data = entries.iter().zip(&offsets).enumerate().map(|(i, (&e, &t))| {
+        let value_at = i * stride(value_products);
+        let value = (0..values).fold(0u64, |sum, j| {
+            sum.wrapping_add(bit(e, j).wrapping_add(value_products[value_at + j] << 1) << j)
+        });
+        let own = &client_slopes[(i + 1) * own_stride - slopes..(i + 1) * own_stride];
+        let got = &server_slopes[(i + 1) * got_stride - slopes..(i + 1) * got_stride];
+        let product = (0..slopes).fold(0u64, |sum, j| {
+            let local = bit(e, values + j).wrapping_mul(t);
+            sum.wrapping_add(local.wrapping_add(own[j]).wrapping_add(got[j]) << j)
+        });
+        let least = (table.least_slope as u64).wrapping_mul(t);
+        let product = product.wrapping_add(least).wrapping_add(s.me.server_only(half));
+        value_ring.reduce(value.wrapping_add(slope_ring.reduce(product) >> table.drop_bits()))
+    });
+    let data = data.collect();
+    Ok(Share::new(value_ring, fit.value_frac, x.shape, data))
+}

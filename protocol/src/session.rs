@@ -1,0 +1,220 @@
+//! A session: one party's end of a conversation, from the first hello on.
+//!
+//! | client                              |                        | server                         |
+//! |-------------------------------------|------------------------|--------------------------------|
+//! | version, nonce, parameter digest    | `<- session/hello ->`  | the same                       |
+//! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
+//! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
+//! | keys, public part seeded by `sid`   | `-- keys/fast, keys/strict ->` | checks and keeps them  |
+//!
+//! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
+//! connection; nothing of it is written anywhere.
+
+use serde::{Deserialize, Serialize};
+use sotto_he::{EvaluationKeys, SecretKey};
+use sotto_net::{Channel, Half};
+use sotto_ot::{OneHots, OtSession, RecvCots, SendCots};
+use sotto_shares::{Party, Ring, Rng};
+
+use crate::{
+    Error, lattice,
+    mul::{self, Triples},
+    pool::{Pool, draw, fill, lacking},
+    square::{self, Squares},
+    tables,
+};
+
+/// The version of the protocol; both sides must have the same.
+pub const VERSION: u32 = 1;
+
+/// COTs made at a time at least.
+const COT_BATCH: usize = 1 << 15;
+
+/// What both parties share of a session: channel, randomness, oblivious transfers, pool.
+pub struct Session {
+    /// Which party this is.
+    pub me: Party,
+    /// The connection, with its meter.
+    pub ch: Channel,
+    /// The party's secret randomness.
+    pub rng: Rng,
+    /// Rows of each linear layer's masks to make beyond those needed at once: the planned number of tokens.
+    pub lookahead: usize,
+    sid: [u8; 32],
+    ot: OtSession,
+    pub(crate) pool: Pool,
+}
+
+/// The client: the party with the decryption keys.
+pub struct Client {
+    /// The common part.
+    pub session: Session,
+    pub(crate) fast: SecretKey,
+    pub(crate) strict: SecretKey,
+}
+
+/// The server: the party with the weights.
+pub struct Server {
+    /// The common part.
+    pub session: Session,
+    pub(crate) fast: EvaluationKeys,
+    pub(crate) strict: EvaluationKeys,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hello {
+    magic: [u8; 5],
+    version: u32,
+    nonce: [u8; 32],
+    parameters: [u8; 32],
+}
+
+const MAGIC: [u8; 5] = *b"sotto";
+
+impl Session {
+    /// Says hello and sets up the oblivious transfers. `binding` ties the session to the secure channel below it.
+    ///
+    /// # Errors
+    /// The peer is no Sotto program of this version and parameters, or misbehaves, or is gone.
+    pub async fn establish(me: Party, mut ch: Channel, mut rng: Rng, binding: [u8; 32]) -> Result<Session, Error> {
+        let ours =
+            Hello { magic: MAGIC, version: VERSION, nonce: rng.bytes(), parameters: parameter_digest() };
+        ch.send_control("session/hello", &ours)?;
+        let theirs: Hello = ch.recv_control("session/hello").await?;
+        if theirs.magic != MAGIC || theirs.version != VERSION {
+            return Err(Error::Version { ours: VERSION, theirs: theirs.version });
+        }
+        if theirs.parameters != ours.parameters {
+            return Err(Error::Parameters);
+        }
+        let (first, second) = match me {
+            Party::Client => (&ours.nonce, &theirs.nonce),
+            Party::Server => (&theirs.nonce, &ours.nonce),
+        };
+        let mut hash = blake3::Hasher::new_derive_key("sotto 1 session id");
+        hash.update(&VERSION.to_le_bytes()).update(&ours.parameters);
+        hash.update(first).update(second).update(&binding);
+        let sid = *hash.finalize().as_bytes();
+        let ot = OtSession::setup(&mut ch, sid, me == Party::Client, &mut rng).await?;
+        Ok(Session { me, ch, rng, lookahead: 0, sid, ot, pool: Pool::default() })
+    }
+
+    /// Compares the two parties' ledgers of the pool. One turn, 32 bytes each way.
+    ///
+    /// # Errors
+    /// [`Error::PoolDisagreement`].
+    pub async fn checkpoint(&mut self) -> Result<(), Error> {
+        let digest = self.pool.digest();
+        let theirs = self.ch.exchange("session/checkpoint", digest.to_vec()).await?;
+        if theirs == digest { Ok(()) } else { Err(Error::PoolDisagreement) }
+    }
+
+    /// COTs: `send` as sender and `recv` as receiver.
+    pub(crate) async fn cots(&mut self, send: usize, recv: usize) -> Result<(SendCots, RecvCots), Error> {
+        let (more_send, more_recv) =
+            (lacking(self.pool.send.as_ref(), send), lacking(self.pool.recv.as_ref(), recv));
+        if more_send + more_recv > 0 || self.pool.send.is_none() {
+            let batch = |lacking: usize| if lacking == 0 { 0 } else { lacking.max(COT_BATCH) };
+            self.ch.meter.enter_offline();
+            let made = self.ot.reserve(&mut self.ch, batch(more_send), batch(more_recv)).await;
+            self.ch.meter.leave();
+            let (made_send, made_recv) = made?;
+            fill(&mut self.pool.send, made_send);
+            fill(&mut self.pool.recv, made_recv);
+        }
+        let (towards, from) = if self.me == Party::Client { (send, recv) } else { (recv, send) };
+        self.pool.record("cot/client", 0, towards);
+        self.pool.record("cot/server", 0, from);
+        Ok((draw(&mut self.pool.send, send), draw(&mut self.pool.recv, recv)))
+    }
+
+    /// One-hots of `2^bits` with their index in `ring`.
+    pub(crate) async fn one_hots(&mut self, bits: u32, ring: Ring, n: usize) -> Result<OneHots, Error> {
+        let key = (bits, ring);
+        let more = lacking(self.pool.one_hots.entry(key).or_default().as_ref(), n);
+        if more > 0 {
+            self.ch.meter.enter_offline();
+            let (ch, ot, rng) = (&mut self.ch, &mut self.ot, &mut self.rng);
+            let made = sotto_ot::random_one_hots(ch, ot, more, bits, ring, rng).await;
+            self.ch.meter.leave();
+            fill(self.pool.one_hots.entry(key).or_default(), made?);
+        }
+        self.pool.record("one-hot", u64::from(bits) << 8 | u64::from(ring.bits()), n);
+        Ok(draw(self.pool.one_hots.entry(key).or_default(), n))
+    }
+
+    /// Multiplication triples in `ring`.
+    pub(crate) async fn triples(&mut self, ring: Ring, n: usize) -> Result<Triples, Error> {
+        let more = lacking(self.pool.triples.entry(ring).or_default().as_ref(), n);
+        if more > 0 {
+            self.ch.meter.enter_offline();
+            let made = mul::prepare(self, ring, more).await;
+            self.ch.meter.leave();
+            fill(self.pool.triples.entry(ring).or_default(), made?);
+        }
+        self.pool.record("triple", ring.bits().into(), n);
+        Ok(draw(self.pool.triples.entry(ring).or_default(), n))
+    }
+
+    /// Square pairs in `ring`.
+    pub(crate) async fn squares(&mut self, ring: Ring, n: usize) -> Result<Squares, Error> {
+        let more = lacking(self.pool.squares.entry(ring).or_default().as_ref(), n);
+        if more > 0 {
+            self.ch.meter.enter_offline();
+            let made = square::prepare(self, ring, more).await;
+            self.ch.meter.leave();
+            fill(self.pool.squares.entry(ring).or_default(), made?);
+        }
+        self.pool.record("square", ring.bits().into(), n);
+        Ok(draw(self.pool.squares.entry(ring).or_default(), n))
+    }
+
+    fn lattice_seed(&self) -> [u8; 32] {
+        blake3::derive_key("sotto 1 lattice keys", &self.sid)
+    }
+}
+
+impl Client {
+    /// Makes keys and sends the server its part.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
+        let mut session = Session::establish(Party::Client, ch, rng, binding).await?;
+        session.ch.meter.enter("keys", Half::Offline);
+        let seed = session.lattice_seed();
+        let mut rng = session.rng.fork();
+        let (fast, message) = sotto_net::compute(|| sotto_he::keygen(lattice::fast(), &seed, &mut rng));
+        session.ch.send("keys/fast", message)?;
+        let (strict, message) = sotto_net::compute(|| sotto_he::keygen(lattice::strict(), &seed, &mut rng));
+        session.ch.send("keys/strict", message)?;
+        session.ch.meter.leave();
+        Ok(Client { session, fast, strict })
+    }
+}
+
+impl Server {
+    /// Receives and checks the client's keys.
+    ///
+    /// # Errors
+    /// The keys are malformed, or the connection is gone.
+    pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
+        let mut session = Session::establish(Party::Server, ch, rng, binding).await?;
+        session.ch.meter.enter("keys", Half::Offline);
+        let seed = session.lattice_seed();
+        let message = session.ch.recv("keys/fast", EvaluationKeys::encoded_len(lattice::fast())).await?;
+        let fast = sotto_net::compute(|| EvaluationKeys::decode(lattice::fast(), &seed, &message))?;
+        let message = session.ch.recv("keys/strict", EvaluationKeys::encoded_len(lattice::strict())).await?;
+        let strict = sotto_net::compute(|| EvaluationKeys::decode(lattice::strict(), &seed, &message))?;
+        session.ch.meter.leave();
+        Ok(Server { session, fast, strict })
+    }
+}
+
+/// A digest of everything that both programs must have in common.
+fn parameter_digest() -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("sotto 1 parameters");
+    hash.update(tables::FILE.as_bytes());
+    hash.update(format!("{:?} {:?}", lattice::fast().params(), lattice::strict().params()).as_bytes());
+    *hash.finalize().as_bytes()
+}

@@ -1,0 +1,126 @@
+//! The tables as they are used: read from the checked-in file, checked, and cut into bit planes.
+
+use std::sync::OnceLock;
+
+use sotto_ot::Columns;
+
+use crate::fit;
+
+/// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`.
+pub const FILE: &str = include_str!("../tables/segments.json");
+
+/// A table with what the protocol derives from it.
+pub struct Segments {
+    /// The table's numbers.
+    pub fit: fit::Segments,
+    /// A multiple of the value's unit added to all values so that they, and every sum with a slope, are positive.
+    pub offset: u64,
+    /// The least slope: subtracted from all slopes so that they are not negative.
+    pub least_slope: i64,
+    /// Bits of a shifted value.
+    pub value_bits: u32,
+    /// Bits of a shifted slope.
+    pub slope_bits: u32,
+    /// Width of the ring of the result: its values lie in `[0, 2^(ring - 1))`.
+    pub ring_bits: u32,
+    /// The shifted entries as bit planes: values in the low bits, slopes above them.
+    pub columns: Columns,
+}
+
+impl Segments {
+    /// Bits dropped from slope times offset.
+    pub fn drop_bits(&self) -> u32 {
+        self.fit.slope_frac + self.fit.argument_frac - self.fit.value_frac
+    }
+
+    /// The line of segment `index` at offset `t`, rounded down, without the offset: the functionality.
+    pub fn line(&self, index: usize, t: u64) -> i64 {
+        self.fit.values[index] + ((self.fit.slopes[index] * t as i64) >> self.drop_bits())
+    }
+
+    fn new(fit: fit::Segments) -> Segments {
+        let end = 2i64 << fit.shift;
+        let drop = fit.slope_frac + fit.argument_frac - fit.value_frac;
+        let line = |i: usize, t: i64| fit.values[i] + ((fit.slopes[i] * t) >> drop);
+        let ends = (0..fit.values.len()).flat_map(|i| [line(i, 0), line(i, end)]);
+        let (least, most) = ends.fold((0, 0), |(l, m), v| (l.min(v), m.max(v)));
+        // Sixteen units spare for the carries of local truncation.
+        let offset = (16 - least) as u64;
+        let ring_bits = (most as u64 + offset + 16).ilog2() + 2;
+        let least_slope = *fit.slopes.iter().min().expect("a table has segments");
+        let shifted_values: Vec<u64> = fit.values.iter().map(|v| (v + offset as i64) as u64).collect();
+        let shifted_slopes: Vec<u64> = fit.slopes.iter().map(|s| (s - least_slope) as u64).collect();
+        let width = |v: &[u64]| v.iter().max().expect("a table has segments").ilog2() + 1;
+        let (value_bits, slope_bits) = (width(&shifted_values), width(&shifted_slopes));
+        assert!(value_bits < ring_bits, "{}: values fit the ring", fit.name);
+        assert!(ring_bits + drop > fit.shift + 1 + slope_bits, "{}: slope products fit", fit.name);
+        let entries = shifted_values.iter().zip(&shifted_slopes).map(|(v, s)| v | s << value_bits);
+        let columns = Columns::new(&entries.collect::<Vec<_>>(), value_bits + slope_bits);
+        Segments { fit, offset, least_slope, value_bits, slope_bits, ring_bits, columns }
+    }
+}
+
+/// SiLU on `[-8, 8)`, 256 segments, 12 fraction bits in.
+pub fn silu() -> &'static Segments {
+    &all()[0]
+}
+
+/// `1/u` on `[1, 2)`: 512 segments over `[0, 2)`, those below 1 unused.
+pub fn reciprocal() -> &'static Segments {
+    &all()[1]
+}
+
+/// `1/sqrt(u)` on `[1, 2)`, like [`reciprocal`].
+pub fn inverse_root() -> &'static Segments {
+    &all()[2]
+}
+
+fn all() -> &'static [Segments] {
+    static TABLES: OnceLock<Vec<Segments>> = OnceLock::new();
+    TABLES.get_or_init(|| {
+        let tables: Vec<fit::Segments> = serde_json::from_str(FILE).expect("the checked-in table file parses");
+        tables.into_iter().map(Segments::new).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_what_the_generator_writes() {
+        assert_eq!(FILE, format!("{}\n", serde_json::to_string(&fit::all()).expect("tables serialise")));
+    }
+
+    /// Worst error over every argument of the window and both indices that its shares can give it.
+    fn worst(table: &Segments, f: impl Fn(f64) -> f64, from: i64) -> f64 {
+        let unit = (-(table.fit.argument_frac as f64)).exp2();
+        let end = table.fit.low + (1i64 << (table.fit.index_bits + table.fit.shift));
+        let mut worst = 0f64;
+        for x in from..end {
+            let z = (x - table.fit.low) as u64;
+            let (index, t) = ((z >> table.fit.shift) as usize, z & ((1 << table.fit.shift) - 1));
+            let exact = f(x as f64 * unit);
+            let mut check = |index: usize, t: u64| {
+                let y = table.line(index, t) as f64 * (-(table.fit.value_frac as f64)).exp2();
+                worst = worst.max((y - exact).abs());
+            };
+            check(index, t);
+            if index > 0 {
+                check(index - 1, t + (1 << table.fit.shift));
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn errors_are_the_stated_ones_on_every_input() {
+        let silu_error = worst(silu(), |x| x / (1.0 + (-x).exp()), silu().fit.low);
+        assert!(silu_error < 7.6e-4, "silu {silu_error}");
+        let below_one = (1 << 16) - 1;
+        let reciprocal_error = worst(reciprocal(), |x| 1.0 / x, below_one);
+        assert!(reciprocal_error < 2.3e-5, "reciprocal {reciprocal_error}");
+        let root_error = worst(inverse_root(), |x| 1.0 / x.sqrt(), below_one);
+        assert!(root_error < 2.3e-5, "inverse root {root_error}");
+    }
+}
