@@ -193,14 +193,17 @@ mod tests {
         if !ifma::available() {
             return;
         }
-        let (p, n) = (crate::params::PRIMES[1], 64);
-        let vectors: Vec<_> = (0..2 * GROUP as u64).map(|i| residues(p, n, i)).collect();
-        for count in 1..=GROUP {
-            let pairs: Vec<_> = (0..count).map(|i| (&vectors[2 * i][..], &vectors[2 * i + 1][..])).collect();
-            let (mut a, mut b) = ((vec![7; n], vec![9; n]), (vec![7; n], vec![9; n]));
-            ifma::add_products(&mut a.0, &mut a.1, &pairs);
-            portable::add_products(&mut b.0, &mut b.1, &pairs);
-            assert_eq!(a, b);
+        let p = crate::params::PRIMES[1];
+        for n in [16, 64] {
+            let vectors: Vec<_> = (0..2 * GROUP as u64).map(|i| residues(p, n, i)).collect();
+            for count in 1..=GROUP {
+                let pairs: Vec<_> =
+                    (0..count).map(|i| (&vectors[2 * i][..], &vectors[2 * i + 1][..])).collect();
+                let (mut a, mut b) = ((vec![7; n], vec![9; n]), (vec![7; n], vec![9; n]));
+                ifma::add_products(&mut a.0, &mut a.1, &pairs);
+                portable::add_products(&mut b.0, &mut b.1, &pairs);
+                assert_eq!(a, b);
+            }
         }
     }
 

@@ -170,7 +170,7 @@ impl Layout {
         (unit, ((token % self.t) * self.n + r) * self.k + block * (self.k >> self.split))
     }
 
-    /// Index in a polynomial of x[i][j] inside its block.
+    /// Index in a polynomial of x\[i\]\[j\] inside its block.
     pub(crate) fn input_index(&self, i: usize, j: usize) -> usize {
         i * self.n * self.k + j
     }

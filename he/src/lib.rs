@@ -5,7 +5,7 @@
 //! | once: [`keygen`]                               | `-- keys ->`               | [`EvaluationKeys::decode`]                       |
 //! | [`encrypt`]                                    | `-- ciphertexts ->`        | [`EncryptedMatrix::decode`]                      |
 //! |                                                | `<- masked ciphertexts --` | [`multiply`], returns its shares                 |
-//! | [`decrypt`], returns its shares                |                            |                                                  |
+//! | [`decrypt()`], returns its shares              |                            |                                                  |
 //!
 //! The crate does no I/O: every message is a byte vector whose length both parties compute beforehand from public values
 //! ([`EvaluationKeys::encoded_len`], [`Layout::upload_len`], [`reply_len`]). A [`Layout`] is chosen from the shape, the

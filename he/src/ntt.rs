@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::modulus::Modulus;
 use tfhe_ntt::prime64::Plan;
 
-/// The negacyclic transform of one prime: Z_p[X]/(X^N + 1) to N slots, in an order only the engine knows.
+/// The negacyclic transform of one prime: Z_p\[X\]/(X^N + 1) to N slots, in an order only the engine knows.
 pub(crate) trait NttBackend: Send + Sync {
     /// Coefficients (below p) to slots (below p).
     fn forward(&self, values: &mut [u64]);

@@ -66,7 +66,7 @@ impl Params {
         self
     }
 
-    /// Degree N of the ring Z[X]/(X^N + 1).
+    /// Degree N of the ring Z\[X\]/(X^N + 1).
     pub const fn degree(&self) -> usize {
         self.degree.0
     }

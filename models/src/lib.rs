@@ -1,4 +1,4 @@
-//! Models: what lies on disk, what both parties know of it, and the reference in f32.
+//! Models: written once over an alphabet of secure letters; what lies on disk; the reference in f32.
 //!
 //! | file            | subject                                                            |
 //! |-----------------|--------------------------------------------------------------------|
@@ -11,32 +11,45 @@
 //! | `tokenizer`     | text to ids and back, as a stream                                  |
 //! | `sampling`      | logits to the next token                                           |
 //! | `float`         | the whole model in f32                                             |
+//! | `evaluator`     | the alphabet                                                       |
+//! | `llama`         | LLaMA in that alphabet                                             |
+//! | `secure`        | the alphabet on shares, for client and server                      |
+//! | `clear`         | the alphabet in the clear: the oracle                              |
+//! | `conversation`  | offer, request, generation: what the two programs say to each other|
 //! | `random`        | models with random weights, for tests and measurements             |
 
 mod builtin;
 pub mod checkpoint;
+pub mod clear;
 pub mod config;
 mod config_json;
 mod content;
+pub mod conversation;
 pub mod error;
+pub mod evaluator;
 pub mod float;
 mod float_ops;
 pub mod folder;
 mod json_object;
+pub mod llama;
 pub mod param;
 pub mod quantize;
 pub mod random;
 mod random_tokenizer;
 pub mod rope;
 pub mod sampling;
+pub mod secure;
 mod shard;
 pub mod tokenizer;
 
 pub use checkpoint::Checkpoint;
+pub use clear::Clear;
 pub use config::{Config, Fields, Llama3Scaling};
 pub use error::{ConfigError, Error};
+pub use evaluator::{Evaluator, Tokens};
 pub use float::FloatModel;
 pub use folder::Folder;
+pub use llama::{Cache, Llama, Wanted};
 pub use param::Param;
 pub use quantize::{QuantMatrix, RealMatrix};
 pub use rope::rope_inverse_frequencies;

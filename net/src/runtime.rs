@@ -31,9 +31,9 @@ impl Runtime {
         Runtime(runtime)
     }
 
-    /// Runs `future` to its end on a worker.
-    pub fn block_on<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
-        self.0.block_on(async { tokio::spawn(future).await.expect("the program's main task does not panic") })
+    /// Runs `future` to its end.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0.block_on(future)
     }
 
     /// Starts `future` beside what runs already.
@@ -124,21 +124,26 @@ pub fn memory_pair(link: Link) -> (Channel, Channel) {
     (Channel::new(shape(a, link)), Channel::new(b))
 }
 
-/// Runs two parties in this process, each as its own task, over an in-memory pair.
+/// Runs two parties in this process, each in a thread of its own, over an in-memory pair.
 ///
 /// # Panics
 /// If a party panics.
-pub fn run_pair<A, B, FA, FB>(a: impl FnOnce(Channel) -> FA, b: impl FnOnce(Channel) -> FB) -> (A, B)
+pub fn run_pair<A, B, FA, FB>(
+    a: impl FnOnce(Channel) -> FA + Send,
+    b: impl FnOnce(Channel) -> FB + Send,
+) -> (A, B)
 where
-    A: Send + 'static,
-    B: Send + 'static,
-    FA: Future<Output = A> + Send + 'static,
-    FB: Future<Output = B> + Send + 'static,
+    A: Send,
+    B: Send,
+    FA: Future<Output = A>,
+    FB: Future<Output = B>,
 {
-    Runtime::new().0.block_on(async {
-        let (near, far) = memory_pair(Link::LOOPBACK);
-        let (a, b) = (tokio::spawn(a(near)), tokio::spawn(b(far)));
-        (a.await.expect("the first party does not panic"), b.await.expect("the second party does not panic"))
+    let (near, far) = tokio::io::duplex(1 << 20);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(move || Runtime::new().block_on(async { a(Channel::new(near)).await }));
+        let second = scope.spawn(move || Runtime::new().block_on(async { b(Channel::new(far)).await }));
+        let (first, second) = (first.join(), second.join());
+        (first.expect("the first party does not panic"), second.expect("the second party does not panic"))
     })
 }
 

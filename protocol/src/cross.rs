@@ -46,12 +46,19 @@ pub(crate) struct Crossed {
 /// Additive shares of the products.
 pub(crate) async fn add(s: &mut Session, c: Cross<'_>) -> Result<Crossed, Error> {
     let (outgoing, incoming) = s.cots(c.inputs.len(), c.choices.len()).await?;
-    let mine = incoming.derandomise(c.choices);
+    let choices = packed(c.choices);
+    let mine = incoming.derandomise(&choices);
     let theirs = swap(&mut s.ch, c.tags.0, mine, derand_len(c.inputs.len())).await?;
-    let (payload, own) = compute(|| outgoing.cot_send(Some(&theirs), c.inputs, c.widths_out));
+    let (payload, own) = match c.inputs {
+        [] => Default::default(),
+        _ => compute(|| outgoing.cot_send(Some(&theirs), c.inputs, c.widths_out)),
+    };
     let expected = items_len(c.choices.len(), c.widths_in);
     let payload = swap(&mut s.ch, c.tags.1, payload, expected).await?;
-    let got = compute(|| incoming.cot_recv(Some(c.choices), c.widths_in, &payload));
+    let got = match c.choices {
+        [] => Vec::new(),
+        _ => compute(|| incoming.cot_recv(Some(&choices), c.widths_in, &payload)),
+    };
     Ok(Crossed { own, got })
 }
 
@@ -65,10 +72,11 @@ pub(crate) async fn xor(
 ) -> Result<Crossed, Error> {
     let n = inputs.len();
     let (outgoing, incoming) = s.cots(n, n).await?;
-    let theirs = s.ch.exchange(tags.0, incoming.derandomise(choices)).await?;
+    let choices = packed(choices);
+    let theirs = s.ch.exchange(tags.0, incoming.derandomise(&choices)).await?;
     let (payload, own) = compute(|| outgoing.xor_send(Some(&theirs), inputs, width as usize));
     let payload = s.ch.exchange(tags.1, payload).await?;
-    let got = compute(|| incoming.xor_recv(Some(choices), width as usize, &payload));
+    let got = compute(|| incoming.xor_recv(Some(&choices), width as usize, &payload));
     Ok(Crossed { own, got })
 }
 
@@ -84,7 +92,7 @@ pub(crate) async fn add_random(
     let (outgoing, incoming) = s.cots(inputs.len(), inputs.len()).await?;
     let (payload, own) = compute(|| outgoing.cot_send(None, inputs, widths));
     let payload = s.ch.exchange(tag, payload).await?;
-    let bits = incoming.choices();
+    let bits = unpacked(&incoming.choices(), incoming.len());
     let got = compute(|| incoming.cot_recv(None, widths, &payload));
     Ok((bits, Crossed { own, got }))
 }
@@ -111,8 +119,18 @@ pub(crate) async fn add_random_recv(
 ) -> Result<(Vec<u8>, Vec<u64>), Error> {
     let (_, incoming) = s.cots(0, n).await?;
     let payload = s.ch.recv(tag, items_len(n, widths)).await?;
-    let bits = incoming.choices();
+    let bits = unpacked(&incoming.choices(), incoming.len());
     Ok((bits, compute(|| incoming.cot_recv(None, widths, &payload))))
+}
+
+/// Bits of one byte each, eight to a byte.
+fn packed(bits: &[u8]) -> Vec<u8> {
+    bits.chunks(8).map(|byte| word(byte) as u8).collect()
+}
+
+/// The inverse of [`packed`], for `n` bits.
+fn unpacked(bytes: &[u8], n: usize) -> Vec<u8> {
+    (0..n).map(|i| (bytes[i / 8] >> (i % 8)) & 1).collect()
 }
 
 /// Bits, lowest first, as a number.

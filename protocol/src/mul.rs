@@ -44,7 +44,7 @@ impl Stock for Triples {
         self.a.len()
     }
     fn take(&mut self, n: usize) -> Triples {
-        let mut part = |v: &mut Vec<u64>| {
+        let part = |v: &mut Vec<u64>| {
             let rest = v.split_off(n);
             std::mem::replace(v, rest)
         };

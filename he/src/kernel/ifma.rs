@@ -51,26 +51,44 @@ pub(super) fn add_products(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], 
     assert!(available() && n.is_multiple_of(8) && high.len() == n);
     assert!(pairs.iter().all(|(x, w)| x.len() == n && w.len() == n));
     // SAFETY: the instructions exist and every slice has n words, as asserted.
-    unsafe { add_products_unchecked(low, high, pairs) }
+    unsafe {
+        if n.is_multiple_of(32) {
+            add_products_unchecked::<4>(low, high, pairs);
+        } else {
+            add_products_unchecked::<1>(low, high, pairs);
+        }
+    }
 }
 
+/// Keeps S registers of each half of the sums while it walks over the pairs.
+///
 /// # Safety
-/// The instructions exist; every slice has as many words as `low`, a multiple of 8.
+/// The instructions exist; every slice has as many words as `low`, a multiple of 8 S.
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn add_products_unchecked(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    for at in (0..low.len()).step_by(8) {
-        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+unsafe fn add_products_unchecked<const S: usize>(
+    low: &mut [u64],
+    high: &mut [u64],
+    pairs: &[(&[u64], &[u64])],
+) {
+    for at in (0..low.len()).step_by(8 * S) {
+        // SAFETY: at + 8 S <= n for every slice, by the contract of this function; loads and stores are unaligned.
         unsafe {
-            let mut l = _mm512_loadu_si512(low.as_ptr().add(at).cast());
-            let mut h = _mm512_loadu_si512(high.as_ptr().add(at).cast());
-            for (x, w) in pairs {
-                let x = _mm512_loadu_si512(x.as_ptr().add(at).cast());
-                let w = _mm512_loadu_si512(w.as_ptr().add(at).cast());
-                l = _mm512_madd52lo_epu64(l, x, w);
-                h = _mm512_madd52hi_epu64(h, x, w);
+            let load = |from: &[u64], i: usize| _mm512_loadu_si512(from.as_ptr().add(at + 8 * i).cast());
+            let (mut l, mut h) = ([_mm512_setzero_si512(); S], [_mm512_setzero_si512(); S]);
+            for i in 0..S {
+                (l[i], h[i]) = (load(low, i), load(high, i));
             }
-            _mm512_storeu_si512(low.as_mut_ptr().add(at).cast(), l);
-            _mm512_storeu_si512(high.as_mut_ptr().add(at).cast(), h);
+            for (x, w) in pairs {
+                for i in 0..S {
+                    let (x, w) = (load(x, i), load(w, i));
+                    l[i] = _mm512_madd52lo_epu64(l[i], x, w);
+                    h[i] = _mm512_madd52hi_epu64(h[i], x, w);
+                }
+            }
+            for i in 0..S {
+                _mm512_storeu_si512(low.as_mut_ptr().add(at + 8 * i).cast(), l[i]);
+                _mm512_storeu_si512(high.as_mut_ptr().add(at + 8 * i).cast(), h[i]);
+            }
         }
     }
 }

@@ -1,0 +1,229 @@
+//! What the two programs say to each other about a model: the offer, the request, one token after the other.
+//!
+//! | client                       |                             | server                                        |
+//! |------------------------------|-----------------------------|-----------------------------------------------|
+//! |                              | `<- model/offer --`         | configuration, fraction bits, tokenizer's digest |
+//! | has it, or not               | `-- model/want-tokenizer ->`|                                               |
+//! | checks the digest            | `<- model/tokenizer --`     | the file, if wanted                           |
+//! | lengths of prompt and answer | `-- model/request ->`       |                                               |
+//! |                              | `<- model/verdict --`       | whether they fit the context                  |
+//! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
+//! | one more, or the end         | `-- model/next ->`          |                                               |
+//!
+//! The server learns the lengths asked for and how many tokens were made. The client learns the public shape, the
+//! tokenizer, and the logits it was sent.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sotto_net::Channel;
+use sotto_protocol::{
+    Client, Server,
+    linear::{Weight, WeightShape},
+};
+
+use crate::{
+    Cache, Config, Llama, Tokenizer, Tokens, Wanted, error::Error as ModelError,
+    tokenizer::TOKENIZER_LIMIT,
+};
+
+/// Rows of linear masks that are made at a time for tokens to come.
+const LOOKAHEAD: usize = 15;
+
+/// Why a conversation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// In a protocol, or below it.
+    #[error(transparent)]
+    Protocol(#[from] sotto_protocol::Error),
+    /// In the model that the server offers, or the tokenizer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The server's offer contradicts itself.
+    #[error("the server offers a model that contradicts itself: {0}")]
+    Offer(&'static str),
+    /// The client's tokenizer is not the server's.
+    #[error("the tokenizer here is not the one the server's model was made with: leave --tokenizer out to get it from the server")]
+    Tokenizer,
+    /// Prompt and answer exceed the context.
+    #[error("{prompt} prompt tokens and {new} new ones exceed the model's context of {context}: shorten the prompt or lower --max-tokens")]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens asked for.
+        new: usize,
+        /// Positions that the model has.
+        context: usize,
+    },
+    /// The client asks for nothing.
+    #[error("the request is empty: a prompt of at least one token and --max-tokens of at least 1 are needed")]
+    Empty,
+}
+
+impl From<sotto_net::Error> for Error {
+    fn from(e: sotto_net::Error) -> Error {
+        Error::Protocol(e.into())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Offer {
+    config: Config,
+    fractions: Vec<u32>,
+    tokenizer: [u8; 32],
+}
+
+/// What a client asks for: lengths, nothing else.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// New tokens at most.
+    pub new: u32,
+    /// Whether all positions' logits go to the client, for a comparison with a reference.
+    pub all_positions: bool,
+}
+
+impl Request {
+    fn check(&self, config: &Config) -> Result<(), Error> {
+        let (prompt, new, context) =
+            (self.prompt as usize, self.new as usize, config.max_position_embeddings);
+        match prompt + new {
+            _ if prompt == 0 || new == 0 => Err(Error::Empty),
+            // The last new token is not fed back.
+            total if total > context + 1 || prompt > context => Err(Error::TooLong { prompt, new, context }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Tells the client what model this is.
+///
+/// # Errors
+/// The connection, or the peer.
+pub async fn offer(ch: &mut Channel, model: &Llama<Weight>, tokenizer: &Tokenizer) -> Result<(), Error> {
+    let offer =
+        Offer { config: model.config().clone(), fractions: model.fractions(), tokenizer: tokenizer.digest() };
+    ch.send_control("model/offer", &offer)?;
+    if ch.recv("model/want-tokenizer", 1).await? == [1] {
+        ch.send("model/tokenizer", tokenizer.json().to_vec())?;
+    }
+    Ok(())
+}
+
+/// Learns what model the server has; `tokenizer` is the client's own file, otherwise the server's is used.
+///
+/// # Errors
+/// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
+pub async fn receive_offer(
+    ch: &mut Channel,
+    tokenizer: Option<&Path>,
+) -> Result<(Llama<WeightShape>, Tokenizer), Error> {
+    let offer: Offer = ch.recv_control("model/offer").await?;
+    let model = Llama::outline(offer.config, &offer.fractions)
+        .ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
+    ch.send("model/want-tokenizer", vec![u8::from(tokenizer.is_none())])?;
+    let tokenizer = match tokenizer {
+        Some(file) => Tokenizer::open(file, model.config())?,
+        None => {
+            let json = ch.recv_at_most("model/tokenizer", TOKENIZER_LIMIT as usize).await?;
+            Tokenizer::parse(Path::new("the server's tokenizer"), json, model.config())?
+        }
+    };
+    if tokenizer.digest() != offer.tokenizer {
+        return Err(Error::Tokenizer);
+    }
+    Ok((model, tokenizer))
+}
+
+/// The client's side of one generation: `next` picks a token from logits and says whether to go on.
+///
+/// # Errors
+/// The request does not fit the model, or the peer or the connection fails.
+pub async fn generate(
+    me: &mut Client,
+    model: &Llama<WeightShape>,
+    prompt: &[u32],
+    new: usize,
+    mut next: impl FnMut(&[f32]) -> (u32, bool),
+) -> Result<(), Error> {
+    let request = Request { prompt: prompt.len() as u32, new: new as u32, all_positions: false };
+    ask(me, model, &request).await?;
+    let mut cache = Cache::default();
+    let mut tokens = prompt.to_vec();
+    for step in 0..new {
+        enter_step(&mut me.session, step, new);
+        let logits = model.forward(me, Tokens::Known(&tokens), &mut cache, Wanted::Last).await?;
+        me.session.checkpoint().await?;
+        let logits: Vec<f32> = logits.expect("the client gets logits").iter().map(|&x| x as f32).collect();
+        let (token, go_on) = next(&logits);
+        let more = go_on && step + 1 < new;
+        me.session.ch.send("model/next", vec![u8::from(more)])?;
+        if !more {
+            break;
+        }
+        tokens = vec![token];
+    }
+    Ok(())
+}
+
+/// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`.
+///
+/// # Errors
+/// As [`generate`].
+pub async fn evaluate(
+    me: &mut Client,
+    model: &Llama<WeightShape>,
+    tokens: &[u32],
+) -> Result<Vec<f32>, Error> {
+    let request = Request { prompt: tokens.len() as u32, new: 1, all_positions: true };
+    ask(me, model, &request).await?;
+    enter_step(&mut me.session, 0, 1);
+    let logits = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
+    me.session.checkpoint().await?;
+    me.session.ch.send("model/next", vec![0])?;
+    Ok(logits.expect("the client gets logits").iter().map(|&x| x as f32).collect())
+}
+
+/// The server's side of one request. Returns what it saw: the request and the number of tokens made, or nothing if the
+/// client had no further request.
+///
+/// # Errors
+/// The request does not fit the model, or the peer or the connection fails.
+pub async fn serve(me: &mut Server, model: &Llama<Weight>) -> Result<(Request, usize), Error> {
+    let request: Request = me.session.ch.recv_control("model/request").await?;
+    let verdict = request.check(model.config());
+    me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
+    verdict?;
+    let mut cache = Cache::default();
+    let mut count = request.prompt as usize;
+    let wanted = if request.all_positions { Wanted::All } else { Wanted::Last };
+    let new = request.new as usize;
+    let mut made = 0;
+    for step in 0..new {
+        enter_step(&mut me.session, step, new);
+        model.forward(me, Tokens::Hidden(count), &mut cache, wanted).await?;
+        me.session.checkpoint().await?;
+        made += 1;
+        if me.session.ch.recv("model/next", 1).await? != [1] {
+            break;
+        }
+        count = 1;
+    }
+    Ok((request, made))
+}
+
+async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> Result<(), Error> {
+    request.check(model.config())?;
+    me.session.ch.send_control("model/request", request)?;
+    match me.session.ch.recv("model/verdict", 1).await?[..] {
+        [1] => Ok(()),
+        _ => Err(Error::Offer("it refuses a request that fits its context")),
+    }
+}
+
+/// Names the phase, and plans masks for the tokens that may still come.
+fn enter_step(session: &mut sotto_protocol::Session, step: usize, new: usize) {
+    session.ch.meter.phase(if step == 0 { "prefill" } else { "decode" });
+    session.lookahead = (new - 1 - step).min(LOOKAHEAD);
+}
