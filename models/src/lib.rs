@@ -15,10 +15,12 @@
 //! | `llama`         | LLaMA in that alphabet                                             |
 //! | `secure`        | the alphabet on shares, for client and server                      |
 //! | `clear`         | the alphabet in the clear: the oracle                              |
+//! | `audit`         | what the weights may make overflow                                 |
 //! | `conversation`  | offer, request, generation: what the two programs say to each other|
 //! | `random`        | models with random weights, for tests and measurements             |
 
 mod builtin;
+pub mod audit;
 pub mod checkpoint;
 pub mod clear;
 pub mod config;

@@ -11,6 +11,7 @@ use sotto_shares::{Ring, Shape, Share};
 
 use crate::{
     Config, Folder, Param, RealMatrix,
+    audit::{self, Finding},
     error::Error as LoadError,
     evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
@@ -246,6 +247,22 @@ impl Llama<Weight> {
         let embedding = folder.param(Param::Embedding)?;
         let embedding = embedding_table(&embedding, &c, head.shape.id + 1)?;
         Ok(Llama { frequencies: rope_inverse_frequencies(&c), config: c, embedding, layers, head })
+    }
+
+    /// What the weights do not rule out: values beyond what their rings hold.
+    pub fn audit(&self) -> Vec<Finding> {
+        let c = &self.config;
+        let width = c.intermediate_size;
+        let layers = self.layers.iter().enumerate().flat_map(|(i, l)| {
+            let qkv = (0, l.qkv.shape.outer);
+            [
+                audit::columns(format!("layer {i}: queries, keys and values"), &l.qkv, qkv, audit::EXTENDED),
+                audit::columns(format!("layer {i}: the gate"), &l.gate_up, (0, width), audit::GATE),
+                audit::columns(format!("layer {i}: up"), &l.gate_up, (width, 2 * width), audit::EXTENDED),
+            ]
+        });
+        let head = audit::columns("logits", &self.head, (0, c.vocab_size), audit::LOGIT);
+        layers.chain([head]).flatten().collect()
     }
 
     /// The fraction bits of every matrix, in the order of use: all that the client learns of them beyond shapes.

@@ -1,40 +1,125 @@
-//! The built-in model, both parties in one process.
+//! The built-in model on two parties, in the clear, and in f32.
 
-use sotto_models::{Cache, Clear, Evaluator, Folder, Llama, Tokens, Wanted, conversation, sampling};
-use sotto_protocol::{Client, Server};
+use sotto_models::{
+    Cache, Clear, FloatModel, Folder, Llama, Tokens, Wanted, conversation, sampling::greedy,
+};
+use sotto_net::Runtime;
+use sotto_protocol::{Client, Server, linear::Weight};
 use sotto_shares::Rng;
 
-#[test]
-fn greedy() {
-    let folder = Folder::builtin().unwrap();
-    let model = Llama::load(&folder).unwrap();
-    let prompt = folder.tokenizer().encode("Once upon a time there was a little fox", 100).unwrap();
-    let want = sotto_models::FloatModel::load(&folder).unwrap().generate(&prompt, 10);
-    let (got, _) = sotto_net::run_pair(
-        |ch| async {
-            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            let (outline, _tok) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-            let mut out = vec![];
-            let mut t = std::time::Instant::now();
-            conversation::generate(&mut me, &outline, &prompt, 10, |l| {
-                let id = sampling::greedy(l);
-                out.push(id);
-                eprintln!("token {id} {:?}", t.elapsed());
-                t = std::time::Instant::now();
-                (id, true)
-            })
-            .await
-            .unwrap();
-            for (k, c) in me.session.ch.meter.spans() {
-                eprintln!("{:8} {:10} {:?} {:7.3}s {:9} B {:5} turns", k.phase, k.op, k.half, c.seconds, c.bytes(), c.turns);
-            }
-            out
-        },
+const PROMPT: &str = "Once upon a time there was a little fox";
+
+/// Runs `client` and a server of the built-in model in one process.
+fn with_server<T: Send>(
+    folder: &Folder,
+    model: &Llama<Weight>,
+    client: impl AsyncFnOnce(Client) -> T + Send,
+) -> T {
+    let (result, served) = sotto_net::run_pair(
+        |ch| async { client(Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap()).await },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            conversation::offer(&mut me.session.ch, &model, folder.tokenizer()).await.unwrap();
-            conversation::serve(&mut me, &model).await.unwrap();
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
+            conversation::serve(&mut me, model).await.map(|_| ())
         },
     );
+    served.unwrap();
+    result
+}
+
+fn clear_logits(model: &Llama<Weight>, tokens: &[u32]) -> Vec<f32> {
+    let (mut clear, mut cache) = (Clear, Cache::default());
+    let run = model.forward(&mut clear, Tokens::Known(tokens), &mut cache, Wanted::All);
+    let logits = Runtime::new().block_on(run).unwrap().unwrap();
+    logits.into_iter().map(|x| x as f32).collect()
+}
+
+/// The distance of the two largest logits.
+fn gap(logits: &[f32]) -> f32 {
+    let best = greedy(logits) as usize;
+    let others = logits.iter().enumerate().filter(|&(i, _)| i != best).map(|(_, &x)| x);
+    logits[best] - others.fold(f32::MIN, f32::max)
+}
+
+/// Positions at which both choose the same token: of those with a clear winner, and of all.
+fn agreement(got: &[f32], want: &[f32], vocabulary: usize) -> ((usize, usize), (usize, usize)) {
+    let (mut clear, mut all) = ((0, 0), (0, 0));
+    for (got, want) in got.chunks(vocabulary).zip(want.chunks(vocabulary)) {
+        let same = usize::from(greedy(got) == greedy(want));
+        all = (all.0 + same, all.1 + 1);
+        if gap(want) > 0.1 {
+            clear = (clear.0 + same, clear.1 + 1);
+        }
+    }
+    (clear, all)
+}
+
+#[test]
+fn generated_text_is_the_float_models_greedy_text() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let want = FloatModel::load(&folder).unwrap().generate(&prompt, 12);
+    let got = with_server(&folder, &model, async |mut me| {
+        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        let mut out = vec![];
+        let choose = |logits: &[f32]| {
+            out.push(greedy(logits));
+            (greedy(logits), true)
+        };
+        conversation::generate(&mut me, &outline, &prompt, 12, choose).await.unwrap();
+        out
+    });
     assert_eq!(got, want[want.len() - got.len()..]);
+}
+
+#[test]
+fn two_parties_the_clear_model_and_f32_agree_on_every_position() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let mut float = FloatModel::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let tokens: Vec<u32> = [&prompt[..], &float.generate(&prompt, 30)].concat();
+    let tokens = &tokens[..tokens.len().min(40)];
+    float.reset();
+    let reference = float.logits(tokens);
+    let clear = clear_logits(&model, tokens);
+    let secure = with_server(&folder, &model, async |mut me| {
+        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        conversation::evaluate(&mut me, &outline, tokens).await.unwrap()
+    });
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(distance(&secure, &clear) < 0.25, "two parties and clear: {}", distance(&secure, &clear));
+    assert!(distance(&clear, &reference) < 0.25, "clear and f32: {}", distance(&clear, &reference));
+    let vocabulary = folder.config().vocab_size;
+    let ((same, of), _) = agreement(&secure, &reference, vocabulary);
+    assert!(of > 10 && same == of, "{same} of {of} clear positions");
+}
+
+#[test]
+fn the_clear_model_chooses_as_f32_does_over_many_positions() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let mut float = FloatModel::load(&folder).unwrap();
+    let prompts = [PROMPT, "Anna went to the market", "One day a boy", "The old man had a red boat"];
+    let (mut clear_positions, mut all_positions) = ((0, 0), (0, 0));
+    for prompt in prompts {
+        let prompt = folder.tokenizer().encode(prompt, 100).unwrap();
+        let tokens = [&prompt[..], &float.generate(&prompt, 110)].concat();
+        float.reset();
+        let reference = float.logits(&tokens);
+        let (clear, all) =
+            agreement(&clear_logits(&model, &tokens), &reference, folder.config().vocab_size);
+        clear_positions = (clear_positions.0 + clear.0, clear_positions.1 + clear.1);
+        all_positions = (all_positions.0 + all.0, all_positions.1 + all.1);
+    }
+    eprintln!("agreement: {clear_positions:?} where the gap exceeds 0.1, {all_positions:?} of all");
+    assert!(all_positions.1 >= 300, "{} positions", all_positions.1);
+    assert!(clear_positions.0 * 100 >= clear_positions.1 * 99, "{clear_positions:?}");
+}
+
+#[test]
+fn the_built_in_model_cannot_overflow_where_the_audit_can_prove_it() {
+    let model = Llama::load(&Folder::builtin().unwrap()).unwrap();
+    assert_eq!(model.audit(), vec![]);
 }

@@ -1,0 +1,78 @@
+//! What a model's weights can make overflow: a static audit, at load, in the clear, by the server.
+//!
+//! After a norm `||x|| <= sqrt(d)`, so by Cauchy-Schwarz an output of the next matrix is at most `sqrt(d)` times the norm of its
+//! column, *for every input*. Where that lies within what the fixed-point rings hold, overflow is impossible; where it does not, it is
+//! unproven, and a value beyond the limit would come out wrong without a sign of it. So unproven models are refused
+//! unless their owner accepts the risk. The bounds are functions of the weights and stay with the server.
+//!
+//! | values                     | limit    | because                                               |
+//! |----------------------------|----------|-------------------------------------------------------|
+//! | queries, keys, values, up  | `2^14`   | extension from the truncated ring                     |
+//! | gate                       | 503      | the ring of the activation's argument                 |
+//! | logits                     | 128      | 16 bits, 8 of them fraction, are revealed             |
+//!
+//! Not covered: the residual stream (`|x| < 2^14`, `sum x^2 < 2^27` a row) and scores (rows must not spread over more than 2048 base-2 units),
+//! whose static bounds are too weak to be of use.
+
+use std::fmt;
+
+use sotto_protocol::{activation, linear::Weight};
+
+/// Values that may exceed what their ring holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Which values.
+    pub what: String,
+    /// The largest magnitude that the weights admit.
+    pub bound: f64,
+    /// The largest magnitude that is represented.
+    pub limit: f64,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} may reach {:.0}, the limit is {:.0}", self.what, self.bound, self.limit)
+    }
+}
+
+/// Limit of what is extended from a truncated ring.
+pub(crate) const EXTENDED: f64 = 16384.0;
+/// Limit of the gate.
+pub(crate) const GATE: f64 = activation::BOUND;
+/// Limit of logits.
+pub(crate) const LOGIT: f64 = 128.0;
+
+/// Checks the columns `from..to` of a matrix whose input is a norm's output.
+pub(crate) fn columns(
+    what: impl Into<String>,
+    w: &Weight,
+    (from, to): (usize, usize),
+    limit: f64,
+) -> Option<Finding> {
+    let mut squares = vec![0f64; to - from];
+    for row in w.data.chunks(w.shape.outer) {
+        for (sum, &q) in squares.iter_mut().zip(&row[from..to]) {
+            *sum += f64::from(q).powi(2);
+        }
+    }
+    let largest = squares.into_iter().fold(0.0, f64::max).sqrt();
+    let bound = largest * (-f64::from(w.shape.frac)).exp2() * (w.shape.inner as f64).sqrt();
+    (bound >= limit).then(|| Finding { what: what.into(), bound, limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use sotto_protocol::linear::{Exactness, WeightShape};
+
+    use super::*;
+
+    #[test]
+    fn the_bound_is_attained_by_the_worst_input() {
+        let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 0, exactness: Exactness::Fast };
+        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100] };
+        // An input of norm 2 along the column: all ones. Its output is the column's sum.
+        let found = columns("gate", &w, (1, 2), 399.0).expect("400 exceeds 399");
+        assert_eq!(found.bound, 400.0);
+        assert_eq!(columns("gate", &w, (0, 2), 401.0), None);
+    }
+}
