@@ -61,6 +61,7 @@ pub struct Channel {
     said: u32,
     known_tags: HashMap<[u8; 4], &'static str>,
     transcript: blake3::Hasher,
+    heard_transcript: blake3::Hasher,
     patience: watch::Sender<Duration>,
     /// Where this connection's cost is counted.
     pub meter: Meter,
@@ -82,6 +83,7 @@ impl Channel {
             said: 0,
             known_tags: HashMap::from([(tag_bytes(ABORT_TAG), ABORT_TAG)]),
             transcript: blake3::Hasher::new(),
+            heard_transcript: blake3::Hasher::new(),
             patience,
             meter: Meter::new(),
         }
@@ -184,6 +186,11 @@ impl Channel {
         *self.transcript.finalize().as_bytes()
     }
 
+    /// A digest of the peer's frame headers so far: its [`Channel::trace_digest`], if nothing was lost or changed.
+    pub fn heard_digest(&self) -> [u8; 32] {
+        *self.heard_transcript.finalize().as_bytes()
+    }
+
     /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
     pub async fn abort(&mut self, code: Abort) {
         let farewell = async {
@@ -231,6 +238,7 @@ impl Channel {
         if !(least..=most).contains(&flight) {
             return Err(Error::WrongFlight { step: tag, least, most, got: flight });
         }
+        self.heard_transcript.update(&header);
         self.next_in = self.next_in.wrapping_add(1);
         self.heard = flight;
         self.meter.reached(u64::from(flight));

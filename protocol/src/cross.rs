@@ -147,6 +147,6 @@ async fn swap(ch: &mut Channel, tag: &'static str, mine: Vec<u8>, theirs: usize)
 }
 
 fn items_len(items: usize, widths: &[u32]) -> usize {
-    debug_assert!(items == 0 || items % widths.len() == 0, "whole repetitions of the pattern");
+    debug_assert!(items == 0 || items.is_multiple_of(widths.len()), "whole repetitions of the pattern");
     if items == 0 { 0 } else { pattern_message_len(items, widths) }
 }

@@ -23,6 +23,9 @@ pub enum Error {
     /// The peer was built with other rings, tables or lattice parameters.
     #[error("the peer was built with other protocol parameters: install the same release on both sides")]
     Parameters,
+    /// The two parties have seen different frames.
+    #[error("the two parties' transcripts disagree at this step: the session ends, nothing is reused")]
+    TranscriptDisagreement,
     /// The two parties have drawn different things from their pools.
     #[error("the two parties' pools of correlations disagree at this step: the session ends, nothing is reused")]
     PoolDisagreement,

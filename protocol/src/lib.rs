@@ -53,6 +53,8 @@ mod session;
 pub mod softmax;
 pub mod square;
 pub mod tables;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod truncate;
 
 pub use error::Error;

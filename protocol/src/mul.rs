@@ -64,7 +64,7 @@ pub(crate) async fn prepare(s: &mut Session, ring: Ring, n: usize) -> Result<Tri
     let a = s.rng.elements(n, ring);
     let inputs: Vec<u64> = a.iter().flat_map(|&a| std::iter::repeat_n(a, bits)).collect();
     let (b, products) = cross::add_random(s, "triple/payload", &inputs, &widths).await?;
-    let b: Vec<u64> = b.chunks(bits).map(|bits| cross::word(bits)).collect();
+    let b: Vec<u64> = b.chunks(bits).map(cross::word).collect();
     let horner = |v: &[u64]| v.iter().enumerate().fold(0u64, |sum, (j, v)| sum.wrapping_add(v << j));
     let cross_terms = products.own.chunks(bits).zip(products.got.chunks(bits));
     let c = cross_terms.zip(a.iter().zip(&b)).map(|((own, got), (a, b))| {

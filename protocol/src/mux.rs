@@ -55,3 +55,27 @@ pub fn ideal(b: u64, x: u64) -> u64 {
 pub(crate) fn flip_sign(x: u64, b: u64) -> u64 {
     x.wrapping_mul(1u64.wrapping_sub(2 * b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, cost, elements};
+    use sotto_shares::Ring;
+
+    #[test]
+    fn real_is_ideal_and_costs_two_bits_more_than_the_numbers() {
+        for (n, l) in [(0, 8), (1, 1), (7, 13), (100, 44), (33, 64)] {
+            let ring = Ring::new(l);
+            let x = elements(n, ring);
+            let b: Vec<u64> = (0..n).map(|i| (i as u64 / 3) & 1).collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let (b, x) = (lab.bits(&b, 1), lab.row(&x, ring));
+                lab.measure(async |s| mux(s, [(&b, &x)]).await).await
+            });
+            let want: Vec<u64> = b.iter().zip(&x).map(|(&b, &x)| ideal(b, x)).collect();
+            assert_eq!(got, [want]);
+            let frames = if n == 0 { vec![] } else { vec![n, n * l as usize] };
+            assert_eq!(traffic.cost, cost(&frames, &frames, 2 * u64::from(n > 0), [n, n]));
+        }
+    }
+}

@@ -99,14 +99,22 @@ impl Session {
         Ok(Session { me, ch, rng, lookahead: 0, sid, ot, pool: Pool::default() })
     }
 
-    /// Compares the two parties' ledgers of the pool. One turn, 32 bytes each way.
+    /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
     ///
     /// # Errors
-    /// [`Error::PoolDisagreement`].
+    /// [`Error::TranscriptDisagreement`], [`Error::PoolDisagreement`].
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
-        let digest = self.pool.digest();
-        let theirs = self.ch.exchange("session/checkpoint", digest.to_vec()).await?;
-        if theirs == digest { Ok(()) } else { Err(Error::PoolDisagreement) }
+        let ledger = self.pool.digest();
+        let said = self.ch.trace_digest();
+        self.ch.send("session/checkpoint", [said, ledger].concat())?;
+        // The peer said its digest right after the last frame that this side has received.
+        let heard = self.ch.heard_digest();
+        let theirs = self.ch.recv("session/checkpoint", 64).await?;
+        match (theirs[..32] == heard, theirs[32..] == ledger) {
+            (false, _) => Err(Error::TranscriptDisagreement),
+            (_, false) => Err(Error::PoolDisagreement),
+            (true, true) => Ok(()),
+        }
     }
 
     /// COTs: `send` as sender and `recv` as receiver.

@@ -1,7 +1,9 @@
 //! The built-in model on two parties, in the clear, and in f32.
 
 use sotto_models::{
-    Cache, Clear, FloatModel, Folder, Llama, Tokens, Wanted, conversation, sampling::greedy,
+    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted, conversation,
+    random::{Precision, RandomFolder},
+    sampling::greedy,
 };
 use sotto_net::Runtime;
 use sotto_protocol::{Client, Server, linear::Weight};
@@ -122,4 +124,43 @@ fn the_clear_model_chooses_as_f32_does_over_many_positions() {
 fn the_built_in_model_cannot_overflow_where_the_audit_can_prove_it() {
     let model = Llama::load(&Folder::builtin().unwrap()).unwrap();
     assert_eq!(model.audit(), vec![]);
+}
+
+/// A model of odd sizes, in bf16 and two shards, with all that a LLaMA 3 has: two parties against the clear model.
+#[test]
+fn a_folder_of_odd_sizes_runs_on_two_parties() {
+    let fields = Fields {
+        vocab_size: 301,
+        hidden_size: 36,
+        intermediate_size: 50,
+        num_hidden_layers: 2,
+        num_attention_heads: 6,
+        num_key_value_heads: 2,
+        head_dim: 6,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-6,
+        rope_theta: 500_000.0,
+        rope_scaling: Some(Llama3Scaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 32,
+        }),
+        tie_word_embeddings: false,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![2],
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::try_from(fields).unwrap();
+    RandomFolder::new(&config, 7).precision(Precision::Bf16).shards(2).write(dir.path()).unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let tokens = [1, 17, 300, 5, 5, 64, 128];
+    let reference = FloatModel::load(&folder).unwrap().logits(&tokens);
+    let secure = with_server(&folder, &model, async |mut me| {
+        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        conversation::evaluate(&mut me, &outline, &tokens).await.unwrap()
+    });
+    let worst = secure.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 0.05, "largest difference of a logit: {worst}");
 }

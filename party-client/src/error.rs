@@ -1,0 +1,93 @@
+//! Whose doing an error is: the exit code, and what the server is told.
+
+use std::process::ExitCode;
+
+use sotto_models::{Error as Model, conversation::Error as Conversation};
+use sotto_net::{Abort, Error as Net};
+use sotto_protocol::Error as Protocol;
+
+/// A mistake of whoever started the program.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The server's model or tokenizer is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's offer: {0}")]
+pub struct BadOffer(pub Model);
+
+/// A mistake in this program.
+pub const INTERNAL: ExitCode = ExitCode::FAILURE;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guilty {
+    Program = 1,
+    User = 2,
+    Connection = 3,
+    Peer = 4,
+}
+
+/// The exit code for `error`, as documented in `--help`.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(guilty(error) as u8)
+}
+
+/// What to tell a server when this side ends the session with `error`; nothing if the server is no longer there.
+pub fn farewell(error: &anyhow::Error) -> Option<Abort> {
+    if let Some(Conversation::Tokenizer) = error.downcast_ref() {
+        return Some(Abort::Mismatch);
+    }
+    match guilty(error) {
+        Guilty::Connection => None,
+        Guilty::Peer => Some(Abort::Protocol),
+        Guilty::User => Some(Abort::Refused),
+        Guilty::Program => Some(Abort::Internal),
+    }
+}
+
+fn guilty(error: &anyhow::Error) -> Guilty {
+    if error.is::<Usage>() || error.is::<Model>() {
+        Guilty::User
+    } else if let Some(e) = error.downcast_ref::<Net>() {
+        of_net(e)
+    } else if let Some(e) = error.downcast_ref::<Conversation>() {
+        of_conversation(e)
+    } else if error.is::<BadOffer>() {
+        Guilty::Peer
+    } else {
+        Guilty::Program
+    }
+}
+
+fn of_conversation(error: &Conversation) -> Guilty {
+    match error {
+        Conversation::Protocol(Protocol::Net(e)) => of_net(e),
+        Conversation::Protocol(_) | Conversation::Offer(_) => Guilty::Peer,
+        Conversation::Model(_) | Conversation::Tokenizer | Conversation::TooLong { .. } | Conversation::Empty => {
+            Guilty::User
+        }
+    }
+}
+
+fn of_net(error: &Net) -> Guilty {
+    match error {
+        Net::Identity { .. } => Guilty::User,
+        Net::Connect { .. }
+        | Net::Listen { .. }
+        | Net::Transport { .. }
+        | Net::Closed { .. }
+        | Net::Timeout { .. }
+        | Net::WrongServer { .. }
+        | Net::UnknownClient { .. }
+        | Net::Rejected { .. }
+        | Net::NotTls { .. }
+        | Net::HandshakeTimeout { .. } => Guilty::Connection,
+        Net::WrongTag { .. }
+        | Net::WrongLength { .. }
+        | Net::TooLong { .. }
+        | Net::WrongSequence { .. }
+        | Net::WrongFlight { .. }
+        | Net::Malformed { .. }
+        | Net::Aborted { .. } => Guilty::Peer,
+    }
+}

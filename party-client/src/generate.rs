@@ -1,0 +1,120 @@
+//! The answer, as it grows.
+
+use std::{
+    io::{self, Write, stdout},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use sotto_models::{Sampler, Stream, conversation};
+
+use crate::{
+    args::{Args, Wish},
+    connection::Connection,
+    progress::Progress,
+    report::{Answer, Report, Saw},
+};
+
+/// Tokens to make unless the user says how many.
+const DEFAULT_NEW: usize = 40;
+
+/// Continues the prompt and prints the answer.
+///
+/// # Errors
+/// A mistake in the request, or a failure of the server or the connection.
+pub async fn run(args: &Args, wish: Wish) -> Result<Report> {
+    let progress = Progress::new(!args.quiet, !args.json, "setting up keys and oblivious transfers");
+    let mut connection = Connection::open(args).await?;
+    let result = converse(args, wish, &mut connection, &progress).await;
+    progress.end();
+    connection.finish(result).await
+}
+
+async fn converse(args: &Args, wish: Wish, connection: &mut Connection, progress: &Progress) -> Result<Report> {
+    let (model, tokenizer) = connection.offer(args).await?;
+    let config = model.config();
+    let context = config.max_position_embeddings;
+    let prompt = tokenizer.encode(&wish.prompt, context)?;
+    let new = wish.max_tokens.unwrap_or(DEFAULT_NEW.min(context + 1 - prompt.len()));
+    progress.now(format!("reading the prompt, {} tokens, and preparing for the answer", prompt.len()));
+
+    let mut answer = Growing {
+        sampler: wish.sampler,
+        stream: tokenizer.stream(&prompt)?,
+        ends: &config.eos_token_ids,
+        silent: args.json,
+        begun: Instant::now(),
+        so_far: Answer::default(),
+    };
+    let mut failure = None;
+    let generated = conversation::generate(&mut connection.me, &model, &prompt, new, |logits| {
+        progress.token(answer.so_far.tokens.len() + 1, new);
+        let taken = answer.take(logits);
+        let go_on = matches!(taken, Ok(Next::GoOn));
+        failure = taken.err();
+        (answer.so_far.tokens.last().copied().unwrap_or_default(), go_on)
+    });
+    generated.await?;
+    failure.map_or(Ok(()), Err).context("the answer cannot be shown")?;
+    progress.end();
+    let answer = answer.finish()?;
+
+    let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), answer.tokens.len());
+    let spans = connection.me.session.ch.meter.spans();
+    Ok(Report::new(args, connection.server, saw, &spans).with_answer(answer))
+}
+
+enum Next {
+    GoOn,
+    Stop,
+}
+
+/// An answer that is not yet complete.
+struct Growing<'a> {
+    sampler: Sampler,
+    stream: Stream<'a>,
+    /// Tokens that end it.
+    ends: &'a [u32],
+    /// Whether nothing of it is printed yet.
+    silent: bool,
+    begun: Instant,
+    so_far: Answer,
+}
+
+impl Growing<'_> {
+    /// Chooses the next token from its logits.
+    fn take(&mut self, logits: &[f32]) -> Result<Next> {
+        let token = self.sampler.next(logits);
+        self.so_far.tokens.push(token);
+        self.so_far.token_seconds.push(self.begun.elapsed().as_secs_f64());
+        self.begun = Instant::now();
+        if self.ends.contains(&token) {
+            self.so_far.ended = true;
+            return Ok(Next::Stop);
+        }
+        let text = self.stream.push(token)?;
+        show(&mut self.so_far, self.silent, &text)?;
+        Ok(Next::GoOn)
+    }
+
+    fn finish(self) -> Result<Answer> {
+        let Growing { stream, silent, mut so_far, .. } = self;
+        let rest = stream.finish()?;
+        show(&mut so_far, silent, &rest)?;
+        if !silent {
+            writeln!(stdout())?;
+        }
+        Ok(so_far)
+    }
+}
+
+/// Adds `text` to the answer, and prints it unless `silent`.
+fn show(answer: &mut Answer, silent: bool, text: &str) -> io::Result<()> {
+    answer.text.push_str(text);
+    if silent || text.is_empty() {
+        return Ok(());
+    }
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

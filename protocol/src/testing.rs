@@ -1,0 +1,320 @@
+//! Both parties in one process, with fixed seeds: what the tests of this crate stand on.
+//!
+//! A test runs one `async` closure at both parties, on a [`Lab`]: it shares clear inputs, stocks the pool, and
+//! measures protocols, each on a channel of its own, so that clocks and counters start at zero. What the closure
+//! returns is opened: shares become values, the two [`Side`]s of a cost a [`Traffic`].
+
+use std::sync::mpsc;
+
+use rand::RngCore;
+use sotto_net::{Channel, HEADER_LEN, Half, Link, memory_pair, run_pair};
+use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare, decode};
+
+use crate::{
+    Client, Error, Server, Session,
+    pool::{Stock, fill},
+};
+
+/// COTs in each direction that a lab starts with.
+const COTS: usize = 1 << 17;
+
+/// One party's bench: the party, and the source of its fresh channels.
+pub(crate) struct Lab<P = Session> {
+    pub me: P,
+    channels: Channels,
+    splits: Rng,
+}
+
+/// What has a session.
+pub(crate) trait Holder {
+    fn session(&mut self) -> &mut Session;
+}
+
+impl Holder for Session {
+    fn session(&mut self) -> &mut Session {
+        self
+    }
+}
+
+impl Holder for Client {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl Holder for Server {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+enum Channels {
+    Made(mpsc::Sender<Channel>),
+    Taken(mpsc::Receiver<Channel>),
+}
+
+/// One party's view of a protocol's online half.
+pub(crate) struct Side {
+    sent: u64,
+    turns: u64,
+    /// COTs spent as sender, as receiver.
+    cots: [usize; 2],
+    trace: [u8; 32],
+}
+
+/// What a protocol sent online: frames with their headers, and COTs spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub client: u64,
+    pub server: u64,
+    pub turns: u64,
+    /// COTs whose sender is the client, the server.
+    pub cots: [usize; 2],
+}
+
+/// A cost and the digests of the parties' sent headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub cost: Cost,
+    pub trace: [[u8; 32]; 2],
+}
+
+/// The cost of frames of these many payload bits from client and server.
+pub(crate) fn cost(client: &[usize], server: &[usize], turns: u64, cots: [usize; 2]) -> Cost {
+    let bytes = |bits: &[usize]| bits.iter().map(|bits| (bits.div_ceil(8) + HEADER_LEN) as u64).sum();
+    Cost { client: bytes(client), server: bytes(server), turns, cots }
+}
+
+impl Cost {
+    /// Payload bits an element, both directions, framing of `frames` messages taken off.
+    pub(crate) fn bits(&self, n: usize, frames: usize) -> f64 {
+        8.0 * (self.client + self.server - (frames * HEADER_LEN) as u64) as f64 / n as f64
+    }
+}
+
+/// Runs `test` at both parties of a session and opens what it returns.
+pub(crate) fn run<T: Open + Send>(test: impl AsyncFn(&mut Lab) -> T + Sync) -> T::Clear {
+    let [client, server] = run_both(test);
+    T::open(client, server)
+}
+
+/// Runs `test` at both parties of a session; the client's result and the server's.
+pub(crate) fn run_both<T: Send>(test: impl AsyncFn(&mut Lab) -> T + Sync) -> [T; 2] {
+    let (give, take) = mpsc::channel();
+    let test = &test;
+    let (client, server) = run_pair(
+        |ch| async move {
+            let session = Session::establish(Party::Client, ch, secret(Party::Client), [0; 32]).await.unwrap();
+            let mut lab = Lab::new(session, Channels::Made(give)).await;
+            test(&mut lab).await
+        },
+        |ch| async move {
+            let session = Session::establish(Party::Server, ch, secret(Party::Server), [0; 32]).await.unwrap();
+            let mut lab = Lab::new(session, Channels::Taken(take)).await;
+            test(&mut lab).await
+        },
+    );
+    [client, server]
+}
+
+/// As [`run`], where the parties hold lattice keys and do different things.
+pub(crate) fn run_keyed<T: Open + Send>(
+    client: impl AsyncFnOnce(&mut Lab<Client>) -> T + Send,
+    server: impl AsyncFnOnce(&mut Lab<Server>) -> T + Send,
+) -> T::Clear {
+    let (give, take) = mpsc::channel();
+    let (client, server) = run_pair(
+        |ch| async move {
+            let me = Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap();
+            client(&mut Lab::new(me, Channels::Made(give)).await).await
+        },
+        |ch| async move {
+            let me = Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap();
+            server(&mut Lab::new(me, Channels::Taken(take)).await).await
+        },
+    );
+    T::open(client, server)
+}
+
+/// A party's generator.
+pub(crate) fn secret(me: Party) -> Rng {
+    Rng::from_seed([10 + me as u8; 32])
+}
+
+/// Uniform elements, the ring's edges first.
+pub(crate) fn elements(n: usize, ring: Ring) -> Vec<u64> {
+    let half = 1u64 << (ring.bits() - 1);
+    let edges = [0, 1, ring.mask(), half, half - 1, half.wrapping_add(1), ring.mask() - 1, 2];
+    let random = Rng::from_seed([3; 32]).elements(n.saturating_sub(edges.len()), ring);
+    edges.into_iter().map(|x| ring.reduce(x)).take(n).chain(random).collect()
+}
+
+/// The real numbers that elements stand for.
+pub(crate) fn reals(values: &[u64], ring: Ring, frac: u32) -> Vec<f64> {
+    values.iter().map(|&v| decode(v, frac, ring)).collect()
+}
+
+/// The largest of `|got - want|`.
+pub(crate) fn worst(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+impl<P: Holder> Lab<P> {
+    async fn new(me: P, channels: Channels) -> Lab<P> {
+        let mut lab = Lab { me, channels, splits: Rng::from_seed([7; 32]) };
+        lab.stock_cots(COTS).await;
+        lab
+    }
+
+    fn party(&mut self) -> Party {
+        self.me.session().me
+    }
+
+    /// This party's share of values that both know here: random splits, and the ring's edges as shares.
+    pub(crate) fn share(&mut self, values: &[u64], ring: Ring, frac: u32, shape: Shape) -> Share {
+        let me = self.party();
+        let mut mine = |&x: &u64| {
+            let edges = [0, ring.mask(), 1 << (ring.bits() - 1), ring.mask() >> 1, x];
+            let mask = ring.reduce(self.splits.next_u64());
+            let mask = *edges.get(self.splits.next_u64() as usize % 32).unwrap_or(&mask);
+            if me == Party::Client { ring.reduce(mask) } else { ring.reduce(x.wrapping_sub(mask)) }
+        };
+        Share::new(ring, frac, shape, values.iter().map(&mut mine).collect())
+    }
+
+    /// As [`Lab::share`], a row of integers.
+    pub(crate) fn row(&mut self, values: &[u64], ring: Ring) -> Share {
+        self.share(values, ring, 0, Shape::new(1, values.len()))
+    }
+
+    /// This party's XOR share of words that both know here.
+    pub(crate) fn bits(&mut self, words: &[u64], width: u32) -> XorShare {
+        let ring = Ring::new(width);
+        let me = self.party();
+        let mut mine = |&w: &u64| {
+            let mask = ring.reduce(self.splits.next_u64());
+            if me == Party::Client { mask } else { w ^ mask }
+        };
+        XorShare::new(width, words.iter().map(&mut mine).collect())
+    }
+
+    /// Brings both directions to at least `n` COTs.
+    pub(crate) async fn stock_cots(&mut self, n: usize) {
+        let s = self.me.session();
+        let (send, recv) = s.cots(n, n).await.unwrap();
+        let rest = (s.pool.send.replace(send), s.pool.recv.replace(recv));
+        fill(&mut s.pool.send, rest.0.expect("filled"));
+        fill(&mut s.pool.recv, rest.1.expect("filled"));
+    }
+
+    /// Makes one-hots for one call.
+    pub(crate) async fn stock_one_hots(&mut self, bits: u32, ring: Ring, n: usize) {
+        let s = self.me.session();
+        let made = s.one_hots(bits, ring, n).await.unwrap();
+        s.pool.one_hots.insert((bits, ring), Some(made));
+    }
+
+    /// Makes triples for one call.
+    pub(crate) async fn stock_triples(&mut self, ring: Ring, n: usize) {
+        let s = self.me.session();
+        let made = s.triples(ring, n).await.unwrap();
+        s.pool.triples.insert(ring, Some(made));
+    }
+
+    /// Makes square pairs for one call.
+    pub(crate) async fn stock_squares(&mut self, ring: Ring, n: usize) {
+        let s = self.me.session();
+        let made = s.squares(ring, n).await.unwrap();
+        s.pool.squares.insert(ring, Some(made));
+    }
+
+    /// Runs a protocol whose correlations are all in stock, on a fresh channel.
+    pub(crate) async fn measure<T>(
+        &mut self,
+        protocol: impl AsyncFnOnce(&mut P) -> Result<T, Error>,
+    ) -> (T, Side) {
+        let stock = |s: &Session| [s.pool.send.as_ref().map_or(0, Stock::len), s.pool.recv.as_ref().map_or(0, Stock::len)];
+        self.renew();
+        let before = stock(self.me.session());
+        let out = protocol(&mut self.me).await.unwrap();
+        let s = self.me.session();
+        let after = stock(s);
+        let offline = s.ch.meter.spans().into_iter().filter(|(key, _)| key.half == Half::Offline);
+        assert_eq!(offline.map(|(_, cost)| cost.bytes()).sum::<u64>(), 0, "the pool had what it takes");
+        let total = s.ch.meter.total();
+        let cots = [before[0] - after[0], before[1] - after[1]];
+        (out, Side { sent: total.sent, turns: total.turns, cots, trace: s.ch.trace_digest() })
+    }
+
+    /// Puts a fresh channel in the place of the old one.
+    pub(crate) fn renew(&mut self) {
+        let ch = match &self.channels {
+            Channels::Made(give) => {
+                let (mine, theirs) = memory_pair(Link::LOOPBACK);
+                give.send(theirs).expect("the server waits for its end");
+                mine
+            }
+            Channels::Taken(take) => take.recv().expect("the client makes a pair"),
+        };
+        self.me.session().ch = ch;
+    }
+}
+
+/// What two parties' results are when put together.
+pub(crate) trait Open {
+    type Clear;
+    fn open(client: Self, server: Self) -> Self::Clear;
+}
+
+impl Open for Share {
+    type Clear = Vec<u64>;
+    fn open(client: Share, server: Share) -> Vec<u64> {
+        (&client + &server).data.clone()
+    }
+}
+
+impl Open for XorShare {
+    type Clear = Vec<u64>;
+    fn open(client: XorShare, server: XorShare) -> Vec<u64> {
+        client.xor(&server).words.clone()
+    }
+}
+
+impl Open for Side {
+    type Clear = Traffic;
+    fn open(client: Side, server: Side) -> Traffic {
+        assert_eq!(client.cots, [server.cots[1], server.cots[0]], "both spend the same COTs");
+        let turns = client.turns.max(server.turns);
+        let cost = Cost { client: client.sent, server: server.sent, turns, cots: client.cots };
+        Traffic { cost, trace: [client.trace, server.trace] }
+    }
+}
+
+impl<A: Open, B: Open> Open for (A, B) {
+    type Clear = (A::Clear, B::Clear);
+    fn open(client: (A, B), server: (A, B)) -> Self::Clear {
+        (A::open(client.0, server.0), B::open(client.1, server.1))
+    }
+}
+
+impl<T: Open, const N: usize> Open for [T; N] {
+    type Clear = [T::Clear; N];
+    fn open(client: [T; N], server: [T; N]) -> Self::Clear {
+        let mut server = server.into_iter();
+        client.map(|c| T::open(c, server.next().expect("as many")))
+    }
+}
+
+impl<T: Open> Open for Vec<T> {
+    type Clear = Vec<T::Clear>;
+    fn open(client: Vec<T>, server: Vec<T>) -> Self::Clear {
+        assert_eq!(client.len(), server.len());
+        client.into_iter().zip(server).map(|(c, s)| T::open(c, s)).collect()
+    }
+}
+
+impl Open for () {
+    type Clear = ();
+    fn open((): (), (): ()) {}
+}

@@ -1,0 +1,146 @@
+//! SECURITY.md and the programs say the same: every frame has its row, and traffic depends on lengths alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sotto_models::{Folder, Llama, conversation, sampling::greedy};
+use sotto_net::Channel;
+use sotto_protocol::{Client, Server, linear::Weight};
+use sotto_shares::Rng;
+
+/// The crates that hand frames to the channel.
+const CRATES: [&str; 4] = ["net", "ot", "protocol", "models"];
+
+/// Strings of the same form that are no frame tags.
+const NO_TAGS: [&str; 4] = [
+    // Names in the pool's ledger, which is hashed and not sent.
+    "cot/client",
+    "cot/server",
+    // Steps in errors that concern no frame.
+    "session/accept",
+    "session/close",
+];
+
+/// Sent only when something has gone wrong.
+const RARE: [&str; 1] = ["session/abort"];
+
+#[test]
+fn every_frame_tag_of_the_sources_has_its_row_and_no_row_is_stale() {
+    let literals: BTreeSet<String> = CRATES
+        .iter()
+        .flat_map(|name| rust_files(&root().join(name).join("src")))
+        .flat_map(|file| slashed_literals(&without_tests(&fs::read_to_string(file).unwrap())))
+        .collect();
+    for name in NO_TAGS {
+        assert!(literals.contains(name), "`{name}` is gone from the sources: remove the exception");
+    }
+    let tags: BTreeSet<String> = literals.into_iter().filter(|l| !NO_TAGS.contains(&l.as_str())).collect();
+    let rows = rows();
+    let missing: Vec<_> = tags.difference(&rows).collect();
+    assert!(missing.is_empty(), "frames without a row in SECURITY.md: {missing:?}");
+    let stale: Vec<_> = rows.difference(&tags).collect();
+    assert!(stale.is_empty(), "rows of SECURITY.md without a frame in the sources: {stale:?}");
+}
+
+#[test]
+fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alone() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let (client, server) = session(&folder, &model, &[0, 481, 525]);
+    for (side, trace) in [("client", &client), ("server", &server)] {
+        let seen: BTreeSet<String> = trace.bytes.keys().map(|tag| tag.to_string()).collect();
+        let unknown: Vec<_> = seen.difference(&rows()).cloned().collect();
+        assert!(unknown.is_empty(), "the {side} saw frames without a row in SECURITY.md: {unknown:?}");
+        let unseen: Vec<_> = rows().difference(&seen).cloned().collect();
+        assert_eq!(unseen, RARE, "rows whose frame the {side} did not see");
+    }
+    let (other_client, other_server) = session(&folder, &model, &[0, 34, 767]);
+    assert!(client == other_client, "another prompt of this length gives the client another trace");
+    assert!(server == other_server, "another prompt of this length gives the server another trace");
+}
+
+/// What an observer of the network could see of one party: bytes by tag, and all headers sent, in order.
+#[derive(PartialEq, Eq)]
+struct Trace {
+    bytes: BTreeMap<&'static str, u64>,
+    headers: [u8; 32],
+}
+
+impl Trace {
+    fn of(ch: &Channel) -> Trace {
+        Trace { bytes: ch.meter.tags().clone(), headers: ch.trace_digest() }
+    }
+}
+
+/// Two new tokens after `prompt`; what each party saw.
+fn session(folder: &Folder, model: &Llama<Weight>, prompt: &[u32]) -> (Trace, Trace) {
+    sotto_net::run_pair(
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let go_on = |logits: &[f32]| (greedy(logits), true);
+            conversation::generate(&mut me, &outline, prompt, 2, go_on).await.unwrap();
+            Trace::of(&me.session.ch)
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
+            conversation::serve(&mut me, model).await.unwrap();
+            Trace::of(&me.session.ch)
+        },
+    )
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The first column of the table below "## Frames".
+fn rows() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let section = text.split("\n## ").find(|s| s.starts_with("Frames")).expect("SECURITY.md has its section Frames");
+    let tags: Vec<&str> =
+        section.lines().filter_map(|l| l.strip_prefix("| `")?.split_once("` |")).map(|(tag, _)| tag).collect();
+    let rows: BTreeSet<String> = tags.iter().map(|tag| tag.to_string()).collect();
+    assert_eq!(rows.len(), tags.len(), "a frame has one row");
+    rows
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect()
+}
+
+/// A source without its test module, which stands last in a file.
+fn without_tests(source: &str) -> String {
+    let lines: Vec<&str> = source.lines().collect();
+    let is_module = |line: &str| line.contains("mod ") && line.ends_with('{');
+    let end = lines.windows(2).position(|w| w[0] == "#[cfg(test)]" && is_module(w[1]));
+    lines[..end.unwrap_or(lines.len())].join("\n")
+}
+
+/// String literals that are words joined by slashes; comments and byte strings apart.
+fn slashed_literals(source: &str) -> Vec<String> {
+    let code: Vec<&str> = source.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();
+    // Outside escapes, every second piece between quotes is a literal.
+    let code = code.join("\n").replace("\\\\", "").replace("\\\"", "").replace("'\"'", "");
+    let pieces: Vec<&str> = code.split('"').collect();
+    let literals = pieces.chunks(2).filter(|pair| pair.len() == 2 && !pair[0].ends_with('b')).map(|pair| pair[1]);
+    literals.filter(|l| is_slashed(l)).map(String::from).collect()
+}
+
+fn is_slashed(literal: &str) -> bool {
+    let is_word = |w: &str| !w.is_empty() && w.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    literal.contains('/') && literal.split('/').all(is_word)
+}
+
+#[test]
+fn literals_are_found_in_code_only() {
+    let source = "//! \"doc/comment\"\nsend(\n    \"a/b\", b\"byte/string\", \"a \\\" q\", '\"', \"x/y-2/z\", \"No/Tag\");\n\
+                  #[cfg(test)]\nmod tests {\n \"test/only\" }";
+    assert_eq!(slashed_literals(&without_tests(source)), ["a/b", "x/y-2/z"]);
+}
