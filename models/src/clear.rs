@@ -1,12 +1,13 @@
 //! The alphabet in the clear: the same rings, tables and roundings, no protocol. The oracle of the tests.
 //!
-//! Truncations round down exactly; on shares they may come out one unit lower. Row functions (norms, softmax) are computed in
+//! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms, softmax) are computed in
 //! real numbers and rounded once. So `Clear` and the protocols agree up to the errors that the protocols state.
 
 use sotto_protocol::{
     Error, activation, exp2, linear, linear::Weight, matmul, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
+    truncate,
 };
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
@@ -96,13 +97,16 @@ impl Evaluator for Clear {
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
-        Ok(Some(reals(&shorten(x, x.frac - reveal::FRAC, reveal::RING))))
+        let (bits, ring) = (x.frac - reveal::FRAC, reveal::RING);
+        let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();
+        Ok(Some(reals(&Share::new(ring, reveal::FRAC, x.shape, data))))
     }
 }
 
-/// `floor(x / 2^bits)` in `ring`.
+/// `x / 2^bits`, rounded to nearest, in `ring`.
 fn shorten(x: &Share, bits: u32, ring: Ring) -> Share {
-    let data = x.data.iter().map(|&v| ring.reduce((x.ring.signed(v) >> bits) as u64)).collect();
+    let half = if bits == 0 { 0 } else { 1 << (bits - 1) };
+    let data = x.data.iter().map(|&v| ring.reduce(((x.ring.signed(v) + half) >> bits) as u64)).collect();
     Share::new(ring, x.frac - bits, x.shape, data)
 }
 

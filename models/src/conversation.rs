@@ -27,6 +27,9 @@ use crate::{
     tokenizer::TOKENIZER_LIMIT,
 };
 
+/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
+const MAX_POSITIONS: usize = 1 << 16;
+
 /// Rows of linear masks that are made at a time for tokens to come.
 const LOOKAHEAD: usize = 15;
 
@@ -55,6 +58,17 @@ pub enum Error {
         /// Positions that the model has.
         context: usize,
     },
+    /// The prompt is longer than the server's operator allows.
+    #[error("a prompt of {prompt} tokens exceeds this server's limit of {limit}: raise --max-prompt if memory permits")]
+    PromptLimit {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The server refuses the request.
+    #[error("the server refuses the request: its operator allows shorter prompts only; shorten the prompt")]
+    Refused,
     /// The client asks for nothing.
     #[error("the request is empty: a prompt of at least one token and --max-tokens of at least 1 are needed")]
     Empty,
@@ -87,7 +101,7 @@ pub struct Request {
 impl Request {
     fn check(&self, config: &Config) -> Result<(), Error> {
         let (prompt, new, context) =
-            (self.prompt as usize, self.new as usize, config.max_position_embeddings);
+            (self.prompt as usize, self.new as usize, config.max_position_embeddings.min(MAX_POSITIONS));
         match prompt + new {
             _ if prompt == 0 || new == 0 => Err(Error::Empty),
             // The last new token is not fed back.
@@ -147,14 +161,13 @@ pub async fn generate(
     new: usize,
     mut next: impl FnMut(&[f32]) -> (u32, bool),
 ) -> Result<(), Error> {
-    let request = Request { prompt: prompt.len() as u32, new: new as u32, all_positions: false };
+    let request = Request { prompt: length(prompt.len()), new: length(new), all_positions: false };
     ask(me, model, &request).await?;
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
     for step in 0..new {
         enter_step(&mut me.session, step, new);
         let logits = model.forward(me, Tokens::Known(&tokens), &mut cache, Wanted::Last).await?;
-        me.session.checkpoint().await?;
         let logits: Vec<f32> = logits.expect("the client gets logits").iter().map(|&x| x as f32).collect();
         let (token, go_on) = next(&logits);
         let more = go_on && step + 1 < new;
@@ -176,23 +189,25 @@ pub async fn evaluate(
     model: &Llama<WeightShape>,
     tokens: &[u32],
 ) -> Result<Vec<f32>, Error> {
-    let request = Request { prompt: tokens.len() as u32, new: 1, all_positions: true };
+    let request = Request { prompt: length(tokens.len()), new: 1, all_positions: true };
     ask(me, model, &request).await?;
     enter_step(&mut me.session, 0, 1);
     let logits = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
-    me.session.checkpoint().await?;
     me.session.ch.send("model/next", vec![0])?;
     Ok(logits.expect("the client gets logits").iter().map(|&x| x as f32).collect())
 }
 
-/// The server's side of one request. Returns what it saw: the request and the number of tokens made, or nothing if the
+/// The server's side of one request, whose prompt has at most `max_prompt` tokens: memory grows with it. Returns what it saw: the request and the number of tokens made, or nothing if the
 /// client had no further request.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn serve(me: &mut Server, model: &Llama<Weight>) -> Result<(Request, usize), Error> {
+pub async fn serve(me: &mut Server, model: &Llama<Weight>, max_prompt: usize) -> Result<(Request, usize), Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
-    let verdict = request.check(model.config());
+    let verdict = match request.prompt as usize {
+        prompt if prompt > max_prompt => Err(Error::PromptLimit { prompt, limit: max_prompt }),
+        _ => request.check(model.config()),
+    };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
     let mut cache = Cache::default();
@@ -203,7 +218,6 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>) -> Result<(Request, u
     for step in 0..new {
         enter_step(&mut me.session, step, new);
         model.forward(me, Tokens::Hidden(count), &mut cache, wanted).await?;
-        me.session.checkpoint().await?;
         made += 1;
         if me.session.ch.recv("model/next", 1).await? != [1] {
             break;
@@ -213,12 +227,17 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>) -> Result<(Request, u
     Ok((request, made))
 }
 
+/// A length as it is told to the server; one that does not fit is refused like any that is too long.
+fn length(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> Result<(), Error> {
     request.check(model.config())?;
     me.session.ch.send_control("model/request", request)?;
     match me.session.ch.recv("model/verdict", 1).await?[..] {
         [1] => Ok(()),
-        _ => Err(Error::Offer("it refuses a request that fits its context")),
+        _ => Err(Error::Refused),
     }
 }
 

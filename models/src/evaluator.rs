@@ -11,7 +11,7 @@ use sotto_shares::{Ring, Share};
 pub const ACTIVATION: Ring = sotto_protocol::linear::RING;
 /// Fraction bits of activations.
 pub const ACTIVATION_FRAC: u32 = 12;
-/// The ring of the residual stream: `|x| < 2^15`.
+/// The ring of the residual stream: `|x| < 2^14`, since norms extend it.
 pub const RESIDUAL: Ring = Ring::new(34);
 /// Fraction bits of the residual stream.
 pub const RESIDUAL_FRAC: u32 = 18;
@@ -52,7 +52,7 @@ pub trait Evaluator {
     /// Products of pairs of shared matrices of equal shapes, in the ring of activations.
     async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
 
-    /// Drops `bits` fraction bits and goes to `ring`, up to one unit too low.
+    /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` is small enough.
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;
 
     /// The same numbers in a larger ring.
@@ -76,6 +76,6 @@ pub trait Evaluator {
     /// Each row of `x` times its own number in `y` `[T, 1]`.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
-    /// Reveals `x` to the client; the server gets nothing.
+    /// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all that went before.
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error>;
 }

@@ -4,7 +4,7 @@
 //! them, and `log2(e) / sqrt(head_dim)` into the queries, so that scores come in base-2 units.
 
 use sotto_protocol::{
-    Error,
+    Error, activation,
     linear::{Exactness, Weight, WeightShape},
 };
 use sotto_shares::{Ring, Shape, Share};
@@ -92,9 +92,8 @@ impl<W> Llama<W> {
         let count = tokens.count();
         assert!(count > 0 && cache.length + count <= self.config.max_position_embeddings, "tokens in context");
         let mut h = e.embed(&self.embedding, tokens).await?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            h += &self.attention(e, layer, &h, cache, i).await?;
-            h += &self.mlp(e, layer, &h).await?;
+        for i in 0..self.layers.len() {
+            h = self.block(e, i, &h, cache).await?;
         }
         cache.length += count;
         if wanted == Wanted::Last {
@@ -103,6 +102,26 @@ impl<W> Llama<W> {
         let x = e.rms_norm(&h, self.config.rms_norm_eps).await?;
         let logits = e.linear(&self.head, &x).await?;
         e.reveal(&logits).await
+    }
+
+    /// Layer `index` on the residual stream `[T, d]`. The cache gets its keys and values; its length is the caller's business.
+    ///
+    /// # Errors
+    /// What the peer or the network does.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub async fn block<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        index: usize,
+        h: &Share,
+        cache: &mut Cache,
+    ) -> Result<Share, Error> {
+        let layer = &self.layers[index];
+        let h = h + &self.attention(e, layer, h, cache, index).await?;
+        let after = self.mlp(e, layer, &h).await?;
+        Ok(&h + &after)
     }
 
     async fn attention<E: Evaluator<Weight = W>>(
@@ -135,7 +154,7 @@ impl<W> Llama<W> {
         let queries = self.by_group(&q);
         let scores = queries.into_iter().enumerate().map(|(g, q)| (q, self.head_of(&k, g).transpose()));
         let scores = e.matmul(&scores.collect::<Vec<_>>()).await?;
-        let scores = stacked(&scores).truncate_reduce(ACTIVATION_FRAC).reduce(SCORE);
+        let scores = e.truncate(&stacked(&scores), ACTIVATION_FRAC, SCORE).await?;
         let rows = h.shape.rows;
         let visible: Vec<usize> =
             (0..scores.shape.rows).map(|i| k.shape.rows - rows + i % rows + 1).collect();
@@ -149,7 +168,7 @@ impl<W> Llama<W> {
         let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
         let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
         let y = e.linear(&layer.output, &self.by_row(&means, rows)).await?;
-        Ok(residual(&y))
+        residual(e, &y).await
     }
 
     async fn mlp<E: Evaluator<Weight = W>>(
@@ -162,12 +181,13 @@ impl<W> Llama<W> {
         let x = e.rms_norm(h, self.config.rms_norm_eps).await?;
         let both = e.linear(&layer.gate_up, &x).await?;
         let drop = both.frac - ACTIVATION_FRAC;
-        let gate = e.silu(&both.columns(0..width).truncate_reduce(drop)).await?;
+        let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
+        let gate = e.silu(&gate).await?;
         let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
         let product = e.mul(&gate, &up).await?;
         let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
         let y = e.linear(&layer.down, &product).await?;
-        Ok(residual(&y))
+        residual(e, &y).await
     }
 
     /// The queries `[T, heads h]` of each key head's group, `[group T, h]`, head after head.
@@ -190,8 +210,8 @@ impl<W> Llama<W> {
 }
 
 /// A linear layer's output in the residual stream; local.
-fn residual(y: &Share) -> Share {
-    y.truncate_reduce(y.frac - RESIDUAL_FRAC).reduce(RESIDUAL)
+async fn residual<E: Evaluator>(e: &mut E, y: &Share) -> Result<Share, Error> {
+    e.truncate(y, y.frac - RESIDUAL_FRAC, RESIDUAL).await
 }
 
 fn stacked(blocks: &[Share]) -> Share {
@@ -220,6 +240,10 @@ impl Llama<Weight> {
             let real = RealMatrix::new(&name, &weights, [weights.len() / inner, inner]);
             let real = gain.iter().fold(real, |real, gain| real.scale_inputs(gain));
             let quantised = real.quantize(MAX_FRAC)?;
+            if quantised.frac() < FEWEST_FRAC {
+                let actual = f64::from(i16::MAX) * (-f64::from(quantised.frac())).exp2();
+                return Err(LoadError::WeightTooLarge { matrix: name, actual });
+            }
             let shape = WeightShape {
                 id,
                 inner: quantised.rows_in(),
@@ -253,16 +277,25 @@ impl Llama<Weight> {
     pub fn audit(&self) -> Vec<Finding> {
         let c = &self.config;
         let width = c.intermediate_size;
+        let rotated = c.query_size() + c.key_value_size();
         let layers = self.layers.iter().enumerate().flat_map(|(i, l)| {
-            let qkv = (0, l.qkv.shape.outer);
+            let qk = audit::bound(&l.qkv, 0..rotated) * std::f64::consts::SQRT_2;
+            let v = audit::bound(&l.qkv, rotated..l.qkv.shape.outer);
+            let gate = audit::bound(&l.gate_up, 0..width);
+            let up = audit::bound(&l.gate_up, width..2 * width);
             [
-                audit::columns(format!("layer {i}: queries, keys and values"), &l.qkv, qkv, audit::EXTENDED),
-                audit::columns(format!("layer {i}: the gate"), &l.gate_up, (0, width), audit::GATE),
-                audit::columns(format!("layer {i}: up"), &l.gate_up, (width, 2 * width), audit::EXTENDED),
+                ("rotated queries and keys", qk, audit::EXTENDED),
+                ("values", v, audit::EXTENDED),
+                ("sums of values", v * 2.0 * c.max_position_embeddings as f64, audit::SUM),
+                ("the gate", gate, audit::GATE),
+                ("up", up, audit::EXTENDED),
+                ("the gate's product", gate.min(audit::GATE) * up, audit::PRODUCT),
             ]
+            .map(|(what, bound, limit)| Finding { what: format!("layer {i}: {what}"), bound, limit })
         });
-        let head = audit::columns("logits", &self.head, (0, c.vocab_size), audit::LOGIT);
-        layers.chain([head]).flatten().collect()
+        let bound = audit::bound(&self.head, 0..c.vocab_size);
+        let head = Finding { what: "logits".into(), bound, limit: audit::LOGIT };
+        layers.chain([head]).filter(|f| f.bound >= f.limit).collect()
     }
 
     /// The fraction bits of every matrix, in the order of use: all that the client learns of them beyond shapes.

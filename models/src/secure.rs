@@ -77,7 +77,7 @@ impl<R: Role> Evaluator for R {
         let shape = *R::shape(table);
         let x = one_hots(tokens, shape.inner);
         let rows = span!(self, "embed", self.product(table, &x))?;
-        Ok(rows.truncate_reduce(ACTIVATION_FRAC + shape.frac - RESIDUAL_FRAC).reduce(RESIDUAL))
+        self.truncate(&rows, ACTIVATION_FRAC + shape.frac - RESIDUAL_FRAC, RESIDUAL).await
     }
 
     async fn linear(&mut self, w: &R::Weight, x: &Share) -> Result<Share, Error> {
@@ -123,6 +123,7 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
+        span!(self, "session", self.session().checkpoint())?;
         span!(self, "reveal", reveal::to_client(self.session(), x))
     }
 }

@@ -139,9 +139,11 @@ where
     FB: Future<Output = B>,
 {
     let (near, far) = tokio::io::duplex(1 << 20);
+    // A runtime outlives its party: what the party sent last is still on its way.
+    let (first_runtime, second_runtime) = (Runtime::new(), Runtime::new());
     std::thread::scope(|scope| {
-        let first = scope.spawn(move || Runtime::new().block_on(async { a(Channel::new(near)).await }));
-        let second = scope.spawn(move || Runtime::new().block_on(async { b(Channel::new(far)).await }));
+        let first = scope.spawn(|| first_runtime.block_on(async { a(Channel::new(near)).await }));
+        let second = scope.spawn(|| second_runtime.block_on(async { b(Channel::new(far)).await }));
         let (first, second) = (first.join(), second.join());
         (first.expect("the first party does not panic"), second.expect("the second party does not panic"))
     })

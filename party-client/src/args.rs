@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use clap::Parser;
-use sotto_models::{Sampler, Sampling};
+use sotto_models::Sampling;
 use sotto_net::{Fingerprint, Link};
 use sotto_shares::Rng;
 use tracing::level_filters::LevelFilter;
@@ -125,8 +125,10 @@ pub struct Wish {
     pub prompt: String,
     /// New tokens at most, if the user says.
     pub max_tokens: Option<usize>,
-    /// Chooses each token.
-    pub sampler: Sampler,
+    /// How to choose each token.
+    pub sampling: Sampling,
+    /// What the choices follow from.
+    pub seed: u64,
 }
 
 /// A text to compare logits on.
@@ -162,13 +164,15 @@ impl Args {
         let prompt = match (&self.prompt, &self.prompt_file) {
             (Some(text), _) => text.clone(),
             (None, Some(file)) => read_text(file, "--prompt-file")?,
-            (None, None) => return Err(Usage("no prompt: pass --prompt TEXT or --prompt-file FILE".into()).into()),
+            (None, None) => {
+                return Err(Usage("no prompt: pass --prompt TEXT or --prompt-file FILE".into()).into());
+            }
         };
         if prompt.is_empty() {
             return Err(sotto_models::Error::PromptEmpty.into());
         }
         let max_tokens = self.max_tokens.map(NonZeroUsize::get);
-        Ok(Task::Generate(Wish { prompt, max_tokens, sampler: Sampler::new(sampling, seed) }))
+        Ok(Task::Generate(Wish { prompt, max_tokens, sampling, seed }))
     }
 }
 

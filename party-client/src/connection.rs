@@ -37,9 +37,8 @@ impl Connection {
                 };
                 let secured = connect_tls(&args.server, args.link, &me, server).await;
                 let secured = secured.map_err(|e| match (&e, &args.identity) {
-                    (sotto_net::Error::Rejected { .. }, None) => {
-                        anyhow::Error::new(e).context("this run's identity is a new one, pass --identity FILE to keep it")
-                    }
+                    (sotto_net::Error::Rejected { .. }, None) => anyhow::Error::new(e)
+                        .context("this run's identity is a new one, pass --identity FILE to keep it"),
                     _ => e.into(),
                 })?;
                 (secured.channel, secured.exporter)

@@ -63,9 +63,12 @@ fn of_conversation(error: &Conversation) -> Guilty {
     match error {
         Conversation::Protocol(Protocol::Net(e)) => of_net(e),
         Conversation::Protocol(_) | Conversation::Offer(_) => Guilty::Peer,
-        Conversation::Model(_) | Conversation::Tokenizer | Conversation::TooLong { .. } | Conversation::Empty => {
-            Guilty::User
-        }
+        Conversation::Model(_)
+        | Conversation::Tokenizer
+        | Conversation::TooLong { .. }
+        | Conversation::PromptLimit { .. }
+        | Conversation::Refused
+        | Conversation::Empty => Guilty::User,
     }
 }
 

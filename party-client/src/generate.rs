@@ -30,7 +30,12 @@ pub async fn run(args: &Args, wish: Wish) -> Result<Report> {
     connection.finish(result).await
 }
 
-async fn converse(args: &Args, wish: Wish, connection: &mut Connection, progress: &Progress) -> Result<Report> {
+async fn converse(
+    args: &Args,
+    wish: Wish,
+    connection: &mut Connection,
+    progress: &Progress,
+) -> Result<Report> {
     let (model, tokenizer) = connection.offer(args).await?;
     let config = model.config();
     let context = config.max_position_embeddings;
@@ -39,7 +44,7 @@ async fn converse(args: &Args, wish: Wish, connection: &mut Connection, progress
     progress.now(format!("reading the prompt, {} tokens, and preparing for the answer", prompt.len()));
 
     let mut answer = Growing {
-        sampler: wish.sampler,
+        sampler: Sampler::new(wish.sampling, wish.seed),
         stream: tokenizer.stream(&prompt)?,
         ends: &config.eos_token_ids,
         silent: args.json,

@@ -42,7 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match catch_unwind(AssertUnwindSafe(|| run(&args))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(e)) => {
-            eprintln!("party-client: {e:#}");
+            eprintln!("party-client: {}", process::one_line(&e));
             error::exit_code(&e)
         }
         Err(_) => error::INTERNAL,

@@ -96,7 +96,12 @@ impl Saw {
     /// What followed from a request for `new` tokens after `prompt`, of which `made` were made.
     pub fn new(config: &Config, prompt: usize, new: usize, made: usize, rows_of_logits: usize) -> Saw {
         Saw {
-            server: ServerSaw { prompt_tokens: prompt, new_tokens_at_most: new, new_tokens: made, timing: true },
+            server: ServerSaw {
+                prompt_tokens: prompt,
+                new_tokens_at_most: new,
+                new_tokens: made,
+                timing: true,
+            },
             client: ClientSaw {
                 model: config.clone().into(),
                 matrices: 4 * config.num_hidden_layers + 2,
@@ -170,11 +175,8 @@ impl Costs {
             turns: decode.turns as f64 / later,
         });
         let online = |phase| sum(&|key| key.phase == phase && key.half == Half::Online).into();
-        let operations = spans.iter().filter(|(_, cost)| **cost != Cost::default()).map(|(key, cost)| Operation {
-            phase: key.phase,
-            operation: key.op,
-            half: half(key.half),
-            price: (*cost).into(),
+        let operations = spans.iter().filter(|(_, cost)| **cost != Cost::default()).map(|(key, cost)| {
+            Operation { phase: key.phase, operation: key.op, half: half(key.half), price: (*cost).into() }
         });
         Costs {
             setup: sum(&|key| key.phase == "setup").into(),

@@ -42,6 +42,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_sessions: u16,
 
+    /// Serve a model whose weights do not rule out that a value exceeds its fixed-point ring. Such a value would come
+    /// out wrong without a sign of it; the start says which values they are.
+    #[arg(long)]
+    pub accept_unproven_ranges: bool,
+
+    /// Tokens of a prompt at most. Memory grows with the square of it: at 256 tokens a small model takes about 2 GB.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_prompt: u32,
+
     /// Serve one client, then exit.
     #[arg(long)]
     pub once: bool,

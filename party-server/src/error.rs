@@ -26,10 +26,16 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// What to tell a client whose session ends with `error`; nothing if it is no longer there to be told.
 pub fn farewell(error: &Conversation) -> Option<Abort> {
     match error {
-        Conversation::Protocol(Protocol::Net(Net::Closed { .. } | Net::Transport { .. } | Net::Aborted { .. })) => None,
+        Conversation::Protocol(Protocol::Net(
+            Net::Closed { .. } | Net::Transport { .. } | Net::Aborted { .. },
+        )) => None,
         Conversation::Protocol(Protocol::Version { .. } | Protocol::Parameters) => Some(Abort::Mismatch),
-        Conversation::TooLong { .. } | Conversation::Empty => Some(Abort::Refused),
+        Conversation::TooLong { .. } | Conversation::PromptLimit { .. } | Conversation::Empty => {
+            Some(Abort::Refused)
+        }
         Conversation::Protocol(_) => Some(Abort::Protocol),
-        Conversation::Model(_) | Conversation::Offer(_) | Conversation::Tokenizer => Some(Abort::Internal),
+        Conversation::Model(_) | Conversation::Offer(_) | Conversation::Tokenizer | Conversation::Refused => {
+            Some(Abort::Internal)
+        }
     }
 }

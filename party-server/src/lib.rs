@@ -30,7 +30,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match serve::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("party-server: {e:#}");
+            eprintln!("party-server: {}", process::one_line(&e));
             ExitCode::from(error::exit_code(&e))
         }
     }

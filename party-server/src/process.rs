@@ -40,9 +40,32 @@ pub fn quiet_panics() {
     }));
 }
 
+/// An error and its causes as one line; a cause that the line already tells is not told twice.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let add = |line: String, cause: &(dyn std::error::Error + 'static)| match cause.to_string() {
+        cause if line.contains(&cause) => line,
+        cause => format!("{line}: {cause}"),
+    };
+    error.chain().skip(1).fold(error.to_string(), add).replace('\n', " ")
+}
+
 /// Sends logs of `level` and above to standard error.
 pub fn log_to_stderr(level: LevelFilter) {
     let format = tracing_subscriber::fmt().with_max_level(level).with_target(false).without_time();
     // Where a log is set up already, that one stays.
     let _ = format.with_ansi(false).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = std::io::Error::other("refused");
+        let net = sotto_net::Error::Connect { addr: "a:1".into(), source: cause };
+        let line = one_line(&anyhow::Error::new(net).context("set-up"));
+        assert!(line.starts_with("set-up: cannot reach a:1: refused; "), "{line}");
+        assert_eq!(line.matches("refused").count(), 1);
+    }
 }

@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use crate::{
     args::Args,
     error::{Usage, farewell},
+    process::one_line,
     slots::Slots,
 };
 
@@ -38,6 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub fn run(args: &Args) -> Result<()> {
     let door = door(args)?;
     let (model, folder) = load(&args.model)?;
+    audit(&model, args.accept_unproven_ranges)?;
     ctrlc::set_handler(|| {
         eprintln!("party-server: stopped");
         std::process::exit(0);
@@ -49,7 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
             eprintln!("party-server: listening on {}, fingerprint {}", listener.addr(), me.fingerprint());
         }
         Door::Open => {
-            eprintln!("party-server: listening on {}, WITHOUT TLS: for tests on this machine only", listener.addr());
+            eprintln!(
+                "party-server: listening on {}, WITHOUT TLS: for tests on this machine only",
+                listener.addr()
+            );
         }
     }
     let house = Arc::new(House {
@@ -60,6 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         sessions: Slots::new(args.max_sessions.into()),
         patience: args.patience(),
         link: args.link,
+        max_prompt: args.max_prompt as usize,
     });
     if args.once {
         let guest = house.accept(&listener)?;
@@ -71,7 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
         let guest = match house.accept(&listener) {
             Ok(guest) => guest,
             Err(e) => {
-                warn!("cannot accept a client: {e:#}");
+                warn!("cannot accept a client: {}", one_line(&e));
                 thread::sleep(ACCEPT_PAUSE);
                 continue;
             }
@@ -86,13 +92,30 @@ pub fn run(args: &Args) -> Result<()> {
             let addr = guest.addr();
             match catch_unwind(AssertUnwindSafe(|| own.receive(guest))) {
                 Ok(Ok(())) => {}
-                Ok(Err(e)) => warn!("{addr}: {e:#}"),
+                Ok(Err(e)) => warn!("{addr}: {}", one_line(&e)),
                 Err(_) => error!("{addr}: the session ended by an internal error"),
             }
         };
         if let Err(e) = thread::Builder::new().name("session".into()).spawn(session) {
             warn!("cannot start a session: {e}");
         }
+    }
+}
+
+/// Refuses a model that may overflow, unless that is accepted.
+fn audit(model: &Llama<Weight>, accepted: bool) -> Result<()> {
+    let findings = model.audit();
+    for finding in &findings {
+        warn!("unproven range: {finding}");
+    }
+    match findings.first() {
+        Some(first) if !accepted => Err(Usage(format!(
+            "{first} ({} such findings): values beyond the limit would come out wrong; choose another model, or start \
+             with --accept-unproven-ranges",
+            findings.len()
+        ))
+        .into()),
+        _ => Ok(()),
     }
 }
 
@@ -105,6 +128,7 @@ struct House {
     sessions: Slots,
     patience: Duration,
     link: Link,
+    max_prompt: usize,
 }
 
 /// How clients come in.
@@ -116,7 +140,7 @@ enum Door {
 /// A client that has connected.
 enum Guest {
     Tls(Incoming),
-    Open(Channel, SocketAddr),
+    Open(Box<Channel>, SocketAddr),
 }
 
 impl Guest {
@@ -160,7 +184,11 @@ fn default_identity() -> Option<PathBuf> {
 fn load(model: &Path) -> Result<(Llama<Weight>, Folder)> {
     let folder = if model == Path::new("builtin") { Folder::builtin()? } else { Folder::open(model)? };
     let loaded = Llama::load(&folder)?;
-    info!("model loaded: {} layers of width {}", folder.config().num_hidden_layers, folder.config().hidden_size);
+    info!(
+        "model loaded: {} layers of width {}",
+        folder.config().num_hidden_layers,
+        folder.config().hidden_size
+    );
     Ok((loaded, folder))
 }
 
@@ -169,7 +197,7 @@ impl House {
         let guest = self.runtime.block_on(async {
             match &self.door {
                 Door::Tls { .. } => listener.accept_tls(self.link).await.map(Guest::Tls),
-                Door::Open => listener.accept(self.link).await.map(|(ch, addr)| Guest::Open(ch, addr)),
+                Door::Open => listener.accept(self.link).await.map(|(ch, addr)| Guest::Open(ch.into(), addr)),
             }
         })?;
         Ok(guest)
@@ -201,16 +229,17 @@ impl House {
                 let secured = incoming.handshake(me, clients).await?;
                 Ok((secured.channel, secured.exporter, Some(secured.peer)))
             }
-            (Guest::Open(ch, _), _) => Ok((ch, [0; 32], None)),
+            (Guest::Open(ch, _), _) => Ok((*ch, [0; 32], None)),
             (Guest::Tls(_), Door::Open) => unreachable!("an open door has no TLS guests"),
         }
     }
 
     async fn converse(&self, ch: Channel, binding: [u8; 32]) -> Result<(Request, usize, Cost)> {
-        let mut me = Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
+        let mut me =
+            Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
         let served = async {
             conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer()).await?;
-            let (request, made) = conversation::serve(&mut me, &self.model).await?;
+            let (request, made) = conversation::serve(&mut me, &self.model, self.max_prompt).await?;
             me.session.ch.close().await?;
             Ok::<_, Error>((request, made))
         };

@@ -34,14 +34,26 @@ use crate::{
 /// The ring of the argument: `|x| < 512` with 12 fraction bits.
 pub const ARGUMENT: Ring = Ring::new(22);
 
+/// Elements at a time.
+const BLOCK: usize = 1 << 17;
+
 /// The largest magnitude for which the result is SiLU, in real units.
 pub const BOUND: f64 = 503.0;
 
-/// SiLU of numbers with 12 fraction bits, from any ring of at least 22 bits to `ring`.
+/// SiLU of numbers with 12 fraction bits, from any ring of at least 22 bits to `ring`; long tensors go in
+/// blocks, which bounds memory.
 ///
 /// # Panics
 /// If the fraction bits are not 12, or a ring is too small.
 pub async fn silu(s: &mut Session, x: &Share, ring: Ring) -> Result<Share, Error> {
+    let mut data = Vec::with_capacity(x.len());
+    for block in x.blocks(BLOCK) {
+        data.extend_from_slice(&silu_block(s, &block, ring).await?.data);
+    }
+    Ok(Share::new(ring, x.frac, x.shape, data))
+}
+
+async fn silu_block(s: &mut Session, x: &Share, ring: Ring) -> Result<Share, Error> {
     let table = tables::silu();
     let fit = &table.fit;
     assert_eq!(x.frac, fit.argument_frac, "fraction bits of an activation's argument");
@@ -87,7 +99,10 @@ async fn finish(
     let mid = mid.add_public(s.me, table.offset);
     let wide = Ring::new(ring.bits() + extra);
     let [mid, linear] = extend_positive(s, [(&mid, wide), (linear, ring)]).await?;
-    let mid = mid.add_public(s.me, table.offset.wrapping_neg()).truncate_reduce(extra);
+    // Raised by all but one of the units dropped, zero stays zero: saturation is exact.
+    let raise = (1u64 << extra) - 1;
+    let mid = mid.add_public(s.me, raise.wrapping_sub(table.offset)).truncate_reduce(extra);
+    let mid = mid.add_public(s.me, 1);
     Ok(&mid + &linear)
 }
 
@@ -119,5 +134,83 @@ pub fn ideal(x: i64) -> f64 {
     } else {
         let t = z as u64 & ((1 << table.fit.shift) - 1);
         table.line((z >> table.fit.shift) as usize, t) as f64 * unit(table.fit.value_frac)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::{
+        and, extend, mux, segments,
+        testing::{self, Bill, Lab, reals},
+    };
+
+    const RING: Ring = Ring::new(44);
+    const UNIT: f64 = 1.0 / 4096.0;
+
+    pub(crate) fn bill(n: usize, ring: u32) -> Bill {
+        let table = tables::silu();
+        let extra = table.fit.value_frac - table.fit.argument_frac;
+        Bill::mutual(&[14 * n], 1, 0)
+            + and::tests::bill(n, 2)
+            + segments::tests::interpolation_bill(n, table)
+            + mux::tests::bill(n, &[table.ring_bits, 22])
+            + extend::tests::bill(n, &[(table.ring_bits, ring + extra), (22, ring)])
+    }
+
+    pub(crate) async fn stock(lab: &mut Lab, n: usize) {
+        lab.stock_cots(40 * n).await;
+        lab.stock_one_hots(8, Ring::new(14), n).await;
+        lab.stock_one_hots(6, Ring::new(6), n).await;
+    }
+
+    /// SiLU of raw arguments.
+    fn evaluated(x: &[i64]) -> Vec<f64> {
+        let n = x.len();
+        let raw: Vec<u64> = x.iter().map(|&x| RING.reduce(x as u64)).collect();
+        let (got, traffic) = testing::run(async |lab| {
+            let x = lab.share(&raw, RING, 12, Shape::new(n, 1));
+            stock(lab, n).await;
+            lab.measure(async |s| silu(s, &x, RING).await).await
+        });
+        assert_eq!(traffic.cost, bill(n, 44).cost());
+        assert_eq!(traffic.cost.turns, 9);
+        reals(&got, RING, 12)
+    }
+
+    fn exact(x: f64) -> f64 {
+        x / (1.0 + (-x).exp())
+    }
+
+    #[test]
+    fn every_argument_around_the_window() {
+        let x: Vec<i64> = (-9 * 4096..9 * 4096).collect();
+        let (mut inside, mut edges, mut ideally) = (0f64, 0f64, 0f64);
+        for (&x, y) in x.iter().zip(evaluated(&x)) {
+            let real = x as f64 * UNIT;
+            let error = (y - exact(real)).abs();
+            ideally = ideally.max((y - ideal(x)).abs());
+            match real.abs() < 7.9 {
+                true => inside = inside.max(error),
+                false => edges = edges.max(error),
+            }
+        }
+        eprintln!("silu: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table");
+        assert!(inside < 1.0e-3 && edges < 2.9e-3, "{inside} {edges}");
+    }
+
+    #[test]
+    fn saturation_is_exact_up_to_the_bound() {
+        let left = (-512 * 4096..-9 * 4096).step_by(999).chain([-512 * 4096, -511 * 4096 - 1]);
+        let right = (9 * 4096..503 * 4096).step_by(999).chain([503 * 4096, 504 * 4096 - 256]);
+        let (left, right): (Vec<i64>, Vec<i64>) = (left.collect(), right.collect());
+        assert!(evaluated(&left).into_iter().all(|y| y == 0.0));
+        let got = evaluated(&right);
+        assert!(right.iter().zip(got).all(|(&x, y)| y == x as f64 * UNIT));
+        // The window's shift takes the last eight: what BOUND is for.
+        let beyond: Vec<i64> = (504 * 4096..512 * 4096).step_by(999).collect();
+        assert!(evaluated(&beyond).into_iter().all(|y| y == 0.0));
     }
 }

@@ -32,3 +32,37 @@ pub async fn bits(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
     }
     Ok(sum.xor(&g.map_linear(ring.bits(), |w| ring.reduce(w << 1))))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Ring;
+
+    use super::*;
+    use crate::{
+        and,
+        testing::{self, Bill, elements, log2_ceil},
+    };
+
+    pub(crate) fn bill(n: usize, l: u32) -> Bill {
+        let words = n * l as usize;
+        let step = and::tests::bill(words, 2);
+        (0..log2_ceil(l as usize)).fold(and::tests::bill(words, 1), |sum, _| sum + step.clone())
+    }
+
+    #[test]
+    fn the_bits_are_those_of_the_number_at_the_stated_cost() {
+        for l in [1, 2, 13, 32, 64] {
+            let ring = Ring::new(l);
+            let x = elements(40, ring);
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.row(&x, ring);
+                lab.measure(async |s| bits(s, &x).await).await
+            });
+            assert_eq!(got, x);
+            let (l, log) = (l as usize, log2_ceil(l as usize));
+            assert_eq!(traffic.cost, bill(40, l as u32).cost());
+            assert_eq!(traffic.cost.turns, 2 + 2 * log);
+            assert_eq!(bill(40, l as u32).bits(), 40 * (6 * l * log as usize + 4 * l));
+        }
+    }
+}

@@ -67,3 +67,46 @@ pub async fn and_words<const K: usize>(
 pub fn ideal(b: u64, v: u64) -> u64 {
     if b == 1 { v } else { 0 }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Ring;
+
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// Two frames each way.
+    pub(crate) fn bill(n: usize, width: u32) -> Bill {
+        Bill::mutual(&[n, n * width as usize], 2, n)
+    }
+
+    #[test]
+    fn real_is_ideal_at_the_stated_cost() {
+        for (n, width) in [(0, 3), (1, 1), (9, 18), (65, 64)] {
+            let v = elements(n, Ring::new(width));
+            let b: Vec<u64> = (0..n as u64).map(|i| (i / 2) & 1).collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let (b, v) = (lab.bits(&b, 1), lab.bits(&v, width));
+                lab.measure(async |s| and(s, &b, &v).await).await
+            });
+            assert_eq!(got, b.iter().zip(&v).map(|(&b, &v)| ideal(b, v)).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(n, width).cost());
+        }
+    }
+
+    #[test]
+    fn words_meet_bit_by_bit() {
+        for (n, width) in [(1, 1), (5, 13), (9, 64)] {
+            let a = elements(n, Ring::new(width));
+            let b: Vec<u64> = a.iter().rev().copied().collect();
+            let c: Vec<u64> = a.iter().map(|x| Ring::new(width).reduce(!x)).collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let (a, b, c) = (lab.bits(&a, width), lab.bits(&b, width), lab.bits(&c, width));
+                lab.measure(async |s| and_words(s, &a, [&b, &c]).await).await
+            });
+            let meet = |x: &[u64]| -> Vec<u64> { a.iter().zip(x).map(|(a, b)| a & b).collect() };
+            assert_eq!(got, [meet(&b), meet(&c)]);
+            assert_eq!(traffic.cost, bill(n * width as usize, 2).cost());
+        }
+    }
+}

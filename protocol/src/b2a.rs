@@ -27,7 +27,7 @@ pub async fn b2a(s: &mut Session, x: &XorShare, ring: Ring, frac: u32, shape: Sh
     assert!(x.width <= ring.bits(), "the ring holds the word");
     let halves = products(s, x, &widths(x.width, ring)).await?;
     let data = x.words.iter().zip(halves.chunks(x.width as usize)).map(|(w, halves)| {
-        let sum = halves.iter().enumerate().fold(0u64, |sum, (j, half)| sum.wrapping_add(half << (j + 1)));
+        let sum = halves.iter().enumerate().fold(0u64, |sum, (j, half)| sum.wrapping_add(half << 1 << j));
         ring.reduce(w.wrapping_add(sum))
     });
     Ok(Share::new(ring, frac, shape, data.collect()))
@@ -77,5 +77,55 @@ async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u
             let c = Cross { tags: TAGS, choices: &[], widths_in: &[], inputs: &inputs, widths_out: widths };
             Ok(cross::add(s, c).await?.own)
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// Bits of widths `widths` each of `n` words.
+    pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
+        let bits = widths.len() * n;
+        Bill::new(&[bits], &[n * widths.iter().sum::<u32>() as usize], 2, [0, bits])
+    }
+
+    #[test]
+    fn words_become_numbers_at_the_stated_cost() {
+        for (n, width, l) in [(1, 1, 16), (40, 1, 64), (9, 13, 13), (10, 7, 44), (11, 64, 64)] {
+            let (words, ring) = (elements(n, Ring::new(width)), Ring::new(l));
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.bits(&words, width);
+                lab.measure(async |s| b2a(s, &x, ring, 0, Shape::new(1, n)).await).await
+            });
+            assert_eq!(got, words);
+            assert_eq!(traffic.cost, bill(n, &widths(width, ring)).cost());
+            let stated: u32 = (0..width).map(|j| l - j).sum();
+            assert_eq!(bill(n, &widths(width, ring)).bits(), n * stated as usize);
+        }
+    }
+
+    #[test]
+    fn bits_are_weighed_by_public_lists() {
+        let (ring, width) = (Ring::new(52), 32);
+        let words = elements(20, Ring::new(width));
+        let lists = [elements(32, ring), (0..32).map(|j| 1 << j).collect()];
+        let clear = |w: u64, list: &[u64]| {
+            ring.reduce(list.iter().enumerate().fold(0, |sum: u64, (j, x)| {
+                sum.wrapping_add(((w >> j) & 1).wrapping_mul(*x))
+            }))
+        };
+        let ([a, b], traffic) = testing::run(async |lab| {
+            let x = lab.bits(&words, width);
+            let weighed = async |s: &mut Session| {
+                let sums = weigh(s, &x, ring, [&lists[0], &lists[1]]).await?;
+                Ok(sums.map(|data| Share::new(ring, 0, Shape::new(1, data.len()), data)))
+            };
+            lab.measure(weighed).await
+        });
+        assert_eq!(a, words.iter().map(|&w| clear(w, &lists[0])).collect::<Vec<_>>());
+        assert_eq!(b, words);
+        assert_eq!(traffic.cost, bill(20, &[51; 32]).cost());
     }
 }

@@ -102,3 +102,75 @@ async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, E
     next.extend(level.into_iter().skip(2 * pairs));
     Ok(next)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::{
+        and,
+        testing::{self, Bill, elements, log2_ceil},
+    };
+
+    /// A comparison of `n` pairs of `bits` bits.
+    pub(crate) fn bill(n: usize, bits: u32) -> Bill {
+        let mut digits = bits.div_ceil(DIGIT) as usize;
+        let leaves = Bill::new(&[4 * digits * n], &[30 * digits * n], 2, [0, 4 * digits * n]);
+        let mut all = leaves;
+        while digits > 1 {
+            all = all + and::tests::bill(digits / 2 * n, 2);
+            digits = digits.div_ceil(2);
+        }
+        all
+    }
+
+    /// Pairs around every relation: equal, neighbours, extremes, random.
+    fn pairs(ring: Ring) -> (Vec<u64>, Vec<u64>) {
+        let x = elements(24, ring);
+        let near = |d: u64| x.iter().map(move |&x| ring.reduce(x.wrapping_add(d)));
+        let y = near(0).chain(near(1)).chain(near(u64::MAX)).chain(x.iter().rev().copied()).collect();
+        (x.iter().cycle().take(4 * x.len()).copied().collect(), y)
+    }
+
+    #[test]
+    fn every_width_compares_and_carries_at_the_stated_cost() {
+        let all = testing::run(async |lab| {
+            let mut all = vec![];
+            for bits in 1..=64 {
+                let (x, y) = pairs(Ring::new(bits));
+                let mine = if lab.me.me == Party::Client { x } else { y };
+                let less = lab.measure(async |s| less_than(s, &mine, bits).await).await;
+                all.push((less, lab.measure(async |s| carry(s, &mine, bits).await).await));
+            }
+            all
+        });
+        for (bits, ((less, first), (carries, second))) in (1..=64).zip(all) {
+            let (x, y) = pairs(Ring::new(bits));
+            for i in 0..x.len() {
+                assert_eq!(less[i], u64::from(ideal(x[i], y[i])), "{} < {} in {bits} bits", x[i], y[i]);
+                let sum = u128::from(x[i]) + u128::from(y[i]);
+                assert_eq!(carries[i], (sum >> bits) as u64, "{} + {} in {bits} bits", x[i], y[i]);
+            }
+            let stated = bill(x.len(), bits);
+            assert_eq!((first.cost, second.cost), (stated.cost(), stated.cost()));
+            let digits = bits.div_ceil(4) as usize;
+            assert_eq!(stated.bits(), x.len() * (34 * digits + 6 * (digits - 1)));
+            assert_eq!(first.cost.turns, 2 + 2 * log2_ceil(digits));
+        }
+    }
+
+    #[test]
+    fn signs_are_the_top_bits() {
+        for l in [2, 13, 44, 64] {
+            let ring = Ring::new(l);
+            let x = elements(77, ring);
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.share(&x, ring, 0, Shape::new(7, 11));
+                lab.measure(async |s| is_negative(s, &x).await).await
+            });
+            assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(77, l - 1).cost());
+        }
+    }
+}

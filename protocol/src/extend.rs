@@ -78,3 +78,57 @@ pub async fn extend_positive<const K: usize>(
 pub fn ideal(x: u64, from: Ring, to: Ring) -> u64 {
     to.reduce(from.signed(x) as u64)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// From and to rings of these bits.
+    pub(crate) fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
+        let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
+        Bill::new(&[k], &[bits], 2, [0, k])
+    }
+
+    /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6` outside it.
+    #[test]
+    fn every_pair_of_shares_is_exact_inside_the_bound() {
+        let (from, to) = (Ring::new(6), Ring::new(10));
+        let (x0, x1): (Vec<u64>, Vec<u64>) = (0..1 << 12).map(|i| (i >> 6, i & 63)).unzip();
+        let (signed, unsigned) = testing::run(async |lab| {
+            let x = lab.given(&x0, &x1, from);
+            let ([signed], _) = lab.measure(async |s| extend(s, [(&x, to)]).await).await;
+            let ([unsigned], _) = lab.measure(async |s| extend_positive(s, [(&x, to)]).await).await;
+            (signed, unsigned)
+        });
+        for (i, (got, positive)) in signed.into_iter().zip(unsigned).enumerate() {
+            let x = from.reduce(x0[i] + x1[i]);
+            assert_eq!((from.reduce(got), from.reduce(positive)), (x, x), "congruent in any case");
+            if (-16..16).contains(&from.signed(x)) {
+                assert_eq!(got, ideal(x, from, to), "{x}");
+            }
+            if x < 32 {
+                assert_eq!(positive, x);
+            } else {
+                assert!(positive == x || positive == to.reduce(x.wrapping_sub(64)), "{x} gave {positive}");
+            }
+        }
+    }
+
+    #[test]
+    fn wide_rings_at_the_stated_cost() {
+        let n = 51;
+        for (l, to) in [(2, 3), (18, 44), (34, 64), (44, 58), (63, 64)] {
+            let (from, to) = (Ring::new(l), Ring::new(to));
+            let half = Ring::new(l - 1);
+            let x: Vec<u64> = elements(n, half).iter().map(|&x| from.reduce(half.signed(x) as u64)).collect();
+            let ([a, b], traffic) = testing::run(async |lab| {
+                let (a, b) = (lab.row(&x, from), lab.row(&x, from));
+                lab.measure(async |s| extend(s, [(&a, to), (&b, Ring::new(64))]).await).await
+            });
+            assert_eq!(a, x.iter().map(|&x| ideal(x, from, to)).collect::<Vec<_>>());
+            assert_eq!(b, x.iter().map(|&x| ideal(x, from, Ring::new(64))).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(n, &[(l, to.bits()), (l, 64)]).cost());
+        }
+    }
+}

@@ -29,3 +29,35 @@ pub async fn leading_one(s: &mut Session, x: &Share) -> Result<XorShare, Error> 
 pub fn ideal(x: u64) -> u64 {
     if x == 0 { 0 } else { 1 << x.ilog2() }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Ring;
+
+    use super::*;
+    use crate::{
+        and,
+        testing::{self, Bill, elements, log2_ceil},
+    };
+
+    pub(crate) fn bill(n: usize, l: u32) -> Bill {
+        let step = and::tests::bill(n * l as usize, 1);
+        (0..log2_ceil(l as usize)).fold(adder::tests::bill(n, l), |sum, _| sum + step.clone())
+    }
+
+    #[test]
+    fn every_position_and_zero_at_the_stated_cost() {
+        for l in [1, 9, 32, 64] {
+            let ring = Ring::new(l);
+            let powers = (0..l).flat_map(|p| [1u64 << p, ring.reduce((1 << p) | 0x5555_5555_5555_5555 >> (64 - p).min(63))]);
+            let x: Vec<u64> = powers.chain(elements(20, ring)).collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.row(&x, ring);
+                lab.measure(async |s| leading_one(s, &x).await).await
+            });
+            assert_eq!(got, x.iter().map(|&x| ideal(x)).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(x.len(), l).cost());
+            assert_eq!(traffic.cost.turns, 2 + 4 * log2_ceil(l as usize));
+        }
+    }
+}

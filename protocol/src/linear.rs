@@ -15,7 +15,7 @@
 //! | returns `y0`                   |                       | returns `(x1 + x0 - r) W + y1`                      |
 //!
 //! Online one turn, `l T K` bits. Ring 44; the sum is `x W` exactly but for one unit in the last place at the output's scale, with
-//! the probability that [`sotto_he`] states; a truncation of at least 12 bits follows every use. The server sees `x - r`, uniform; a row of
+//! the probability that [`sotto_he`] states. Only the strict head's outputs are revealed, after a faithful truncation. The server sees `x - r`, uniform; a row of
 //! masks is consumed by one opening. The client sees a re-randomised, fully masked reply.
 //! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
 
@@ -230,4 +230,82 @@ fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
         }
     }
     out
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_net::HEADER_LEN;
+
+    use super::*;
+    use crate::testing::{self, Bill, Holder, Lab, elements};
+
+    fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
+        let draws = elements(inner * outer, Ring::new(16));
+        let data = draws.iter().map(|&w| w as u16 as i16).collect();
+        Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data }
+    }
+
+    fn weights() -> [Weight; 4] {
+        [
+            weight(0, 33, 45, Exactness::Fast),
+            weight(1, 33, 45, Exactness::Strict),
+            weight(2, 1, 1, Exactness::Fast),
+            weight(3, 129, 7, Exactness::Strict),
+        ]
+    }
+
+    /// Bytes of the offline half.
+    fn offline<P: Holder>(lab: &mut Lab<P>, w: &WeightShape, rows: usize) {
+        let context = if w.exactness == Exactness::Fast { lattice::fast() } else { lattice::strict() };
+        let layout = layout(w, rows).unwrap();
+        let tags = lab.me.session().ch.meter.tags();
+        assert_eq!(tags["linear/upload"], (layout.upload_len() + HEADER_LEN) as u64);
+        assert_eq!(tags["linear/reply"], (sotto_he::reply_len(context, &[layout]) + HEADER_LEN) as u64);
+    }
+
+    #[test]
+    fn products_are_exact_or_one_unit_off() {
+        let weights = weights();
+        let input = |w: &WeightShape, rows: usize| elements(rows * w.inner, RING);
+        const ROWS: [usize; 3] = [1, 3, 17];
+        let all = testing::run_keyed(
+            async |lab| {
+                let mut all = vec![];
+                for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w.shape, rows))) {
+                    let x = lab.share(&input(&w, rows), RING, 12, Shape::new(rows, w.inner));
+                    lab.renew();
+                    // The first call makes masks for the second.
+                    lab.me.session.lookahead = rows;
+                    let first = client(&mut lab.me, &w, &x).await.unwrap();
+                    offline(lab, &w, 2 * rows);
+                    all.push((first, lab.measure(async |me| client(me, &w, &x).await).await));
+                }
+                all
+            },
+            async |lab| {
+                let mut all = vec![];
+                for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w, rows))) {
+                    let x = lab.share(&input(&w.shape, rows), RING, 12, Shape::new(rows, w.shape.inner));
+                    lab.renew();
+                    lab.me.session.lookahead = rows;
+                    let first = server(&mut lab.me, w, &x).await.unwrap();
+                    offline(lab, &w.shape, 2 * rows);
+                    all.push((first, lab.measure(async |me| server(me, w, &x).await).await));
+                }
+                all
+            },
+        );
+        let cases = weights.iter().flat_map(|w| ROWS.map(|rows| (w, rows)));
+        for ((w, rows), (first, (second, traffic))) in cases.zip(all) {
+            let WeightShape { inner, outer, exactness, .. } = w.shape;
+            let want = ideal(&input(&w.shape, rows), &w.data, inner, outer);
+            let off = |got: Vec<u64>| -> u64 {
+                let off = got.iter().zip(&want).map(|(&a, b)| RING.signed(RING.reduce(a.wrapping_sub(*b))));
+                off.map(i64::unsigned_abs).max().unwrap()
+            };
+            let allowed = u64::from(exactness == Exactness::Fast);
+            assert!(off(first) <= allowed && off(second) <= allowed, "{:?}", w.shape);
+            assert_eq!(traffic.cost, Bill::new(&[44 * rows * inner], &[], 1, [0; 2]).cost());
+        }
+    }
 }

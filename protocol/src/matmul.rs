@@ -114,7 +114,9 @@ pub fn ideal(x: &[u64], y: &[u64], inner: usize, cols: usize, ring: Ring) -> Vec
 }
 
 async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
-    s.pool.record("matmul", (shape.rows * shape.cols) as u64, shape.batch);
+    for (name, side) in [("rows", shape.rows), ("inner", shape.inner), ("cols", shape.cols)] {
+        s.pool.record(name, side as u64, shape.batch);
+    }
     let stock = s.pool.matmul.entry(shape).or_default();
     let masks = stock.pop_front().expect("the stock was filled before it is drawn from");
     let flat = |f: &dyn Fn(usize) -> Share| -> Share {
@@ -226,4 +228,66 @@ fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u64> {
         }
     }
     out
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing::{self, Bill, Holder, Lab, elements};
+
+    const SHAPES: [MatmulShape; 3] = [
+        MatmulShape { batch: 3, rows: 5, inner: 7, cols: 3 },
+        MatmulShape { batch: 1, rows: 1, inner: 1, cols: 1 },
+        MatmulShape { batch: 2, rows: 1, inner: 33, cols: 17 },
+    ];
+
+    fn factors(shape: MatmulShape, i: usize) -> [Vec<u64>; 2] {
+        let all = elements((i + 1) * (shape.rows + shape.cols) * shape.inner, RING);
+        let x = all[all.len() - shape.rows * shape.inner..].to_vec();
+        [x, all[..shape.inner * shape.cols].to_vec()]
+    }
+
+    fn pairs<P: Holder>(lab: &mut Lab<P>, shape: MatmulShape) -> Vec<(Share, Share)> {
+        let MatmulShape { batch, rows, inner, cols } = shape;
+        let mut pair = |i| {
+            let [x, y] = factors(shape, i);
+            (lab.share(&x, RING, 12, Shape::new(rows, inner)), lab.share(&y, RING, 14, Shape::new(inner, cols)))
+        };
+        (0..batch).map(&mut pair).collect()
+    }
+
+    #[test]
+    fn batches_of_odd_shapes_are_exact_at_the_stated_cost() {
+        let all = testing::run_keyed(
+            async |lab| {
+                let mut all = vec![];
+                for shape in SHAPES {
+                    let pairs = pairs(lab, shape);
+                    let masks = prepare_client(&mut lab.me, shape).await.unwrap();
+                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    all.push(lab.measure(async |me| client(me, &pairs).await).await);
+                }
+                all
+            },
+            async |lab| {
+                let mut all = vec![];
+                for shape in SHAPES {
+                    let pairs = pairs(lab, shape);
+                    let masks = prepare_server(&mut lab.me, shape).await.unwrap();
+                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    all.push(lab.measure(async |me| server(me, &pairs).await).await);
+                }
+                all
+            },
+        );
+        for (shape, (got, traffic)) in SHAPES.into_iter().zip(all) {
+            let MatmulShape { batch, rows, inner, cols } = shape;
+            for (i, got) in got.into_iter().enumerate() {
+                let [x, y] = factors(shape, i);
+                assert_eq!(got, ideal(&x, &y, inner, cols, RING));
+            }
+            let opened = 44 * batch * (rows * inner + inner * cols);
+            assert_eq!(traffic.cost, Bill::mutual(&[opened], 1, 0).cost());
+        }
+    }
 }

@@ -62,3 +62,61 @@ async fn level(
 pub fn ideal(row: &[i64]) -> i64 {
     row.iter().copied().max().expect("no empty row")
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Ring;
+
+    use super::*;
+    use crate::{
+        compare, mux,
+        testing::{self, Bill, log2_ceil},
+    };
+
+    pub(crate) fn bill(lengths: &[usize], l: u32) -> Bill {
+        let (mut lengths, mut all) = (lengths.to_vec(), Bill::default());
+        while lengths.iter().any(|&n| n > 1) {
+            let pairs = lengths.iter().map(|n| n / 2).sum();
+            all = all + compare::tests::bill(pairs, l - 1) + mux::tests::bill(pairs, &[l]);
+            lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
+        }
+        all
+    }
+
+    #[test]
+    fn ragged_rows_at_the_stated_cost() {
+        for l in [13, 44] {
+            let ring = Ring::new(l);
+            // Differences stay below 2^(l-1): values lie in [-2^(l-2), 2^(l-2)).
+            let half = Ring::new(l - 1);
+            let lengths = [1, 2, 3, 5, 8, 17, 1, 33];
+            let mut x = testing::elements(70, half);
+            x[3..6].fill(half.mask() >> 1);
+            x[11..19].fill(17);
+            let values: Vec<i64> = x.iter().map(|&x| half.signed(x)).collect();
+            let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.row(&raw, ring);
+                lab.measure(async |s| row_max(s, &x, &lengths).await).await
+            });
+            let mut rest = &values[..];
+            for (&n, got) in lengths.iter().zip(got) {
+                let (row, after) = rest.split_at(n);
+                assert_eq!(ring.signed(got), ideal(row));
+                rest = after;
+            }
+            assert_eq!(traffic.cost, bill(&lengths, l).cost());
+            let digits = (l as usize - 1).div_ceil(4);
+            assert_eq!(traffic.cost.turns, log2_ceil(33) * (4 + 2 * log2_ceil(digits)));
+        }
+    }
+
+    #[test]
+    fn rows_of_one_are_their_maxima_for_free() {
+        let (got, traffic) = testing::run(async |lab| {
+            let x = lab.row(&[5, 9], Ring::new(13));
+            lab.measure(async |s| row_max(s, &x, &[1, 1]).await).await
+        });
+        assert_eq!((got, traffic.cost), (vec![5, 9], Bill::default().cost()));
+    }
+}

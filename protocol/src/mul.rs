@@ -57,8 +57,22 @@ impl Stock for Triples {
     }
 }
 
-/// The offline half: `n` triples.
+/// The offline half: `n` triples, in batches that keep memory bounded.
 pub(crate) async fn prepare(s: &mut Session, ring: Ring, n: usize) -> Result<Triples, Error> {
+    let mut all = Triples { a: vec![], b: vec![], c: vec![] };
+    for batch in batches(n, ring.bits() as usize) {
+        all.append(prepare_batch(s, ring, batch).await?);
+    }
+    Ok(all)
+}
+
+/// Sizes of batches of elements that take `cots` COTs each, about `2^21` a batch.
+pub(crate) fn batches(n: usize, cots: usize) -> impl Iterator<Item = usize> {
+    let most = (1 << 21) / cots;
+    (0..n).step_by(most).map(move |start| most.min(n - start))
+}
+
+async fn prepare_batch(s: &mut Session, ring: Ring, n: usize) -> Result<Triples, Error> {
     let bits = ring.bits() as usize;
     let widths: Vec<u32> = (0..ring.bits()).map(|j| ring.bits() - j).collect();
     let a = s.rng.elements(n, ring);
@@ -111,4 +125,75 @@ pub fn ideal(x: u64, y: u64, ring: Ring) -> u64 {
 pub(crate) fn subtract(x: &Share, mask: &[u64]) -> Share {
     let data = x.data.iter().zip(mask).map(|(v, m)| x.ring.reduce(v.wrapping_sub(*m))).collect();
     Share::new(x.ring, x.frac, x.shape, data)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// The online half.
+    pub(crate) fn bill(n: usize, l: u32) -> Bill {
+        Bill::mutual(&[2 * l as usize * n], 1, 0)
+    }
+
+    #[test]
+    fn real_is_ideal_at_the_stated_cost() {
+        for l in [1, 8, 44, 52, 64] {
+            let (ring, shape) = (Ring::new(l), Shape::new(5, 7));
+            let x = elements(35, ring);
+            let y: Vec<u64> = x.iter().rev().copied().collect();
+            let (got, traffic) = testing::run(async |lab| {
+                let (x, y) = (lab.share(&x, ring, 3, shape), lab.share(&y, ring, 4, shape));
+                lab.stock_triples(ring, 35).await;
+                let (out, side) = lab.measure(async |s| mul(s, &x, &y).await).await;
+                assert_eq!((out.frac, out.shape), (7, shape));
+                (out, side)
+            });
+            assert_eq!(got, x.iter().zip(&y).map(|(&x, &y)| ideal(x, y, ring)).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(35, l).cost());
+        }
+    }
+
+    #[test]
+    fn edges_meet_edges() {
+        let ring = Ring::new(64);
+        let edges = elements(8, ring);
+        let pairs: Vec<(u64, u64)> = edges.iter().flat_map(|&x| edges.iter().map(move |&y| (x, y))).collect();
+        let (x, y): (Vec<u64>, Vec<u64>) = pairs.iter().copied().unzip();
+        let got = testing::run(async |lab| {
+            let (x, y) = (lab.row(&x, ring), lab.row(&y, ring));
+            mul(&mut lab.me, &x, &y).await.unwrap()
+        });
+        assert_eq!(got, pairs.iter().map(|&(x, y)| ideal(x, y, ring)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rows_meet_their_factors() {
+        let ring = Ring::new(44);
+        let (x, y) = (elements(15, ring), elements(3, ring));
+        let got = testing::run(async |lab| {
+            let (x, y) = (lab.share(&x, ring, 0, Shape::new(3, 5)), lab.share(&y, ring, 0, Shape::new(3, 1)));
+            mul_rows(&mut lab.me, &x, &y).await.unwrap()
+        });
+        assert_eq!(got, (0..15).map(|i| ideal(x[i], y[i / 5], ring)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn triples_at_the_stated_cost() {
+        let (l, n) = (44, 9);
+        let ring = Ring::new(l as u32);
+        let (abc, traffic) = testing::run(async |lab| {
+            let share = |v: &Vec<u64>| Share::new(ring, 0, Shape::new(1, n), v.clone());
+            let prepared = async |s: &mut Session| {
+                let made = prepare(s, ring, n).await?;
+                Ok([share(&made.a), share(&made.b), share(&made.c)])
+            };
+            lab.measure(prepared).await
+        });
+        let [a, b, c] = abc;
+        assert_eq!(c, a.iter().zip(&b).map(|(&a, &b)| ideal(a, b, ring)).collect::<Vec<_>>());
+        let stated = Bill::mutual(&[n * l * (l + 1) / 2], 1, n * l);
+        assert_eq!((traffic.cost, stated.bits()), (stated.cost(), n * l * (l + 1)));
+    }
 }

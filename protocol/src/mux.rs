@@ -57,25 +57,57 @@ pub(crate) fn flip_sign(x: u64, b: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{self, cost, elements};
+pub(crate) mod tests {
     use sotto_shares::Ring;
 
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// Two frames each way, for numbers of `widths`.
+    pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
+        let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
+        Bill::mutual(&[k * n, bits * n], 2, k * n)
+    }
+
+    fn selectors(n: usize) -> Vec<u64> {
+        (0..n as u64).map(|i| (i / 3) & 1).collect()
+    }
+
     #[test]
-    fn real_is_ideal_and_costs_two_bits_more_than_the_numbers() {
-        for (n, l) in [(0, 8), (1, 1), (7, 13), (100, 44), (33, 64)] {
+    fn real_is_ideal_at_the_stated_cost() {
+        for (n, l) in [(1, 1), (7, 13), (100, 44), (33, 64)] {
             let ring = Ring::new(l);
-            let x = elements(n, ring);
-            let b: Vec<u64> = (0..n).map(|i| (i as u64 / 3) & 1).collect();
+            let (b, x) = (selectors(n), elements(n, ring));
             let (got, traffic) = testing::run(async |lab| {
                 let (b, x) = (lab.bits(&b, 1), lab.row(&x, ring));
                 lab.measure(async |s| mux(s, [(&b, &x)]).await).await
             });
             let want: Vec<u64> = b.iter().zip(&x).map(|(&b, &x)| ideal(b, x)).collect();
             assert_eq!(got, [want]);
-            let frames = if n == 0 { vec![] } else { vec![n, n * l as usize] };
-            assert_eq!(traffic.cost, cost(&frames, &frames, 2 * u64::from(n > 0), [n, n]));
+            assert_eq!(traffic.cost, bill(n, &[l]).cost());
         }
+    }
+
+    #[test]
+    fn pairs_of_several_rings_share_the_turns() {
+        let (small, large, n) = (Ring::new(5), Ring::new(64), 21);
+        let (b, x, y) = (selectors(n), elements(n, small), elements(n, large));
+        let ([c, d], traffic) = testing::run(async |lab| {
+            let (p, q) = (lab.bits(&b, 1), lab.bits(&b, 1));
+            let (x, y) = (lab.row(&x, small), lab.row(&y, large));
+            lab.measure(async |s| mux(s, [(&p, &x), (&q, &y)]).await).await
+        });
+        assert_eq!(c, b.iter().zip(&x).map(|(&b, &x)| ideal(b, x)).collect::<Vec<_>>());
+        assert_eq!(d, b.iter().zip(&y).map(|(&b, &y)| ideal(b, y)).collect::<Vec<_>>());
+        assert_eq!(traffic.cost, bill(n, &[5, 64]).cost());
+    }
+
+    #[test]
+    fn nothing_costs_nothing() {
+        let (got, traffic) = testing::run(async |lab| {
+            let (b, x) = (lab.bits(&[], 1), lab.row(&[], Ring::new(9)));
+            lab.measure(async |s| mux(s, [(&b, &x)]).await).await
+        });
+        assert_eq!((got, traffic.cost), ([vec![]], Bill::default().cost()));
     }
 }

@@ -95,3 +95,87 @@ fn weight(form: &Form, p: u32, frac: u32) -> u64 {
     let exponent = f64::from(p) - f64::from(frac);
     encode((form.denormalise)(exponent) * form.factor, form.weight_frac, form.ring)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::{
+        b2a, extend, mul,
+        testing::{self, Bill, Lab, reals},
+    };
+
+    pub(crate) fn bill(n: usize, l: u32, form: &Form) -> Bill {
+        let m = form.ring.bits();
+        let drop = form.table.fit.value_frac + form.weight_frac - form.frac;
+        crate::leading_one::tests::bill(n, l)
+            + b2a::tests::bill(n, &vec![l.max(m) - 1; l as usize])
+            + mul::tests::bill(n, l)
+            + segments::tests::bill(n, form.table)
+            + extend::tests::bill(n, &[(form.table.ring_bits, m)])
+            + mul::tests::bill(n, m)
+            + extend::tests::bill(n, &[(m - drop, m)])
+    }
+
+    /// What one call draws from the pool beside COTs.
+    pub(crate) async fn stock(lab: &mut Lab, n: usize, l: u32, form: &Form) {
+        lab.stock_cots(n * l as usize * 16).await;
+        let index_bits = form.table.fit.index_bits;
+        lab.stock_one_hots(index_bits, Ring::new(index_bits), n).await;
+        let (first, second) = (Ring::new(l), form.ring);
+        if first == second {
+            lab.stock_triples(first, 2 * n).await;
+        } else {
+            lab.stock_triples(first, n).await;
+            lab.stock_triples(second, n).await;
+        }
+    }
+
+    fn evaluated(x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
+        let n = x.len();
+        let (got, traffic) = testing::run(async |lab| {
+            let x = lab.share(x, ring, frac, Shape::new(n, 1));
+            stock(lab, n, ring.bits(), form).await;
+            lab.measure(async |s| evaluate(s, &x, form).await).await
+        });
+        assert_eq!(traffic.cost, bill(n, ring.bits(), form).cost());
+        reals(&got, form.ring, form.frac)
+    }
+
+    /// From `2^low` to `2^high` evenly in the exponent, and next to every power of two.
+    fn raw(low: u32, high: u32) -> Vec<u64> {
+        let steps = 12 * (high - low);
+        let even = (0..=steps).map(|i| (f64::from(low) + f64::from(i) / 12.0).exp2() as u64);
+        even.chain((low + 1..=high).flat_map(|p| [(1 << p) - 1, (1 << p) + 1])).collect()
+    }
+
+    #[test]
+    fn reciprocals_from_a_half_to_two_to_the_fourteen() {
+        let x = [vec![0], raw(13, 28)].concat();
+        let got = evaluated(&x, Ring::new(32), 14, &Form::reciprocal());
+        assert_eq!(got[0], 0.0);
+        let (unit, mut worst) = (2f64.powi(-24), 0f64);
+        for (x, y) in x.iter().zip(&got).skip(1) {
+            let exact = 2f64.powi(14) / *x as f64;
+            worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+        }
+        eprintln!("reciprocal: relative error {worst:.2e} beside two units");
+        assert!(worst < 2f64.powi(-14), "{worst}");
+    }
+
+    #[test]
+    fn inverse_roots_of_sums_of_squares() {
+        let d = 64f64;
+        let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
+        let got = evaluated(&x, Ring::new(64), 36, &Form::inverse_root(d.sqrt()));
+        assert_eq!(got[0], 0.0);
+        let (unit, mut worst) = (2f64.powi(-26), 0f64);
+        for (x, y) in x.iter().zip(&got).skip(1) {
+            let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
+            worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+        }
+        eprintln!("inverse root: relative error {worst:.2e} beside two units");
+        assert!(worst < 2f64.powi(-14), "{worst}");
+    }
+}

@@ -41,3 +41,55 @@ pub async fn to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<f64>>, E
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::{
+        testing::{self, Bill, Open, elements},
+        truncate,
+    };
+
+    const WIDE: Ring = Ring::new(44);
+
+    #[test]
+    fn the_client_gets_the_floor_and_the_server_nothing() {
+        let x = elements(101, WIDE);
+        let [client, server] = testing::run_both(async |lab| {
+            let x = lab.share(&x, WIDE, 28, Shape::new(1, 101));
+            lab.measure(async |s| to_client(s, &x).await).await
+        });
+        let want = x.iter().map(|&x| RING.signed(truncate::ideal(x, WIDE, 20, RING)) as f64 / 256.0);
+        assert_eq!(client.0.unwrap(), want.collect::<Vec<_>>());
+        assert!(server.0.is_none());
+        let sent = Bill::new(&[], &[16 * 101], 1, [0; 2]);
+        assert_eq!(Open::open(client.1, server.1).cost, (truncate::tests::bill(101, 20, 16) + sent).cost());
+    }
+
+    /// What the server sends is the result less the client's share, and the client's share is uniform whatever
+    /// the dropped bits and the input's sharing are.
+    #[test]
+    fn dropped_bits_do_not_show() {
+        let n = 1 << 13;
+        let kept = 1234 << 20;
+        for dropped in [0, 1, 0xf_ffff] {
+            let (x0, x): (Vec<u64>, u64) = (vec![0x5_5555; n], kept + dropped);
+            let x1 = vec![WIDE.reduce(x.wrapping_sub(x0[0])); n];
+            let [client, server] = testing::run_both(async |lab| {
+                lab.stock_cots(30 * n).await;
+                let x = lab.given(&x0, &x1, WIDE).with_frac(28);
+                faithful(&mut lab.me, &x, 20, RING).await.unwrap()
+            });
+            let mut counts = [0f64; 16];
+            for (mine, sent) in client.data.iter().zip(&server.data) {
+                assert_eq!(*sent, RING.reduce(1234u64.wrapping_sub(*mine)));
+                counts[(sent & 15) as usize] += 1.0;
+            }
+            let expected = n as f64 / 16.0;
+            let square: f64 = counts.iter().map(|c| (c - expected).powi(2) / expected).sum();
+            assert!(square < 45.0, "chi-square {square} of 15 degrees of freedom, dropped {dropped}");
+        }
+    }
+}

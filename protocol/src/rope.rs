@@ -52,3 +52,50 @@ pub fn rotate(x: &mut Share, angles: &Angles<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::{Shape, encode};
+
+    use super::*;
+    use crate::{
+        extend,
+        testing::{self, Bill, reals, worst},
+    };
+
+    const RING: Ring = Ring::new(44);
+
+    #[test]
+    fn rotations_agree_with_real_ones_at_the_stated_cost() {
+        let (frequencies, start) = ([1.0, 0.1, 0.01, 0.001], 1000);
+        let shape = Shape::new(3, 16);
+        let mut x: Vec<f64> = (0..48).map(|i| 9.0 * (f64::from(i) * 0.7).sin()).collect();
+        x[..3].copy_from_slice(&[0.0, 8191.0, -8191.0]);
+        let raw: Vec<u64> = x.iter().map(|&x| encode(x, 28, RING)).collect();
+        let (got, traffic) = testing::run(async |lab| {
+            let x = lab.share(&raw, RING, 28, shape);
+            let angles = Angles { frequencies: &frequencies, start };
+            lab.measure(async |s| rope(s, &x, angles, RING, 12).await).await
+        });
+        let mut want = x.clone();
+        for (row, values) in want.chunks_mut(16).enumerate() {
+            for head in values.chunks_mut(8) {
+                for (i, frequency) in frequencies.iter().enumerate() {
+                    let (sin, cos) = ((start + row) as f64 * frequency).sin_cos();
+                    let (a, b) = (head[i], head[i + 4]);
+                    (head[i], head[i + 4]) = (a * cos - b * sin, b * cos + a * sin);
+                }
+            }
+        }
+        let got = reals(&got, RING, 12);
+        // Half a unit of the factors times a pair's size, one unit of the result.
+        let error = worst(&got[8..], &want[8..]);
+        eprintln!("rope: {error:.1e} for |x| < 9");
+        assert!(error < 9.0 * 2f64.powi(-14) + 2.0 * 2f64.powi(-12), "{error}");
+        assert!(worst(&got[..8], &want[..8]) < 8200.0 * 2f64.powi(-14));
+        let stated = extend::tests::bill(48, &[(44, 58)]) + extend::tests::bill(48, &[(28, 44)]);
+        assert_eq!(traffic.cost, stated.cost());
+        assert_eq!(traffic.cost.turns, 4);
+        let _: Bill = stated;
+    }
+}

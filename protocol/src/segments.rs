@@ -110,3 +110,66 @@ pub(crate) async fn interpolate(
     let data = data.collect();
     Ok(Share::new(value_ring, fit.value_frac, x.shape, data))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::{
+        b2a::widths,
+        tables,
+        testing::{self, Bill, reals},
+    };
+
+    /// From the located segment on.
+    pub(crate) fn interpolation_bill(n: usize, table: &Segments) -> Bill {
+        let (v, a) = (table.value_bits, table.slope_bits);
+        let values: u32 = widths(v, Ring::new(table.ring_bits)).iter().sum();
+        let slopes: u32 = (0..a).map(|j| table.ring_bits + table.drop_bits() - j).sum();
+        let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
+        Bill::new(&[v + a, slopes], &[a, values + slopes], 2, [a, v + a])
+    }
+
+    pub(crate) fn bill(n: usize, table: &Segments) -> Bill {
+        Bill::mutual(&[n * table.fit.index_bits as usize], 1, 0) + interpolation_bill(n, table)
+    }
+
+    /// Every argument from one unit below 1 up to 2, three times with other shares; the table's error, one unit
+    /// for the local truncation.
+    fn sweep(table: &'static Segments, f: impl Fn(f64) -> f64) {
+        let ring = Ring::new(17);
+        let u: Vec<u64> = (0xffff..0x20000).collect();
+        let index = Ring::new(table.fit.index_bits);
+        let all = testing::run(async |lab| {
+            let mut all = vec![];
+            for _ in 0..3 {
+                let x = lab.share(&u, ring, 16, Shape::new(u.len(), 1));
+                lab.stock_one_hots(table.fit.index_bits, index, u.len()).await;
+                lab.stock_cots(u.len() * (table.value_bits + table.slope_bits) as usize).await;
+                all.push(lab.measure(async |s| evaluate(s, &x, table).await).await);
+            }
+            all
+        });
+        let out = Ring::new(table.ring_bits);
+        let mut worst = 0f64;
+        for (got, traffic) in all {
+            for (y, u) in reals(&got, out, table.fit.value_frac).into_iter().zip(&u) {
+                worst = worst.max((y - f(*u as f64 / 65536.0)).abs());
+            }
+            assert_eq!(traffic.cost, bill(u.len(), table).cost());
+        }
+        eprintln!("{} off by {worst:.2e} at most", table.fit.name);
+        assert!(worst < 2.3e-5 + 2f64.powi(-17), "{} off by {worst}", table.fit.name);
+    }
+
+    #[test]
+    fn reciprocals_of_every_argument() {
+        sweep(tables::reciprocal(), |u| 1.0 / u);
+    }
+
+    #[test]
+    fn inverse_roots_of_every_argument() {
+        sweep(tables::inverse_root(), |u| 1.0 / u.sqrt());
+    }
+}

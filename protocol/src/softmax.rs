@@ -71,3 +71,83 @@ pub fn ideal(row: &[f64]) -> Vec<f64> {
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|p| p / sum).collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::encode;
+
+    use super::*;
+    use crate::testing::{self, Bill, reals};
+
+    const RING: Ring = Ring::new(44);
+
+    pub(crate) fn bill(visible: &[usize], ring: u32) -> Bill {
+        let n = visible.iter().sum();
+        crate::maximum::tests::bill(visible, exp2::ARGUMENT.bits() - exp2::ARGUMENT_FRAC + MAX_FRAC)
+            + exp2::tests::bill(n, ring)
+            + reciprocal::tests::bill(visible.len(), SUM.bits(), &Form::reciprocal())
+    }
+
+    /// The total variation between each row and the real softmax.
+    fn distances(rows: &[Vec<f64>]) -> Vec<f64> {
+        let cols = rows.iter().map(Vec::len).max().unwrap();
+        let visible: Vec<usize> = rows.iter().map(Vec::len).collect();
+        let padded = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(7.0)).take(cols));
+        let raw: Vec<u64> = padded.map(|x| encode(x, exp2::ARGUMENT_FRAC, exp2::ARGUMENT)).collect();
+        let ((numerators, reciprocals), traffic) = testing::run(async |lab| {
+            let x = lab.share(&raw, exp2::ARGUMENT, exp2::ARGUMENT_FRAC, Shape::new(rows.len(), cols));
+            exp2::tests::stock(lab, visible.iter().sum()).await;
+            reciprocal::tests::stock(lab, rows.len(), SUM.bits(), &Form::reciprocal()).await;
+            lab.stock_cots(1 << 19).await;
+            let evaluated = async |s: &mut Session| {
+                let out = softmax(s, &x, &visible, RING).await?;
+                Ok((out.numerators, out.reciprocal))
+            };
+            lab.measure(evaluated).await
+        });
+        assert_eq!(traffic.cost, bill(&visible, 44).cost());
+        let numerators = reals(&numerators, RING, exp2::RESULT_FRAC);
+        let reciprocals = reals(&reciprocals, reciprocal::RECIPROCAL.0, reciprocal::RECIPROCAL.1);
+        let distance = |(i, row): (usize, &Vec<f64>)| {
+            let got = &numerators[i * cols..(i + 1) * cols];
+            assert!(got[row.len()..].iter().all(|&y| y == 0.0), "what is not visible is zero");
+            let differences = ideal(row).into_iter().zip(got).map(|(p, q)| (p - q * reciprocals[i]).abs());
+            differences.sum::<f64>() / 2.0
+        };
+        rows.iter().enumerate().map(distance).collect()
+    }
+
+    /// About normal, of standard deviation `spread`.
+    fn scores(n: usize, spread: f64, seed: u64) -> Vec<f64> {
+        let draws = testing::elements(12 * n + 8, Ring::new(32));
+        let draws: Vec<f64> = draws[8..].iter().map(|&u| u as f64 / 2f64.powi(32)).collect();
+        let shift = seed as usize * 5 % (12 * n);
+        (0..n).map(|i| (0..12).map(|j| draws[(12 * i + j + shift) % (12 * n)]).sum::<f64>() - 6.0).map(|x| x * spread).collect()
+    }
+
+    #[test]
+    fn rows_of_128_are_within_the_stated_distance() {
+        let rows: Vec<Vec<f64>> = [2.0, 2.0, 2.0, 8.0, 0.5].iter().zip(1..).map(|(s, i)| scores(128, *s, i)).collect();
+        let distances = distances(&rows);
+        eprintln!("softmax of 128: total variation {distances:.1e?}");
+        assert!(distances.iter().all(|&d| d < 2e-3), "{distances:?}");
+    }
+
+    #[test]
+    fn ragged_rows_and_extreme_scores() {
+        let mut peak = vec![-1000.0; 9];
+        peak[4] = 1000.0;
+        let rows = vec![
+            peak,
+            vec![3.25],
+            vec![-2000.0],
+            vec![1.0; 7],
+            vec![250.0, -255.0],
+            (0..16).map(f64::from).collect(),
+            vec![-1023.5, 1023.75, 1023.75],
+        ];
+        let distances = distances(&rows);
+        eprintln!("softmax of extremes: total variation {distances:.1e?}");
+        assert!(distances.iter().all(|&d| d < 1e-3), "{distances:?}");
+    }
+}

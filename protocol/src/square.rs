@@ -22,7 +22,7 @@ use rand::RngCore;
 use sotto_shares::{Party, Ring, Share};
 use zeroize::Zeroize;
 
-use crate::{Error, Session, cross, mul::subtract, open::open, pool::Stock};
+use crate::{Error, Session, cross, mul::{batches, subtract}, open::open, pool::Stock};
 
 /// Square pairs in one ring, to be used once. Wiped on drop.
 pub struct Squares {
@@ -54,8 +54,16 @@ impl Stock for Squares {
     }
 }
 
-/// The offline half: `n` pairs.
+/// The offline half: `n` pairs, in batches that keep memory bounded.
 pub(crate) async fn prepare(s: &mut Session, ring: Ring, n: usize) -> Result<Squares, Error> {
+    let mut all = Squares { a: vec![], c: vec![] };
+    for batch in batches(n, ring.bits() as usize) {
+        all.append(prepare_batch(s, ring, batch).await?);
+    }
+    Ok(all)
+}
+
+async fn prepare_batch(s: &mut Session, ring: Ring, n: usize) -> Result<Squares, Error> {
     let bits = ring.bits() as usize - 1;
     let widths: Vec<u32> = (0..ring.bits() - 1).map(|j| ring.bits() - 1 - j).collect();
     let (a, halves) = match s.me {
@@ -91,4 +99,48 @@ pub async fn square(s: &mut Session, x: &Share) -> Result<Share, Error> {
 /// The functionality on one element.
 pub fn ideal(x: u64, ring: Ring) -> u64 {
     ring.reduce(x.wrapping_mul(x))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sotto_shares::Shape;
+
+    use super::*;
+    use crate::testing::{self, Bill, elements};
+
+    /// The online half.
+    pub(crate) fn bill(n: usize, l: u32) -> Bill {
+        Bill::mutual(&[l as usize * n], 1, 0)
+    }
+
+    #[test]
+    fn real_is_ideal_at_the_stated_cost() {
+        for l in [2, 9, 44, 64] {
+            let ring = Ring::new(l);
+            let x = elements(41, ring);
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.row(&x, ring);
+                lab.stock_squares(ring, 41).await;
+                lab.measure(async |s| square(s, &x).await).await
+            });
+            assert_eq!(got, x.iter().map(|&x| ideal(x, ring)).collect::<Vec<_>>());
+            assert_eq!(traffic.cost, bill(41, l).cost());
+        }
+    }
+
+    #[test]
+    fn pairs_at_the_stated_cost() {
+        let (l, n) = (64, 9);
+        let ring = Ring::new(l as u32);
+        let ([a, c], traffic) = testing::run(async |lab| {
+            let share = |v: &Vec<u64>| Share::new(ring, 0, Shape::new(1, n), v.clone());
+            let prepared = async |s: &mut Session| {
+                let made = prepare(s, ring, n).await?;
+                Ok([share(&made.a), share(&made.c)])
+            };
+            lab.measure(prepared).await
+        });
+        assert_eq!(c, a.iter().map(|&a| ideal(a, ring)).collect::<Vec<_>>());
+        assert_eq!(traffic.cost, Bill::new(&[], &[n * l * (l - 1) / 2], 1, [0, n * (l - 1)]).cost());
+    }
 }

@@ -4,7 +4,7 @@
 //! measures protocols, each on a channel of its own, so that clocks and counters start at zero. What the closure
 //! returns is opened: shares become values, the two [`Side`]s of a cost a [`Traffic`].
 
-use std::sync::mpsc;
+use std::{ops::Add, sync::mpsc};
 
 use rand::RngCore;
 use sotto_net::{Channel, HEADER_LEN, Half, Link, memory_pair, run_pair};
@@ -48,9 +48,38 @@ impl Holder for Server {
     }
 }
 
-enum Channels {
+/// Where a party's fresh channels come from, and how it tells the other that it is done: what is queued when a
+/// party's runtime stops would be lost.
+struct Channels {
+    source: Source,
+    done: mpsc::Sender<()>,
+    other_done: mpsc::Receiver<()>,
+}
+
+enum Source {
     Made(mpsc::Sender<Channel>),
     Taken(mpsc::Receiver<Channel>),
+}
+
+impl Channels {
+    fn pair() -> [Channels; 2] {
+        let (give, take) = mpsc::channel();
+        let ((done_0, other_done_1), (done_1, other_done_0)) = (mpsc::channel(), mpsc::channel());
+        [
+            Channels { source: Source::Made(give), done: done_0, other_done: other_done_0 },
+            Channels { source: Source::Taken(take), done: done_1, other_done: other_done_1 },
+        ]
+    }
+
+    /// Lends a lab to a test, and waits for the other party's end.
+    async fn lend<P: Holder, T>(self, me: P, test: impl AsyncFnOnce(&mut Lab<P>) -> T) -> T {
+        let mut lab = Lab { me, channels: self, splits: Rng::from_seed([7; 32]) };
+        lab.stock_cots(COTS).await;
+        let out = test(&mut lab).await;
+        let _ = lab.channels.done.send(());
+        let _ = lab.channels.other_done.recv();
+        out
+    }
 }
 
 /// One party's view of a protocol's online half.
@@ -79,17 +108,52 @@ pub(crate) struct Traffic {
     pub trace: [[u8; 32]; 2],
 }
 
-/// The cost of frames of these many payload bits from client and server.
-pub(crate) fn cost(client: &[usize], server: &[usize], turns: u64, cots: [usize; 2]) -> Cost {
-    let bytes = |bits: &[usize]| bits.iter().map(|bits| (bits.div_ceil(8) + HEADER_LEN) as u64).sum();
-    Cost { client: bytes(client), server: bytes(server), turns, cots }
+/// What a protocol says it costs: the payload bits of each party's frames, turns, COTs. Bills of parts add up.
+#[derive(Clone, Default)]
+pub(crate) struct Bill {
+    client: Vec<usize>,
+    server: Vec<usize>,
+    turns: u64,
+    cots: [usize; 2],
 }
 
-impl Cost {
-    /// Payload bits an element, both directions, framing of `frames` messages taken off.
-    pub(crate) fn bits(&self, n: usize, frames: usize) -> f64 {
-        8.0 * (self.client + self.server - (frames * HEADER_LEN) as u64) as f64 / n as f64
+impl Bill {
+    /// Frames of the client and of the server.
+    pub(crate) fn new(client: &[usize], server: &[usize], turns: u64, cots: [usize; 2]) -> Bill {
+        Bill { client: client.to_vec(), server: server.to_vec(), turns, cots }
     }
+
+    /// The same frames both ways.
+    pub(crate) fn mutual(frames: &[usize], turns: u64, cots: usize) -> Bill {
+        Bill::new(frames, frames, turns, [cots; 2])
+    }
+
+    /// Bytes with headers.
+    pub(crate) fn cost(&self) -> Cost {
+        let bytes = |bits: &[usize]| bits.iter().map(|bits| (bits.div_ceil(8) + HEADER_LEN) as u64).sum();
+        Cost { client: bytes(&self.client), server: bytes(&self.server), turns: self.turns, cots: self.cots }
+    }
+
+    /// Payload bits in both directions.
+    pub(crate) fn bits(&self) -> usize {
+        self.client.iter().chain(&self.server).sum()
+    }
+}
+
+impl Add for Bill {
+    type Output = Bill;
+    fn add(mut self, other: Bill) -> Bill {
+        self.client.extend(other.client);
+        self.server.extend(other.server);
+        self.turns += other.turns;
+        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self
+    }
+}
+
+/// Smallest `k` with `2^k >= n`.
+pub(crate) fn log2_ceil(n: usize) -> u64 {
+    n.next_power_of_two().ilog2().into()
 }
 
 /// Runs `test` at both parties of a session and opens what it returns.
@@ -100,18 +164,15 @@ pub(crate) fn run<T: Open + Send>(test: impl AsyncFn(&mut Lab) -> T + Sync) -> T
 
 /// Runs `test` at both parties of a session; the client's result and the server's.
 pub(crate) fn run_both<T: Send>(test: impl AsyncFn(&mut Lab) -> T + Sync) -> [T; 2] {
-    let (give, take) = mpsc::channel();
-    let test = &test;
+    let ([client, server], test) = (Channels::pair(), &test);
     let (client, server) = run_pair(
         |ch| async move {
-            let session = Session::establish(Party::Client, ch, secret(Party::Client), [0; 32]).await.unwrap();
-            let mut lab = Lab::new(session, Channels::Made(give)).await;
-            test(&mut lab).await
+            let me = Session::establish(Party::Client, ch, secret(Party::Client), [0; 32]).await.unwrap();
+            client.lend(me, async |lab| test(lab).await).await
         },
         |ch| async move {
-            let session = Session::establish(Party::Server, ch, secret(Party::Server), [0; 32]).await.unwrap();
-            let mut lab = Lab::new(session, Channels::Taken(take)).await;
-            test(&mut lab).await
+            let me = Session::establish(Party::Server, ch, secret(Party::Server), [0; 32]).await.unwrap();
+            server.lend(me, async |lab| test(lab).await).await
         },
     );
     [client, server]
@@ -122,15 +183,13 @@ pub(crate) fn run_keyed<T: Open + Send>(
     client: impl AsyncFnOnce(&mut Lab<Client>) -> T + Send,
     server: impl AsyncFnOnce(&mut Lab<Server>) -> T + Send,
 ) -> T::Clear {
-    let (give, take) = mpsc::channel();
+    let [near, far] = Channels::pair();
     let (client, server) = run_pair(
         |ch| async move {
-            let me = Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap();
-            client(&mut Lab::new(me, Channels::Made(give)).await).await
+            near.lend(Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap(), client).await
         },
         |ch| async move {
-            let me = Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap();
-            server(&mut Lab::new(me, Channels::Taken(take)).await).await
+            far.lend(Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap(), server).await
         },
     );
     T::open(client, server)
@@ -161,12 +220,6 @@ pub(crate) fn worst(got: &[f64], want: &[f64]) -> f64 {
 }
 
 impl<P: Holder> Lab<P> {
-    async fn new(me: P, channels: Channels) -> Lab<P> {
-        let mut lab = Lab { me, channels, splits: Rng::from_seed([7; 32]) };
-        lab.stock_cots(COTS).await;
-        lab
-    }
-
     fn party(&mut self) -> Party {
         self.me.session().me
     }
@@ -181,6 +234,12 @@ impl<P: Holder> Lab<P> {
             if me == Party::Client { ring.reduce(mask) } else { ring.reduce(x.wrapping_sub(mask)) }
         };
         Share::new(ring, frac, shape, values.iter().map(&mut mine).collect())
+    }
+
+    /// This party's of two given shares.
+    pub(crate) fn given(&mut self, client: &[u64], server: &[u64], ring: Ring) -> Share {
+        let mine = if self.party() == Party::Client { client } else { server };
+        Share::new(ring, 0, Shape::new(1, mine.len()), mine.to_vec())
     }
 
     /// As [`Lab::share`], a row of integers.
@@ -235,6 +294,9 @@ impl<P: Holder> Lab<P> {
         protocol: impl AsyncFnOnce(&mut P) -> Result<T, Error>,
     ) -> (T, Side) {
         let stock = |s: &Session| [s.pool.send.as_ref().map_or(0, Stock::len), s.pool.recv.as_ref().map_or(0, Stock::len)];
+        if stock(self.me.session()).iter().any(|&left| left < COTS / 2) {
+            self.stock_cots(COTS).await;
+        }
         self.renew();
         let before = stock(self.me.session());
         let out = protocol(&mut self.me).await.unwrap();
@@ -249,13 +311,13 @@ impl<P: Holder> Lab<P> {
 
     /// Puts a fresh channel in the place of the old one.
     pub(crate) fn renew(&mut self) {
-        let ch = match &self.channels {
-            Channels::Made(give) => {
+        let ch = match &self.channels.source {
+            Source::Made(give) => {
                 let (mine, theirs) = memory_pair(Link::LOOPBACK);
                 give.send(theirs).expect("the server waits for its end");
                 mine
             }
-            Channels::Taken(take) => take.recv().expect("the client makes a pair"),
+            Source::Taken(take) => take.recv().expect("the client makes a pair"),
         };
         self.me.session().ch = ch;
     }

@@ -203,6 +203,12 @@ impl Share {
         Share::new(first.ring, first.frac, Shape::new(rows, cols), data)
     }
 
+    /// The elements in order, `size` of them at a time, as columns.
+    pub fn blocks(&self, size: usize) -> impl Iterator<Item = Share> {
+        let column = |data: &[u64]| Share::new(self.ring, self.frac, Shape::new(data.len(), 1), data.to_vec());
+        self.data.chunks(size).map(column)
+    }
+
     /// The transposed matrix.
     pub fn transpose(&self) -> Share {
         let Shape { rows, cols } = self.shape;

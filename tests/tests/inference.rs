@@ -22,7 +22,7 @@ fn with_server<T: Send>(
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
-            conversation::serve(&mut me, model).await.map(|_| ())
+            conversation::serve(&mut me, model, 256).await.map(|_| ())
         },
     );
     served.unwrap();

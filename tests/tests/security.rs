@@ -83,12 +83,13 @@ fn session(folder: &Folder, model: &Llama<Weight>, prompt: &[u32]) -> (Trace, Tr
             let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let go_on = |logits: &[f32]| (greedy(logits), true);
             conversation::generate(&mut me, &outline, prompt, 2, go_on).await.unwrap();
+            me.session.ch.close().await.unwrap();
             Trace::of(&me.session.ch)
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
-            conversation::serve(&mut me, model).await.unwrap();
+            conversation::serve(&mut me, model, 256).await.unwrap();
             Trace::of(&me.session.ch)
         },
     )
@@ -101,18 +102,28 @@ fn root() -> PathBuf {
 /// The first column of the table below "## Frames".
 fn rows() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
-    let section = text.split("\n## ").find(|s| s.starts_with("Frames")).expect("SECURITY.md has its section Frames");
-    let tags: Vec<&str> =
-        section.lines().filter_map(|l| l.strip_prefix("| `")?.split_once("` |")).map(|(tag, _)| tag).collect();
+    let section =
+        text.split("\n## ").find(|s| s.starts_with("Frames")).expect("SECURITY.md has its section Frames");
+    let tags: Vec<&str> = section
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `")?.split_once("` |"))
+        .map(|(tag, _)| tag)
+        .collect();
     let rows: BTreeSet<String> = tags.iter().map(|tag| tag.to_string()).collect();
     assert_eq!(rows.len(), tags.len(), "a frame has one row");
     rows
 }
 
+/// The sources in a folder, but for files that only tests use.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
-    files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect()
+    let is_source = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "rs")
+            && !path.ends_with("testing.rs")
+            && !path.ends_with("tests.rs")
+    };
+    files.filter(is_source).collect()
 }
 
 /// A source without its test module, which stands last in a file.
@@ -125,11 +136,13 @@ fn without_tests(source: &str) -> String {
 
 /// String literals that are words joined by slashes; comments and byte strings apart.
 fn slashed_literals(source: &str) -> Vec<String> {
-    let code: Vec<&str> = source.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();
+    let code: Vec<&str> =
+        source.lines().map(|l| if l.trim_start().starts_with("//") { "" } else { l }).collect();
     // Outside escapes, every second piece between quotes is a literal.
     let code = code.join("\n").replace("\\\\", "").replace("\\\"", "").replace("'\"'", "");
     let pieces: Vec<&str> = code.split('"').collect();
-    let literals = pieces.chunks(2).filter(|pair| pair.len() == 2 && !pair[0].ends_with('b')).map(|pair| pair[1]);
+    let literals =
+        pieces.chunks(2).filter(|pair| pair.len() == 2 && !pair[0].ends_with('b')).map(|pair| pair[1]);
     literals.filter(|l| is_slashed(l)).map(String::from).collect()
 }
 

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Some(role) if role == "client" => party_client::main(args),
         _ => match party_server::process::parse([name].into_iter().chain(args)) {
             Ok(args) => run(&args).unwrap_or_else(|e| {
-                eprintln!("demo: {e:#}");
+                eprintln!("demo: {}", party_server::process::one_line(&e));
                 ExitCode::FAILURE
             }),
             Err(code) => code,
@@ -64,7 +64,15 @@ fn run(args: &Args) -> Result<ExitCode> {
     let identity = |name| folder.path().join(name).into_os_string();
     let mut server = Server::start(&args.model, &identity("server.pem"))?;
     let mut client = Command::new(env::current_exe()?);
-    client.args(["client", "--server", &server.addr, "--fingerprint", &server.fingerprint, "--link", &args.link]);
+    client.args([
+        "client",
+        "--server",
+        &server.addr,
+        "--fingerprint",
+        &server.fingerprint,
+        "--link",
+        &args.link,
+    ]);
     client.arg("--identity").arg(identity("client.pem"));
     client.args(["--prompt", &args.prompt, "--max-tokens", &args.max_tokens.to_string()]);
     if args.json {

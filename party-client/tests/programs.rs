@@ -1,0 +1,412 @@
+//! The two programs as a user meets them: two processes, their output, their exit codes.
+//!
+//! The server is the demo's own executable with `server` in front: the same `party_server::main`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use sotto_models::{FloatModel, Folder};
+
+const PROMPT: &str = "Once upon a time there was a little fox";
+/// No mistake takes longer than this to be told.
+const SOON: Duration = Duration::from_secs(60);
+
+struct Server {
+    process: Child,
+    addr: String,
+    fingerprint: Option<String>,
+    folder: tempfile::TempDir,
+    log: Receiver<String>,
+}
+
+impl Server {
+    /// A server with the built-in model on a free port.
+    fn start(options: &[&str]) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = server_command();
+        command.args(["--model", "builtin", "--listen", "127.0.0.1:0"]).args(options);
+        if !options.contains(&"--insecure-no-tls") {
+            command.arg("--identity").arg(folder.path().join("server.pem"));
+        }
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let (sender, log) = channel();
+        thread::spawn(move || lines.for_each(|line| drop(sender.send(line))));
+        let mut server = Server { process, addr: String::new(), fingerprint: None, folder, log };
+        let line = server.logs("listening on ");
+        let mut words = line.split_once("listening on ").unwrap().1.split(", ");
+        server.addr = words.next().unwrap().into();
+        server.fingerprint = words.next().unwrap().strip_prefix("fingerprint ").map(String::from);
+        server
+    }
+
+    /// The next line of the log that contains `text`.
+    fn logs(&self, text: &str) -> String {
+        let mut seen = vec![];
+        while let Ok(line) = self.log.recv_timeout(SOON) {
+            if line.contains(text) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no {text:?} in {seen:#?}")
+    }
+
+    /// A client of this server.
+    fn client(&self) -> Command {
+        let mut command = client_of(&self.addr);
+        match &self.fingerprint {
+            Some(fingerprint) => command.args(["--fingerprint", fingerprint]),
+            None => command.arg("--insecure-no-tls"),
+        };
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn server_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    command.arg("server");
+    command
+}
+
+fn client_of(addr: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_party-client"));
+    command.args(["--server", addr]);
+    command
+}
+
+/// Runs a program that must end soon with `code` and one line on standard error, with all `words` in it.
+fn mistake(command: &mut Command, code: i32, words: &[&str]) {
+    let begun = Instant::now();
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    let line = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(code), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(words.iter().all(|word| line.contains(word)), "{words:?} in {line}");
+    assert!(out.stdout.is_empty());
+    assert!(begun.elapsed() < SOON);
+}
+
+fn good(out: &Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+/// The reference's greedy continuation.
+fn reference(count: usize) -> (Vec<u32>, String) {
+    let folder = Folder::builtin().unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let tokens = FloatModel::load(&folder).unwrap().generate(&prompt, count);
+    let mut stream = folder.tokenizer().stream(&prompt).unwrap();
+    let text: String = tokens.iter().map(|&token| stream.push(token).unwrap()).collect();
+    (tokens, text)
+}
+
+#[test]
+fn two_processes_write_what_the_model_would() {
+    let (tokens, text) = reference(10);
+    let server = Server::start(&[]);
+    // Two at a time. The first one's prompt comes from standard input; it prints one JSON object.
+    let mut client = server.client();
+    client.args(["--prompt-file", "-", "--max-tokens", "3", "--json", "--link", "1gbit,1ms"]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    client.stdin.take().unwrap().write_all(PROMPT.as_bytes()).unwrap();
+
+    let identity = server.folder.path().join("client.pem");
+    let out = server
+        .client()
+        .args(["--prompt", PROMPT, "--max-tokens", "10"])
+        .arg("--identity")
+        .arg(identity)
+        .output();
+    let out = out.unwrap();
+    assert_eq!(good(&out), format!("{text}\n"));
+    let report = String::from_utf8(out.stderr).unwrap();
+    for words in
+        ["the server saw", "the client saw", "set-up", "offline", "prefill", "each token", "softmax, online"]
+    {
+        assert!(report.contains(words), "{words} in {report}");
+    }
+    server.logs(" 10 of at most 10 new ones");
+
+    let json: Value = serde_json::from_str(&good(&client.wait_with_output().unwrap())).unwrap();
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 3);
+    assert!(json["tokens"].as_array().unwrap().iter().zip(&tokens).all(|(a, b)| a == *b));
+    assert!(text.starts_with(json["text"].as_str().unwrap()));
+    assert_eq!(json["saw"]["server"]["new_tokens"], 3);
+    assert_eq!(json["saw"]["client"]["rows_of_logits"], 3);
+    assert_eq!(json["saw"]["client"]["model"]["vocab_size"], 1024);
+    assert_eq!(json["fingerprint"].as_str(), server.fingerprint.as_deref());
+    for part in ["setup", "offline", "prefill", "decode", "total"] {
+        for field in ["sent_bytes", "received_bytes", "turns", "seconds"] {
+            assert!(json["cost"][part][field].as_f64().unwrap() > 0.0, "{part} {field}");
+        }
+    }
+    assert!(json["cost"]["per_token"]["bytes"].as_f64().unwrap() > 0.0);
+    let operations = json["cost"]["operations"].as_array().unwrap();
+    assert!(
+        operations
+            .iter()
+            .any(|o| o["operation"] == "softmax" && o["phase"] == "decode" && o["half"] == "online")
+    );
+}
+
+#[test]
+fn check_agrees_with_the_reference() {
+    let server = Server::start(&["--insecure-no-tls", "--once"]);
+    let text = server.folder.path().join("text");
+    fs::write(&text, format!("{PROMPT}. He was very happy.")).unwrap();
+    let mut client = server.client();
+    client.arg("--check").arg(text).args(["--reference", "builtin", "--check-tokens", "8", "--json"]);
+    let json: Value = serde_json::from_str(&good(&client.output().unwrap())).unwrap();
+    let comparison = &json["comparison"];
+    assert_eq!(comparison["positions"], 8);
+    assert_eq!(comparison["clear_agreeing"], comparison["clear_positions"]);
+    assert!(comparison["largest_difference"].as_f64().unwrap() < 0.5, "{comparison}");
+}
+
+#[test]
+fn the_servers_operator_is_told_what_is_wrong() {
+    let insecure = |listen: &str| {
+        let mut command = server_command();
+        command.args(["--insecure-no-tls", "--listen", listen]);
+        command
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    mistake(
+        insecure(&addr).args(["--model", "builtin", "--log", "off"]),
+        3,
+        &["cannot listen", &addr, "--listen"],
+    );
+    mistake(
+        insecure("0.0.0.0:0").args(["--model", "builtin"]),
+        2,
+        &["--insecure-no-tls", "0.0.0.0", "loopback"],
+    );
+    mistake(
+        insecure("127.0.0.1:0").args(["--model", "/no/such"]),
+        2,
+        &["/no/such/config.json", "no such file"],
+    );
+    mistake(
+        insecure("127.0.0.1:0").args(["--model", "builtin", "--link", "fast"]),
+        2,
+        &["fast", "--link", "wan"],
+    );
+    mistake(&mut insecure("127.0.0.1:0"), 2, &["--model"]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    mistake(insecure("127.0.0.1:0").arg("--model").arg(folder.path()), 2, &["config.json", "expected"]);
+    let key = folder.path().join("key.pem");
+    fs::write(&key, "no key").unwrap();
+    let mut bad_identity = server_command();
+    mistake(bad_identity.args(["--model", "builtin", "--identity"]).arg(&key), 2, &["key.pem", "identity"]);
+}
+
+#[test]
+fn the_client_is_told_what_is_wrong_before_it_connects() {
+    let open = || {
+        let mut command = client_of("127.0.0.1:1");
+        command.arg("--insecure-no-tls");
+        command
+    };
+    mistake(&mut open(), 2, &["no prompt", "--prompt"]);
+    mistake(open().args(["--prompt", ""]), 2, &["the prompt is empty"]);
+    mistake(open().args(["--prompt-file", "/no/such"]), 2, &["--prompt-file /no/such", "cannot be read"]);
+    mistake(open().args(["--prompt-file", "-"]), 2, &["--prompt-file -", "empty"]);
+    mistake(open().args(["--prompt", "a", "--temperature", "-1"]), 2, &["temperature is -1", "0 to 100"]);
+    mistake(open().args(["--prompt", "a", "--temperature", "1", "--top-p", "0"]), 2, &["top_p is 0"]);
+    mistake(open().args(["--prompt", "a", "--link", "1,2"]), 2, &["1,2", "--link", "100mbit,40ms"]);
+    mistake(open().args(["--prompt", "a", "--max-tokens", "0"]), 2, &["--max-tokens"]);
+    mistake(client_of("127.0.0.1:1").args(["--prompt", "a"]), 2, &["--fingerprint"]);
+    mistake(
+        client_of("127.0.0.1:1").args(["--prompt", "a", "--fingerprint", "sotto-x"]),
+        2,
+        &["is no fingerprint"],
+    );
+    mistake(open().args(["--prompt", "a"]), 3, &["cannot reach 127.0.0.1:1", "is the server running"]);
+    mistake(client_of("nowhere").args(["--prompt", "a", "--insecure-no-tls"]), 3, &["cannot reach nowhere"]);
+}
+
+#[test]
+fn identities_are_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.pem");
+    let friend = sotto_net::Identity::load_or_create(&file).unwrap().fingerprint().to_string();
+    let server = Server::start(&["--allow", &friend, "--once"]);
+    let other = sotto_net::Identity::generate().fingerprint().to_string();
+    let own = server.fingerprint.clone().unwrap();
+
+    let mut wrong = client_of(&server.addr);
+    mistake(wrong.args(["--prompt", "a", "--fingerprint", &other]), 3, &[&own, &other, "not"]);
+    drop(server);
+
+    let server = Server::start(&["--allow", &friend]);
+    mistake(server.client().args(["--prompt", "a"]), 3, &["does not accept this side", "--identity FILE"]);
+    server.logs("not on the list");
+    // A client without TLS.
+    mistake(
+        client_of(&server.addr).args(["--prompt", "a", "--insecure-no-tls"]),
+        3,
+        &["closed the connection"],
+    );
+    let out =
+        server.client().arg("--identity").arg(&file).args(["--prompt", PROMPT, "--max-tokens", "1"]).output();
+    assert_eq!(good(&out.unwrap()), format!("{}\n", reference(1).1));
+}
+
+#[test]
+fn requests_that_do_not_fit_and_clients_that_misbehave_end_no_server() {
+    let server = Server::start(&["--insecure-no-tls", "--max-sessions", "1"]);
+
+    // Garbage; a hang-up in the middle of the first message; a prompt with no room; a foreign tokenizer.
+    let mut garbage = TcpStream::connect(&server.addr).unwrap();
+    garbage.write_all(&[0xaa; 4096]).unwrap();
+    server.logs("out of step");
+    drop(garbage);
+    drop(TcpStream::connect(&server.addr).unwrap());
+    server.logs("closed the connection");
+    let long = "fox ".repeat(400);
+    mistake(server.client().args(["--prompt", &long]), 2, &["the prompt has", "at most 256"]);
+    server.logs("refuses");
+    mistake(
+        server.client().args(["--prompt", "fox", "--max-tokens", "1000"]),
+        2,
+        &["1000", "256", "--max-tokens"],
+    );
+    let tokenizer = server.folder.path().join("tokenizer.json");
+    let text = fs::read_to_string(builtin("tokenizer.json")).unwrap();
+    fs::write(&tokenizer, format!("{text} ")).unwrap();
+    mistake(
+        server.client().args(["--prompt", "fox", "--tokenizer"]).arg(&tokenizer),
+        2,
+        &["tokenizer here is not the one", "--tokenizer"],
+    );
+    mistake(
+        server.client().args(["--prompt", "fox", "--tokenizer", "/no/such"]),
+        2,
+        &["/no/such", "no such file"],
+    );
+
+    // A client that is killed halfway.
+    let mut killed = server
+        .client()
+        .args(["--prompt", PROMPT, "--max-tokens", "50"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    killed.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let out = server
+        .client()
+        .args(["--prompt", PROMPT, "--max-tokens", "2", "--quiet"])
+        .arg("--tokenizer")
+        .arg(builtin("tokenizer.json"))
+        .output()
+        .unwrap();
+    assert_eq!(good(&out), format!("{}\n", reference(2).1));
+    assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn servers_that_misbehave_are_told_apart() {
+    // One that is no Sotto program, one that hangs up, one that says nothing.
+    let answer = |talk: fn(TcpStream)| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || talk(stream.unwrap()));
+            }
+        });
+        addr
+    };
+    let garbage = answer(|mut stream| {
+        let _ = stream.write_all(&[0x55; 1000]);
+        thread::sleep(SOON);
+    });
+    mistake(
+        client_of(&garbage).args(["--insecure-no-tls", "--prompt", "a"]),
+        4,
+        &["out of step", "session/hello"],
+    );
+    let pinned = ["--fingerprint", &sotto_net::Identity::generate().fingerprint().to_string()];
+    mistake(client_of(&garbage).args(pinned).args(["--prompt", "a"]), 3, &["does not speak Sotto over TLS"]);
+    let gone = answer(drop);
+    mistake(client_of(&gone).args(["--insecure-no-tls", "--prompt", "a"]), 3, &["closed the connection"]);
+    let silent = answer(|_stream| thread::sleep(SOON));
+    let patience = ["--timeout", "1"];
+    mistake(
+        client_of(&silent).args(patience).args(["--insecure-no-tls", "--prompt", "a"]),
+        3,
+        &["1s", "--timeout"],
+    );
+}
+
+#[test]
+fn another_version_is_named() {
+    #[derive(serde::Serialize)]
+    struct Hello([u8; 5], u32, [u8; 32], [u8; 32]);
+    let speak = |version: u32| {
+        let (sender, addr) = channel();
+        thread::spawn(move || {
+            sotto_net::Runtime::new().block_on(async {
+                let listener = sotto_net::Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                sender.send(listener.addr().to_string()).unwrap();
+                let (mut ch, _) = listener.accept(sotto_net::Link::LOOPBACK).await.unwrap();
+                ch.send_control("session/hello", &Hello(*b"sotto", version, [0; 32], [0; 32])).unwrap();
+                let _ = ch.recv("session/end", 1).await;
+            });
+        });
+        addr.recv().unwrap()
+    };
+    let client = |addr: &str| {
+        let mut command = client_of(addr);
+        command.args(["--insecure-no-tls", "--prompt", "a"]);
+        command
+    };
+    mistake(&mut client(&speak(99)), 4, &["version 99", "same release"]);
+    mistake(&mut client(&speak(sotto_protocol::VERSION)), 4, &["other protocol parameters", "same release"]);
+}
+
+#[test]
+fn help_explains_exit_codes() {
+    for mut command in [server_command(), client_of("a")] {
+        let text = good(&command.arg("--help").output().unwrap());
+        assert!(text.contains("Exit codes:") && text.contains("--insecure-no-tls"), "{text}");
+    }
+}
+
+#[test]
+fn the_demo_is_one_command() {
+    let out = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["--prompt", PROMPT, "--max-tokens", "2"])
+        .output()
+        .unwrap();
+    assert_eq!(good(&out), format!("{}\n", reference(2).1));
+    let shown = String::from_utf8(out.stderr).unwrap();
+    assert!(shown.contains("[server]") && shown.contains("the client saw"), "{shown}");
+}
+
+fn builtin(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/builtin").join(file)
+}

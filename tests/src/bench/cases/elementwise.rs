@@ -1,0 +1,180 @@
+//! Functions of one element, or of two.
+
+use anyhow::{Result, anyhow};
+use sotto_net::Half;
+use sotto_protocol::{
+    Error, Session, compare, exp2, linear, mul,
+    reciprocal::{self, Form},
+    square, truncate,
+};
+use sotto_shares::{Party, Ring, Shape, Share};
+
+use super::{Case, Run, inputs};
+use crate::{
+    stage::{Me, Stage},
+    tensor::Tensor,
+};
+
+/// Elements at a time: comparing this many takes some 300 MB of tables and COTs, so a million go in pieces, whose turns add up.
+const PIECE: usize = 65_536;
+
+const WIDE: Ring = Ring::new(64);
+const DROPPED: u32 = 18;
+
+/// Which function.
+#[derive(Clone, Copy)]
+pub enum Op {
+    /// The product of two activations of 12 fraction bits in ring 44, truncated to 12 again.
+    Mul,
+    /// The square of one, truncated likewise.
+    Square,
+    /// The sign of a 64-bit number.
+    Compare,
+    /// 18 bits less of a number of 36 fraction bits, in ring 64 before and after.
+    Truncate,
+    /// `e^x` for `-16 <= x <= 0`; the factor `log2 e` belongs to what comes before.
+    Exp,
+    /// `1/x` for `1 <= x < 1024`, of 14 fraction bits in ring 32: a softmax's sum.
+    Reciprocal,
+    /// `1/sqrt(x)` for `1/16 <= x < 1024`, of 36 fraction bits in ring 64: a norm's sum.
+    Rsqrt,
+}
+
+/// Ring, fraction bits, least and largest value of an operation's inputs.
+struct Input {
+    ring: Ring,
+    frac: u32,
+    low: i64,
+    high: i64,
+}
+
+impl Op {
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Op> {
+        Some(match name {
+            "mul" => Op::Mul,
+            "square" => Op::Square,
+            "compare" => Op::Compare,
+            "truncate" => Op::Truncate,
+            "exp" => Op::Exp,
+            "reciprocal" => Op::Reciprocal,
+            "rsqrt" => Op::Rsqrt,
+            _ => return None,
+        })
+    }
+
+    fn input(self) -> Input {
+        match self {
+            Op::Mul | Op::Square => Input { ring: linear::RING, frac: 12, low: -8 << 12, high: 8 << 12 },
+            Op::Compare => Input { ring: WIDE, frac: 0, low: i64::MIN, high: i64::MAX },
+            Op::Truncate => Input { ring: WIDE, frac: 2 * DROPPED, low: -1 << 50, high: 1 << 50 },
+            Op::Exp => Input {
+                ring: exp2::ARGUMENT,
+                frac: exp2::ARGUMENT_FRAC,
+                low: (-16.0 * std::f64::consts::LOG2_E * f64::from(1 << exp2::ARGUMENT_FRAC)) as i64,
+                high: 0,
+            },
+            Op::Reciprocal => Input { ring: Ring::new(32), frac: 14, low: 1 << 14, high: (1 << 24) - 1 },
+            Op::Rsqrt => Input { ring: WIDE, frac: 36, low: 1 << 32, high: (1 << 46) - 1 },
+        }
+    }
+
+    fn exact(self, x: f64, y: f64) -> f64 {
+        match self {
+            Op::Mul => x * y,
+            Op::Square => x * x,
+            Op::Compare => f64::from(x < 0.0),
+            Op::Truncate => x,
+            Op::Exp => x.exp2(),
+            Op::Reciprocal => 1.0 / x,
+            Op::Rsqrt => 1.0 / x.sqrt(),
+        }
+    }
+
+    async fn evaluate(self, s: &mut Session, x: &Share, y: &Share) -> Result<Tensor, Error> {
+        let shorten = |z: Share| (z.frac - x.frac, z);
+        Ok(Tensor::Sum(match self {
+            Op::Mul => {
+                let (bits, z) = shorten(mul::mul(s, x, y).await?);
+                truncate::truncate(s, &z, bits, x.ring).await?
+            }
+            Op::Square => {
+                let (bits, z) = shorten(square::square(s, x).await?);
+                truncate::truncate(s, &z, bits, x.ring).await?
+            }
+            Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
+            Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
+            Op::Exp => exp2::exp2(s, x, linear::RING).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &Form::reciprocal()).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(1.0)).await?,
+        }))
+    }
+}
+
+/// `n` evaluations of a function.
+pub struct Elementwise {
+    /// The function.
+    pub op: Op,
+    /// How many.
+    pub n: usize,
+}
+
+impl Elementwise {
+    fn values(&self, what: &str) -> Vec<i64> {
+        let Input { low, high, .. } = self.op.input();
+        inputs::integers(what, self.n, low, high)
+    }
+
+    fn share(&self, party: Party, what: &str) -> Share {
+        let Input { ring, frac, .. } = self.op.input();
+        inputs::share(party, what, ring, frac, Shape::new(self.n, 1), &self.values(what))
+    }
+}
+
+impl Case for Elementwise {
+    fn about(&self) -> &'static str {
+        match self.op {
+            Op::Mul | Op::Square => "ring 44, 12 fraction bits, truncated to 12 again",
+            Op::Compare => "sign of 64-bit shares",
+            Op::Truncate => "ring 64 by 18 bits to ring 64, one unit too low at most",
+            Op::Exp => "inputs from -16 to 0, times log2 e beforehand",
+            Op::Reciprocal => "inputs from 1 to 1024 in ring 32",
+            Op::Rsqrt => "inputs from 1/16 to 1024 in ring 64",
+        }
+    }
+
+    fn elements(&self) -> usize {
+        self.n
+    }
+
+    fn tolerance(&self) -> f64 {
+        match self.op {
+            Op::Mul | Op::Square => 2f64.powi(-11),
+            Op::Compare => 0.0,
+            Op::Truncate => 2f64.powi(1 - DROPPED as i32),
+            Op::Exp => 4.01 * 2f64.powi(-14),
+            Op::Reciprocal => 2f64.powi(-14),
+            Op::Rsqrt => 4.0 * 2f64.powi(-14),
+        }
+    }
+
+    fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {
+        Box::pin(async move {
+            let s = me.ok_or_else(|| anyhow!("a function needs a session"))?.session();
+            let (x, y) = (self.share(stage.party, "x"), self.share(stage.party, "y"));
+            let mut outputs = vec![];
+            stage.watch.start(&mut s.ch, Half::Online).await?;
+            for start in (0..self.n).step_by(PIECE) {
+                let range = start..self.n.min(start + PIECE);
+                outputs.push(self.op.evaluate(s, &x.rows(range.clone()), &y.rows(range)).await?);
+            }
+            stage.watch.stop(&mut s.ch);
+            Ok(outputs)
+        })
+    }
+
+    fn expected(&self) -> Result<Vec<f64>> {
+        let real = |what| inputs::reals(&self.values(what), self.op.input().frac);
+        Ok(real("x").into_iter().zip(real("y")).map(|(x, y)| self.op.exact(x, y)).collect())
+    }
+}

@@ -1,0 +1,78 @@
+//! Private lookup of tokens in the server's table.
+
+use anyhow::{Result, anyhow};
+use sotto_models::{Evaluator, Tokens};
+use sotto_net::Half;
+use sotto_protocol::linear::{Exactness, Weight, WeightShape};
+
+use super::{Case, Run, inputs};
+use crate::{
+    stage::{Me, Stage},
+    tensor::Tensor,
+};
+
+const WEIGHT_FRAC: u32 = 16;
+
+/// The lookup's size.
+pub struct Embed {
+    /// Tokens looked up.
+    pub tokens: usize,
+    /// Rows of the table.
+    pub vocabulary: usize,
+    /// Its columns.
+    pub width: usize,
+}
+
+impl Embed {
+    fn table(&self) -> WeightShape {
+        let Embed { vocabulary: inner, width: outer, .. } = *self;
+        WeightShape { id: 0, inner, outer, frac: WEIGHT_FRAC, exactness: Exactness::Fast }
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        let ids = inputs::integers("tokens", self.tokens, 0, self.vocabulary as i64 - 1);
+        ids.into_iter().map(|id| id as u32).collect()
+    }
+}
+
+impl Case for Embed {
+    fn about(&self) -> &'static str {
+        "a product with one-hot rows, in the residual ring"
+    }
+
+    fn elements(&self) -> usize {
+        self.tokens * self.width
+    }
+
+    fn tolerance(&self) -> f64 {
+        2f64.powi(-17)
+    }
+
+    fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {
+        Box::pin(async move {
+            let me = me.ok_or_else(|| anyhow!("a lookup needs a session"))?;
+            let shape = self.table();
+            let rows = match me {
+                Me::Client(me) => {
+                    let ids = self.ids();
+                    stage.watch.start(&mut me.session.ch, Half::Online).await?;
+                    me.embed(&shape, Tokens::Known(&ids)).await?
+                }
+                Me::Server(me) => {
+                    let table = Weight { shape, data: inputs::weights(self.vocabulary * self.width) };
+                    stage.watch.start(&mut me.session.ch, Half::Online).await?;
+                    me.embed(&table, Tokens::Hidden(self.tokens)).await?
+                }
+            };
+            stage.watch.stop(me.ch());
+            Ok(vec![Tensor::Sum(rows)])
+        })
+    }
+
+    fn expected(&self) -> Result<Vec<f64>> {
+        let table = inputs::weights(self.vocabulary * self.width);
+        let unit = 2f64.powi(-(WEIGHT_FRAC as i32));
+        let rows = self.ids().into_iter().flat_map(|id| &table[id as usize * self.width..][..self.width]);
+        Ok(rows.map(|&w| f64::from(w) * unit).collect())
+    }
+}
