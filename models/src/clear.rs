@@ -4,7 +4,9 @@
 //! real numbers and rounded once. So `Clear` and the protocols agree up to the errors that the protocols state.
 
 use sotto_protocol::{
-    Error, activation, exp2, linear, linear::Weight, matmul, reciprocal, reveal, rms_norm,
+    Error, activation, exp2, linear,
+    linear::Weight,
+    matmul, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
     truncate,

@@ -6,7 +6,7 @@
 //! | has it, or not               | `-- model/want-tokenizer ->`|                                               |
 //! | checks the digest            | `<- model/tokenizer --`     | the file, if wanted                           |
 //! | lengths of prompt and answer | `-- model/request ->`       |                                               |
-//! |                              | `<- model/verdict --`       | whether they fit the context                  |
+//! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
 //!
@@ -23,8 +23,7 @@ use sotto_protocol::{
 };
 
 use crate::{
-    Cache, Config, Llama, Tokenizer, Tokens, Wanted, error::Error as ModelError,
-    tokenizer::TOKENIZER_LIMIT,
+    Cache, Config, Llama, Tokenizer, Tokens, Wanted, error::Error as ModelError, tokenizer::TOKENIZER_LIMIT,
 };
 
 /// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
@@ -46,10 +45,14 @@ pub enum Error {
     #[error("the server offers a model that contradicts itself: {0}")]
     Offer(&'static str),
     /// The client's tokenizer is not the server's.
-    #[error("the tokenizer here is not the one the server's model was made with: leave --tokenizer out to get it from the server")]
+    #[error(
+        "the tokenizer here is not the one the server's model was made with: leave --tokenizer out to get it from the server"
+    )]
     Tokenizer,
     /// Prompt and answer exceed the context.
-    #[error("{prompt} prompt tokens and {new} new ones exceed the model's context of {context}: shorten the prompt or lower --max-tokens")]
+    #[error(
+        "{prompt} prompt tokens and {new} new ones exceed the model's context of {context}: shorten the prompt or lower --max-tokens"
+    )]
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
@@ -59,7 +62,9 @@ pub enum Error {
         context: usize,
     },
     /// The prompt is longer than the server's operator allows.
-    #[error("a prompt of {prompt} tokens exceeds this server's limit of {limit}: raise --max-prompt if memory permits")]
+    #[error(
+        "a prompt of {prompt} tokens exceeds this server's limit of {limit}: raise --max-prompt if memory permits"
+    )]
     PromptLimit {
         /// Tokens of the prompt.
         prompt: usize,
@@ -197,12 +202,15 @@ pub async fn evaluate(
     Ok(logits.expect("the client gets logits").iter().map(|&x| x as f32).collect())
 }
 
-/// The server's side of one request, whose prompt has at most `max_prompt` tokens: memory grows with it. Returns what it saw: the request and the number of tokens made, or nothing if the
-/// client had no further request.
+/// The server's side of one request, whose prompt has at most `max_prompt` tokens: memory grows with it. Returns what it saw: the request and the number of tokens made.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn serve(me: &mut Server, model: &Llama<Weight>, max_prompt: usize) -> Result<(Request, usize), Error> {
+pub async fn serve(
+    me: &mut Server,
+    model: &Llama<Weight>,
+    max_prompt: usize,
+) -> Result<(Request, usize), Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     let verdict = match request.prompt as usize {
         prompt if prompt > max_prompt => Err(Error::PromptLimit { prompt, limit: max_prompt }),

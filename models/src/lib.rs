@@ -19,8 +19,8 @@
 //! | `conversation`  | offer, request, generation: what the two programs say to each other|
 //! | `random`        | models with random weights, for tests and measurements             |
 
-mod builtin;
 pub mod audit;
+mod builtin;
 pub mod checkpoint;
 pub mod clear;
 pub mod config;

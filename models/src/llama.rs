@@ -90,7 +90,10 @@ impl<W> Llama<W> {
         wanted: Wanted,
     ) -> Result<Option<Vec<f64>>, Error> {
         let count = tokens.count();
-        assert!(count > 0 && cache.length + count <= self.config.max_position_embeddings, "tokens in context");
+        assert!(
+            count > 0 && cache.length + count <= self.config.max_position_embeddings,
+            "tokens in context"
+        );
         let mut h = e.embed(&self.embedding, tokens).await?;
         for i in 0..self.layers.len() {
             h = self.block(e, i, &h, cache).await?;
@@ -229,31 +232,32 @@ impl Llama<Weight> {
     pub fn load(folder: &Folder) -> Result<Llama<Weight>, LoadError> {
         let c = folder.config().clone();
         let mut id = 0;
-        let mut matrix = |parts: &[(Param, f32)], gain: Option<Param>, exactness| -> Result<Weight, LoadError> {
-            let mut weights = vec![];
-            for &(param, factor) in parts {
-                weights.extend(folder.param(param)?.into_iter().map(|w| w * factor));
-            }
-            let inner = parts[0].0.shape(&c)[1];
-            let name = parts[0].0.name(&c);
-            let gain = gain.map(|g| folder.param(g)).transpose()?;
-            let real = RealMatrix::new(&name, &weights, [weights.len() / inner, inner]);
-            let real = gain.iter().fold(real, |real, gain| real.scale_inputs(gain));
-            let quantised = real.quantize(MAX_FRAC)?;
-            if quantised.frac() < FEWEST_FRAC {
-                let actual = f64::from(i16::MAX) * (-f64::from(quantised.frac())).exp2();
-                return Err(LoadError::WeightTooLarge { matrix: name, actual });
-            }
-            let shape = WeightShape {
-                id,
-                inner: quantised.rows_in(),
-                outer: quantised.cols_out(),
-                frac: quantised.frac(),
-                exactness,
+        let mut matrix =
+            |parts: &[(Param, f32)], gain: Option<Param>, exactness| -> Result<Weight, LoadError> {
+                let mut weights = vec![];
+                for &(param, factor) in parts {
+                    weights.extend(folder.param(param)?.into_iter().map(|w| w * factor));
+                }
+                let inner = parts[0].0.shape(&c)[1];
+                let name = parts[0].0.name(&c);
+                let gain = gain.map(|g| folder.param(g)).transpose()?;
+                let real = RealMatrix::new(&name, &weights, [weights.len() / inner, inner]);
+                let real = gain.iter().fold(real, |real, gain| real.scale_inputs(gain));
+                let quantised = real.quantize(MAX_FRAC)?;
+                if quantised.frac() < FEWEST_FRAC {
+                    let actual = f64::from(i16::MAX) * (-f64::from(quantised.frac())).exp2();
+                    return Err(LoadError::WeightTooLarge { matrix: name, actual });
+                }
+                let shape = WeightShape {
+                    id,
+                    inner: quantised.rows_in(),
+                    outer: quantised.cols_out(),
+                    frac: quantised.frac(),
+                    exactness,
+                };
+                id += 1;
+                Ok(Weight { shape, data: quantised.into_data() })
             };
-            id += 1;
-            Ok(Weight { shape, data: quantised.into_data() })
-        };
         let fast = Exactness::Fast;
         let score_scale = (std::f64::consts::LOG2_E / (c.head_dim as f64).sqrt()) as f32;
         let layers = (0..c.num_hidden_layers).map(|i| {
@@ -291,7 +295,11 @@ impl Llama<Weight> {
                 ("up", up, audit::EXTENDED),
                 ("the gate's product", gate.min(audit::GATE) * up, audit::PRODUCT),
             ]
-            .map(|(what, bound, limit)| Finding { what: format!("layer {i}: {what}"), bound, limit })
+            .map(|(what, bound, limit)| Finding {
+                what: format!("layer {i}: {what}"),
+                bound,
+                limit,
+            })
         });
         let bound = audit::bound(&self.head, 0..c.vocab_size);
         let head = Finding { what: "logits".into(), bound, limit: audit::LOGIT };
@@ -308,7 +316,8 @@ impl Llama<Weight> {
 /// The embedding as a matrix `[V, d]` that one-hot rows multiply.
 fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadError> {
     let (vocabulary, width) = (c.vocab_size, c.hidden_size);
-    let transposed: Vec<f32> = (0..width).flat_map(|i| (0..vocabulary).map(move |v| rows[v * width + i])).collect();
+    let transposed: Vec<f32> =
+        (0..width).flat_map(|i| (0..vocabulary).map(move |v| rows[v * width + i])).collect();
     let real = RealMatrix::new("model.embed_tokens.weight", &transposed, [width, vocabulary]);
     let quantised = real.quantize(MAX_FRAC)?;
     let frac = quantised.frac();

@@ -2,6 +2,8 @@
 //!
 //! The server is the demo's own executable with `server` in front: the same `party_server::main`.
 
+#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

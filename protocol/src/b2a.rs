@@ -112,9 +112,11 @@ pub(crate) mod tests {
         let words = elements(20, Ring::new(width));
         let lists = [elements(32, ring), (0..32).map(|j| 1 << j).collect()];
         let clear = |w: u64, list: &[u64]| {
-            ring.reduce(list.iter().enumerate().fold(0, |sum: u64, (j, x)| {
-                sum.wrapping_add(((w >> j) & 1).wrapping_mul(*x))
-            }))
+            ring.reduce(
+                list.iter()
+                    .enumerate()
+                    .fold(0, |sum: u64, (j, x)| sum.wrapping_add(((w >> j) & 1).wrapping_mul(*x))),
+            )
         };
         let ([a, b], traffic) = testing::run(async |lab| {
             let x = lab.bits(&words, width);

@@ -80,7 +80,6 @@ pub(crate) async fn xor(
     Ok(Crossed { own, got })
 }
 
-
 /// The offline form, in both directions: the receiver's bits are the COTs' random choices. Returns this
 /// party's random bits, one byte each, beside the products. One turn, no choice bits.
 pub(crate) async fn add_random(

@@ -13,7 +13,9 @@ pub enum Error {
     #[error(transparent)]
     He(#[from] sotto_he::Error),
     /// The peer is no Sotto program, or has another version.
-    #[error("the peer speaks protocol version {theirs}, this program version {ours}: install the same release on both sides")]
+    #[error(
+        "the peer speaks protocol version {theirs}, this program version {ours}: install the same release on both sides"
+    )]
     Version {
         /// This program's version.
         ours: u32,
@@ -27,6 +29,8 @@ pub enum Error {
     #[error("the two parties' transcripts disagree at this step: the session ends, nothing is reused")]
     TranscriptDisagreement,
     /// The two parties have drawn different things from their pools.
-    #[error("the two parties' pools of correlations disagree at this step: the session ends, nothing is reused")]
+    #[error(
+        "the two parties' pools of correlations disagree at this step: the session ends, nothing is reused"
+    )]
     PoolDisagreement,
 }

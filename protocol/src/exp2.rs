@@ -25,8 +25,8 @@ use sotto_shares::{Party, Ring, Share, XorShare};
 use crate::{
     Error, Session,
     and::and,
-    digit,
     cross::{self, Cross, Tags},
+    digit,
     extend::extend_positive,
     mul::subtract,
     open::open,
@@ -94,7 +94,8 @@ async fn exponent(s: &mut Session, z: &Share) -> Result<XorShare, Error> {
     let located = low.rotate(&opened);
     let carries = digit::carries(&located, &opened, LOW_DIGIT);
     let zero = |carry: u64| -> Vec<u64> {
-        let at = |i: usize| (opened[i] >> LOW_DIGIT).wrapping_add(carry).wrapping_neg() & ((1 << HIGH_DIGIT) - 1);
+        let at =
+            |i: usize| (opened[i] >> LOW_DIGIT).wrapping_add(carry).wrapping_neg() & ((1 << HIGH_DIGIT) - 1);
         (0..n.len()).map(|i| digit::bit(high.words(), HIGH_DIGIT, i, at(i) as usize)).collect()
     };
     let (without, with) = (XorShare::new(1, zero(0)), XorShare::new(1, zero(1)));
@@ -141,7 +142,8 @@ async fn finish(s: &mut Session, b: Vec<u64>, power: &[u64]) -> Result<Vec<u64>,
     let horner = |p: &[u64]| p.iter().enumerate().fold(0u64, |sum, (j, p)| sum.wrapping_add(p << j));
     match s.me {
         Party::Client => {
-            let choices: Vec<u8> = power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
+            let choices: Vec<u8> =
+                power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
             let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
             let got = cross::add(s, c).await?.got;
             let local = b.iter().zip(power).map(|(b, p)| b.wrapping_mul(*p));
@@ -161,7 +163,9 @@ fn local_power(t: u64) -> u64 {
     static ROOTS: OnceLock<[u64; ARGUMENT_FRAC as usize]> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
         // 2^(2^j / 2^12) - 1 with 40 fraction bits.
-        std::array::from_fn(|j| (((j as f64 - f64::from(ARGUMENT_FRAC)).exp2().exp2() - 1.0) * POWER_ONE as f64) as u64)
+        std::array::from_fn(|j| {
+            (((j as f64 - f64::from(ARGUMENT_FRAC)).exp2().exp2() - 1.0) * POWER_ONE as f64) as u64
+        })
     });
     let product = roots.iter().enumerate().fold(POWER_ONE, |product, (j, root)| {
         let selected = POWER_ONE + (root & ((t >> j) & 1).wrapping_neg());

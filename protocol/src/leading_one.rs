@@ -49,7 +49,8 @@ pub(crate) mod tests {
     fn every_position_and_zero_at_the_stated_cost() {
         for l in [1, 9, 32, 64] {
             let ring = Ring::new(l);
-            let powers = (0..l).flat_map(|p| [1u64 << p, ring.reduce((1 << p) | 0x5555_5555_5555_5555 >> (64 - p).min(63))]);
+            let powers = (0..l)
+                .flat_map(|p| [1u64 << p, ring.reduce((1 << p) | 0x5555_5555_5555_5555 >> (64 - p).min(63))]);
             let x: Vec<u64> = powers.chain(elements(20, ring)).collect();
             let (got, traffic) = testing::run(async |lab| {
                 let x = lab.row(&x, ring);

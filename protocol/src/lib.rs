@@ -2,7 +2,7 @@
 //!
 //! | file | functionality | source | turns | error |
 //! |------|---------------|--------|-------|-------|
-//! | [`cross`](mod@crate) | `choice * x` both ways | Cheetah | 2 | exact |
+//! | `cross` | `choice * x` both ways | Cheetah | 2 | exact |
 //! | [`mux`] | bit times number | CrypTFlow2 | 2 | exact |
 //! | [`and`] | bit times bit vector | GMW | 2 | exact |
 //! | [`b2a`] | XOR to additive | ABY | 2 | exact |
@@ -22,7 +22,7 @@
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's and 1 | `2^-8`, rounded down |
 //!
 //! Every file has an `ideal`: the functionality in plain arithmetic. What is made before the input exists, and how
-//! it meets the input, is in [`pool`](mod@crate) and each file's table.
+//! it meets the input, is in `pool` and each file's table.
 
 pub mod activation;
 pub mod adder;

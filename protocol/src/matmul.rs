@@ -251,7 +251,10 @@ pub(crate) mod tests {
         let MatmulShape { batch, rows, inner, cols } = shape;
         let mut pair = |i| {
             let [x, y] = factors(shape, i);
-            (lab.share(&x, RING, 12, Shape::new(rows, inner)), lab.share(&y, RING, 14, Shape::new(inner, cols)))
+            (
+                lab.share(&x, RING, 12, Shape::new(rows, inner)),
+                lab.share(&y, RING, 14, Shape::new(inner, cols)),
+            )
         };
         (0..batch).map(&mut pair).collect()
     }

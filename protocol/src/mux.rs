@@ -21,7 +21,10 @@ use crate::{
 ///
 /// # Panics
 /// If a selector is not one bit wide or lengths differ.
-pub async fn mux<const K: usize>(s: &mut Session, pairs: [(&XorShare, &Share); K]) -> Result<[Share; K], Error> {
+pub async fn mux<const K: usize>(
+    s: &mut Session,
+    pairs: [(&XorShare, &Share); K],
+) -> Result<[Share; K], Error> {
     let n = pairs[0].1.len();
     for (b, x) in &pairs {
         assert_eq!((b.width, b.len(), x.len()), (1, n, n), "one selector bit per number");

@@ -10,7 +10,7 @@
 //!
 //! Both parties fill and draw in the same order, since both follow the same public shapes. Entries are named by a
 //! session-wide counter that only grows; what was drawn is gone, also after an error. The ledger of all draws is
-//! compared between the parties once a token ([`crate::Session::checkpoint`]).
+//! compared between the parties before anything is revealed ([`crate::Session::checkpoint`]).
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -27,7 +27,8 @@ pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u3
     let Shape { rows, cols } = x.shape;
     let [wide] = extend(s, [(x, WIDE)]).await?;
     let squares = square(s, &wide).await?;
-    let sums = squares.data.chunks(cols).map(|row| row.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect();
+    let sums =
+        squares.data.chunks(cols).map(|row| row.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect();
     let sums = Share::new(WIDE, squares.frac, Shape::new(rows, 1), sums);
     let sums = sums.add_public(s.me, encode(eps * cols as f64, squares.frac, WIDE));
     let form = Form::inverse_root((cols as f64).sqrt());
@@ -85,11 +86,12 @@ pub(crate) mod tests {
         let shape = |scale: f64| -> Vec<f64> {
             (0..30).map(|i| scale * (f64::from(i) * 1.7).sin() * if i == 3 { 2.0 } else { 1.0 }).collect()
         };
-        let mut rows: Vec<Vec<f64>> = [1.0, 2f64.powi(-8), 30.0, 2000.0, 1e-4].into_iter().map(shape).collect();
+        let mut rows: Vec<Vec<f64>> =
+            [1.0, 2f64.powi(-8), 30.0, 2000.0, 1e-4].into_iter().map(shape).collect();
         rows.push((0..30).map(|i| if i == 7 { 11_000.0 } else { 0.25 }).collect());
         rows.push(vec![0.0; 30]);
         let errors = errors(&rows, 1e-5);
-        eprintln!("rms_norm: errors {errors:.1e?}");
+        eprintln!("rms_norm: errors {errors:?}");
         // 2e-4 relative on results up to sqrt(30), two units for the truncation.
         let unit = 2f64.powi(-12);
         assert!(errors.iter().all(|&e| e < 2e-4 * 30f64.sqrt() + 2.0 * unit), "{errors:?}");

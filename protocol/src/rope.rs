@@ -24,7 +24,13 @@ pub struct Angles<'a> {
 ///
 /// # Panics
 /// If a row is not a whole number of heads.
-pub async fn rope(s: &mut Session, x: &Share, angles: Angles<'_>, ring: Ring, frac: u32) -> Result<Share, Error> {
+pub async fn rope(
+    s: &mut Session,
+    x: &Share,
+    angles: Angles<'_>,
+    ring: Ring,
+    frac: u32,
+) -> Result<Share, Error> {
     let [mut wide] = extend(s, [(x, Ring::new(x.ring.bits() + FACTOR_FRAC))]).await?;
     rotate(&mut wide, &angles);
     let drop = x.frac + FACTOR_FRAC - frac;

@@ -76,7 +76,12 @@ impl Session {
     ///
     /// # Errors
     /// The peer is no Sotto program of this version and parameters, or misbehaves, or is gone.
-    pub async fn establish(me: Party, mut ch: Channel, mut rng: Rng, binding: [u8; 32]) -> Result<Session, Error> {
+    pub async fn establish(
+        me: Party,
+        mut ch: Channel,
+        mut rng: Rng,
+        binding: [u8; 32],
+    ) -> Result<Session, Error> {
         let ours =
             Hello { magic: MAGIC, version: VERSION, nonce: rng.bytes(), parameters: parameter_digest() };
         ch.send_control("session/hello", &ours)?;
@@ -196,7 +201,8 @@ impl Client {
         let mut rng = session.rng.fork();
         let (fast, message) = sotto_net::compute(|| sotto_he::keygen(lattice::fast(), &fast_seed, &mut rng));
         session.ch.send("keys/fast", message)?;
-        let (strict, message) = sotto_net::compute(|| sotto_he::keygen(lattice::strict(), &strict_seed, &mut rng));
+        let (strict, message) =
+            sotto_net::compute(|| sotto_he::keygen(lattice::strict(), &strict_seed, &mut rng));
         session.ch.send("keys/strict", message)?;
         session.ch.meter.leave();
         Ok(Client { session, fast, strict })
@@ -215,7 +221,8 @@ impl Server {
         let message = session.ch.recv("keys/fast", EvaluationKeys::encoded_len(lattice::fast())).await?;
         let fast = sotto_net::compute(|| EvaluationKeys::decode(lattice::fast(), &fast_seed, &message))?;
         let message = session.ch.recv("keys/strict", EvaluationKeys::encoded_len(lattice::strict())).await?;
-        let strict = sotto_net::compute(|| EvaluationKeys::decode(lattice::strict(), &strict_seed, &message))?;
+        let strict =
+            sotto_net::compute(|| EvaluationKeys::decode(lattice::strict(), &strict_seed, &message))?;
         session.ch.meter.leave();
         Ok(Server { session, fast, strict })
     }
@@ -255,7 +262,11 @@ pub(crate) mod tests {
             s.checkpoint().await.unwrap();
             let shares = [softmax.numerators, softmax.reciprocal, norm, silu];
             let words = shares.iter().flat_map(|x: &Share| x.data.clone()).collect();
-            (words, s.ch.trace_digest(), s.ch.meter.tags().iter().map(|(tag, bytes)| (*tag, *bytes)).collect())
+            (
+                words,
+                s.ch.trace_digest(),
+                s.ch.meter.tags().iter().map(|(tag, bytes)| (*tag, *bytes)).collect(),
+            )
         })
     }
 
@@ -302,7 +313,8 @@ pub(crate) mod tests {
     }
 
     /// A peer that says `hello` and then waits; what the other side makes of it, as each party.
-    fn greeted(say: impl Fn(&mut Channel) + Copy + Send + Sync) -> [Error; 2] {
+    fn greeted(say: impl Fn(&mut Channel) + Sync) -> [Error; 2] {
+        let say = &say;
         [Party::Client, Party::Server].map(|me| {
             let (result, ()) = run_pair(
                 |ch| async move { Session::establish(me, ch, secret(me), [0; 32]).await.err() },
@@ -321,7 +333,7 @@ pub(crate) mod tests {
 
     #[test]
     fn strangers_are_refused_by_name() {
-        let said = |hello: Hello| greeted(move |ch| ch.send_control("session/hello", &hello).unwrap());
+        let said = |hello: Hello| greeted(|ch| ch.send_control("session/hello", &hello).unwrap());
         let newer = || Hello { version: VERSION + 1, ..hello() };
         for error in said(newer()) {
             assert!(matches!(error, Error::Version { ours: VERSION, theirs } if theirs == VERSION + 1));
@@ -351,7 +363,9 @@ pub(crate) mod tests {
         let len = EvaluationKeys::encoded_len(lattice::fast());
         let cases: [(&'static str, usize, fn(&Error) -> bool); 3] = [
             ("keys/fast", len, |e| matches!(e, Error::He(sotto_he::Error::Residue { .. }))),
-            ("keys/fast", 10, |e| matches!(e, Error::Net(Net::WrongLength { step: "keys/fast", got: 10, .. }))),
+            ("keys/fast", 10, |e| {
+                matches!(e, Error::Net(Net::WrongLength { step: "keys/fast", got: 10, .. }))
+            }),
             ("keys/strict", len, |e| matches!(e, Error::Net(Net::WrongTag { expected: "keys/fast", .. }))),
         ];
         for (tag, len, expected) in cases {
@@ -374,7 +388,9 @@ pub(crate) mod tests {
         use crate::linear::{self, Exactness, WeightShape};
         let w = WeightShape { id: 0, inner: 3, outer: 5, frac: 8, exactness: Exactness::Fast };
         let cases: [(&'static str, fn(&Error) -> bool); 2] = [
-            ("linear/reply", |e| matches!(e, Error::Net(Net::WrongLength { step: "linear/reply", got: 7, .. }))),
+            ("linear/reply", |e| {
+                matches!(e, Error::Net(Net::WrongLength { step: "linear/reply", got: 7, .. }))
+            }),
             ("linear/open", |e| matches!(e, Error::Net(Net::WrongTag { expected: "linear/reply", .. }))),
         ];
         for (tag, expected) in cases {
@@ -399,7 +415,9 @@ pub(crate) mod tests {
     #[test]
     fn payloads_out_of_step_are_refused() {
         let cases: [(&'static str, usize, fn(&Error) -> bool); 3] = [
-            ("mux/payload", 9, |e| matches!(e, Error::Net(Net::WrongLength { step: "mux/payload", got: 9, .. }))),
+            ("mux/payload", 9, |e| {
+                matches!(e, Error::Net(Net::WrongLength { step: "mux/payload", got: 9, .. }))
+            }),
             ("and/payload", 8, |e| matches!(e, Error::Net(Net::WrongTag { expected: "mux/payload", .. }))),
             ("mux/payload", 8, |_| false),
         ];

@@ -41,7 +41,8 @@ pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize], ring: Ring) 
     assert_eq!((x.ring, x.frac), (exp2::ARGUMENT, exp2::ARGUMENT_FRAC), "scale of scores");
     assert_eq!(visible.len(), x.shape.rows, "one length per row");
     let n = x.shape.cols;
-    let seen: Vec<u64> = (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
+    let seen: Vec<u64> =
+        (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
     let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
 
     let coarse = seen.truncate_reduce(x.frac - MAX_FRAC);
@@ -122,14 +123,18 @@ pub(crate) mod tests {
         let draws = testing::elements(12 * n + 8, Ring::new(32));
         let draws: Vec<f64> = draws[8..].iter().map(|&u| u as f64 / 2f64.powi(32)).collect();
         let shift = seed as usize * 5 % (12 * n);
-        (0..n).map(|i| (0..12).map(|j| draws[(12 * i + j + shift) % (12 * n)]).sum::<f64>() - 6.0).map(|x| x * spread).collect()
+        (0..n)
+            .map(|i| (0..12).map(|j| draws[(12 * i + j + shift) % (12 * n)]).sum::<f64>() - 6.0)
+            .map(|x| x * spread)
+            .collect()
     }
 
     #[test]
     fn rows_of_128_are_within_the_stated_distance() {
-        let rows: Vec<Vec<f64>> = [2.0, 2.0, 2.0, 8.0, 0.5].iter().zip(1..).map(|(s, i)| scores(128, *s, i)).collect();
+        let rows: Vec<Vec<f64>> =
+            [2.0, 2.0, 2.0, 8.0, 0.5].iter().zip(1..).map(|(s, i)| scores(128, *s, i)).collect();
         let distances = distances(&rows);
-        eprintln!("softmax of 128: total variation {distances:.1e?}");
+        eprintln!("softmax of 128: total variation {distances:?}");
         assert!(distances.iter().all(|&d| d < 2e-3), "{distances:?}");
     }
 
@@ -147,7 +152,7 @@ pub(crate) mod tests {
             vec![-1023.5, 1023.75, 1023.75],
         ];
         let distances = distances(&rows);
-        eprintln!("softmax of extremes: total variation {distances:.1e?}");
+        eprintln!("softmax of extremes: total variation {distances:?}");
         assert!(distances.iter().all(|&d| d < 1e-3), "{distances:?}");
     }
 }

@@ -22,7 +22,12 @@ use rand::RngCore;
 use sotto_shares::{Party, Ring, Share};
 use zeroize::Zeroize;
 
-use crate::{Error, Session, cross, mul::{batches, subtract}, open::open, pool::Stock};
+use crate::{
+    Error, Session, cross,
+    mul::{batches, subtract},
+    open::open,
+    pool::Stock,
+};
 
 /// Square pairs in one ring, to be used once. Wiped on drop.
 pub struct Squares {

@@ -78,7 +78,8 @@ pub fn inverse_root() -> &'static Segments {
 fn all() -> &'static [Segments] {
     static TABLES: OnceLock<Vec<Segments>> = OnceLock::new();
     TABLES.get_or_init(|| {
-        let tables: Vec<fit::Segments> = serde_json::from_str(FILE).expect("the checked-in table file parses");
+        let tables: Vec<fit::Segments> =
+            serde_json::from_str(FILE).expect("the checked-in table file parses");
         tables.into_iter().map(Segments::new).collect()
     })
 }

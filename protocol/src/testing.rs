@@ -293,7 +293,9 @@ impl<P: Holder> Lab<P> {
         &mut self,
         protocol: impl AsyncFnOnce(&mut P) -> Result<T, Error>,
     ) -> (T, Side) {
-        let stock = |s: &Session| [s.pool.send.as_ref().map_or(0, Stock::len), s.pool.recv.as_ref().map_or(0, Stock::len)];
+        let stock = |s: &Session| {
+            [s.pool.send.as_ref().map_or(0, Stock::len), s.pool.recv.as_ref().map_or(0, Stock::len)]
+        };
         if stock(self.me.session()).iter().any(|&left| left < COTS / 2) {
             self.stock_cots(COTS).await;
         }

@@ -205,7 +205,8 @@ impl Share {
 
     /// The elements in order, `size` of them at a time, as columns.
     pub fn blocks(&self, size: usize) -> impl Iterator<Item = Share> {
-        let column = |data: &[u64]| Share::new(self.ring, self.frac, Shape::new(data.len(), 1), data.to_vec());
+        let column =
+            |data: &[u64]| Share::new(self.ring, self.frac, Shape::new(data.len(), 1), data.to_vec());
         self.data.chunks(size).map(column)
     }
 
@@ -251,7 +252,8 @@ impl Sub for &Share {
     type Output = Share;
     fn sub(self, other: &Share) -> Share {
         self.check_same(other);
-        let difference = self.data.iter().zip(&other.data).map(|(&a, &b)| self.ring.reduce(a.wrapping_sub(b)));
+        let difference =
+            self.data.iter().zip(&other.data).map(|(&a, &b)| self.ring.reduce(a.wrapping_sub(b)));
         self.with(difference.collect())
     }
 }

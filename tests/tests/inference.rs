@@ -110,8 +110,7 @@ fn the_clear_model_chooses_as_f32_does_over_many_positions() {
         let tokens = [&prompt[..], &float.generate(&prompt, 110)].concat();
         float.reset();
         let reference = float.logits(&tokens);
-        let (clear, all) =
-            agreement(&clear_logits(&model, &tokens), &reference, folder.config().vocab_size);
+        let (clear, all) = agreement(&clear_logits(&model, &tokens), &reference, folder.config().vocab_size);
         clear_positions = (clear_positions.0 + clear.0, clear_positions.1 + clear.1);
         all_positions = (all_positions.0 + all.0, all_positions.1 + all.1);
     }

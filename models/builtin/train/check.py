@@ -1,4 +1,5 @@
-"""Reads the exported folder as any other program would and checks it, with numpy only.
+"""Reads the exported folder as any other program would and checks it, with numpy only
+(and the tokenizers package).
 
     python check.py                 prints losses, the largest activations and sample stories
     python check.py --golden        also rewrites golden.json, the reference for other code
@@ -56,7 +57,8 @@ class Model:
         self.peak[what] = max(self.peak[what], float(np.abs(x).max()))
 
     def norm(self, x, name):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(self.c["rms_norm_eps"])) * self.w[name + ".weight"]
+        mean_square = (x * x).mean(-1, keepdims=True)
+        return x / np.sqrt(mean_square + np.float32(self.c["rms_norm_eps"])) * self.w[name + ".weight"]
 
     def rope(self, x):
         """x: (heads, positions, head_dim). Coordinate j turns together with j + head_dim / 2."""

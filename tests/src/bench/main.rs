@@ -36,7 +36,6 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use serde_json::json;
 
 use crate::{
     options::{Options, Role},
@@ -71,11 +70,13 @@ fn all(options: &Options) -> Result<bool> {
             names::print()?;
             continue;
         }
-        let line = measured(options, case).unwrap_or_else(|error| {
-            eprintln!("bench: {case}: {error:#}");
-            let json = json!({ "case": case, "ok": false, "error": format!("{error:#}") }).to_string();
-            Printed { json, ok: false }
-        });
+        let line = match measured(options, case) {
+            Ok(line) => line,
+            Err(error) => {
+                eprintln!("bench: {case}: {error:#}");
+                report::failure(case, &error)?
+            }
+        };
         good &= line.ok;
         writeln!(stdout(), "{}", line.json)?;
         if let Some(file) = &mut file {

@@ -29,6 +29,22 @@ impl Printed {
     }
 }
 
+/// What is printed of a case that failed.
+#[derive(Debug, Serialize)]
+struct Failure<'a> {
+    case: &'a str,
+    ok: bool,
+    error: String,
+}
+
+/// The line of a case that failed.
+///
+/// # Errors
+/// None.
+pub fn failure(case: &str, error: &anyhow::Error) -> Result<Printed> {
+    Printed::new(&Failure { case, ok: false, error: format!("{error:#}") }, false)
+}
+
 /// What is printed of a case. Times are in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
@@ -72,7 +88,7 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
     ensure!(got.len() == want.len(), "{} numbers came out, {} were expected", got.len(), want.len());
     let errors: Vec<f64> = got.iter().zip(&want).map(|(got, want)| (got - want).abs()).collect();
     let max_abs_error = errors.iter().copied().fold(0.0, f64::max);
-    let mean_abs_error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+    let mean_abs_error = errors.iter().fold(0.0, |sum, e| sum + e) / errors.len().max(1) as f64;
 
     let runs: Vec<(Sample, Sample)> = client.samples.iter().copied().zip(server.samples).collect();
     let seconds = |f: fn(&Sample) -> f64| median(runs.iter().map(|run| f(slower(run))));
@@ -95,7 +111,7 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         bytes_offline: count(&|c, s| c.sent_offline + s.sent_offline),
         bytes_online: count(&|c, s| c.sent + s.sent - c.sent_offline - s.sent_offline),
         turns_offline: count(&turns_offline),
-        turns_online: count(&|c, s| c.turns.max(s.turns) - turns_offline(c, s)),
+        turns_online: count(&|c, s| turns(c, s) - turns_offline(c, s)),
         bits_per_element: 8.0 * (bytes_client + bytes_server) as f64 / case.elements().max(1) as f64,
         max_abs_error,
         mean_abs_error,
@@ -115,9 +131,16 @@ fn slower((client, server): &(Sample, Sample)) -> &Sample {
     if client.seconds >= server.seconds { client } else { server }
 }
 
-/// A party sees only the turns that end at it, and may see a turn's end in the other half than its peer.
+/// From the later start to the later end: a party knows only of the turns that ended at it.
+fn turns(client: &Sample, server: &Sample) -> u64 {
+    client.turns.1.max(server.turns.1).saturating_sub(client.turns.0.max(server.turns.0))
+}
+
+/// The offline ones as the party saw them that saw more, not counting what it was late at the start.
 fn turns_offline(client: &Sample, server: &Sample) -> u64 {
-    client.turns_offline.max(server.turns_offline)
+    let start = client.turns.0.max(server.turns.0);
+    let seen = |s: &Sample| s.turns_offline.saturating_sub(start - s.turns.0);
+    seen(client).max(seen(server)).min(turns(client, server))
 }
 
 /// The middle value, or the mean of the two in the middle.

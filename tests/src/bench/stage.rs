@@ -119,9 +119,9 @@ pub struct Sample {
     pub sent: u64,
     /// The offline part of them.
     pub sent_offline: u64,
-    /// Turns that this party waited for.
-    pub turns: u64,
-    /// The offline part of them.
+    /// The turn at which this party started and stopped, counted from the connection's beginning.
+    pub turns: (u64, u64),
+    /// The turns that ended at this party in the offline part.
     pub turns_offline: u64,
 }
 
@@ -166,7 +166,7 @@ impl Watch {
             cpu: now.cpu - from.cpu,
             sent: all.sent,
             sent_offline: offline.sent,
-            turns: all.turns,
+            turns: (from.all.turns, now.all.turns),
             turns_offline: offline.turns,
         });
     }

@@ -29,7 +29,7 @@ impl Setup {
 
 impl Case for Setup {
     fn about(&self) -> &'static str {
-        "all of it offline, over a connection that is there; checked by COTs made afterwards"
+        "all of it offline, over a connection that is there"
     }
 
     fn elements(&self) -> usize {

@@ -1,0 +1,338 @@
+//! What every protocol puts on the wire, against the checked-in `wire.baseline`.
+//!
+//! Each protocol runs in a session of its own with fixed seeds, its correlations made on the way. A line has the
+//! bytes that client and server send online and offline, framing included, the turns of both halves together, and a
+//! digest of both parties' frame headers and result shares: with fixed seeds a run repeats itself to the bit.
+//! A refactor leaves the file alone; a change of protocol edits it, by `SOTTO_WRITE_BASELINE=1 cargo test -p
+//! sotto-tests --test wire`, and the commit says why.
+
+use std::{fmt::Write, fs, sync::mpsc};
+
+use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
+use sotto_protocol::{
+    Client, Error, Server, Session, activation, adder, and, b2a, compare, exp2, extend, leading_one,
+    linear::{self, Exactness, Weight, WeightShape},
+    matmul, maximum, mul, mux,
+    reciprocal::{self, Form},
+    reveal, rms_norm,
+    rope::{self, Angles},
+    segments, softmax, square, tables, truncate,
+};
+use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire.baseline");
+const HEADER: &str = "\
+# What each protocol sends: bytes by client and server, online and offline, turns, digest of headers and shares.
+# Written by SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire
+#                      online            offline
+# protocol        client   server    client   server turns digest
+";
+
+const WIDE: Ring = Ring::new(44);
+const BINDING: [u8; 32] = [0; 32];
+
+#[test]
+fn the_wire_is_as_it_was() {
+    let now = format!("{HEADER}{}", lines());
+    if std::env::var_os("SOTTO_WRITE_BASELINE").is_some() {
+        fs::write(FILE, now).unwrap();
+        return;
+    }
+    let then = fs::read_to_string(FILE).expect("the baseline is checked in");
+    let differences: Vec<String> = (then.lines().zip(now.lines()))
+        .filter(|(then, now)| then != now)
+        .map(|(then, now)| format!("- {then}\n+ {now}\n"))
+        .collect();
+    assert!(
+        then == now,
+        "what travels has changed:\n{}if that is meant, run SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire",
+        differences.concat()
+    );
+}
+
+fn lines() -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, sides: [Side; 2]| writeln!(out, "{}", format(name, sides)).unwrap();
+
+    line("session", established(async |_| Ok(vec![])));
+    line("checkpoint", run(async |s| s.checkpoint().await.map(|()| vec![])));
+    line("mux", run(async |s| words(mux::mux(s, [(&bits(s, 1, 64), &row(s, 44, 64))]).await)));
+    line("and", run(async |s| plain(and::and(s, &bits(s, 1, 64), &bits(s, 18, 64)).await)));
+    line("b2a", run(async |s| one(b2a::b2a(s, &bits(s, 16, 64), WIDE, 0, Shape::new(1, 64)).await)));
+    line("extend", run(async |s| words(extend::extend(s, [(&row(s, 22, 64), WIDE)]).await)));
+    line("truncate", run(async |s| one(truncate::truncate(s, &row(s, 44, 64), 16, WIDE).await)));
+    line(
+        "truncate-faithful",
+        run(async |s| one(truncate::faithful(s, &scaled(s, 44, 28, 64), 20, reveal::RING).await)),
+    );
+    line("compare", run(async |s| plain(compare::less_than(s, &row(s, 44, 64).data, 44).await)));
+    line("compare-sign", run(async |s| plain(compare::is_negative(s, &row(s, 44, 64)).await)));
+    line("mul", run(async |s| one(mul::mul(s, &row(s, 44, 64), &row(s, 44, 64)).await)));
+    line("square", run(async |s| one(square::square(s, &row(s, 64, 64)).await)));
+    line("adder", run(async |s| plain(adder::bits(s, &row(s, 32, 8)).await)));
+    line("leading-one", run(async |s| plain(leading_one::leading_one(s, &row(s, 32, 8)).await)));
+    line(
+        "segments",
+        run(async |s| one(segments::evaluate(s, &scaled(s, 17, 16, 64), tables::reciprocal()).await)),
+    );
+    line("silu", run(async |s| one(activation::silu(s, &scaled(s, 44, 12, 64), WIDE).await)));
+    line("exp2", run(async |s| one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)));
+    line("maximum", run(async |s| one(maximum::row_max(s, &row(s, 13, 64), &[31, 33]).await)));
+    line(
+        "reciprocal",
+        run(async |s| one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal()).await)),
+    );
+    line(
+        "inverse-root",
+        run(async |s| one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0)).await)),
+    );
+    line(
+        "softmax",
+        run(async |s| {
+            let x = scaled(s, 24, 12, 64).reshape(Shape::new(4, 16));
+            let out = softmax::softmax(s, &x, &[13, 14, 15, 16], WIDE).await?;
+            words(Ok([out.numerators, out.reciprocal]))
+        }),
+    );
+    line(
+        "rms-norm",
+        run(async |s| {
+            let x = scaled(s, 34, 18, 64).reshape(Shape::new(2, 32));
+            one(rms_norm::rms_norm(s, &x, 1e-5, WIDE, 12).await)
+        }),
+    );
+    line(
+        "rope",
+        run(async |s| {
+            let x = scaled(s, 44, 28, 64).reshape(Shape::new(2, 32));
+            one(rope::rope(s, &x, Angles { frequencies: &[1.0, 0.1], start: 3 }, WIDE, 12).await)
+        }),
+    );
+    line(
+        "reveal",
+        run(async |s| {
+            let x = scaled(s, 44, 28, 64);
+            let got = reveal::to_client(s, &x).await?;
+            Ok(got.unwrap_or_default().into_iter().map(f64::to_bits).collect())
+        }),
+    );
+    line("linear-fast", linear(Exactness::Fast));
+    line("linear-strict", linear(Exactness::Strict));
+    line("matmul", products());
+    out
+}
+
+/// What one party saw.
+struct Side {
+    online: u64,
+    offline: u64,
+    turns: u64,
+    trace: [u8; 32],
+    result: Vec<u64>,
+}
+
+fn format(name: &str, [client, server]: [Side; 2]) -> String {
+    let mut hash = Fnv::new();
+    for side in [&client, &server] {
+        side.trace.iter().for_each(|&byte| hash.byte(byte));
+        side.result.iter().flat_map(|word| word.to_le_bytes()).for_each(|byte| hash.byte(byte));
+    }
+    let turns = client.turns.max(server.turns);
+    let (a, b, c, d) = (client.online, server.online, client.offline, server.offline);
+    format!("{name:<17} {a:>6} {b:>8} {c:>9} {d:>8} {turns:>5} {:016x}", hash.0)
+}
+
+/// FNV-1a: enough to notice an accident.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Fnv {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+    fn byte(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+}
+
+fn secret(me: Party) -> Rng {
+    Rng::from_seed([20 + me as u8; 32])
+}
+
+/// A session's own set-up.
+fn established(test: impl AsyncFn(&mut Session) -> Result<Vec<u64>, Error> + Sync) -> [Side; 2] {
+    both(&test, async |_| {})
+}
+
+/// A protocol on a channel that is fresh when the session stands.
+fn run(test: impl AsyncFn(&mut Session) -> Result<Vec<u64>, Error> + Sync) -> [Side; 2] {
+    both(&test, async |fresh: Fresh<'_>| fresh.renew())
+}
+
+fn both<T>(test: &T, ready: impl AsyncFn(Fresh<'_>) + Sync) -> [Side; 2]
+where
+    T: AsyncFn(&mut Session) -> Result<Vec<u64>, Error> + Sync,
+{
+    let [near, far] = Ends::pair();
+    let ready = &ready;
+    let party = |me, ends: Ends| {
+        move |ch| async move {
+            let mut s = Session::establish(me, ch, secret(me), BINDING).await.unwrap();
+            ready(Fresh { session: &mut s, ends: &ends }).await;
+            let result = test(&mut s).await.unwrap();
+            side(&mut s, &ends, result)
+        }
+    };
+    let (client, server) = run_pair(party(Party::Client, near), party(Party::Server, far));
+    [client, server]
+}
+
+fn linear(exactness: Exactness) -> [Side; 2] {
+    let shape = WeightShape { id: 1, inner: 64, outer: 96, frac: 8, exactness };
+    let weight = Weight { shape, data: (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect() };
+    keyed(
+        async |me| {
+            let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
+            one(linear::client(me, &shape, &x).await)
+        },
+        async |me| {
+            let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
+            one(linear::server(me, &weight, &x).await)
+        },
+    )
+}
+
+fn products() -> [Side; 2] {
+    fn pairs(s: &Session) -> Vec<(Share, Share)> {
+        let pair =
+            || (row(s, 44, 4 * 16).reshape(Shape::new(4, 16)), row(s, 44, 16 * 8).reshape(Shape::new(16, 8)));
+        vec![pair(), pair()]
+    }
+    keyed(
+        async |me| {
+            let pairs = pairs(&me.session);
+            let out = matmul::client(me, &pairs).await?;
+            Ok(out.iter().flat_map(|x| x.data.clone()).collect())
+        },
+        async |me| {
+            let pairs = pairs(&me.session);
+            let out = matmul::server(me, &pairs).await?;
+            Ok(out.iter().flat_map(|x| x.data.clone()).collect())
+        },
+    )
+}
+
+fn keyed(
+    client: impl AsyncFnOnce(&mut Client) -> Result<Vec<u64>, Error> + Send,
+    server: impl AsyncFnOnce(&mut Server) -> Result<Vec<u64>, Error> + Send,
+) -> [Side; 2] {
+    let [near, far] = Ends::pair();
+    let (client, server) = run_pair(
+        |ch| async move {
+            let mut me = Client::establish(ch, secret(Party::Client), BINDING).await.unwrap();
+            Fresh { session: &mut me.session, ends: &near }.renew();
+            let result = client(&mut me).await.unwrap();
+            side(&mut me.session, &near, result)
+        },
+        |ch| async move {
+            let mut me = Server::establish(ch, secret(Party::Server), BINDING).await.unwrap();
+            Fresh { session: &mut me.session, ends: &far }.renew();
+            let result = server(&mut me).await.unwrap();
+            side(&mut me.session, &far, result)
+        },
+    );
+    [client, server]
+}
+
+fn side(s: &mut Session, ends: &Ends, result: Vec<u64>) -> Side {
+    let spans = s.ch.meter.spans();
+    let sent = |half| spans.iter().filter(|(key, _)| key.half == half).map(|(_, cost)| cost.sent).sum();
+    let turns = s.ch.meter.total().turns;
+    // Both are done before either's runtime stops and takes queued frames with it.
+    let _ = ends.done.send(());
+    let _ = ends.other_done.recv();
+    Side {
+        online: sent(Half::Online),
+        offline: sent(Half::Offline),
+        turns,
+        trace: s.ch.trace_digest(),
+        result,
+    }
+}
+
+/// A session that gets a channel whose clock and counters are at zero.
+struct Fresh<'a> {
+    session: &'a mut Session,
+    ends: &'a Ends,
+}
+
+impl Fresh<'_> {
+    fn renew(self) {
+        self.session.ch = match &self.ends.channels {
+            Channels::Made(give) => {
+                let (mine, theirs) = memory_pair(Link::LOOPBACK);
+                give.send(theirs).unwrap();
+                mine
+            }
+            Channels::Taken(take) => take.recv().unwrap(),
+        };
+    }
+}
+
+/// How the two parties' threads hand over channels and wait for each other's end.
+struct Ends {
+    channels: Channels,
+    done: mpsc::Sender<()>,
+    other_done: mpsc::Receiver<()>,
+}
+
+enum Channels {
+    Made(mpsc::Sender<Channel>),
+    Taken(mpsc::Receiver<Channel>),
+}
+
+impl Ends {
+    fn pair() -> [Ends; 2] {
+        let (give, take) = mpsc::channel();
+        let ((done_0, other_done_1), (done_1, other_done_0)) = (mpsc::channel(), mpsc::channel());
+        [
+            Ends { channels: Channels::Made(give), done: done_0, other_done: other_done_0 },
+            Ends { channels: Channels::Taken(take), done: done_1, other_done: other_done_1 },
+        ]
+    }
+}
+
+/// This party's half of `n` numbers of the ring: the client's are random, their sum with the server's is small.
+fn scaled(s: &Session, bits: u32, frac: u32, n: usize) -> Share {
+    let ring = Ring::new(bits);
+    let mask = Rng::from_seed([5; 32]).elements(n, ring);
+    let value = |i: usize| (i as u64 * 77 + 1) << (frac / 2);
+    let mine = |(i, &mask): (usize, &u64)| match s.me {
+        Party::Client => mask,
+        Party::Server => ring.reduce(value(i).wrapping_sub(mask)),
+    };
+    Share::new(ring, frac, Shape::new(1, n), mask.iter().enumerate().map(mine).collect())
+}
+
+fn row(s: &Session, bits: u32, n: usize) -> Share {
+    scaled(s, bits, 0, n)
+}
+
+fn column(s: &Session, bits: u32, frac: u32) -> Share {
+    scaled(s, bits, frac, 4).reshape(Shape::new(4, 1))
+}
+
+fn bits(s: &Session, width: u32, n: usize) -> XorShare {
+    XorShare::new(width, row(s, width, n).data.clone())
+}
+
+fn words<const K: usize>(out: Result<[Share; K], Error>) -> Result<Vec<u64>, Error> {
+    out.map(|out| out.iter().flat_map(|x| x.data.clone()).collect())
+}
+
+fn one(out: Result<Share, Error>) -> Result<Vec<u64>, Error> {
+    words(out.map(|x| [x]))
+}
+
+fn plain(out: Result<XorShare, Error>) -> Result<Vec<u64>, Error> {
+    out.map(|x| x.words.clone())
+}
