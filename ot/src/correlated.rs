@@ -90,14 +90,23 @@ impl SendCots {
         let segments = bits.div_ceil(LAMBDA);
         let pads = self.pads(Purpose::Xor, segments);
         let mut own = Vec::with_capacity(self.len() * bits.div_ceil(64));
-        let mut pad = Zeroizing::new(vec![Block::ZERO; 2 * segments]);
-        for i in 0..self.len() {
-            let key0 = self.key0(i, derand);
-            pads.fill(&mut pad, |p| (key0 ^ self.delta().times(p as u64 & 1), i, p as u64 / 2));
-            for (j, (&x, w)) in x(i).iter().zip(widths(bits)).enumerate() {
-                let (pad0, pad1) = (word(pad[j / 2 * 2], j), word(pad[j / 2 * 2 + 1], j));
-                message.push(x ^ pad0 ^ pad1, w);
-                own.push(low(pad0, w));
+        if segments == 0 {
+            return own;
+        }
+        let (blocks, cots) = (2 * segments, cots_per_batch(2 * segments));
+        let mut pad = Zeroizing::new(vec![Block::ZERO; blocks * cots]);
+        for start in (0..self.len()).step_by(cots) {
+            let items = start..self.len().min(start + cots);
+            pads.fill(&mut pad[..blocks * items.len()], |p| {
+                let (i, p) = (start + p / blocks, (p % blocks) as u64);
+                (self.key0(i, derand) ^ self.delta().times(p & 1), i, p / 2)
+            });
+            for (i, pad) in items.zip(pad.chunks_exact(blocks)) {
+                for (j, (&x, w)) in x(i).iter().zip(widths(bits)).enumerate() {
+                    let (pad0, pad1) = (word(pad[j / 2 * 2], j), word(pad[j / 2 * 2 + 1], j));
+                    message.push(x ^ pad0 ^ pad1, w);
+                    own.push(low(pad0, w));
+                }
             }
         }
         own
@@ -159,12 +168,22 @@ impl RecvCots {
         let segments = bits.div_ceil(LAMBDA);
         let pads = self.pads(Purpose::Xor, segments);
         let mut got = Vec::with_capacity(self.len() * bits.div_ceil(64));
-        let mut pad = Zeroizing::new(vec![Block::ZERO; segments]);
-        for i in 0..self.len() {
-            pads.fill(&mut pad, |segment| (self.key(i), i, segment as u64));
-            for (j, w) in widths(bits).enumerate() {
-                let m = message.pull(w) & choice(i).wrapping_neg();
-                got.push(low(word(pad[j / 2], j), w) ^ m);
+        if segments == 0 {
+            return got;
+        }
+        let cots = cots_per_batch(segments);
+        let mut pad = Zeroizing::new(vec![Block::ZERO; segments * cots]);
+        for start in (0..self.len()).step_by(cots) {
+            let items = start..self.len().min(start + cots);
+            pads.fill(&mut pad[..segments * items.len()], |p| {
+                let i = start + p / segments;
+                (self.key(i), i, (p % segments) as u64)
+            });
+            for (i, pad) in items.zip(pad.chunks_exact(segments)) {
+                for (j, w) in widths(bits).enumerate() {
+                    let m = message.pull(w) & choice(i).wrapping_neg();
+                    got.push(low(word(pad[j / 2], j), w) ^ m);
+                }
             }
         }
         got
@@ -175,6 +194,11 @@ impl RecvCots {
         assert!(choices.is_none_or(|c| c.len() == derand_len(self.len())), "one choice bit per COT");
         move |i| choices.map_or_else(|| self.choice(i), |c| bit(c, i))
     }
+}
+
+/// How many COTs of so many blocks each are hashed together, to keep the AES pipeline full.
+fn cots_per_batch(blocks: usize) -> usize {
+    (BATCH / blocks).max(1)
 }
 
 /// Bytes of the message of [`SendCots::cot_send`] for `n` COTs with a repeating pattern of widths.

@@ -88,7 +88,7 @@ impl Pads<'_> {
                 *out ^= Block::from_bytes(image.into());
             }
         }
-        wipe(&mut image);
+        wipe(&mut image[..out.len().min(WIDE)]);
     }
 
     fn tweak(&self, cot: usize, segment: u64) -> Block {

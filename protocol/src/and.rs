@@ -77,7 +77,7 @@ pub(crate) mod tests {
 
     /// Two frames each way.
     pub(crate) fn bill(n: usize, width: u32) -> Bill {
-        Bill::mutual(&[n, n * width as usize], 2, n)
+        Bill::mutual(&[n, n * width as usize], n)
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(crate) mod tests {
     /// Bits of widths `widths` each of `n` words.
     pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
         let bits = widths.len() * n;
-        Bill::new(&[bits], &[n * widths.iter().sum::<u32>() as usize], 2, [0, bits])
+        Bill::answered(bits, n * widths.iter().sum::<u32>() as usize, bits)
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs          |||
 //!
 //! `2 + 2 ceil(log2(ceil(l / 4)))` turns. Bits: `34` a digit (1-of-16 OT with one implied message, four
-//! choice bits) and 6 an inner node (4 where only `lt` is wanted). Exact; no leakage. From the pool: 4 COTs a
+//! choice bits) and 6 an inner node. Exact; no leakage. From the pool: 4 COTs a
 //! digit server to client, one COT an inner node and direction.
 //! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah.
 
@@ -105,6 +105,7 @@ async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, E
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
     use sotto_shares::Shape;
 
     use super::*;
@@ -116,8 +117,7 @@ pub(crate) mod tests {
     /// A comparison of `n` pairs of `bits` bits.
     pub(crate) fn bill(n: usize, bits: u32) -> Bill {
         let mut digits = bits.div_ceil(DIGIT) as usize;
-        let leaves = Bill::new(&[4 * digits * n], &[30 * digits * n], 2, [0, 4 * digits * n]);
-        let mut all = leaves;
+        let mut all = Bill::answered(4 * digits * n, 30 * digits * n, 4 * digits * n);
         while digits > 1 {
             all = all + and::tests::bill(digits / 2 * n, 2);
             digits = digits.div_ceil(2);
@@ -157,6 +157,27 @@ pub(crate) mod tests {
             let digits = bits.div_ceil(4) as usize;
             assert_eq!(stated.bits(), x.len() * (34 * digits + 6 * (digits - 1)));
             assert_eq!(first.cost.turns, 2 + 2 * log2_ceil(digits));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// `x < y`, `y < x` and `x = y` exclude each other and leave nothing out.
+        #[test]
+        fn one_of_three_holds(bits in 1u32..=64, pairs in prop::collection::vec(any::<(u64, u64, bool)>(), 1..40)) {
+            let ring = Ring::new(bits);
+            let x: Vec<u64> = pairs.iter().map(|p| ring.reduce(p.0)).collect();
+            let y: Vec<u64> = pairs.iter().map(|p| if p.2 { ring.reduce(p.0) } else { ring.reduce(p.1) }).collect();
+            let (less, more) = testing::run(async |lab| {
+                let (a, b) = if lab.me.me == Party::Client { (&x, &y) } else { (&y, &x) };
+                let less = less_than(&mut lab.me, a, bits).await.unwrap();
+                (less, less_than(&mut lab.me, b, bits).await.unwrap())
+            });
+            for i in 0..x.len() {
+                prop_assert_eq!(less[i] + more[i] + u64::from(x[i] == y[i]), 1);
+                prop_assert_eq!(less[i] == 1, ideal(x[i], y[i]));
+            }
         }
     }
 

@@ -87,7 +87,7 @@ pub(crate) mod tests {
     /// From and to rings of these bits.
     pub(crate) fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
         let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
-        Bill::new(&[k], &[bits], 2, [0, k])
+        Bill::answered(k, bits, k)
     }
 
     /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6` outside it.

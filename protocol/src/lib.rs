@@ -13,13 +13,13 @@
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | one unit at the output's scale |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | exact |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
-//! | [`activation`] | SiLU | this project | 11 | 2.8e-3 |
+//! | [`activation`] | SiLU | this project | 9 | 2.9e-3 |
 //! | [`exp2`] | `2^z` | OPAF, this project | 11 | 2.5e-4 |
 //! | [`adder`], [`leading_one`] | bits, leading one | ABY, SIRNN | `2 + 4 log2 l` | exact |
-//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | the parts' | `2^-14` relative |
+//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | `12 + 4 log2 l` | `2^-14` relative, two units |
 //! | [`maximum`] | row maxima | Cheetah | per level | exact |
 //! | [`softmax`], [`rms_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
-//! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's and 1 | `2^-8`, rounded down |
+//! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
 //!
 //! Every file has an `ideal`: the functionality in plain arithmetic. What is made before the input exists, and how
 //! it meets the input, is in `pool` and each file's table.

@@ -233,7 +233,7 @@ fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use sotto_net::HEADER_LEN;
 
     use super::*;
@@ -305,7 +305,7 @@ pub(crate) mod tests {
             };
             let allowed = u64::from(exactness == Exactness::Fast);
             assert!(off(first) <= allowed && off(second) <= allowed, "{:?}", w.shape);
-            assert_eq!(traffic.cost, Bill::new(&[44 * rows * inner], &[], 1, [0; 2]).cost());
+            assert_eq!(traffic.cost, Bill::to_server(44 * rows * inner).cost());
         }
     }
 }

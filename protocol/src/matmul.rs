@@ -231,7 +231,7 @@ fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u64> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::testing::{self, Bill, Holder, Lab, elements};
 
@@ -290,7 +290,7 @@ pub(crate) mod tests {
                 assert_eq!(got, ideal(&x, &y, inner, cols, RING));
             }
             let opened = 44 * batch * (rows * inner + inner * cols);
-            assert_eq!(traffic.cost, Bill::mutual(&[opened], 1, 0).cost());
+            assert_eq!(traffic.cost, Bill::mutual(&[opened], 0).cost());
         }
     }
 }

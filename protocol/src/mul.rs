@@ -134,7 +134,7 @@ pub(crate) mod tests {
 
     /// The online half.
     pub(crate) fn bill(n: usize, l: u32) -> Bill {
-        Bill::mutual(&[2 * l as usize * n], 1, 0)
+        Bill::mutual(&[2 * l as usize * n], 0)
     }
 
     #[test]
@@ -193,7 +193,7 @@ pub(crate) mod tests {
         });
         let [a, b, c] = abc;
         assert_eq!(c, a.iter().zip(&b).map(|(&a, &b)| ideal(a, b, ring)).collect::<Vec<_>>());
-        let stated = Bill::mutual(&[n * l * (l + 1) / 2], 1, n * l);
+        let stated = Bill::mutual(&[n * l * (l + 1) / 2], n * l);
         assert_eq!((traffic.cost, stated.bits()), (stated.cost(), n * l * (l + 1)));
     }
 }

@@ -69,7 +69,7 @@ pub(crate) mod tests {
     /// Two frames each way, for numbers of `widths`.
     pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
         let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
-        Bill::mutual(&[k * n, bits * n], 2, k * n)
+        Bill::mutual(&[k * n, bits * n], k * n)
     }
 
     fn selectors(n: usize) -> Vec<u64> {

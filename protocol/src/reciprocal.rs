@@ -6,8 +6,9 @@
 //! 3. `u = x 2^(l-1-p)` in `[2^(l-1), 2^l)`, truncated to 17 bits: a number in `[1, 2)`;
 //! 4. a piecewise-linear table of `1/u` or `1/sqrt(u)` ([`crate::segments`]), times `g(p)`.
 //!
-//! Turns: adder + prefix OR + 2 + 1 + table + extension 2 + 1 + truncation 2. Relative error `2^-14` at most (table 1.5e-5,
-//! dropped carries included). `x = 0` gives 0. No leakage. From the pool: the parts' entries.
+//! Turns: adder + prefix OR + 2 + 1 + table + extension 2 + 1 + truncation 2, less one that overlaps:
+//! `12 + 4 ceil(log2 l)` in all. Relative error `2^-14` at most (dropped carries included) and two units of
+//! the result, which are more where the result is small. `x = 0` gives 0. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with a table and no iteration.
 
 use sotto_shares::{Ring, Share, encode};
@@ -120,7 +121,6 @@ pub(crate) mod tests {
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock(lab: &mut Lab, n: usize, l: u32, form: &Form) {
-        lab.stock_cots(n * l as usize * 16).await;
         let index_bits = form.table.fit.index_bits;
         lab.stock_one_hots(index_bits, Ring::new(index_bits), n).await;
         let (first, second) = (Ring::new(l), form.ring);
@@ -130,6 +130,7 @@ pub(crate) mod tests {
             lab.stock_triples(first, n).await;
             lab.stock_triples(second, n).await;
         }
+        lab.stock_cots(n * l as usize * 16).await;
     }
 
     fn evaluated(x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
@@ -140,6 +141,7 @@ pub(crate) mod tests {
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
         assert_eq!(traffic.cost, bill(n, ring.bits(), form).cost());
+        assert_eq!(traffic.cost.turns, 12 + 4 * testing::log2_ceil(ring.bits() as usize));
         reals(&got, form.ring, form.frac)
     }
 

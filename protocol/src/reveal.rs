@@ -7,7 +7,8 @@
 //! | `x = x0 + x1`             |                     |                           |
 //!
 //! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo `2^16`: the server's message is then a
-//! function of the revealed value and the client's own share, and nothing else. Turns: those of the truncation and one.
+//! function of the revealed value and the client's own share, and nothing else. Turns: those of the
+//! truncation, with whose last message the share travels.
 //! The client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
 use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};
@@ -43,7 +44,7 @@ pub async fn to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<f64>>, E
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use sotto_shares::Shape;
 
     use super::*;
@@ -64,7 +65,7 @@ pub(crate) mod tests {
         let want = x.iter().map(|&x| RING.signed(truncate::ideal(x, WIDE, 20, RING)) as f64 / 256.0);
         assert_eq!(client.0.unwrap(), want.collect::<Vec<_>>());
         assert!(server.0.is_none());
-        let sent = Bill::new(&[], &[16 * 101], 1, [0; 2]);
+        let sent = Bill::to_client(16 * 101, 0);
         assert_eq!(Open::open(client.1, server.1).cost, (truncate::tests::bill(101, 20, 16) + sent).cost());
     }
 

@@ -6,7 +6,7 @@
 //! 4. `x rho` ([`crate::mul`]), 44 fraction bits; truncated to 12 in the ring of activations.
 //!
 //! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`.
-//! No leakage: every opening is under masks of its own. Source: `nonlinear.md` 3.5 in the design notes.
+//! 40 turns. No leakage: every opening is under masks of its own. Source: `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share, encode};
 
@@ -75,6 +75,7 @@ pub(crate) mod tests {
             lab.measure(async |s| rms_norm(s, &x, eps, RING, 12).await).await
         });
         assert_eq!(traffic.cost, bill(shape).cost());
+        assert_eq!(traffic.cost.turns, 40);
         let got = reals(&got, RING, 12);
         let clear = reals(&raw, RESIDUAL, 18);
         let error = |(x, y): (&[f64], &[f64])| testing::worst(y, &ideal(x, eps));

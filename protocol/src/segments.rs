@@ -128,11 +128,11 @@ pub(crate) mod tests {
         let values: u32 = widths(v, Ring::new(table.ring_bits)).iter().sum();
         let slopes: u32 = (0..a).map(|j| table.ring_bits + table.drop_bits() - j).sum();
         let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
-        Bill::new(&[v + a, slopes], &[a, values + slopes], 2, [a, v + a])
+        Bill::crossed(&[(v + a, a), (slopes, values + slopes)], [a, v + a])
     }
 
     pub(crate) fn bill(n: usize, table: &Segments) -> Bill {
-        Bill::mutual(&[n * table.fit.index_bits as usize], 1, 0) + interpolation_bill(n, table)
+        Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table)
     }
 
     /// Every argument from one unit below 1 up to 2, three times with other shares; the table's error, one unit
@@ -157,8 +157,12 @@ pub(crate) mod tests {
             for (y, u) in reals(&got, out, table.fit.value_frac).into_iter().zip(&u) {
                 worst = worst.max((y - f(*u as f64 / 65536.0)).abs());
             }
-            assert_eq!(traffic.cost, bill(u.len(), table).cost());
+            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table).cost(), 3));
         }
+        let (n, slope_ring) = (table.ring_bits, table.ring_bits + table.drop_bits());
+        let values: u32 = (0..table.value_bits).map(|j| n - j).sum();
+        let slopes: u32 = (0..table.slope_bits).map(|j| slope_ring - j + 1).sum();
+        assert_eq!(bill(1, table).bits(), (2 * table.fit.index_bits + values + 2 * slopes) as usize);
         eprintln!("{} off by {worst:.2e} at most", table.fit.name);
         assert!(worst < 2.3e-5 + 2f64.powi(-17), "{} off by {worst}", table.fit.name);
     }

@@ -9,7 +9,7 @@
 //!
 //! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products a row, not `n`.
 //! A causal mask is the omission of what a row may not see. Scores must differ by less than 2048 units within a row.
-//! Error: total variation about `2e-3` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
+//! `8 ceil(log2 n)` turns for the maximum, 42 after it. Error: total variation below `5e-4` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
 
@@ -36,7 +36,7 @@ pub struct Softmax {
 /// Softmax of the first `visible[i]` entries of each row `i` of `x` `[T, n]`.
 ///
 /// # Panics
-/// If a row sees nothing, or the scores' ring or fraction are not those of [`exp2`].
+/// If a row sees nothing, or the scores' ring or fraction are not those of [`mod@exp2`].
 pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize], ring: Ring) -> Result<Softmax, Error> {
     assert_eq!((x.ring, x.frac), (exp2::ARGUMENT, exp2::ARGUMENT_FRAC), "scale of scores");
     assert_eq!(visible.len(), x.shape.rows, "one length per row");
@@ -107,6 +107,7 @@ pub(crate) mod tests {
             lab.measure(evaluated).await
         });
         assert_eq!(traffic.cost, bill(&visible, 44).cost());
+        assert_eq!(traffic.cost.turns, 42 + 8 * testing::log2_ceil(cols));
         let numerators = reals(&numerators, RING, exp2::RESULT_FRAC);
         let reciprocals = reals(&reciprocals, reciprocal::RECIPROCAL.0, reciprocal::RECIPROCAL.1);
         let distance = |(i, row): (usize, &Vec<f64>)| {
@@ -135,7 +136,7 @@ pub(crate) mod tests {
             [2.0, 2.0, 2.0, 8.0, 0.5].iter().zip(1..).map(|(s, i)| scores(128, *s, i)).collect();
         let distances = distances(&rows);
         eprintln!("softmax of 128: total variation {distances:?}");
-        assert!(distances.iter().all(|&d| d < 2e-3), "{distances:?}");
+        assert!(distances.iter().all(|&d| d < 5e-4), "{distances:?}");
     }
 
     #[test]
@@ -153,6 +154,6 @@ pub(crate) mod tests {
         ];
         let distances = distances(&rows);
         eprintln!("softmax of extremes: total variation {distances:?}");
-        assert!(distances.iter().all(|&d| d < 1e-3), "{distances:?}");
+        assert!(distances.iter().all(|&d| d < 2e-4), "{distances:?}");
     }
 }

@@ -115,7 +115,7 @@ pub(crate) mod tests {
 
     /// The online half.
     pub(crate) fn bill(n: usize, l: u32) -> Bill {
-        Bill::mutual(&[l as usize * n], 1, 0)
+        Bill::mutual(&[l as usize * n], 0)
     }
 
     #[test]
@@ -146,6 +146,6 @@ pub(crate) mod tests {
             lab.measure(prepared).await
         });
         assert_eq!(c, a.iter().map(|&a| ideal(a, ring)).collect::<Vec<_>>());
-        assert_eq!(traffic.cost, Bill::new(&[], &[n * l * (l - 1) / 2], 1, [0, n * (l - 1)]).cost());
+        assert_eq!(traffic.cost, Bill::to_client(n * l * (l - 1) / 2, n * (l - 1)).cost());
     }
 }

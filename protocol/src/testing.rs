@@ -108,44 +108,67 @@ pub(crate) struct Traffic {
     pub trace: [[u8; 32]; 2],
 }
 
-/// What a protocol says it costs: the payload bits of each party's frames, turns, COTs. Bills of parts add up.
+/// What a protocol says it costs: its steps, as payload bits of the client's and the server's frame, and COTs.
+/// Bills of parts add up; turns follow from the order of all steps, as a party need not wait for the other
+/// to finish a part before it goes on to the next.
 #[derive(Clone, Default)]
 pub(crate) struct Bill {
-    client: Vec<usize>,
-    server: Vec<usize>,
-    turns: u64,
+    steps: Vec<(Option<usize>, Option<usize>)>,
     cots: [usize; 2],
 }
 
 impl Bill {
-    /// Frames of the client and of the server.
-    pub(crate) fn new(client: &[usize], server: &[usize], turns: u64, cots: [usize; 2]) -> Bill {
-        Bill { client: client.to_vec(), server: server.to_vec(), turns, cots }
+    /// Both parties send frames of `frames` bits at the same time, one after the other; as many COTs either way.
+    pub(crate) fn mutual(frames: &[usize], cots: usize) -> Bill {
+        Bill::crossed(&frames.iter().map(|&bits| (bits, bits)).collect::<Vec<_>>(), [cots; 2])
     }
 
-    /// The same frames both ways.
-    pub(crate) fn mutual(frames: &[usize], turns: u64, cots: usize) -> Bill {
-        Bill::new(frames, frames, turns, [cots; 2])
+    /// Both send at the same time, frames of different lengths.
+    pub(crate) fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
+        Bill { steps: frames.iter().map(|&(client, server)| (Some(client), Some(server))).collect(), cots }
     }
 
-    /// Bytes with headers.
+    /// The client asks, the server answers, over COTs whose sender is the server.
+    pub(crate) fn answered(client: usize, server: usize, cots: usize) -> Bill {
+        Bill { steps: vec![(Some(client), None), (None, Some(server))], cots: [0, cots] }
+    }
+
+    /// One frame of the client's.
+    pub(crate) fn to_server(bits: usize) -> Bill {
+        Bill { steps: vec![(Some(bits), None)], cots: [0; 2] }
+    }
+
+    /// One frame of the server's.
+    pub(crate) fn to_client(bits: usize, cots: usize) -> Bill {
+        Bill { steps: vec![(None, Some(bits))], cots: [0, cots] }
+    }
+
+    /// Bytes with headers, turns by the parties' clocks.
     pub(crate) fn cost(&self) -> Cost {
-        let bytes = |bits: &[usize]| bits.iter().map(|bits| (bits.div_ceil(8) + HEADER_LEN) as u64).sum();
-        Cost { client: bytes(&self.client), server: bytes(&self.server), turns: self.turns, cots: self.cots }
+        let bytes = |bits: Option<usize>| bits.map_or(0, |bits| (bits.div_ceil(8) + HEADER_LEN) as u64);
+        let mut heard = [0; 2];
+        for &(client, server) in &self.steps {
+            let said = heard.map(|h| h + 1);
+            heard = [server.map_or(heard[0], |_| said[1]), client.map_or(heard[1], |_| said[0])];
+        }
+        Cost {
+            client: self.steps.iter().map(|step| bytes(step.0)).sum(),
+            server: self.steps.iter().map(|step| bytes(step.1)).sum(),
+            turns: heard[0].max(heard[1]),
+            cots: self.cots,
+        }
     }
 
     /// Payload bits in both directions.
     pub(crate) fn bits(&self) -> usize {
-        self.client.iter().chain(&self.server).sum()
+        self.steps.iter().map(|step| step.0.unwrap_or(0) + step.1.unwrap_or(0)).sum()
     }
 }
 
 impl Add for Bill {
     type Output = Bill;
     fn add(mut self, other: Bill) -> Bill {
-        self.client.extend(other.client);
-        self.server.extend(other.server);
-        self.turns += other.turns;
+        self.steps.extend(other.steps);
         self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
         self
     }

@@ -49,6 +49,7 @@ pub fn ideal(x: u64, from: Ring, bits: u32, to: Ring) -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
     use sotto_shares::Shape;
 
     use super::*;
@@ -95,6 +96,31 @@ pub(crate) mod tests {
             });
             assert_eq!(got, x.iter().map(|&x| ideal(x, ring, bits, to)).collect::<Vec<_>>());
             assert_eq!(traffic.cost, bill(99, bits, to.bits()).cost());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the ring, the shift and the sharing are.
+        #[test]
+        fn faithful_knows_no_shares(
+            l in 3u32..=64,
+            cut in any::<(u32, u32)>(),
+            shares in prop::collection::vec(any::<(u64, u64)>(), 1..40),
+        ) {
+            let ring = Ring::new(l);
+            let bits = 1 + cut.0 % (l - 2);
+            let to = Ring::new(2 + cut.1 % (l - bits - 1));
+            let (x0, x1): (Vec<u64>, Vec<u64>) =
+                shares.iter().map(|&(a, b)| (ring.reduce(a), ring.reduce(b))).unzip();
+            let got = testing::run(async |lab| {
+                let x = lab.given(&x0, &x1, ring).with_frac(64);
+                faithful(&mut lab.me, &x, bits, to).await.unwrap()
+            });
+            for (i, got) in got.into_iter().enumerate() {
+                prop_assert_eq!(got, ideal(ring.reduce(x0[i].wrapping_add(x1[i])), ring, bits, to));
+            }
         }
     }
 

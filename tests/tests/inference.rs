@@ -1,5 +1,7 @@
 //! The built-in model on two parties, in the clear, and in f32.
 
+#![allow(clippy::unwrap_used)]
+
 use sotto_models::{
     Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted, conversation,
     random::{Precision, RandomFolder},

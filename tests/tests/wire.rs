@@ -6,6 +6,8 @@
 //! A refactor leaves the file alone; a change of protocol edits it, by `SOTTO_WRITE_BASELINE=1 cargo test -p
 //! sotto-tests --test wire`, and the commit says why.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{fmt::Write, fs, sync::mpsc};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
