@@ -22,7 +22,7 @@ use sotto_protocol::{
 };
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire.baseline");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wire.baseline");
 const HEADER: &str = "\
 # What each protocol sends: bytes by client and server, online and offline, turns, digest of headers and shares.
 # Written by SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire
