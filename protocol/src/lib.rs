@@ -21,7 +21,7 @@
 //! | [`softmax`], [`rms_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
 //!
-//! Every file has an `ideal`: the functionality in plain arithmetic. What is made before the input exists, and how
+//! Where it is more than an operator, a file has its functionality in plain arithmetic, `ideal`. What is made before the input exists, and how
 //! it meets the input, is in `pool` and each file's table.
 
 pub mod activation;
