@@ -9,6 +9,7 @@
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
+//! |                              | `<- model/done --`          | has heard the end                             |
 //!
 //! The server learns the lengths asked for and how many tokens were made. The client learns the public shape, the
 //! tokenizer, and the logits it was sent.
@@ -182,7 +183,7 @@ pub async fn generate(
         }
         tokens = vec![token];
     }
-    Ok(())
+    done(me).await
 }
 
 /// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`.
@@ -199,6 +200,7 @@ pub async fn evaluate(
     enter_step(&mut me.session, 0, 1);
     let logits = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
+    done(me).await?;
     Ok(logits.expect("the client gets logits").iter().map(|&x| x as f32).collect())
 }
 
@@ -232,7 +234,14 @@ pub async fn serve(
         }
         count = 1;
     }
+    me.session.ch.send("model/done", vec![0])?;
     Ok((request, made))
+}
+
+/// Waits until the server knows that this was all: whoever leaves earlier may take the last message along.
+async fn done(me: &mut Client) -> Result<(), Error> {
+    me.session.ch.recv("model/done", 1).await?;
+    Ok(())
 }
 
 /// A length as it is told to the server; one that does not fit is refused like any that is too long.
