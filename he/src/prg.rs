@@ -4,7 +4,7 @@
 //! polynomials and secrets use different labels, hence unrelated streams, even from equal seeds.
 
 use aes::Aes128;
-use aes::cipher::{BlockEncrypt, KeyInit, generic_array::GenericArray};
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use zeroize::Zeroize;
 
 /// A seed of one stream or of one family of streams.
@@ -63,7 +63,7 @@ impl Prg {
         kdf.update(seed).update(&index[0].to_le_bytes()).update(&index[1].to_le_bytes());
         let mut derived = *kdf.finalize().as_bytes();
         let (key, start) = derived.split_at(16);
-        let cipher = Aes128::new(GenericArray::from_slice(key));
+        let cipher = Aes128::new_from_slice(key).expect("half of 32 bytes");
         let counter = u128::from_le_bytes(start.try_into().expect("half of 32 bytes"));
         derived.zeroize();
         Self { cipher, counter, words: [0; BATCH], used: BATCH }
@@ -81,7 +81,7 @@ impl Prg {
 
     #[inline(never)]
     fn refill(&mut self) {
-        let mut blocks = [GenericArray::from([0u8; 16]); BATCH / 2];
+        let mut blocks = [aes::Block::from([0u8; 16]); BATCH / 2];
         for block in &mut blocks {
             block.copy_from_slice(&self.counter.to_le_bytes());
             self.counter = self.counter.wrapping_add(1);

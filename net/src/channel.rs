@@ -11,7 +11,7 @@
 //! parties that send at the same time cannot dead-lock, and computing overlaps with sending.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::poll_fn,
     io,
     pin::pin,
@@ -28,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Error, MAX_CONTROL_LEN, Meter, codec};
+use crate::{Error, MAX_CONTROL_LEN, Meter, SpanKey, codec};
 
 /// Bytes of framing in front of each message.
 pub const HEADER_LEN: usize = 16;
@@ -60,6 +60,11 @@ pub struct Channel {
     heard: u32,
     said: u32,
     known_tags: HashMap<[u8; 4], &'static str>,
+    /// Frames that come before the next one that is waited for, and are claimed later.
+    expected: VecDeque<Expectation>,
+    /// Those of them that have arrived, by number.
+    arrived: HashMap<u64, Vec<u8>>,
+    expectations: u64,
     transcript: blake3::Hasher,
     heard_transcript: blake3::Hasher,
     patience: watch::Sender<Duration>,
@@ -82,6 +87,9 @@ impl Channel {
             heard: 0,
             said: 0,
             known_tags: HashMap::from([(tag_bytes(ABORT_TAG), ABORT_TAG)]),
+            expected: VecDeque::new(),
+            arrived: HashMap::new(),
+            expectations: 0,
             transcript: blake3::Hasher::new(),
             heard_transcript: blake3::Hasher::new(),
             patience,
@@ -131,6 +139,30 @@ impl Channel {
             return Err(Error::WrongLength { step: tag, expected: len, got });
         }
         self.recv_body(tag, len).await
+    }
+
+    /// Announces that the peer sends the message of step `tag`, exactly `len` bytes, at this point of the
+    /// conversation, without waiting for it: it is read on the way to a later message, so that what is sent ahead
+    /// costs no turn. Its bytes count for the span that is open now.
+    pub fn expect(&mut self, tag: &'static str, len: usize) -> Expected {
+        let number = self.expectations;
+        self.expectations += 1;
+        self.expected.push_back(Expectation { number, tag, len, span: self.meter.span() });
+        Expected(number)
+    }
+
+    /// The message that was announced by [`Channel::expect`].
+    ///
+    /// # Errors
+    /// As [`Channel::recv`].
+    ///
+    /// # Panics
+    /// If it was announced on another channel.
+    pub async fn claim(&mut self, expected: Expected) -> Result<Vec<u8>, Error> {
+        while self.expected.front().is_some_and(|next| next.number <= expected.0) {
+            self.take_expected().await?;
+        }
+        Ok(self.arrived.remove(&expected.0).expect("an expected message is claimed where it was announced"))
     }
 
     /// Both parties send, then both receive a message of the same length: one turn.
@@ -186,9 +218,14 @@ impl Channel {
         *self.transcript.finalize().as_bytes()
     }
 
-    /// A digest of the peer's frame headers so far: its [`Channel::trace_digest`], if nothing was lost or changed.
-    pub fn heard_digest(&self) -> [u8; 32] {
-        *self.heard_transcript.finalize().as_bytes()
+    /// A digest of the peer's frame headers up to this point of the conversation: its [`Channel::trace_digest`], if nothing
+    /// was lost or changed.
+    ///
+    /// # Errors
+    /// As [`Channel::recv`], of messages that were announced and not yet claimed.
+    pub async fn heard_digest(&mut self) -> Result<[u8; 32], Error> {
+        self.take_all_expected().await?;
+        Ok(*self.heard_transcript.finalize().as_bytes())
     }
 
     /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
@@ -217,7 +254,32 @@ impl Channel {
         }
     }
 
+    /// The header of the next message, behind all that were announced.
     async fn recv_header(&mut self, tag: &'static str) -> Result<usize, Error> {
+        self.take_all_expected().await?;
+        self.next_header(tag).await
+    }
+
+    async fn take_all_expected(&mut self) -> Result<(), Error> {
+        while !self.expected.is_empty() {
+            self.take_expected().await?;
+        }
+        Ok(())
+    }
+
+    async fn take_expected(&mut self) -> Result<(), Error> {
+        let Some(Expectation { number, tag, len, span }) = self.expected.pop_front() else { return Ok(()) };
+        let got = self.next_header(tag).await?;
+        if got != len {
+            return Err(Error::WrongLength { step: tag, expected: len, got });
+        }
+        let body = self.recv_body(tag, len).await?;
+        self.meter.attribute(span, (HEADER_LEN + len) as u64);
+        self.arrived.insert(number, body);
+        Ok(())
+    }
+
+    async fn next_header(&mut self, tag: &'static str) -> Result<usize, Error> {
         let expected = self.tag(tag);
         let mut header = [0u8; HEADER_LEN];
         self.fill(&mut header, tag).await?;
@@ -274,6 +336,17 @@ impl Channel {
         assert!(*known == tag, "tags {tag} and {known} collide");
         bytes
     }
+}
+
+/// A message that was announced and can be claimed, once.
+#[must_use]
+pub struct Expected(u64);
+
+struct Expectation {
+    number: u64,
+    tag: &'static str,
+    len: usize,
+    span: SpanKey,
 }
 
 /// Why a party ended a session early: all that it tells the peer.

@@ -20,7 +20,7 @@ mod meter;
 mod runtime;
 mod tls;
 
-pub use channel::{Abort, Channel, DEFAULT_TIMEOUT, HEADER_LEN, Stream};
+pub use channel::{Abort, Channel, DEFAULT_TIMEOUT, Expected, HEADER_LEN, Stream};
 pub use codec::MAX_CONTROL_LEN;
 pub use error::Error;
 pub use identity::{Fingerprint, Identity, ParseFingerprintError};

@@ -158,6 +158,18 @@ impl Meter {
         self.spans.clone()
     }
 
+    /// What costs are attributed to now.
+    pub(crate) fn span(&self) -> SpanKey {
+        let (op, half) = *self.open.last().expect("the outermost span is never closed");
+        SpanKey { phase: self.phase, op, half }
+    }
+
+    /// The last `bytes` received belong to `span`.
+    pub(crate) fn attribute(&mut self, span: SpanKey, bytes: u64) {
+        self.spans.entry(span).or_default().received += bytes;
+        self.marked.received += bytes;
+    }
+
     /// Bytes per frame tag, both directions.
     pub fn tags(&self) -> &BTreeMap<&'static str, u64> {
         &self.tags
@@ -165,8 +177,7 @@ impl Meter {
 
     fn flush(&mut self) {
         let now = self.total();
-        let (op, half) = *self.open.last().expect("the outermost span is never closed");
-        *self.spans.entry(SpanKey { phase: self.phase, op, half }).or_default() += now - self.marked;
+        *self.spans.entry(self.span()).or_default() += now - self.marked;
         self.marked = now;
     }
 }

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::domain::Direction;
 
-    const DOMAIN: fn() -> Domain = || Domain::new([7; 32], Direction::Forward);
+    const DOMAIN: fn() -> Domain = || Domain::new([7; 32], Direction::Forward, 0);
 
     #[test]
     fn the_receiver_gets_exactly_the_chosen_keys() {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn other_sessions_have_other_keys() {
-        let other = || Domain::new([8; 32], Direction::Forward);
+        let other = || Domain::new([8; 32], Direction::Forward, 0);
         let (recv, sent) = run_pair(
             |mut ch| async move {
                 recv(&mut ch, &DOMAIN(), Block::ZERO, &mut Rng::from_seed([1; 32])).await.unwrap()

@@ -10,6 +10,7 @@ pub const LAMBDA: usize = 128;
 
 /// A secret of 128 bits. Not printable, not comparable; whoever stores one wipes it.
 #[derive(Clone, Copy, Default)]
+#[repr(transparent)]
 pub struct Block(pub(crate) u128);
 
 impl Block {
@@ -41,6 +42,21 @@ impl Block {
     /// Bit `j`.
     pub(crate) fn bit(self, j: usize) -> u64 {
         (self.0 >> j) as u64 & 1
+    }
+
+    /// The block with its lowest bit 0.
+    pub(crate) fn without_low_bit(self) -> Block {
+        Block(self.0 & !1)
+    }
+
+    /// The block with its lowest bit 1.
+    pub(crate) fn with_low_bit(self) -> Block {
+        Block(self.0 | 1)
+    }
+
+    /// The block times `X` in GF(2^128) modulo `X^128 + X^7 + X^2 + X + 1`.
+    pub(crate) fn times_x(self) -> Block {
+        Block(self.0 << 1 ^ Block(0x87).times((self.0 >> 127) as u64).0)
     }
 
     /// The linear orthomorphism `xL || xR -> (xL ^ xR) || xL`: both it and `x ^ sigma(x)` are permutations.
@@ -92,6 +108,14 @@ mod tests {
 
     fn halves(x: u128) -> (u64, u64) {
         ((x >> 64) as u64, x as u64)
+    }
+
+    #[test]
+    fn x_generates_the_field_that_is_stated() {
+        // Reduction of X^128; and X to the power of 2^128 is X: the modulus divides X^(2^128) - X.
+        assert!(Block(1 << 127).times_x().0 == 0x87);
+        let square = |x: Block| (0..128).rev().fold(Block::ZERO, |sum, j| sum.times_x() ^ x.times(x.bit(j)));
+        assert!((0..128).fold(Block(2), |x, _| square(x)).0 == 2);
     }
 
     proptest! {

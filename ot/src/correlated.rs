@@ -9,7 +9,8 @@
 //!
 //! `w` bits, and one more if the choice is chosen; in Z_{2^w}, or with XOR for plus and minus. The sender sees
 //! `d`, masked by `b`; the receiver sees `m`, masked by the pad of the key that it does not hold. Sans I/O: the
-//! caller puts several messages into one. Source: Asharov et al., CCS 2013 (eprint 2013/552).
+//! caller puts several messages into one. The receiver makes its pads when it chooses and keeps those, `w` bits
+//! each, until the message is there. Source: Asharov et al., CCS 2013 (eprint 2013/552).
 
 use sotto_shares::{BitReader, BitWriter};
 use zeroize::Zeroizing;
@@ -17,12 +18,10 @@ use zeroize::Zeroizing;
 use crate::{
     RecvCots, SendCots,
     block::{Block, LAMBDA, bit},
-    cots::derand_len,
+    cots::{CHUNK, UNIT, bits_len, chunk_buffer},
     hash::Purpose,
+    kernel,
 };
-
-/// Pads hashed at a time.
-const BATCH: usize = 256;
 
 impl SendCots {
     /// Arithmetic: one word of `x` per COT, item `i` in Z_{2^w} with `w = pattern[i % pattern.len()]`, at most
@@ -33,9 +32,7 @@ impl SendCots {
     /// If lengths do not fit together.
     pub fn cot_send(self, derand: Option<&[u8]>, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Vec<u64>) {
         assert_eq!(x.len(), self.len(), "one word per COT");
-        let mut message = BitWriter::with_capacity(pattern_message_len(self.len(), pattern));
-        let own = self.add_into(derand, |i| x[i], |i| pattern[i % pattern.len()], &mut message);
-        (message.finish(), own)
+        self.words(derand, |i| x[i], pattern)
     }
 
     /// XOR: `x` is `[n][ceil(bits/64)]`, `bits` bits per COT, the excess ignored. Returns the message of
@@ -46,165 +43,266 @@ impl SendCots {
     pub fn xor_send(self, derand: Option<&[u8]>, x: &[u64], bits: usize) -> (Vec<u8>, Vec<u64>) {
         let words = bits.div_ceil(64);
         assert_eq!(x.len(), self.len() * words, "one vector per COT");
-        let mut message = BitWriter::with_capacity((self.len() * bits).div_ceil(8));
-        let own = self.xor_into(derand, |i| &x[i * words..][..words], bits, &mut message);
-        (message.finish(), own)
+        self.vectors(derand, |i| &x[i * words..][..words], bits)
     }
 
-    /// [`SendCots::cot_send`] into a message that holds more; a batch may be used so once.
-    pub(crate) fn add_into(
+    /// [`SendCots::cot_send`]; a batch may be used so once.
+    pub(crate) fn words(
         &self,
         derand: Option<&[u8]>,
-        x: impl Fn(usize) -> u64,
-        width: impl Fn(usize) -> u32,
-        message: &mut BitWriter,
-    ) -> Vec<u64> {
-        self.check(derand);
-        let pads = self.pads(Purpose::Arithmetic, 1);
-        let mut own = Vec::with_capacity(self.len());
-        let mut pad = Zeroizing::new([Block::ZERO; BATCH]);
-        for start in (0..self.len()).step_by(BATCH / 2) {
-            let items = start..self.len().min(start + BATCH / 2);
-            pads.fill(&mut pad[..2 * items.len()], |p| {
-                let i = start + p / 2;
-                (self.key0(i, derand) ^ self.delta().times(p as u64 & 1), i, 0)
-            });
-            for (i, pad) in items.zip(pad.chunks_exact(2)) {
-                let (pad0, pad1, w) = (pad[0].0 as u64, pad[1].0 as u64, width(i));
-                message.push(x(i).wrapping_add(pad0).wrapping_sub(pad1), w);
-                own.push(low(pad0.wrapping_neg(), w));
-            }
-        }
-        own
-    }
-
-    /// [`SendCots::xor_send`] into a message that holds more; a batch may be used so once.
-    pub(crate) fn xor_into<'a>(
-        &self,
-        derand: Option<&[u8]>,
-        x: impl Fn(usize) -> &'a [u64],
-        bits: usize,
-        message: &mut BitWriter,
-    ) -> Vec<u64> {
-        self.check(derand);
-        let segments = bits.div_ceil(LAMBDA);
-        let pads = self.pads(Purpose::Xor, segments);
-        let mut own = Vec::with_capacity(self.len() * bits.div_ceil(64));
-        if segments == 0 {
-            return own;
-        }
-        let (blocks, cots) = (2 * segments, cots_per_batch(2 * segments));
-        let mut pad = Zeroizing::new(vec![Block::ZERO; blocks * cots]);
-        for start in (0..self.len()).step_by(cots) {
-            let items = start..self.len().min(start + cots);
-            pads.fill(&mut pad[..blocks * items.len()], |p| {
-                let (i, p) = (start + p / blocks, (p % blocks) as u64);
-                (self.key0(i, derand) ^ self.delta().times(p & 1), i, p / 2)
-            });
-            for (i, pad) in items.zip(pad.chunks_exact(blocks)) {
-                for (j, (&x, w)) in x(i).iter().zip(widths(bits)).enumerate() {
-                    let (pad0, pad1) = (word(pad[j / 2 * 2], j), word(pad[j / 2 * 2 + 1], j));
-                    message.push(x ^ pad0 ^ pad1, w);
-                    own.push(low(pad0, w));
+        x: impl Fn(usize) -> u64 + Sync,
+        pattern: &[u32],
+    ) -> (Vec<u8>, Vec<u64>) {
+        let pads = self.claim(Purpose::Arithmetic, 1);
+        let unit = whole_patterns(pattern.len());
+        let mut message = vec![0; pattern_message_len(self.len(), pattern)];
+        let mut own = vec![0; self.len()];
+        let outputs = chunks(&mut message, pattern_message_len(unit, pattern), self.len().div_ceil(unit))
+            .zip(own.chunks_mut(unit));
+        self.batch.for_units(unit, outputs, |unit, (message, own)| {
+            self.derandomise(unit.range.start, unit.blocks, derand);
+            let mut widths = pattern.iter().cycle();
+            let mut message = BitWriter::new(message);
+            let (mut pad0, mut key1, mut pad1) = (chunk_buffer(), chunk_buffer(), chunk_buffer());
+            for chunk in unit.chunks(pads, Purpose::Arithmetic, 1, CHUNK) {
+                let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
+                chunk.hash(0, key0, &mut pad0[..n]);
+                kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
+                chunk.hash(0, &key1[..n], &mut pad1[..n]);
+                let keys = pad0.iter().zip(pad1.iter());
+                for ((i, &w), (pad0, pad1)) in chunk.items.zip(&mut widths).zip(keys) {
+                    let (pad0, pad1) = (pad0.0 as u64, pad1.0 as u64);
+                    message.push(x(unit.range.start + i).wrapping_add(pad0).wrapping_sub(pad1), w);
+                    own[i] = low(pad0.wrapping_neg(), w);
                 }
             }
-        }
-        own
+            message.finish();
+        });
+        (message, own)
     }
 
-    fn check(&self, derand: Option<&[u8]>) {
-        assert!(
-            derand.is_none_or(|d| d.len() == derand_len(self.len())),
-            "one bit of derandomisation per COT"
-        );
+    /// [`SendCots::xor_send`]; a batch may be used so once.
+    pub(crate) fn vectors<'a>(
+        &self,
+        derand: Option<&[u8]>,
+        x: impl Fn(usize) -> &'a [u64] + Sync,
+        bits: usize,
+    ) -> (Vec<u8>, Vec<u64>) {
+        let pads = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
+        let (unit, words) = (UNIT, bits.div_ceil(64));
+        let mut message = vec![0; bits_len(self.len() * bits)];
+        let mut own = vec![0; self.len() * words];
+        let units = self.len().div_ceil(unit);
+        let outputs = chunks(&mut message, unit * bits / 8, units).zip(chunks(&mut own, unit * words, units));
+        self.batch.for_units(unit, outputs, |unit, (message, own)| {
+            self.derandomise(unit.range.start, unit.blocks, derand);
+            let mut message = BitWriter::new(message);
+            let mut key1 = chunk_buffer();
+            let (mut pad0, mut pad1) = (segments_buffer(bits), segments_buffer(bits));
+            for chunk in unit.chunks(pads, Purpose::Xor, 1, CHUNK) {
+                let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
+                kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
+                for (segment, (pad0, pad1)) in pad0.iter_mut().zip(&mut pad1).enumerate() {
+                    chunk.hash(segment as u64, key0, &mut pad0[..n]);
+                    chunk.hash(segment as u64, &key1[..n], &mut pad1[..n]);
+                }
+                for (at, i) in chunk.items.enumerate() {
+                    let x = x(unit.range.start + i);
+                    for (j, w) in widths(bits).enumerate() {
+                        let (pad0, pad1) = (word(pad0[j / 2][at], j), word(pad1[j / 2][at], j));
+                        message.push(x[j] ^ pad0 ^ pad1, w);
+                        own[i * words + j] = low(pad0, w);
+                    }
+                }
+            }
+            message.finish();
+        });
+        (message, own)
     }
+
+    /// Turns a unit's blocks into the keys for choice 0, after the receiver has sent `derand`.
+    pub(crate) fn derandomise(&self, start: usize, blocks: &mut [Block], derand: Option<&[u8]>) {
+        if let Some(derand) = derand {
+            assert_eq!(derand.len(), bits_len(self.len()), "one bit of derandomisation per COT");
+            kernel::add_where(blocks, &derand[start / 8..][..bits_len(blocks.len())], self.delta());
+        }
+    }
+}
+
+/// The receiver's side of [`SendCots::cot_send`], waiting for the message. Wiped when dropped.
+pub struct CotPads {
+    choices: Zeroizing<Vec<u8>>,
+    pads: Zeroizing<Vec<u8>>,
+    pattern: Vec<u32>,
+    n: usize,
+}
+
+/// The receiver's side of [`SendCots::xor_send`], waiting for the message. Wiped when dropped.
+pub struct XorPads {
+    choices: Zeroizing<Vec<u8>>,
+    pads: Zeroizing<Vec<u8>>,
+    bits: usize,
+    n: usize,
 }
 
 impl RecvCots {
-    /// The receiver's side of [`SendCots::cot_send`]. `choices` are those that were derandomised for.
+    /// With chosen bits, packed: the bits that turn the random choices into them, to be sent, and what is needed
+    /// for the answer.
     ///
     /// # Panics
-    /// If lengths do not fit together.
-    pub fn cot_recv(self, choices: Option<&[u8]>, pattern: &[u32], message: &[u8]) -> Vec<u64> {
-        assert_eq!(message.len(), pattern_message_len(self.len(), pattern), "length of the corrections");
-        self.add_from(choices, |i| pattern[i % pattern.len()], &mut BitReader::new(message))
+    /// If there is not a bit per COT.
+    pub fn cot_choose(self, choices: &[u8], pattern: &[u32]) -> (Vec<u8>, CotPads) {
+        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
+        let (random, pads) = self.word_pads(pattern);
+        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let choices = Zeroizing::new(choices.to_vec());
+        (derand, CotPads { choices, pads, pattern: pattern.to_vec(), n: self.len() })
     }
 
-    /// The receiver's side of [`SendCots::xor_send`]: `[n][ceil(bits/64)]` words.
+    /// With the random choice bits.
+    pub fn cot_random(self, pattern: &[u32]) -> CotPads {
+        self.words(pattern)
+    }
+
+    /// As [`RecvCots::cot_choose`], for vectors of `bits` bits.
     ///
     /// # Panics
-    /// If lengths do not fit together.
-    pub fn xor_recv(self, choices: Option<&[u8]>, bits: usize, message: &[u8]) -> Vec<u64> {
-        assert_eq!(message.len(), (self.len() * bits).div_ceil(8), "length of the corrections");
-        self.xor_from(choices, bits, &mut BitReader::new(message))
+    /// If there is not a choice bit per COT.
+    pub fn xor_choose(self, choices: &[u8], bits: usize) -> (Vec<u8>, XorPads) {
+        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
+        let (random, pads) = self.vector_pads(bits);
+        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let choices = Zeroizing::new(choices.to_vec());
+        (derand, XorPads { choices, pads, bits, n: self.len() })
     }
 
-    /// [`RecvCots::cot_recv`] from a message that holds more; a batch may be used so once.
-    pub(crate) fn add_from(
-        &self,
-        choices: Option<&[u8]>,
-        width: impl Fn(usize) -> u32,
-        message: &mut BitReader,
-    ) -> Vec<u64> {
-        let choice = self.chosen(choices);
-        let pads = self.pads(Purpose::Arithmetic, 1);
-        let mut got = Vec::with_capacity(self.len());
-        let mut pad = Zeroizing::new([Block::ZERO; BATCH]);
-        for start in (0..self.len()).step_by(BATCH) {
-            let items = start..self.len().min(start + BATCH);
-            pads.fill(&mut pad[..items.len()], |p| (self.key(start + p), start + p, 0));
-            for (i, pad) in items.zip(pad.iter()) {
-                let w = width(i);
-                let m = message.pull(w) & choice(i).wrapping_neg();
-                got.push(low((pad.0 as u64).wrapping_add(m), w));
+    /// As [`RecvCots::cot_random`], for vectors of `bits` bits; a batch may be used so once.
+    pub(crate) fn xor_random(&self, bits: usize) -> XorPads {
+        let (choices, pads) = self.vector_pads(bits);
+        XorPads { choices, pads, bits, n: self.len() }
+    }
+
+    /// As [`RecvCots::cot_random`]; a batch may be used so once.
+    pub(crate) fn words(&self, pattern: &[u32]) -> CotPads {
+        let (choices, pads) = self.word_pads(pattern);
+        CotPads { choices, pads, pattern: pattern.to_vec(), n: self.len() }
+    }
+
+    /// The random choices and the pads, as packed as the message.
+    fn word_pads(&self, pattern: &[u32]) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+        let hash = self.claim(Purpose::Arithmetic, 1);
+        let unit = whole_patterns(pattern.len());
+        let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
+        let mut pads = Zeroizing::new(vec![0; pattern_message_len(self.len(), pattern)]);
+        let outputs = choices.chunks_mut(unit / 8).zip(chunks(
+            &mut pads,
+            pattern_message_len(unit, pattern),
+            self.len().div_ceil(unit),
+        ));
+        self.batch.for_units(unit, outputs, |unit, (choices, pads)| {
+            kernel::low_bits(unit.blocks, choices);
+            let mut widths = pattern.iter().cycle();
+            let (mut pads, mut pad) = (BitWriter::new(pads), chunk_buffer());
+            for chunk in unit.chunks(hash, Purpose::Arithmetic, 1, CHUNK) {
+                let n = chunk.items.len();
+                chunk.hash(0, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
+                pad[..n].iter().zip(&mut widths).for_each(|(pad, &w)| pads.push(pad.0 as u64, w));
             }
-        }
-        got
+            pads.finish();
+        });
+        (choices, pads)
     }
 
-    /// [`RecvCots::xor_recv`] from a message that holds more; a batch may be used so once.
-    pub(crate) fn xor_from(&self, choices: Option<&[u8]>, bits: usize, message: &mut BitReader) -> Vec<u64> {
-        let choice = self.chosen(choices);
-        let segments = bits.div_ceil(LAMBDA);
-        let pads = self.pads(Purpose::Xor, segments);
-        let mut got = Vec::with_capacity(self.len() * bits.div_ceil(64));
-        if segments == 0 {
-            return got;
-        }
-        let cots = cots_per_batch(segments);
-        let mut pad = Zeroizing::new(vec![Block::ZERO; segments * cots]);
-        for start in (0..self.len()).step_by(cots) {
-            let items = start..self.len().min(start + cots);
-            pads.fill(&mut pad[..segments * items.len()], |p| {
-                let i = start + p / segments;
-                (self.key(i), i, (p % segments) as u64)
-            });
-            for (i, pad) in items.zip(pad.chunks_exact(segments)) {
-                for (j, w) in widths(bits).enumerate() {
-                    let m = message.pull(w) & choice(i).wrapping_neg();
-                    got.push(low(word(pad[j / 2], j), w) ^ m);
+    fn vector_pads(&self, bits: usize) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+        let hash = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
+        let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
+        let mut pads = Zeroizing::new(vec![0; bits_len(self.len() * bits)]);
+        let units = self.len().div_ceil(UNIT);
+        let outputs = choices.chunks_mut(UNIT / 8).zip(chunks(&mut pads, UNIT * bits / 8, units));
+        self.batch.for_units(UNIT, outputs, |unit, (choices, pads)| {
+            kernel::low_bits(unit.blocks, choices);
+            let (mut pads, mut pad) = (BitWriter::new(pads), segments_buffer(bits));
+            for chunk in unit.chunks(hash, Purpose::Xor, 1, CHUNK) {
+                let n = chunk.items.len();
+                for (segment, pad) in pad.iter_mut().enumerate() {
+                    chunk.hash(segment as u64, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
                 }
+                let mut put = |at: usize| {
+                    widths(bits).enumerate().for_each(|(j, w)| pads.push(word(pad[j / 2][at], j), w));
+                };
+                (0..n).for_each(&mut put);
             }
-        }
-        got
-    }
-
-    /// The choice bit of each COT, 0 or 1.
-    fn chosen<'a>(&'a self, choices: Option<&'a [u8]>) -> impl Fn(usize) -> u64 + 'a {
-        assert!(choices.is_none_or(|c| c.len() == derand_len(self.len())), "one choice bit per COT");
-        move |i| choices.map_or_else(|| self.choice(i), |c| bit(c, i))
+            pads.finish();
+        });
+        (choices, pads)
     }
 }
 
-/// How many COTs of so many blocks each are hashed together, to keep the AES pipeline full.
-fn cots_per_batch(blocks: usize) -> usize {
-    (BATCH / blocks).max(1)
+impl CotPads {
+    /// The choice bits, packed.
+    pub fn choices(&self) -> &[u8] {
+        &self.choices
+    }
+
+    /// The shares, from the sender's message.
+    ///
+    /// # Panics
+    /// If it is not [`pattern_message_len`] bytes long.
+    pub fn finish(self, message: &[u8]) -> Vec<u64> {
+        assert_eq!(message.len(), self.pads.len(), "length of the corrections");
+        let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
+        let widths = self.pattern.iter().cycle();
+        let share = |(i, &w): (usize, &u32)| {
+            let m = message.pull(w) & bit(&self.choices, i).wrapping_neg();
+            low(pads.pull(w).wrapping_add(m), w)
+        };
+        (0..self.n).zip(widths).map(share).collect()
+    }
+}
+
+impl XorPads {
+    /// The shares, `[n][ceil(bits/64)]` words, from the sender's message.
+    ///
+    /// # Panics
+    /// If it is not `ceil(n bits / 8)` bytes long.
+    pub fn finish(self, message: &[u8]) -> Vec<u64> {
+        assert_eq!(message.len(), self.pads.len(), "length of the corrections");
+        let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
+        let mut got = Vec::with_capacity(self.n * self.bits.div_ceil(64));
+        for i in 0..self.n {
+            let choice = bit(&self.choices, i).wrapping_neg();
+            got.extend(widths(self.bits).map(|w| pads.pull(w) ^ (message.pull(w) & choice)));
+        }
+        got
+    }
+}
+
+/// COTs at a time: whole repetitions of a pattern, whole bytes of anything.
+fn whole_patterns(pattern: usize) -> usize {
+    let period = 8 * pattern;
+    period * (UNIT / period).max(1)
+}
+
+/// `n` parts of `len` items, the last one shorter; also where they are empty.
+pub(crate) fn chunks<T>(mut items: &mut [T], len: usize, n: usize) -> impl Iterator<Item = &mut [T]> {
+    (0..n).map(move |_| {
+        let rest = std::mem::take(&mut items);
+        let (part, rest) = rest.split_at_mut(len.min(rest.len()));
+        items = rest;
+        part
+    })
+}
+
+/// Blocks for the pads of a chunk, by segment.
+fn segments_buffer(bits: usize) -> Vec<Zeroizing<Vec<Block>>> {
+    (0..bits.div_ceil(LAMBDA)).map(|_| chunk_buffer()).collect()
 }
 
 /// Bytes of the message of [`SendCots::cot_send`] for `n` COTs with a repeating pattern of widths.
 pub fn pattern_message_len(n: usize, pattern: &[u32]) -> usize {
-    let bits = |widths: &[u32]| widths.iter().map(|&w| w as usize).sum::<usize>();
-    (n / pattern.len() * bits(pattern) + bits(&pattern[..n % pattern.len()])).div_ceil(8)
+    let whole: usize = pattern.iter().map(|&w| w as usize).sum();
+    let rest: usize = pattern[..n % pattern.len()].iter().map(|&w| w as usize).sum();
+    bits_len(n / pattern.len() * whole + rest)
 }
 
 /// Bits in each word of a vector of `bits` bits.
@@ -217,7 +315,7 @@ fn word(segment: Block, j: usize) -> u64 {
     (segment.0 >> (64 * (j % 2))) as u64
 }
 
-fn low(x: u64, bits: u32) -> u64 {
+pub(crate) fn low(x: u64, bits: u32) -> u64 {
     if bits == 64 { x } else { x & ((1 << bits) - 1) }
 }
 
@@ -231,7 +329,7 @@ mod tests {
 
     /// Packed random bits.
     fn random_bits(n: usize, rng: &mut Rng) -> Vec<u8> {
-        rng.elements(derand_len(n), Ring::new(8)).iter().map(|&b| b as u8).collect()
+        rng.elements(bits_len(n), Ring::new(8)).iter().map(|&b| b as u8).collect()
     }
 
     /// Arithmetic COTs on dealt COTs equal the functionality.
@@ -240,9 +338,15 @@ mod tests {
         let (s, r) = ideal::cots(seed, n);
         let x = rng.elements(n, Ring::new(64));
         let choices = if chosen { random_bits(n, &mut rng) } else { r.choices() };
-        let derand = chosen.then(|| r.derandomise(&choices));
+        let (derand, pads) = if chosen {
+            let (derand, pads) = r.cot_choose(&choices, pattern);
+            (Some(derand), pads)
+        } else {
+            (None, r.cot_random(pattern))
+        };
+        assert_eq!(pads.choices(), choices);
         let (message, own) = s.cot_send(derand.as_deref(), &x, pattern);
-        let got = r.cot_recv(chosen.then_some(&choices), pattern, &message);
+        let got = pads.finish(&message);
         let bits: usize = (0..n).map(|i| pattern[i % pattern.len()] as usize).sum();
         assert_eq!(message.len(), bits.div_ceil(8));
         for i in 0..n {
@@ -260,10 +364,15 @@ mod tests {
         let words = bits.div_ceil(64);
         let x = rng.elements(n * words, Ring::new(64));
         let choices = if chosen { random_bits(n, &mut rng) } else { r.choices() };
-        let derand = chosen.then(|| r.derandomise(&choices));
+        let (derand, pads) = if chosen {
+            let (derand, pads) = r.xor_choose(&choices, bits);
+            (Some(derand), pads)
+        } else {
+            (None, r.xor_random(bits))
+        };
         let (message, own) = s.xor_send(derand.as_deref(), &x, bits);
         assert_eq!(message.len(), (n * bits).div_ceil(8));
-        let got = r.xor_recv(chosen.then_some(&choices), bits, &message);
+        let got = pads.finish(&message);
         for i in 0..n {
             for (j, w) in widths(bits).enumerate() {
                 let at = i * words + j;
@@ -274,7 +383,7 @@ mod tests {
 
     #[test]
     fn edge_sizes() {
-        for n in [0, 1, 63, 64, 65, 127, 128, 129, 1000] {
+        for n in [0, 1, 63, 64, 65, 127, 128, 129, 1000, UNIT - 1, UNIT, UNIT + 1, 2 * UNIT + 77] {
             for chosen in [false, true] {
                 check_add(n, &[64], chosen, 1);
                 check_add(n, &[1], chosen, 2);
@@ -306,7 +415,7 @@ mod tests {
     #[should_panic(expected = "hashed twice")]
     fn a_batch_is_used_once() {
         let (s, _) = ideal::cots(1, 10);
-        s.add_into(None, |_| 0, |_| 8, &mut BitWriter::default());
-        s.add_into(None, |_| 0, |_| 8, &mut BitWriter::default());
+        s.words(None, |_| 0, &[8]);
+        s.words(None, |_| 0, &[8]);
     }
 }

@@ -1,69 +1,249 @@
-//! Batches of random-choice correlated OTs (COTs) and the roles that make them.
+//! Batches of random-choice correlated OTs (COTs).
 //!
-//! A COT is `q` and the global `Delta` at the sender, `b` and `t = q ^ b Delta` at the receiver, with `b`
-//! uniform. Both parties ask for the same numbers in the same order, so first index and count of a batch agree
-//! by construction; a batch can be split, but not copied, and what consumes it takes it by value.
+//! A COT is `q` and the global, odd `Delta` at the sender, `t = q ^ b Delta` at the receiver, with `b` uniform and `q` even: the
+//! receiver's choice bit `b` is the lowest bit of `t`. Both parties ask for the same numbers in the same order, so indices
+//! and count of a batch agree by construction; a batch can be split, but not copied, and what consumes it takes it by value.
+//!
+//! A batch is a right, not a heap: it names blocks that its [`Source`] makes when they are used, a stretch at a time, in a
+//! buffer that fits the cache. Stretches are independent, and are worked on in parallel.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use sotto_net::Channel;
+use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Block, Error,
-    block::bit,
-    hash::{CrHash, Pads, Purpose},
-    indices::Indices,
-    queue::Queue,
+    block::Block,
+    hash::{Hasher, KEY_SPAN, PadHash, Purpose},
+    kernel,
 };
 
-/// The sender's role in making COTs.
-pub trait RandomCotSender {
-    /// The difference of both keys of every COT. A secret of this party.
-    fn delta(&self) -> Block;
-
-    /// The next `n` COTs, in at most one turn. Indices used up stay used up after an error.
-    ///
-    /// # Errors
-    /// Transport, or the peer's message has the wrong length.
-    fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<SendCots, Error>> + Send;
+/// Makes blocks, always the same ones for the same place. Wipes what it holds when the last batch that needs it is gone.
+pub(crate) trait Source: Send + Sync {
+    /// Writes the blocks from place `at` on; `scratch` is for intermediate values, and stays with its owner.
+    fn expand(&self, at: usize, out: &mut [Block], scratch: &mut Scratch);
 }
 
-/// The receiver's role in making COTs.
-pub trait RandomCotReceiver {
-    /// The next `n` COTs, in at most one turn. Indices used up stay used up after an error.
-    ///
-    /// # Errors
-    /// Transport, or the peer's message has the wrong length.
-    fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<RecvCots, Error>> + Send;
+/// A buffer for intermediate blocks.
+pub(crate) type Scratch = Zeroizing<Vec<Block>>;
+
+/// Blocks that lie ready.
+pub(crate) struct Stored(pub(crate) Zeroizing<Vec<Block>>);
+
+impl Source for Stored {
+    fn expand(&self, at: usize, out: &mut [Block], _: &mut Scratch) {
+        out.copy_from_slice(&self.0[at..at + out.len()]);
+    }
 }
 
-/// A batch of COTs, the sender's half. Neither copied nor printed; wiped when dropped.
+/// COTs at a time, for what needs no other number: two such buffers fit a second-level cache with room to spare.
+pub(crate) const UNIT: usize = 4096;
+
+/// COTs whose pads are held at a time.
+pub(crate) const CHUNK: usize = 256;
+
+/// The blocks of one party's half of a batch, in the order of their indices.
+pub(crate) struct Batch {
+    stretches: VecDeque<Stretch>,
+    len: usize,
+}
+
+/// Blocks of one source, with consecutive indices.
+struct Stretch {
+    source: Arc<dyn Source>,
+    at: usize,
+    index: u64,
+    len: usize,
+}
+
+impl Batch {
+    pub(crate) fn empty() -> Batch {
+        Batch { stretches: VecDeque::new(), len: 0 }
+    }
+
+    /// `len` COTs of `source`, from its place `at` on, with indices from `index` on.
+    pub(crate) fn new(source: Arc<dyn Source>, at: usize, index: u64, len: usize) -> Batch {
+        let stretches = (len > 0).then_some(Stretch { source, at, index, len }).into_iter().collect();
+        Batch { stretches, len }
+    }
+
+    pub(crate) fn append(&mut self, later: Batch) {
+        let end = |s: &Stretch| s.index + s.len as u64;
+        let (last, next) = (self.stretches.back().map(end), later.stretches.front().map(|s| s.index));
+        let ordered = last.zip(next).is_none_or(|(last, next)| last <= next);
+        assert!(ordered, "batches are appended in the order in which they are made");
+        self.len += later.len;
+        self.stretches.extend(later.stretches);
+    }
+
+    fn take(&mut self, n: usize) -> Batch {
+        assert!(n <= self.len, "a batch of {} is asked for {n}", self.len);
+        let mut taken = Batch::empty();
+        while taken.len < n {
+            let Some(front) = self.stretches.front_mut() else { break };
+            let len = front.len.min(n - taken.len);
+            let part = Batch::new(front.source.clone(), front.at, front.index, len);
+            (front.at, front.index, front.len) = (front.at + len, front.index + len as u64, front.len - len);
+            if front.len == 0 {
+                self.stretches.pop_front();
+            }
+            taken.append(part);
+        }
+        self.len -= n;
+        taken
+    }
+
+    /// The parts of `range` by stretch: the stretch, where the part begins in it, and where in the batch.
+    fn parts(&self, range: Range<usize>) -> impl Iterator<Item = (&Stretch, usize, Range<usize>)> {
+        let mut start = 0;
+        self.stretches.iter().filter_map(move |stretch| {
+            let from = range.start.max(start);
+            let to = range.end.min(start + stretch.len);
+            let part = (from < to).then(|| (stretch, from - start, from..to));
+            start += stretch.len;
+            part
+        })
+    }
+
+    /// Writes the blocks of `range`.
+    pub(crate) fn expand(&self, range: Range<usize>, out: &mut [Block], scratch: &mut Scratch) {
+        let start = range.start;
+        for (stretch, skip, part) in self.parts(range) {
+            let out = &mut out[part.start - start..part.end - start];
+            stretch.source.expand(stretch.at + skip, out, scratch);
+        }
+    }
+
+    fn expand_all(&self) {
+        let units = self.len.div_ceil(UNIT);
+        self.for_units(UNIT, (0..units).map(|_| ()), |unit, ()| {
+            std::hint::black_box(unit.blocks);
+        });
+    }
+
+    /// All blocks, for what starts from them.
+    fn blocks(&self) -> Zeroizing<Vec<Block>> {
+        let mut all = Zeroizing::new(vec![Block::ZERO; self.len]);
+        self.for_units(UNIT, all.chunks_mut(UNIT), |unit, out| out.copy_from_slice(unit.blocks));
+        all
+    }
+
+    /// The runs of indices that the batch has.
+    fn indices(&self) -> impl Iterator<Item = Range<u64>> {
+        self.stretches.iter().map(|s| s.index..s.index + s.len as u64)
+    }
+
+    /// Calls `work` for `unit` COTs at a time, each time with the next of `parts`; in parallel where there are several. The
+    /// last unit may be shorter.
+    pub(crate) fn for_units<P: Send>(
+        &self,
+        unit: usize,
+        parts: impl IntoIterator<Item = P>,
+        work: impl Fn(Unit<'_>, P) + Sync,
+    ) {
+        let parts: Vec<P> = parts.into_iter().collect();
+        assert_eq!(parts.len(), self.len.div_ceil(unit), "one part a unit");
+        let buffers = || (Scratch::default(), Scratch::default());
+        let run = |(blocks, scratch): &mut (Scratch, Scratch), (i, part): (usize, P)| {
+            let range = i * unit..self.len.min((i + 1) * unit);
+            blocks.resize(range.len(), Block::ZERO);
+            self.expand(range.clone(), blocks, scratch);
+            work(Unit { batch: self, range, blocks }, part);
+        };
+        if parts.len() < 2 {
+            let mut buffers = buffers();
+            parts.into_iter().enumerate().for_each(|part| run(&mut buffers, part));
+        } else {
+            parts.into_par_iter().enumerate().for_each_init(buffers, run);
+        }
+    }
+}
+
+/// Some COTs of a batch, expanded.
+pub(crate) struct Unit<'a> {
+    batch: &'a Batch,
+    /// Which of the batch's.
+    pub(crate) range: Range<usize>,
+    /// Their blocks: to be overwritten at will.
+    pub(crate) blocks: &'a mut [Block],
+}
+
+/// Items whose COTs have consecutive indices under one key of the hash.
+pub(crate) struct Chunk {
+    /// Which of the unit's items.
+    pub(crate) items: Range<usize>,
+    /// The index of the first item's first COT.
+    index: u64,
+    stride: usize,
+    hasher: Arc<Hasher>,
+    purpose: Purpose,
+}
+
+impl Unit<'_> {
+    /// The unit's items of `stride` COTs each, in chunks of at most `most`; an item's tweak is the index of its first COT.
+    pub(crate) fn chunks(&self, pads: &PadHash, purpose: Purpose, stride: usize, most: usize) -> Vec<Chunk> {
+        let start = self.range.start;
+        let mut chunks = Vec::new();
+        for (stretch, skip, part) in self.batch.parts(self.range.clone()) {
+            let part = part.start - start..part.end - start;
+            let items = part.start.div_ceil(stride)..part.end.div_ceil(stride);
+            let index_of = |item: usize| stretch.index + (skip + item * stride - part.start) as u64;
+            let mut item = items.start;
+            while item < items.end {
+                let index = index_of(item);
+                let left_under_key = (KEY_SPAN - index % KEY_SPAN).div_ceil(stride as u64) as usize;
+                let hasher = Arc::new(pads.key(index));
+                let end = items.end.min(item + left_under_key);
+                while item < end {
+                    let items = item..end.min(item + most);
+                    let (index, hasher) = (index_of(item), hasher.clone());
+                    item = items.end;
+                    chunks.push(Chunk { items, index, stride, hasher, purpose });
+                }
+            }
+        }
+        chunks
+    }
+}
+
+impl Chunk {
+    /// `out[i] = H(x[i], index of item i, segment)`.
+    pub(crate) fn hash(&self, segment: u64, x: &[Block], out: &mut [Block]) {
+        self.hasher.hash(self.purpose, segment, self.index, self.stride, x, out);
+    }
+}
+
+/// Blocks for the pads of a chunk.
+pub(crate) fn chunk_buffer() -> Scratch {
+    Zeroizing::new(vec![Block::ZERO; CHUNK])
+}
+
+/// A batch of COTs, the sender's half. Neither copied nor printed.
 pub struct SendCots {
-    hash: Arc<CrHash>,
+    hash: Arc<PadHash>,
     delta: Block,
-    indices: Indices,
-    q: Queue<Block>,
+    pub(crate) batch: Batch,
+}
+
+/// A batch of COTs, the receiver's half. Neither copied nor printed.
+pub struct RecvCots {
+    hash: Arc<PadHash>,
+    pub(crate) batch: Batch,
 }
 
 impl SendCots {
-    pub(crate) fn new(hash: Arc<CrHash>, delta: Block, first: u64, q: Zeroizing<Vec<Block>>) -> SendCots {
-        SendCots { hash, delta, indices: Indices::new(first, q.len()), q: Queue::new(q) }
+    pub(crate) fn new(hash: Arc<PadHash>, delta: Block, batch: Batch) -> SendCots {
+        SendCots { hash, delta, batch }
     }
 
     /// Number of COTs.
     pub fn len(&self) -> usize {
-        self.q.left().len()
+        self.batch.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Index of the first COT in its direction of the session.
-    pub fn first_index(&self) -> u64 {
-        self.indices.first()
     }
 
     /// Adds a batch that was made after this one, in the same direction of the same session.
@@ -72,8 +252,7 @@ impl SendCots {
     /// If it was not.
     pub fn append(&mut self, mut later: SendCots) {
         assert!(Arc::ptr_eq(&self.hash, &later.hash), "batches of one session and direction");
-        self.indices.append(std::mem::replace(&mut later.indices, Indices::new(0, 0)));
-        self.q.append(std::mem::take(&mut later.q));
+        self.batch.append(std::mem::replace(&mut later.batch, Batch::empty()));
     }
 
     /// Splits off the first `n` COTs.
@@ -81,22 +260,26 @@ impl SendCots {
     /// # Panics
     /// If there are fewer.
     pub fn take(&mut self, n: usize) -> SendCots {
-        let q = self.q.take(n);
-        let indices = self.indices.take(n);
-        SendCots { hash: self.hash.clone(), delta: self.delta, indices, q }
+        SendCots { hash: self.hash.clone(), delta: self.delta, batch: self.batch.take(n) }
+    }
+
+    /// Makes all blocks and drops them: what COTs cost, without what is made of them.
+    pub fn expand(self) {
+        self.batch.expand_all();
     }
 
     pub(crate) fn delta(&self) -> Block {
         self.delta
     }
 
-    /// The key of COT `i` for the choice 0, after the receiver has sent `derand`; the other is `Delta` away.
-    pub(crate) fn key0(&self, i: usize, derand: Option<&[u8]>) -> Block {
-        self.q.left()[i] ^ self.delta.times(derand.map_or(0, |d| bit(d, i)))
+    /// All `q`, for what starts from them: they must not be hashed, too.
+    pub(crate) fn blocks(&self) -> Zeroizing<Vec<Block>> {
+        self.batch.blocks()
     }
 
-    pub(crate) fn pads(&self, purpose: Purpose, segments: usize) -> Pads<'_> {
-        self.hash.pads(&self.indices, purpose, segments as u64)
+    /// The hash for this batch's pads, of at most so many segments a COT: to be asked for once a purpose.
+    pub(crate) fn claim(&self, purpose: Purpose, segments: usize) -> &PadHash {
+        claim(&self.hash, &self.batch, purpose, segments)
     }
 }
 
@@ -106,38 +289,19 @@ impl Drop for SendCots {
     }
 }
 
-/// A batch of COTs, the receiver's half. Neither copied nor printed; wiped when dropped.
-pub struct RecvCots {
-    hash: Arc<CrHash>,
-    indices: Indices,
-    /// One byte a COT, 0 or 1.
-    b: Queue<u8>,
-    t: Queue<Block>,
-}
-
 impl RecvCots {
-    pub(crate) fn new(
-        hash: Arc<CrHash>,
-        first: u64,
-        b: Zeroizing<Vec<u8>>,
-        t: Zeroizing<Vec<Block>>,
-    ) -> RecvCots {
-        RecvCots { hash, indices: Indices::new(first, t.len()), b: Queue::new(b), t: Queue::new(t) }
+    pub(crate) fn new(hash: Arc<PadHash>, batch: Batch) -> RecvCots {
+        RecvCots { hash, batch }
     }
 
     /// Number of COTs.
     pub fn len(&self) -> usize {
-        self.t.left().len()
+        self.batch.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Index of the first COT in its direction of the session.
-    pub fn first_index(&self) -> u64 {
-        self.indices.first()
     }
 
     /// Adds a batch that was made after this one, in the same direction of the same session.
@@ -146,9 +310,7 @@ impl RecvCots {
     /// If it was not.
     pub fn append(&mut self, later: RecvCots) {
         assert!(Arc::ptr_eq(&self.hash, &later.hash), "batches of one session and direction");
-        self.indices.append(later.indices);
-        self.b.append(later.b);
-        self.t.append(later.t);
+        self.batch.append(later.batch);
     }
 
     /// Splits off the first `n` COTs.
@@ -156,147 +318,43 @@ impl RecvCots {
     /// # Panics
     /// If there are fewer.
     pub fn take(&mut self, n: usize) -> RecvCots {
-        let (b, t) = (self.b.take(n), self.t.take(n));
-        let indices = self.indices.take(n);
-        RecvCots { hash: self.hash.clone(), indices, b, t }
+        RecvCots { hash: self.hash.clone(), batch: self.batch.take(n) }
+    }
+
+    /// As [`SendCots::expand`].
+    pub fn expand(self) {
+        self.batch.expand_all();
     }
 
     /// The random choice bits, packed.
-    pub fn choices(&self) -> Vec<u8> {
-        self.pack(|_| 0)
+    pub(crate) fn choices(&self) -> Vec<u8> {
+        let mut bits = vec![0; bits_len(self.len())];
+        self.batch.for_units(UNIT, bits.chunks_mut(UNIT / 8), |unit, bits| {
+            kernel::low_bits(unit.blocks, bits);
+        });
+        bits
     }
 
-    /// `choices ^ b`, packed: sent to the sender, it turns the random choices into these.
-    ///
-    /// # Panics
-    /// If `choices` is not [`derand_len`] of the batch long.
-    pub fn derandomise(&self, choices: &[u8]) -> Vec<u8> {
-        assert_eq!(choices.len(), derand_len(self.len()), "one choice bit per COT");
-        self.pack(|i| bit(choices, i))
+    /// All `t`, as [`SendCots::blocks`].
+    pub(crate) fn blocks(&self) -> Zeroizing<Vec<Block>> {
+        self.batch.blocks()
     }
 
-    pub(crate) fn choice(&self, i: usize) -> u64 {
-        u64::from(self.b.left()[i])
-    }
-
-    pub(crate) fn key(&self, i: usize) -> Block {
-        self.t.left()[i]
-    }
-
-    pub(crate) fn pads(&self, purpose: Purpose, segments: usize) -> Pads<'_> {
-        self.hash.pads(&self.indices, purpose, segments as u64)
-    }
-
-    /// `b_i ^ other(i)`, packed.
-    pub(crate) fn pack(&self, other: impl Fn(usize) -> u64) -> Vec<u8> {
-        let mut packed = vec![0; derand_len(self.len())];
-        for i in 0..self.len() {
-            packed[i / 8] |= ((self.choice(i) ^ other(i)) as u8 & 1) << (i % 8);
-        }
-        packed
+    /// As [`SendCots::claim`].
+    pub(crate) fn claim(&self, purpose: Purpose, segments: usize) -> &PadHash {
+        claim(&self.hash, &self.batch, purpose, segments)
     }
 }
 
+fn claim<'a>(hash: &'a PadHash, batch: &Batch, purpose: Purpose, segments: usize) -> &'a PadHash {
+    batch.indices().for_each(|indices| hash.claim(indices, purpose, segments as u64));
+    hash
+}
+
 /// Bytes of one bit for each of `n` COTs.
-pub fn derand_len(n: usize) -> usize {
+pub fn bits_len(n: usize) -> usize {
     n.div_ceil(8)
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use sotto_net::run_pair;
-
-    use super::*;
-    use crate::ideal;
-
-    /// What every implementation of the roles must do: `t = q ^ b Delta`, fair bits, consecutive indices.
-    pub(crate) fn contract<S, R>((mut sender, mut receiver): (S, R))
-    where
-        S: RandomCotSender + Send + 'static,
-        R: RandomCotReceiver + Send + 'static,
-    {
-        const SIZES: [usize; 12] = [0, 1, 63, 64, 65, 127, 128, 129, 1000, 8191, 8193, 30000];
-        let ((delta, sent), received) = run_pair(
-            move |mut ch| async move {
-                let mut batches = Vec::new();
-                for n in SIZES {
-                    batches.push(sender.extend(&mut ch, n).await.unwrap());
-                }
-                (sender.delta(), batches)
-            },
-            move |mut ch| async move {
-                let mut batches = Vec::new();
-                for n in SIZES {
-                    batches.push(receiver.extend(&mut ch, n).await.unwrap());
-                }
-                batches
-            },
-        );
-        assert!(delta.0 != 0);
-        let (mut next, mut ones, mut seen) = (0, 0, std::collections::HashSet::new());
-        for ((s, r), n) in sent.iter().zip(&received).zip(SIZES) {
-            assert_eq!((s.len(), r.len(), s.is_empty()), (n, n, n == 0));
-            assert_eq!((s.first_index(), r.first_index()), (next, next));
-            next += n as u64;
-            for i in 0..n {
-                assert!(r.key(i).0 == (s.key0(i, None) ^ delta.times(r.choice(i))).0, "COT {i} of {n}");
-                assert!(seen.insert(s.key0(i, None).0), "keys do not repeat");
-                ones += r.choice(i);
-            }
-        }
-        // Within 6 standard deviations.
-        let (n, ones) = (next as f64, ones as f64);
-        assert!((ones - n / 2.0).abs() < 3.0 * n.sqrt(), "{ones} ones in {n} bits");
-    }
-
-    #[test]
-    fn the_dealer_keeps_the_contract() {
-        contract(ideal::pair(5));
-    }
-
-    #[test]
-    fn taking_splits_without_loss() {
-        let (mut s, mut r) = ideal::cots(9, 1000);
-        let (delta, packed) = (s.delta(), r.choices());
-        let mut at = 0;
-        for n in [0, 1, 63, 64, 300, 572] {
-            let (s, r) = (s.take(n), r.take(n));
-            assert_eq!((s.len(), r.len()), (n, n));
-            assert_eq!((s.first_index(), r.first_index()), (at as u64, at as u64));
-            for i in 0..n {
-                assert!(r.key(i).0 == (s.key0(i, None) ^ delta.times(r.choice(i))).0);
-                assert_eq!(r.choice(i), bit(&packed, at + i));
-            }
-            at += n;
-        }
-        assert!(s.is_empty() && r.is_empty());
-    }
-
-    #[test]
-    fn appended_batches_keep_their_indices_and_pads() {
-        let mut dealer = ideal::Dealer::new(3);
-        let (mut s, mut r) = dealer.deal(10);
-        drop(dealer.deal(7));
-        drop((s.take(4), r.take(4)));
-        let (later_s, later_r) = dealer.deal(20);
-        s.append(later_s);
-        r.append(later_r);
-        assert_eq!((s.len(), r.len(), s.first_index(), r.first_index()), (26, 26, 4, 4));
-        let choices = r.choices();
-        let (message, own) = s.cot_send(None, &[9; 26], &[64]);
-        let got = r.cot_recv(None, &[64], &message);
-        assert!((0..26).all(|i| own[i].wrapping_add(got[i]) == 9 * bit(&choices, i)));
-    }
-
-    #[test]
-    #[should_panic(expected = "of one session")]
-    fn batches_of_different_sessions_do_not_join() {
-        ideal::cots(1, 3).0.append(ideal::cots(1, 3).0);
-    }
-
-    #[test]
-    #[should_panic(expected = "a batch of 5 is asked for 6")]
-    fn taking_too_many_panics() {
-        ideal::cots(9, 5).0.take(6);
-    }
-}
+pub(crate) mod tests;

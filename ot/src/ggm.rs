@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn all_leaves_but_the_punctured_one() {
-        let domain = Domain::new([1; 32], Direction::Forward);
+        let domain = Domain::new([1; 32], Direction::Forward, 0);
         for (k, path) in [(1, 0), (1, 1), (2, 1), (4, 0), (4, 15), (4, 6), (8, 0xa5)] {
             let (leaves, sums) = full(&domain, 3, Block(42), k);
             let off = |l: usize| sums[l][1 - (path >> (k - 1 - l) & 1) as usize];

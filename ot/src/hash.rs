@@ -1,26 +1,31 @@
 //! The hash that turns COTs into pads: correlation robust, also for payloads related to `Delta`.
 //!
-//! `H(x, index, segment) = pi(y) ^ y` with `y = sigma(x) ^ (segment || index)` and `pi` = AES-128 under a key
-//! that both parties derive from the session and the direction. `sigma` (see [`Block::sigma`]) is what keeps
-//! `x` safe when `x ^ H(x)` becomes known: with `y = x` that value would be `pi(x)`, and `pi` is public.
-//! Source: Guo, Katz, Wang, Yu, S&P 2020 (eprint 2019/074).
+//! | mode       | `H(x, index, segment)`, `tweak = segment || index`                    | needed of `pi`, an ideal permutation |
+//! |------------|------------------------------------------------------------------------|--------------------------------------|
+//! | semi-honest| `pi(y) ^ y`, `y = sigma(x) ^ tweak`                                    | circular correlation robustness      |
+//! | checked    | `pi(z) ^ y`, `y = pi(sigma(x))`, `z = y ^ tweak`                       | the same, for tweaks and inputs that the adversary influences |
+//!
+//! `pi` is AES-128. `sigma` (see [`Block::sigma`]) is what keeps `x` safe when `x ^ H(x)` becomes known: with `y = x` that
+//! value would be `pi(x)`, and `pi` is public. Source: Guo, Katz, Wang, Yu, S&P 2020 (eprint 2019/074), sections 7.3 and 7.4.
 //!
 //! In the ideal-permutation model the receiver's view is `pi` at points `sigma(t) ^ sigma(Delta) ^ tweak` with
 //! an unknown `sigma(Delta)`: distinct points, but for collisions of the pseudo-random `t`, so all pads that it
-//! does not hold itself look uniform, up to (pads)(evaluations of AES) / 2^128.
+//! does not hold itself look uniform, up to (pads of a key)(evaluations of AES under it) / 2^127: the lowest bit of `Delta`
+//! is known. Each run of [`KEY_SPAN`] COTs has a key of its own, so that number stays small however many COTs there are.
+//! Sums `i_0 Delta + i_1 X Delta + ..` in GF(2^128) ([`crate::lookup`]) are as unknown as `Delta`, being invertible images of it.
 //!
 //! Every (direction, index, segment) is used once. Indices are 64-bit counters that never turn back; what one
 //! COT is used for takes its own range of segments ([`Purpose`]). Debug builds keep a ledger and panic.
 
+use std::ops::Range;
 #[cfg(debug_assertions)]
-use std::{collections::BTreeMap, ops::Range, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex};
 
-use aes::{
-    Aes128Enc,
-    cipher::{BlockEncrypt, KeyInit},
+use crate::{
+    block::Block,
+    domain::Domain,
+    kernel::{Cipher, Tweak},
 };
-
-use crate::{block::Block, domain::Domain, indices::Indices};
 
 /// What a COT's pad is used for; each purpose has 2^32 segments of 128 bits of its own.
 #[derive(Clone, Copy)]
@@ -31,76 +36,87 @@ pub(crate) enum Purpose {
     Arithmetic = 1,
     /// 1-of-2^k OT.
     Lookup = 2,
+    /// Random and chosen OT.
+    Transfer = 3,
+    /// Multiplication triples of bits.
+    Triple = 4,
 }
 
+/// COTs whose pads are made under one key.
+pub(crate) const KEY_SPAN: u64 = 1 << 10;
+
 /// The hash of one direction of a session.
-pub(crate) struct CrHash {
-    pi: Aes128Enc,
+pub(crate) struct PadHash {
+    /// The generator of the keys.
+    keys: Cipher,
+    checked: bool,
     #[cfg(debug_assertions)]
     ledger: Mutex<Ledger>,
 }
 
-impl CrHash {
-    pub(crate) fn new(domain: &Domain) -> CrHash {
-        CrHash {
-            pi: Aes128Enc::new(&domain.derive::<16>("sotto 2026 ot/hash/key", &[]).into()),
+impl PadHash {
+    /// For the semi-honest or the checked mode.
+    pub(crate) fn new(domain: &Domain, checked: bool) -> PadHash {
+        let key = domain.derive("sotto 2026 ot/hash/key", &[&[u8::from(checked)]]);
+        PadHash {
+            keys: Cipher::new(Block::from_bytes(key)),
+            checked,
             #[cfg(debug_assertions)]
             ledger: Mutex::default(),
         }
     }
 
-    /// The pads of a batch of COTs, `segments` blocks a COT: to be asked for once.
-    pub(crate) fn pads<'a>(&'a self, indices: &'a Indices, purpose: Purpose, segments: u64) -> Pads<'a> {
-        assert!(segments < 1 << 32, "a purpose has 2^32 segments");
-        let first_segment = (purpose as u64) << 32;
+    /// Notes that pads of `segments` blocks a COT are made, for a run of COTs.
+    ///
+    /// # Panics
+    /// In debug builds, if some of them were made before.
+    pub(crate) fn claim(&self, indices: Range<u64>, purpose: Purpose, segments: u64) {
+        assert!(segments <= 1 << 32, "a purpose has 2^32 segments");
         #[cfg(debug_assertions)]
-        for range in indices.ranges() {
+        {
+            let first = purpose.segment(0);
             let mut ledger = self.ledger.lock().expect("no panic while the ledger was locked");
-            ledger.claim(range, first_segment..first_segment + segments);
+            ledger.claim(indices, first..first + segments);
         }
-        Pads { hash: self, indices, first_segment }
+        #[cfg(not(debug_assertions))]
+        let _ = (indices, purpose);
+    }
+
+    /// The hash for the COTs of the run that `index` lies in.
+    pub(crate) fn key(&self, index: u64) -> Hasher {
+        Hasher { pi: Cipher::new(self.keys.permute(index / KEY_SPAN)), checked: self.checked }
     }
 }
 
-/// The right to hash a batch of COTs for a purpose.
-pub(crate) struct Pads<'a> {
-    hash: &'a CrHash,
-    indices: &'a Indices,
-    first_segment: u64,
+impl Purpose {
+    fn segment(self, segment: u64) -> u64 {
+        (self as u64) << 32 | segment
+    }
 }
 
-/// Blocks hashed at a time: enough to keep the AES pipeline full.
-const WIDE: usize = 64;
+/// The hash under one key.
+pub(crate) struct Hasher {
+    pi: Cipher,
+    checked: bool,
+}
 
-impl Pads<'_> {
-    /// Fills `out`; `input(i)` gives, for `out[i]`, the block, which COT of the batch it is, and the segment.
-    pub(crate) fn fill(&self, out: &mut [Block], input: impl Fn(usize) -> (Block, usize, u64)) {
-        let mut image = [aes::Block::default(); WIDE];
-        for (batch, out) in out.chunks_mut(WIDE).enumerate() {
-            for (i, (out, image)) in out.iter_mut().zip(&mut image).enumerate() {
-                let (x, cot, segment) = input(batch * WIDE + i);
-                *out = x.sigma() ^ self.tweak(cot, segment);
-                *image = out.to_bytes().into();
-            }
-            let image = &mut image[..out.len()];
-            self.hash.pi.encrypt_blocks(image);
-            for (out, &image) in out.iter_mut().zip(image.iter()) {
-                *out ^= Block::from_bytes(image.into());
-            }
+impl Hasher {
+    /// `out[i] = H(x[i], index + stride i, segment)`.
+    pub(crate) fn hash(
+        &self,
+        purpose: Purpose,
+        segment: u64,
+        index: u64,
+        stride: usize,
+        x: &[Block],
+        out: &mut [Block],
+    ) {
+        let tweak = Tweak { segment: purpose.segment(segment), index, stride: stride as u64 };
+        if self.checked {
+            self.pi.hash_twice(tweak, x, out);
+        } else {
+            self.pi.hash(tweak, x, out);
         }
-        wipe(&mut image[..out.len().min(WIDE)]);
-    }
-
-    fn tweak(&self, cot: usize, segment: u64) -> Block {
-        let (segment, index) = (self.first_segment + segment, self.indices.at(cot));
-        Block(u128::from(segment) << 64 | u128::from(index))
-    }
-}
-
-/// Overwrites AES blocks that held secrets.
-pub(crate) fn wipe(blocks: &mut [aes::Block]) {
-    for block in blocks {
-        zeroize::Zeroize::zeroize(block.as_mut_slice());
     }
 }
 
@@ -131,65 +147,59 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use aes::{Aes128, cipher::BlockDecrypt};
-    use sotto_shares::Rng;
-
     use super::*;
     use crate::domain::Direction;
 
     fn domain() -> Domain {
-        Domain::new([5; 32], Direction::Forward)
+        Domain::new([5; 32], Direction::Forward, 0)
     }
 
-    fn hash(h: &CrHash, x: Block, index: u64, segment: u64) -> Block {
+    fn hash(h: &PadHash, purpose: Purpose, x: Block, index: u64, segment: u64) -> u128 {
         let mut out = [Block::ZERO];
-        Pads { hash: h, indices: &Indices::new(index, 1), first_segment: 0 }
-            .fill(&mut out, |_| (x, 0, segment));
-        out[0]
+        h.key(index).hash(purpose, segment, index, 1, &[x], &mut out);
+        out[0].0
     }
 
     #[test]
-    fn batches_agree_with_the_formula() {
-        let h = CrHash::new(&domain());
-        let mut rng = Rng::from_seed([1; 32]);
-        let x: Vec<Block> = (0..200).map(|_| Block::random(&mut rng)).collect();
-        let mut out = vec![Block::ZERO; 200];
-        let indices = Indices::new(1000, 100);
-        let pads = h.pads(&indices, Purpose::Lookup, 2);
-        pads.fill(&mut out, |i| (x[i], i / 2, i as u64 % 2));
-        for i in 0..200 {
-            let tweak = ((2u128 << 32) + (i as u128 % 2)) << 64 | (1000 + i as u128 / 2);
-            let y = x[i].sigma() ^ Block(tweak);
-            let mut image = y.to_bytes().into();
-            h.pi.encrypt_block(&mut image);
-            assert!(out[i].0 == Block::from_bytes(image.into()).0 ^ y.0, "block {i}");
+    fn every_argument_matters() {
+        use Purpose::{Lookup, Xor};
+        let [h, checked] = [false, true].map(|mode| PadHash::new(&domain(), mode));
+        let other = PadHash::new(&Domain::new([5; 32], Direction::Reverse, 0), false);
+        let x = Block(77);
+        let outs = [
+            hash(&h, Xor, x, 1, 2),
+            hash(&h, Xor, x, 2, 1),
+            hash(&h, Xor, x, 1, 3),
+            hash(&h, Lookup, x, 1, 2),
+            hash(&h, Xor, x, 1 + KEY_SPAN, 2),
+            hash(&h, Xor, Block(78), 1, 2),
+            hash(&other, Xor, x, 1, 2),
+            hash(&checked, Xor, x, 1, 2),
+        ];
+        for i in 0..outs.len() {
+            assert!((0..i).all(|j| outs[i] != outs[j]));
         }
     }
 
-    /// `review.md` 9a: from `x ^ H(x)` the plain Matyas-Meyer-Oseas hash gives `x` by one decryption.
+    /// From `x ^ H(x)` the plain Matyas-Meyer-Oseas hash gives `x` by one decryption (`review.md` 9a).
     #[test]
-    fn decrypting_a_sibling_does_not_give_the_parent() {
-        let key = domain().derive::<16>("sotto 2026 ot/hash/key", &[]);
-        let pi = Aes128::new(&key.into());
+    fn a_payload_related_to_the_key_does_not_give_the_key() {
+        use aes::cipher::{BlockCipherDecrypt, KeyInit};
+        let h = PadHash::new(&domain(), false);
+        let (index, tweak) = (9, Block(u128::from(Purpose::Xor.segment(3)) << 64 | 9));
+        let pi = aes::Aes128::new(&h.keys.permute(0).to_bytes().into());
         let invert = |x: Block| {
             let mut block = x.to_bytes().into();
             pi.decrypt_block(&mut block);
             Block::from_bytes(block.into())
         };
-        let h = CrHash::new(&domain());
-        let mut rng = Rng::from_seed([2; 32]);
-        for _ in 0..200 {
-            let x = Block::random(&mut rng);
-            let tweak = Block(3u128 << 64 | 9);
-            let mut image = (x ^ tweak).to_bytes().into();
-            pi.encrypt_block(&mut image);
-            let plain = Block::from_bytes(image.into()) ^ x ^ tweak;
-            assert!((invert(x ^ plain ^ tweak) ^ tweak).0 == x.0, "the attack works on the plain hash");
-            let sibling = x ^ hash(&h, x, 9, 3);
-            // The attacker's guesses: with and without undoing the tweak and sigma around the decryption.
+        let unsigma = |g: Block| Block((g.0 << 64) | ((g.0 >> 64) ^ (g.0 & u128::from(u64::MAX))));
+        for seed in 0..200u128 {
+            let x = Block(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) + 1);
+            let known = x ^ Block(hash(&h, Purpose::Xor, x, index, 3));
+            // With and without undoing the tweak and sigma around the decryption.
             for inner in [Block::ZERO, tweak] {
-                let guess = invert(sibling ^ inner);
-                let unsigma = |g: Block| Block((g.0 << 64) | ((g.0 >> 64) ^ (g.0 & u128::from(u64::MAX))));
+                let guess = invert(known ^ inner);
                 for g in [guess, guess ^ tweak, unsigma(guess), unsigma(guess ^ tweak)] {
                     assert!(g.0 != x.0, "sigma must break the relation");
                 }
@@ -198,47 +208,30 @@ mod tests {
     }
 
     #[test]
-    fn every_argument_matters() {
-        let h = CrHash::new(&domain());
-        let other = CrHash::new(&Domain::new([5; 32], Direction::Reverse));
-        let x = Block(77);
-        let outs = [
-            hash(&h, x, 1, 2),
-            hash(&h, x, 2, 1),
-            hash(&h, x, 1, 3),
-            hash(&h, Block(78), 1, 2),
-            hash(&other, x, 1, 2),
-        ];
-        for i in 0..outs.len() {
-            assert!((0..i).all(|j| outs[i].0 != outs[j].0));
-        }
-    }
-
-    #[test]
     fn disjoint_pads_may_be_claimed() {
-        let h = CrHash::new(&domain());
-        h.pads(&Indices::new(10, 10), Purpose::Xor, 4);
-        h.pads(&Indices::new(10, 10), Purpose::Arithmetic, 1);
-        h.pads(&Indices::new(20, 10), Purpose::Xor, 4);
-        h.pads(&Indices::new(0, 10), Purpose::Xor, 4);
-        h.pads(&Indices::new(15, 0), Purpose::Xor, 4);
+        let h = PadHash::new(&domain(), false);
+        h.claim(10..20, Purpose::Xor, 4);
+        h.claim(10..20, Purpose::Arithmetic, 1);
+        h.claim(20..30, Purpose::Xor, 4);
+        h.claim(0..10, Purpose::Xor, 4);
+        h.claim(15..15, Purpose::Xor, 4);
     }
 
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "hashed twice")]
     fn a_repeated_segment_panics() {
-        let h = CrHash::new(&domain());
-        h.pads(&Indices::new(10, 10), Purpose::Xor, 4);
-        h.pads(&Indices::new(10, 10), Purpose::Xor, 1);
+        let h = PadHash::new(&domain(), false);
+        h.claim(10..20, Purpose::Xor, 4);
+        h.claim(10..20, Purpose::Xor, 1);
     }
 
     #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "overlap")]
     fn a_repeated_index_panics() {
-        let h = CrHash::new(&domain());
-        h.pads(&Indices::new(10, 10), Purpose::Xor, 4);
-        h.pads(&Indices::new(5, 6), Purpose::Arithmetic, 1);
+        let h = PadHash::new(&domain(), false);
+        h.claim(10..20, Purpose::Xor, 4);
+        h.claim(5..11, Purpose::Arithmetic, 1);
     }
 }

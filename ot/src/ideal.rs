@@ -8,35 +8,37 @@ use zeroize::Zeroizing;
 
 use crate::{
     Block, Error, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
+    cots::{Batch, Stored},
     domain::{Direction, Domain},
-    hash::CrHash,
+    hash::PadHash,
 };
 
 /// Both halves of COTs, from a seed.
 pub(crate) struct Dealer {
     rng: Rng,
     delta: Block,
-    send_hash: Arc<CrHash>,
-    recv_hash: Arc<CrHash>,
+    send_hash: Arc<PadHash>,
+    recv_hash: Arc<PadHash>,
     next: u64,
 }
 
 impl Dealer {
     pub(crate) fn new(seed: u8) -> Dealer {
         let mut rng = Rng::from_seed([seed; 32]);
-        let domain = Domain::new([seed; 32], Direction::Forward);
-        let hash = || Arc::new(CrHash::new(&domain));
-        Dealer { delta: Block::random(&mut rng), rng, send_hash: hash(), recv_hash: hash(), next: 0 }
+        let domain = Domain::new([seed; 32], Direction::Forward, 0);
+        let hash = || Arc::new(PadHash::new(&domain, false));
+        let delta = Block::random(&mut rng).with_low_bit();
+        Dealer { delta, rng, send_hash: hash(), recv_hash: hash(), next: 0 }
     }
 
     pub(crate) fn deal(&mut self, n: usize) -> (SendCots, RecvCots) {
-        let q: Vec<Block> = (0..n).map(|_| Block::random(&mut self.rng)).collect();
-        let b: Vec<u8> = (0..n).map(|_| self.rng.bytes::<1>()[0] & 1).collect();
-        let t = q.iter().zip(&b).map(|(&q, &b)| q ^ self.delta.times(b.into())).collect();
-        let first = self.next;
+        let q: Vec<Block> = (0..n).map(|_| Block::random(&mut self.rng).without_low_bit()).collect();
+        let t = q.iter().map(|&q| q ^ self.delta.times(self.rng.bytes::<1>()[0].into())).collect();
+        let batch = |blocks| Batch::new(Arc::new(Stored(Zeroizing::new(blocks))), 0, self.next, n);
+        let (sent, received) = (batch(q), batch(t));
         self.next += n as u64;
-        let sent = SendCots::new(self.send_hash.clone(), self.delta, first, Zeroizing::new(q));
-        (sent, RecvCots::new(self.recv_hash.clone(), first, Zeroizing::new(b), Zeroizing::new(t)))
+        let sent = SendCots::new(self.send_hash.clone(), self.delta, sent);
+        (sent, RecvCots::new(self.recv_hash.clone(), received))
     }
 }
 
@@ -56,12 +58,30 @@ impl RandomCotSender for IdealSender {
     fn delta(&self) -> Block {
         self.0.delta
     }
+    fn ready(&self) -> usize {
+        usize::MAX
+    }
+    async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+        Ok(())
+    }
     async fn extend(&mut self, _: &mut Channel, n: usize) -> Result<SendCots, Error> {
         Ok(self.0.deal(n).0)
     }
 }
 
 impl RandomCotReceiver for IdealReceiver {
+    fn ready(&self) -> usize {
+        usize::MAX
+    }
+    async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+        Ok(())
+    }
     async fn extend(&mut self, _: &mut Channel, n: usize) -> Result<RecvCots, Error> {
         Ok(self.0.deal(n).1)
     }

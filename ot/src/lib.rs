@@ -4,9 +4,14 @@
 //! |----------------|-------------------------------------------------|-------------------|-------|-------------------|
 //! | `base`         | 128 random OTs                                  | eprint 2019/706   | 1     | 65 792            |
 //! | `ggm`          | all leaves of a tree / all but one              | eprint 2019/1159  | -     | 32 768 for all    |
-//! | `softspoken`   | random-choice COTs                              | eprint 2022/192   | 1     | 31 each           |
-//! | `session`      | COTs in both directions                         |                   | 3     | the above         |
+//! | `softspoken`   | random-choice COTs                              | eprint 2022/192   | 1     | 15, 31 or 63 each |
+//! | `half_tree`    | trees whose levels add up to `Delta`            | eprint 2022/1431  | -     | 128 a level       |
+//! | `lpn`          | parameters and code of silent OT                | eprint 2020/924   | -     | -                 |
+//! | `silent`       | random-choice COTs, sent ahead                  | eprint 2020/924   | 0     | 1.4 or 0.74 each  |
+//! | `session`      | COTs in both directions, prepaid                |                   | 3     | set-up            |
 //! | `hash`         | pads from COTs                                  | eprint 2019/074   | -     | -                 |
+//! | `transfer`     | random and chosen OT                            | eprint 2013/552   | 0, 2  | 0, `2 w + 1`      |
+//! | `triples`      | AND triples, bit times vector                   | eprint 2013/552   | 0     | 0                 |
 //! | `correlated`   | shares of bit times word, mod 2^w or XOR        | eprint 2013/552   | 1-2   | `w` (+ 1)         |
 //! | `lookup`       | shares of a table entry at a private index      | eprint 2022/207   | 2     | `k + (2^k - 1) w` |
 //! | `one_hot`      | random one-hot vectors with arithmetic position | `nonlinear.md`    | `k-1` | [`one_hot_bits`]  |
@@ -22,27 +27,38 @@ mod correlated;
 mod cots;
 mod domain;
 mod error;
+mod extension;
 mod ggm;
+mod half_tree;
 mod hash;
 #[cfg(test)]
 mod ideal;
-mod indices;
+mod kernel;
 mod lookup;
+mod lpn;
 mod one_hot;
 mod queue;
 mod selectors;
 mod session;
+mod silent;
 mod small_field;
 mod softspoken;
+mod transfer;
 mod transpose;
+mod triples;
 mod vectors;
 
 pub use block::Block;
-pub use correlated::pattern_message_len;
-pub use cots::{RandomCotReceiver, RandomCotSender, RecvCots, SendCots, derand_len};
+pub use correlated::{CotPads, XorPads, pattern_message_len};
+pub use cots::{RecvCots, SendCots, bits_len};
 pub use error::Error;
-pub use lookup::lookup_message_len;
+pub use extension::{Extension, RandomCotReceiver, RandomCotSender};
+pub use lookup::{LookupPads, lookup_message_len};
+pub use lpn::LpnParams;
 pub use one_hot::{one_hot_bits, one_hot_cots, random_one_hots};
 pub use selectors::{Columns, OneHots, Selectors};
 pub use session::OtSession;
+pub use silent::{SilentReceiver, SilentSender};
 pub use softspoken::{SoftSpokenReceiver, SoftSpokenSender};
+pub use transfer::ChosenPads;
+pub use triples::BitTriples;

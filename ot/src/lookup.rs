@@ -2,18 +2,22 @@
 //!
 //! | receiver: `k` COTs; index `c`            | |           | sender: `k` COTs; `f(0), .., f(2^k - 1)` of `w` bits |
 //! |------------------------------------|-----------|---------------------------------------------|
-//! | `d_j = c_j ^ b_j`                  | `-- d ->` | `K_j^v = q_j ^ (v ^ d_j) Delta`             |
-//! |                                    |           | `P(i) = XOR_j G(K_j^{i_j})[i]`, `r = P(0) ^ f(0)` |
+//! | `d_j = c_j ^ b_j`                  | `-- d ->` | `Q = sum_j X^j (q_j ^ d_j Delta)` in GF(2^128) |
+//! | `T = sum_j X^j t_j = Q ^ c(X) Delta` |         | `P(i) = H(Q ^ i(X) Delta)`, `r = P(0) ^ f(0)` |
 //! |                                    | `<- m --` | `m_i = P(i) ^ f(i) ^ r`, `i = 1 .. 2^k - 1` |
-//! | returns `P(c) ^ m_c` (`m_0 = 0`)   |           | returns `r`                                 |
+//! | returns `H(T) ^ m_c` (`m_0 = 0`)   |           | returns `r`                                 |
 //!
-//! `k + (2^k - 1) w` bits. The share `r` is *defined* by the pad of index 0, so that entry need not travel.
-//! `G(K)[i]` is the `i`-th stretch of `w` bits of the hash's segments under `K`; stretches do not overlap, so
-//! that `P(i)` for `i != c` contains, at a `j` where `i_j != c_j`, a stretch under a key that the receiver does
-//! not hold and that is part of no other pad. So the pads of all `i != c` are independent and uniform in its view:
-//! with `c = 0` every `m_i` is, and it holds `P(0) = r ^ f(0)`; with `c != 0`, `r` is uniform by `P(0)`, the other
-//! `m_i` by their own pads, and `m_c` gives `r ^ f(c)`. The sender sees `d`, masked by `b`.
-//! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; the implied entry: `ot.md`, section 3.
+//! `k + (2^k - 1) w` bits; `2^k` hashes for the sender, one for the receiver. `i(X)` is the polynomial whose coefficients are
+//! the bits of `i`; GF(2^128) is taken modulo `X^128 + X^7 + X^2 + X + 1`. The share `r` is *defined* by the pad of index 0, so
+//! that entry need not travel.
+//!
+//! Security. The sender sees `d`, masked by `b`. The receiver holds `H(T)`; the other pads are `H(T ^ e(X) Delta)` for the `2^k - 1`
+//! nonzero `e = i ^ c`. Multiplication by the nonzero constant `e(X)` is a linear bijection, so `e(X) Delta` is as unknown as `Delta`
+//! is, and distinct `e` give distinct points. In the ideal-permutation model the argument of [`crate::hash`] holds word for word for
+//! this family of linear images instead of `Delta` alone; an adversary's chance grows with the number of pads, `2^k` an item
+//! instead of two. So the pads of all `i != c` look independent and uniform: with `c = 0` every `m_i` is, and it holds
+//! `P(0) = r ^ f(0)`; with `c != 0`, `r` is uniform by `P(0)`, the other `m_i` by their own pads, and `m_c` gives `r ^ f(c)`.
+//! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; packing and the implied entry: this project.
 
 use sotto_shares::{BitReader, BitWriter, packed_len};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -21,10 +25,15 @@ use zeroize::Zeroizing;
 
 use crate::{
     RecvCots, SendCots,
-    block::{Block, LAMBDA},
-    cots::derand_len,
+    block::Block,
+    correlated::{chunks, low},
+    cots::{UNIT, bits_len},
     hash::Purpose,
+    kernel,
 };
+
+/// Items whose pads are made together.
+const GROUP: usize = 16;
 
 impl SendCots {
     /// `tables` is `[n][2^k]` values of `w` bits, on `n k` COTs, `k` in a row for each table. Returns the
@@ -33,74 +42,110 @@ impl SendCots {
     /// # Panics
     /// Unless `1 <= k <= 8`, `1 <= w <= 64` and the lengths fit together.
     pub fn lookup_send(self, k: u32, derand: &[u8], tables: &[u64], w: u32) -> (Vec<u8>, Vec<u64>) {
-        let layout = Layout::new(k, w);
-        let n = layout.items(self.len());
+        let (n, stride, entries) = (items(self.len(), k, w), k as usize, 1usize << k);
         assert_eq!(tables.len(), n << k, "2^k entries per lookup");
-        assert_eq!(derand.len(), derand_len(self.len()), "k bits of derandomisation per lookup");
-        let pads = self.pads(Purpose::Lookup, layout.segments);
-        let (k, segments) = (k as usize, layout.segments);
-        // [segment][j][v], then their combination [segment].
-        let mut pad = Zeroizing::new(vec![Block::ZERO; segments * k * 2]);
-        let mut combined = Zeroizing::new(vec![Block::ZERO; segments]);
-        let mut message = BitWriter::with_capacity(lookup_message_len(n, k as u32, w));
-        let mut own = Vec::with_capacity(n);
-        for (item, table) in tables.chunks_exact(1 << k).enumerate() {
-            pads.fill(&mut pad, |p| {
-                let cot = item * k + p / 2 % k;
-                let key = self.key0(cot, Some(derand)) ^ self.delta().times(p as u64 & 1);
-                (key, cot, (p / 2 / k) as u64)
-            });
-            for (segment, (out, pad)) in combined.iter_mut().zip(pad.chunks_exact(2 * k)).enumerate() {
-                let entry =
-                    |j: usize| pad[2 * j] ^ ((pad[2 * j] ^ pad[2 * j + 1]) & layout.with_bit(j, segment));
-                *out = (0..k).fold(Block::ZERO, |sum, j| sum ^ entry(j));
+        let pads = self.claim(Purpose::Lookup, 1);
+        let offsets = multiples(self.delta(), k);
+        let unit = whole_items(stride);
+        let mut message = vec![0; lookup_message_len(n, k, w)];
+        let mut own = vec![0; n];
+        let (items, units) = (unit / stride, self.len().div_ceil(unit));
+        let outputs = chunks(&mut message, lookup_message_len(items, k, w), units).zip(own.chunks_mut(items));
+        self.batch.for_units(unit, outputs, |unit, (message, own)| {
+            self.derandomise(unit.range.start, unit.blocks, Some(derand));
+            let tables = &tables[(unit.range.start / stride) << k..];
+            let mut message = BitWriter::new(message);
+            let mut pad = Zeroizing::new(vec![Block::ZERO; GROUP << k]);
+            let (mut q, mut key) =
+                (Zeroizing::new([Block::ZERO; GROUP]), Zeroizing::new([Block::ZERO; GROUP]));
+            for chunk in unit.chunks(pads, Purpose::Lookup, stride, GROUP) {
+                let group = chunk.items.len();
+                combine(&unit.blocks[chunk.items.start * stride..], stride, &mut q[..group]);
+                for (&offset, pad) in offsets.iter().zip(pad.chunks_exact_mut(GROUP)) {
+                    kernel::add_to_all(&q[..group], offset, &mut key[..group]);
+                    chunk.hash(0, &key[..group], &mut pad[..group]);
+                }
+                for (at, item) in chunk.items.enumerate() {
+                    let p = |i: usize| low(pad[i * GROUP + at].0 as u64, w);
+                    let table = &tables[item << k..][..entries];
+                    let r = p(0) ^ low(table[0], w);
+                    (1..entries).for_each(|i| message.push(p(i) ^ table[i] ^ r, w));
+                    own[item] = r;
+                }
             }
-            let p = |i: usize| layout.stretch(combined[i >> layout.log_entries], i);
-            let r = p(0) ^ layout.low(table[0]);
-            for (i, f) in table.iter().enumerate().skip(1) {
-                message.push(p(i) ^ f ^ r, w);
-            }
-            own.push(r);
-        }
-        (message.finish(), own)
+            message.finish();
+        });
+        (message, own)
     }
 }
 
-impl RecvCots {
-    /// The bits that turn the random choices of `n k` COTs into `n` indices of `k` bits; to be sent.
-    ///
-    /// # Panics
-    /// If there are not `k` COTs per index.
-    pub fn derandomise_indices(&self, k: u32, indices: &[u64]) -> Vec<u8> {
-        assert_eq!(self.len(), indices.len() * k as usize, "k COTs per index");
-        self.pack(|i| indices[i / k as usize] >> (i % k as usize))
-    }
+/// The receiver's side of [`SendCots::lookup_send`], waiting for the message. Wiped when dropped.
+pub struct LookupPads {
+    k: u32,
+    w: u32,
+    indices: Zeroizing<Vec<u64>>,
+    pads: Zeroizing<Vec<u64>>,
+}
 
-    /// The receiver's side of [`SendCots::lookup_send`]; `indices` as in [`RecvCots::derandomise_indices`].
+impl RecvCots {
+    /// For `n` indices of `k` bits, on `n k` COTs: the bits that turn the random choices into them, to be sent, and what is
+    /// needed for the answer.
     ///
     /// # Panics
-    /// Unless `1 <= k <= 8`, `1 <= w <= 64`, the indices are below `2^k`, and the lengths fit together.
-    pub fn lookup_recv(self, k: u32, indices: &[u64], w: u32, message: &[u8]) -> Vec<u64> {
-        let layout = Layout::new(k, w);
-        let n = layout.items(self.len());
+    /// Unless `1 <= k <= 8`, `1 <= w <= 64`, the indices are below `2^k`, and there are `k` COTs per index.
+    pub fn lookup_choose(self, k: u32, indices: &[u64], w: u32) -> (Vec<u8>, LookupPads) {
+        let (n, stride) = (items(self.len(), k, w), k as usize);
         assert_eq!(indices.len(), n, "k COTs per index");
-        assert_eq!(message.len(), lookup_message_len(n, k, w), "length of the masked tables");
         assert!(indices.iter().fold(0, |all, i| all | i) >> k == 0, "indices have k bits");
-        let pads = self.pads(Purpose::Lookup, layout.segments);
-        let mut pad = Zeroizing::new(vec![Block::ZERO; k as usize]);
-        let mut message = BitReader::new(message);
-        let mut got = Vec::with_capacity(n);
-        for (item, &c) in indices.iter().enumerate() {
-            let cot = |j: usize| item * k as usize + j;
-            pads.fill(&mut pad, |j| (self.key(cot(j)), cot(j), c >> layout.log_entries));
-            let combined = pad.iter().fold(Block::ZERO, |sum, &pad| sum ^ pad);
-            let mut m = 0;
-            for i in 1..1u64 << k {
-                m.conditional_assign(&message.pull(w), i.ct_eq(&c));
+        let hash = self.claim(Purpose::Lookup, 1);
+        let unit = whole_items(stride);
+        let mut derand = vec![0; bits_len(self.len())];
+        let mut pads = Zeroizing::new(vec![0; n]);
+        let outputs = derand.chunks_mut(unit / 8).zip(pads.chunks_mut(unit / stride));
+        self.batch.for_units(unit, outputs, |unit, (derand, pads)| {
+            let indices = &indices[unit.range.start / stride..][..pads.len()];
+            let mut random = vec![0; derand.len()];
+            kernel::low_bits(unit.blocks, &mut random);
+            let mut chosen = BitWriter::new(derand);
+            indices.iter().for_each(|&c| chosen.push(c, k));
+            chosen.finish();
+            derand.iter_mut().zip(random).for_each(|(d, b)| *d ^= b);
+            let (mut t, mut pad) =
+                (Zeroizing::new([Block::ZERO; GROUP]), Zeroizing::new([Block::ZERO; GROUP]));
+            for chunk in unit.chunks(hash, Purpose::Lookup, stride, GROUP) {
+                let group = chunk.items.len();
+                combine(&unit.blocks[chunk.items.start * stride..], stride, &mut t[..group]);
+                chunk.hash(0, &t[..group], &mut pad[..group]);
+                pads[chunk.items]
+                    .iter_mut()
+                    .zip(pad.iter())
+                    .for_each(|(out, pad)| *out = low(pad.0 as u64, w));
             }
-            got.push(layout.stretch(combined, c as usize) ^ m);
-        }
-        got
+        });
+        (derand, LookupPads { k, w, indices: Zeroizing::new(indices.to_vec()), pads })
+    }
+}
+
+impl LookupPads {
+    /// The shares, from the sender's message.
+    ///
+    /// # Panics
+    /// If it is not [`lookup_message_len`] bytes long.
+    pub fn finish(self, message: &[u8]) -> Vec<u64> {
+        assert_eq!(
+            message.len(),
+            lookup_message_len(self.pads.len(), self.k, self.w),
+            "length of the masked tables"
+        );
+        let mut message = BitReader::new(message);
+        let share = |(pad, c): (&u64, &u64)| {
+            let mut m = 0;
+            for i in 1..1u64 << self.k {
+                m.conditional_assign(&message.pull(self.w), i.ct_eq(c));
+            }
+            pad ^ m
+        };
+        self.pads.iter().zip(self.indices.iter()).map(share).collect()
     }
 }
 
@@ -109,44 +154,35 @@ pub fn lookup_message_len(n: usize, k: u32, w: u32) -> usize {
     packed_len(n * ((1 << k) - 1), w)
 }
 
-/// Which bits of a key's hash mask which entry: a power of two of entries per segment, none across two.
-struct Layout {
-    k: u32,
-    w: u32,
-    log_entries: u32,
-    segments: usize,
+/// Lookups made from `cots` COTs.
+fn items(cots: usize, k: u32, w: u32) -> usize {
+    assert!((1..=8).contains(&k) && (1..=64).contains(&w), "lookup of {w} bits at {k} bits");
+    assert!(cots.is_multiple_of(k as usize), "{k} COTs per lookup");
+    cots / k as usize
 }
 
-impl Layout {
-    fn new(k: u32, w: u32) -> Layout {
-        assert!((1..=8).contains(&k) && (1..=64).contains(&w), "lookup of {w} bits at {k} bits");
-        let log_entries = (LAMBDA as u32 / w).ilog2().min(k);
-        Layout { k, w, log_entries, segments: 1 << (k - log_entries) }
-    }
+/// COTs at a time: whole items, whole bytes of anything.
+fn whole_items(stride: usize) -> usize {
+    UNIT / (8 * stride) * (8 * stride)
+}
 
-    /// Lookups made from `cots` COTs.
-    fn items(&self, cots: usize) -> usize {
-        assert!(cots.is_multiple_of(self.k as usize), "{} COTs per lookup", self.k);
-        cots / self.k as usize
+/// `sum_j X^j blocks[i stride + j]` for every item.
+fn combine(blocks: &[Block], stride: usize, out: &mut [Block]) {
+    for (blocks, out) in blocks.chunks_exact(stride).zip(out) {
+        *out = blocks.iter().rev().fold(Block::ZERO, |sum, &block| sum.times_x() ^ block);
     }
+}
 
-    /// All ones where a segment masks entries whose bit `j` is set.
-    fn with_bit(&self, j: usize, segment: usize) -> Block {
-        let entry = |e: usize| {
-            u128::from(self.low(((segment << self.log_entries | e) as u64 >> j & 1).wrapping_neg()))
-        };
-        Block((0..1 << self.log_entries).fold(0, |mask, e| mask | entry(e) << (e as u32 * self.w)))
+/// `i(X) delta` for every `i` below `2^k`.
+fn multiples(delta: Block, k: u32) -> Zeroizing<Vec<Block>> {
+    let mut all = Zeroizing::new(vec![Block::ZERO; 1 << k]);
+    let mut power = delta;
+    for j in 0..k {
+        let (done, next) = all.split_at_mut(1 << j);
+        next.iter_mut().zip(done.iter()).for_each(|(next, &done)| *next = done ^ power);
+        power = power.times_x();
     }
-
-    /// Entry `i`'s stretch of its segment, by shifts only: `i` may be secret.
-    fn stretch(&self, segment: Block, i: usize) -> u64 {
-        let place = i as u32 & ((1 << self.log_entries) - 1);
-        self.low((segment.0 >> (place * self.w)) as u64)
-    }
-
-    fn low(&self, x: u64) -> u64 {
-        x & (u64::MAX >> (64 - self.w))
-    }
+    all
 }
 
 #[cfg(test)]
@@ -161,11 +197,11 @@ mod tests {
         let (s, r) = ideal::cots(seed, n * k as usize);
         let tables = rng.elements(n << k, Ring::new(w));
         let indices = rng.elements(n, Ring::new(k));
-        let derand = r.derandomise_indices(k, &indices);
+        let (derand, pads) = r.lookup_choose(k, &indices, w);
         let (message, own) = s.lookup_send(k, &derand, &tables, w);
         assert_eq!(derand.len(), (n * k as usize).div_ceil(8));
         assert_eq!(message.len(), (n * ((1 << k) - 1) * w as usize).div_ceil(8));
-        let got = r.lookup_recv(k, &indices, w, &message);
+        let got = pads.finish(&message);
         for i in 0..n {
             assert_eq!(own[i] ^ got[i], tables[(i << k) + indices[i] as usize], "k = {k}, w = {w}, item {i}");
         }
@@ -173,7 +209,7 @@ mod tests {
 
     #[test]
     fn edge_sizes() {
-        for n in [0, 1, 63, 64, 65, 127, 128, 129, 1000] {
+        for n in [0, 1, 63, 64, 65, 127, 128, 129, 1000, 1365, 1366, 4099] {
             for (k, w) in [(1, 1), (1, 64), (2, 2), (4, 2), (4, 33), (8, 1), (8, 64), (3, 43)] {
                 check(n, k, w, 6);
             }
@@ -191,7 +227,8 @@ mod tests {
     #[test]
     fn pads_of_the_entries_are_unrelated() {
         let (s, r) = ideal::cots(1, 8);
-        let (message, own) = s.lookup_send(8, &r.choices(), &[0; 256], 64);
+        let (derand, _) = r.lookup_choose(8, &[0], 64);
+        let (message, own) = s.lookup_send(8, &derand, &[0; 256], 64);
         let mut seen: Vec<u64> = sotto_shares::unpack(&message, 255, 64);
         seen.push(own[0]);
         let xor_of_four = seen[0] ^ seen[1] ^ seen[2] ^ seen[3];

@@ -19,10 +19,12 @@
 
 use rand::RngCore;
 use sotto_net::{Channel, compute};
-use sotto_shares::{BitReader, BitWriter, Ring};
+use sotto_shares::Ring;
 use zeroize::Zeroizing;
 
-use crate::{Error, OneHots, OtSession, RecvCots, SendCots, vectors::Vectors};
+use crate::{
+    Error, OneHots, OtSession, RecvCots, SendCots, block::bit, pattern_message_len, vectors::Vectors,
+};
 
 const INDEX: &str = "ot/one-hot/index";
 const LEVEL: &str = "ot/one-hot/level";
@@ -48,7 +50,7 @@ pub async fn random_one_hots(
     if cots.first {
         let (corrections, share) = compute(|| cots.send_index());
         index = Some(share);
-        if cots.index_len() > 0 {
+        if cots.all_index_len() > 0 {
             ch.send(INDEX, corrections)?;
         }
     }
@@ -61,7 +63,7 @@ pub async fn random_one_hots(
             index = Some(cots.recv_index(ch).await?);
         }
         let message = ch.recv(LEVEL, len).await?;
-        compute(|| e.grow(j, &cots.b[j], &own, &cots.recv[j], &message));
+        compute(|| e.grow(j, &cots.b[j], &own, cots.recv[j].xor_random((1 << j) - 1), &message));
     }
     let index = match index {
         Some(index) => index,
@@ -114,7 +116,8 @@ impl Cots {
         let recv: Vec<RecvCots> = sizes(first).map(|n| recv.take(n)).collect();
         let mut b = Zeroizing::new(Vec::with_capacity(k as usize));
         for recv in &recv {
-            b.push((0..recv.len()).map(|i| recv.choice(i)).collect());
+            let choices = recv.choices();
+            b.push((0..recv.len()).map(|i| bit(&choices, i)).collect());
         }
         if first {
             b[0] = (0..n).map(|_| rng.next_u64() & 1).collect();
@@ -128,33 +131,40 @@ impl Cots {
         Zeroizing::new((0..self.n).map(bits).collect())
     }
 
+    /// Bytes of the corrections for bit `j` of all positions.
+    fn index_len(&self, j: usize) -> usize {
+        pattern_message_len(self.n, &[self.cross_bits(j)])
+    }
+
     /// Bytes of the corrections of all positions.
-    fn index_len(&self) -> usize {
-        (self.n * index_bits(self.k, self.ring)).div_ceil(8)
+    fn all_index_len(&self) -> usize {
+        (0..self.k as usize).map(|j| self.index_len(j)).sum()
     }
 
     /// The first party's corrections and additive shares of the positions.
     fn send_index(&self) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
-        let mut message = BitWriter::with_capacity(self.index_len());
+        let mut message = Vec::with_capacity(self.all_index_len());
         let mut index = Zeroizing::new(vec![0; self.n]);
         for (j, (send, b)) in self.send.iter().zip(self.b.iter()).enumerate() {
-            let x = |i: usize| b[i].wrapping_neg();
-            let cross = send.add_into(None, x, |_| self.cross_bits(j), &mut message);
+            let (corrections, cross) = send.words(None, |i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
+            message.extend(corrections);
             self.add_bit(&mut index, j, &Zeroizing::new(cross));
         }
-        (message.finish(), index)
+        (message, index)
     }
 
     /// The second party's additive shares of the positions.
     async fn recv_index(&self, ch: &mut Channel) -> Result<Zeroizing<Vec<u64>>, Error> {
-        let len = self.index_len();
+        let len = self.all_index_len();
         let message = if len > 0 { ch.recv(INDEX, len).await? } else { Vec::new() };
         Ok(compute(|| {
-            let mut message = BitReader::new(&message);
+            let mut rest = &message[..];
             let mut index = Zeroizing::new(vec![0; self.n]);
             for (j, recv) in self.recv.iter().enumerate() {
-                let cross = recv.add_from(None, |_| self.cross_bits(j), &mut message);
+                let (now, later) = rest.split_at(self.index_len(j));
+                let cross = recv.words(&[self.cross_bits(j)]).finish(now);
                 self.add_bit(&mut index, j, &Zeroizing::new(cross));
+                rest = later;
             }
             index
         }))
@@ -191,16 +201,20 @@ mod tests {
     type Pair<T> = (T, T);
 
     /// Runs both parties for each `(n, k, m)`; returns what they got and what it cost after the reservation.
-    fn run(calls: Vec<(usize, u32, u32)>) -> (Vec<Pair<OneHots>>, Vec<Pair<Cost>>) {
+    fn run(calls: Vec<(usize, u32, u32)>) -> (Vec<Pair<OneHots>>, Vec<Pair<[Cost; 2]>>) {
         let side = |first: bool, calls: Vec<(usize, u32, u32)>| {
             move |mut ch: Channel| async move {
                 let mut ot = party(&mut ch, first).await;
                 let mut rng = Rng::from_seed([u8::from(first); 32]);
+                // What the vectors need is there, at both, before the clock starts.
+                let most = calls.iter().map(|&(n, k, _)| n * k as usize).sum();
+                ot.prepay(&mut ch, most, most).await.unwrap();
+                ch.exchange("ready", vec![0]).await.unwrap();
                 let (mut out, mut costs) = (Vec::new(), Vec::new());
                 for (n, k, m) in calls {
                     let before = ch.meter.total();
                     out.push(random_one_hots(&mut ch, &mut ot, n, k, Ring::new(m), &mut rng).await.unwrap());
-                    costs.push(ch.meter.total() - before);
+                    costs.push([before, ch.meter.total()]);
                 }
                 (out, costs)
             }
@@ -254,16 +268,13 @@ mod tests {
             let n = 64;
             let (_, costs) = run(vec![(n, k, m)]);
             let (a, b) = costs[0];
-            let (forward, back) = one_hot_cots(n, k);
-            let reserve = |cots: usize| if cots > 0 { 31 * cots.div_ceil(8) + HEADER_LEN } else { 0 };
+            let turns = a[1].turns.max(b[1].turns) - a[0].turns.max(b[0].turns);
+            let [a, b] = [a, b].map(|[before, after]| after - before);
             let frames = 2 * (k as usize - 1) + usize::from(index_bits(k, ring) > 0);
-            let expected = reserve(forward) + reserve(back) + n * stated / 8 + frames * HEADER_LEN;
-            assert_eq!(a.bytes() as usize, expected, "k = {k}, m = {m}");
+            assert_eq!(a.bytes() as usize, n * stated / 8 + frames * HEADER_LEN, "k = {k}, m = {m}");
             assert_eq!(b.bytes(), a.bytes());
-            // Setup ends after turn 3 at the second party; the first has seen turn 2.
-            let last = (k - 1).max(u32::from(index_bits(k, ring) > 0));
-            let end = (2 + a.turns).max(3 + b.turns);
-            assert_eq!(end, u64::from(3 + 1 + last), "k = {k}, m = {m}");
+            let stated = (k - 1).max(u32::from(index_bits(k, ring) > 0));
+            assert_eq!(turns, u64::from(stated), "k = {k}, m = {m}");
         }
     }
 

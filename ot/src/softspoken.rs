@@ -10,47 +10,58 @@
 //! One message, no answer: `(128/k - 1) ceil(n/8)` bytes for `n` COTs; one turn. `Delta_i` in GF(2^k) is the
 //! `i`-th group of `k` bits of `Delta`; sums are XORs; a row of `v_i` per bit of `x`. The sender sees `c`,
 //! which the unknown leaf masks; the receiver sees nothing. Semi-honest: no consistency check.
+//! `Delta` is odd, so row 0 of `v` is row 0 of `w` plus `b`: it is replaced by `b`, and by zeros at the sender, so that `q` is even.
 //! Setup: one message `softspoken/ggm` of 4096 bytes punctures the trees (see [`crate::ggm`]).
 //! Source: Roy, CRYPTO 2022 (eprint 2022/192), figure 8 with the repetition code.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rand::RngCore;
-use sotto_net::{Channel, compute};
-use zeroize::{Zeroize, Zeroizing};
+use rayon::prelude::*;
+use sotto_net::{Channel, Expected, compute};
+use zeroize::Zeroizing;
 
 use crate::{
     Error, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
     base::{BaseRecv, BaseSend},
     block::{Block, LAMBDA},
+    cots::{Batch, Stored},
     domain::Domain,
     ggm,
-    hash::CrHash,
-    small_field::{Prg, Workspace},
+    hash::PadHash,
+    kernel::{Bank, Cipher},
+    small_field::Workspace,
 };
 
-const U: &str = "ot/softspoken/u";
+pub(crate) const U: &str = "ot/softspoken/u";
 pub(crate) const GGM: &str = "ot/softspoken/ggm";
 /// Bytes of the message that punctures the trees.
 pub(crate) const GGM_LEN: usize = 2 * LAMBDA * 16;
 
-/// COTs expanded at a time; bounds the working memory beside message and result.
-const CHUNK: usize = 8192;
+/// COTs expanded at a time: the rows of a chunk fit the first-level cache.
+const CHUNK: usize = 2048;
+
+/// COTs of a message at least.
+const BATCH: usize = 1 << 15;
 
 /// The COT sender of SoftSpoken OT with subfields of `2^K` elements, `K` in 1, 2, 4, 8.
-pub struct SoftSpokenSender<const K: usize = 4> {
+pub struct SoftSpokenSender<const K: usize> {
     /// Per tree, `2^K` generators in the order of [`ggm::punctured`]; the first is meaningless.
-    leaves: Vec<Prg>,
-    delta: Block,
+    trees: Vec<Bank>,
+    delta: Zeroizing<Block>,
     at: Position,
-    hash: Arc<CrHash>,
+    stock: SendCots,
+    hash: Arc<PadHash>,
+    /// Messages that are on their way: about how many COTs, from where.
+    announced: VecDeque<(usize, Position, Expected)>,
 }
 
 /// The COT receiver of SoftSpoken OT with subfields of `2^K` elements, `K` in 1, 2, 4, 8.
-pub struct SoftSpokenReceiver<const K: usize = 4> {
-    leaves: Vec<Prg>,
+pub struct SoftSpokenReceiver<const K: usize> {
+    trees: Vec<Bank>,
     at: Position,
-    hash: Arc<CrHash>,
+    stock: RecvCots,
+    hash: Arc<PadHash>,
 }
 
 impl<const K: usize> SoftSpokenReceiver<K> {
@@ -58,59 +69,82 @@ impl<const K: usize> SoftSpokenReceiver<K> {
     pub(crate) fn new(domain: &Domain, base: BaseSend, rng: &mut impl RngCore) -> (Self, Vec<u8>) {
         const { assert!(LAMBDA.is_multiple_of(K) && K <= 8) };
         let mut message = Vec::with_capacity(GGM_LEN);
-        let mut all = Vec::with_capacity((LAMBDA / K) << K);
+        let mut trees = Vec::with_capacity(LAMBDA / K);
         for (tree, keys) in base.0.chunks_exact(K).enumerate() {
             let (leaves, sums) = ggm::full(domain, tree, Block::random(rng), K);
-            all.extend(leaves.iter().map(Prg::new));
+            trees.push(Bank::new(&leaves, Cipher::new));
             for (sums, keys) in sums.iter().zip(keys.iter().rev()) {
                 message.extend((sums[0] ^ keys[0]).to_bytes());
                 message.extend((sums[1] ^ keys[1]).to_bytes());
             }
         }
-        let hash = Arc::new(CrHash::new(domain));
-        (SoftSpokenReceiver { leaves: all, at: Position::default(), hash }, message)
+        let hash = Arc::new(PadHash::new(domain, false));
+        let stock = RecvCots::new(hash.clone(), Batch::empty());
+        (SoftSpokenReceiver { trees, at: Position::default(), stock, hash }, message)
     }
 
-    /// Makes `n` COTs and the message that the sender needs to make its half of them.
-    fn expand(&mut self, n: usize) -> (RecvCots, Vec<u8>) {
-        let mut work = Workspace::new(K, n.min(CHUNK));
-        let mut t = Zeroizing::new(Vec::with_capacity(n));
-        let mut b = Zeroizing::new(Vec::with_capacity(n));
-        let mut message = Vec::with_capacity(message_len::<K>(n));
-        let (first, blocks) = self.at.advance(n);
-        for (chunk, lanes, at) in chunks(n, blocks) {
-            work.lanes = lanes;
-            for (tree, leaves) in self.leaves.chunks_exact(1 << K).enumerate() {
-                work.fold::<K>(tree, leaves, at);
+    /// Makes `n` COTs' blocks, the first one's index, and the message that the sender needs to make its half.
+    fn expand(&mut self, n: usize) -> (Zeroizing<Vec<Block>>, u64, Vec<u8>) {
+        let at = self.at.advance(n);
+        let mut t = Zeroizing::new(vec![Block::ZERO; n]);
+        let mut message = vec![0; message_len::<K>(n)];
+        let chunks = t.par_chunks_mut(CHUNK).zip(message.par_chunks_mut(message_len::<K>(CHUNK)));
+        chunks.enumerate().for_each_init(Workspace::default, |work, (chunk, (t, message))| {
+            work.resize(t.len());
+            let mut message = message.chunks_exact_mut(t.len().div_ceil(8));
+            for (tree, leaves) in self.trees.iter().enumerate() {
+                work.fold::<K>(tree, leaves, at.block_of(chunk));
                 if tree == 0 {
-                    work.keep_choices(chunk, &mut b);
+                    work.keep_choices();
                 } else {
-                    work.put_correction(chunk.div_ceil(8), &mut message);
+                    work.write_correction(message.next().expect("a row for each tree but the first"));
                 }
             }
-            work.transpose(chunk, &mut t);
-        }
-        (RecvCots::new(self.hash.clone(), first, b, t), message)
+            work.put_choices_lowest();
+            work.transpose(t);
+        });
+        (t, at.index, message)
+    }
+
+    /// Exactly `n` COTs' blocks, for what starts from them, and the message.
+    pub(crate) fn blocks(&mut self, n: usize) -> (Zeroizing<Vec<Block>>, Vec<u8>) {
+        let (t, _, message) = self.expand(n);
+        (t, message)
     }
 }
 
 impl<const K: usize> RandomCotReceiver for SoftSpokenReceiver<K> {
-    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
-        let (cots, message) = compute(|| self.expand(n));
-        if n > 0 {
+    fn ready(&self) -> usize {
+        self.stock.len()
+    }
+
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        if let Some(n) = batch(n, self.ready()) {
+            let (t, first, message) = compute(|| self.expand(n));
             ch.send(U, message)?;
+            self.stock.append(RecvCots::new(self.hash.clone(), Batch::new(Arc::new(Stored(t)), 0, first, n)));
         }
-        Ok(cots)
+        Ok(())
+    }
+
+    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
+        self.prepay(ch, n).await?;
+        Ok(self.stock.take(n))
     }
 }
 
 impl<const K: usize> SoftSpokenSender<K> {
-    /// The sender, from the receiver's end of 128 base OTs and the receiver's message; `Delta` is the
+    /// The sender, from the receiver's end of 128 base OTs and the receiver's message; `Delta`, which must be odd, is the
     /// complement of the base OTs' choices.
     pub(crate) fn new(domain: &Domain, base: BaseRecv, message: &[u8]) -> Self {
         assert_eq!(message.len(), GGM_LEN, "length of {GGM}");
         let delta = !base.choices;
-        let mut all = Vec::with_capacity((LAMBDA / K) << K);
+        assert!(delta.bit(0) == 1, "an odd Delta");
+        let mut trees = Vec::with_capacity(LAMBDA / K);
         for (tree, message) in message.chunks_exact(32 * K).enumerate() {
             let path = (delta.0 >> (K * tree)) as u64 & ((1 << K) - 1);
             let sums = message.chunks_exact(32).enumerate().map(|(level, pair)| {
@@ -119,48 +153,88 @@ impl<const K: usize> SoftSpokenSender<K> {
                 side(0) ^ (side(0) ^ side(1)).times(base.choices.bit(j)) ^ base.keys[j]
             });
             let sums = Zeroizing::new(sums.collect::<Vec<_>>());
-            all.extend(ggm::punctured(domain, tree, path, &sums).iter().map(Prg::new));
+            trees.push(Bank::new(&ggm::punctured(domain, tree, path, &sums), Cipher::new));
         }
-        SoftSpokenSender { leaves: all, delta, at: Position::default(), hash: Arc::new(CrHash::new(domain)) }
+        let hash = Arc::new(PadHash::new(domain, false));
+        let stock = SendCots::new(hash.clone(), delta, Batch::empty());
+        let (delta, at) = (Zeroizing::new(delta), Position::default());
+        SoftSpokenSender { trees, delta, at, stock, hash, announced: VecDeque::new() }
     }
 
-    /// Makes the sender's half of the `n` COTs that `message` is about.
-    fn expand(&mut self, n: usize, at: (u64, u64), message: &[u8]) -> SendCots {
-        let mut work = Workspace::new(K, n.min(CHUNK));
-        let mut q = Zeroizing::new(Vec::with_capacity(n));
-        let mut rest = message;
-        for (chunk, lanes, at) in chunks(n, at.1) {
-            work.lanes = lanes;
-            for (tree, leaves) in self.leaves.chunks_exact(1 << K).enumerate() {
-                work.fold::<K>(tree, leaves, at);
+    /// Makes the sender's half of the COTs that `message` is about.
+    fn expand(&self, n: usize, at: Position, message: &[u8]) -> Zeroizing<Vec<Block>> {
+        let mut q = Zeroizing::new(vec![Block::ZERO; n]);
+        let chunks = q.par_chunks_mut(CHUNK).zip(message.par_chunks(message_len::<K>(CHUNK)));
+        chunks.enumerate().for_each_init(Workspace::default, |work, (chunk, (q, message))| {
+            work.resize(q.len());
+            let mut message = message.chunks_exact(q.len().div_ceil(8));
+            for (tree, leaves) in self.trees.iter().enumerate() {
+                work.fold::<K>(tree, leaves, at.block_of(chunk));
                 if tree > 0 {
-                    let (c, after) = rest.split_at(chunk.div_ceil(8));
-                    work.correct::<K>(tree, self.delta, c);
-                    rest = after;
+                    let c = message.next().expect("a row for each tree but the first");
+                    work.correct::<K>(tree, *self.delta, c);
                 }
             }
-            work.transpose(chunk, &mut q);
+            work.clear_lowest();
+            work.transpose(q);
+        });
+        q
+    }
+
+    /// Receives announced messages until `n` COTs are there, or all that were announced.
+    async fn make_ready(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.stock.len() < n {
+            let Some((len, at, announced)) = self.announced.pop_front() else { break };
+            let message = ch.claim(announced).await?;
+            let q = Arc::new(Stored(compute(|| self.expand(len, at, &message))));
+            self.stock.append(SendCots::new(self.hash.clone(), *self.delta, Batch::new(q, 0, at.index, len)));
         }
-        SendCots::new(self.hash.clone(), self.delta, at.0, q)
+        Ok(())
+    }
+
+    /// As [`SoftSpokenReceiver::blocks`].
+    pub(crate) async fn blocks(
+        &mut self,
+        ch: &mut Channel,
+        n: usize,
+    ) -> Result<Zeroizing<Vec<Block>>, Error> {
+        let at = self.at.advance(n);
+        let message = ch.recv(U, message_len::<K>(n)).await?;
+        Ok(compute(|| self.expand(n, at, &message)))
     }
 }
 
 impl<const K: usize> RandomCotSender for SoftSpokenSender<K> {
     fn delta(&self) -> Block {
-        self.delta
+        *self.delta
+    }
+
+    fn ready(&self) -> usize {
+        self.stock.len() + self.announced.iter().map(|(n, ..)| n).sum::<usize>()
+    }
+
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        if let Some(n) = batch(n, self.ready()) {
+            let at = self.at.advance(n);
+            self.announced.push_back((n, at, ch.expect(U, message_len::<K>(n))));
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        self.make_ready(ch, usize::MAX).await
     }
 
     async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<SendCots, Error> {
-        let at = self.at.advance(n);
-        let message = if n > 0 { ch.recv(U, message_len::<K>(n)).await? } else { Vec::new() };
-        Ok(compute(|| self.expand(n, at, &message)))
+        self.prepay(ch, n).await?;
+        self.make_ready(ch, n).await?;
+        Ok(self.stock.take(n))
     }
 }
 
-impl<const K: usize> Drop for SoftSpokenSender<K> {
-    fn drop(&mut self) {
-        self.delta.zeroize();
-    }
+/// COTs of the next message, if `n` are wanted and `ready` are there.
+fn batch(n: usize, ready: usize) -> Option<usize> {
+    (n > ready).then(|| (n - ready).max(BATCH))
 }
 
 /// Bytes of the message for `n` COTs: `128/k - 1` bits each; every row of a chunk ends at a byte.
@@ -169,7 +243,7 @@ fn message_len<const K: usize>(n: usize) -> usize {
 }
 
 /// What has been used up: never turns back, also after an error.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Position {
     /// The next COT's index.
     index: u64,
@@ -178,36 +252,36 @@ struct Position {
 }
 
 impl Position {
-    /// Uses up `n` COTs; returns the first one's index and the first block.
-    fn advance(&mut self, n: usize) -> (u64, u64) {
-        let before = (self.index, self.block);
+    /// Uses up `n` COTs; returns where they begin.
+    fn advance(&mut self, n: usize) -> Position {
+        let before = *self;
         self.index += n as u64;
         self.block += n.div_ceil(LAMBDA) as u64;
         before
     }
-}
 
-/// The chunks of `n` COTs: how many COTs, how many blocks of each generator, from which block.
-fn chunks(n: usize, block: u64) -> impl Iterator<Item = (usize, usize, u64)> {
-    (0..n).step_by(CHUNK).map(move |start| {
-        let chunk = CHUNK.min(n - start);
-        (chunk, chunk.div_ceil(LAMBDA), block + (start / LAMBDA) as u64)
-    })
+    /// The generators' block that a chunk begins with.
+    fn block_of(self, chunk: usize) -> u64 {
+        self.block + (chunk * CHUNK / LAMBDA) as u64
+    }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use sotto_net::{HEADER_LEN, run_pair};
     use sotto_shares::Rng;
 
     use super::*;
-    use crate::{cots::tests::contract, domain::Direction};
+    use crate::{
+        cots::tests::{SIZES, contract},
+        domain::Direction,
+    };
 
     /// Both ends, from dealt base OTs.
-    pub(crate) fn pair<const K: usize>(seed: u8) -> (SoftSpokenSender<K>, SoftSpokenReceiver<K>) {
+    fn pair<const K: usize>(seed: u8) -> (SoftSpokenSender<K>, SoftSpokenReceiver<K>) {
         let mut rng = Rng::from_seed([seed; 32]);
-        let domain = Domain::new([seed; 32], Direction::Forward);
-        let choices = Block::random(&mut rng);
+        let domain = Domain::new([seed; 32], Direction::Forward, 0);
+        let choices = Block::random(&mut rng).without_low_bit();
         let keys: Vec<[Block; 2]> =
             (0..LAMBDA).map(|_| [Block::random(&mut rng), Block::random(&mut rng)]).collect();
         let chosen = (0..LAMBDA).map(|j| keys[j][choices.bit(j) as usize]).collect();
@@ -218,15 +292,37 @@ pub(crate) mod tests {
 
     #[test]
     fn keeps_the_contract_for_every_field_size() {
-        contract(pair::<1>(1));
-        contract(pair::<2>(2));
-        contract(pair::<4>(4));
-        contract(pair::<8>(8));
+        contract(pair::<1>(1), &SIZES);
+        contract(pair::<2>(2), &SIZES);
+        contract(pair::<4>(4), &[&SIZES[..]; 3].concat().leak()[..]);
+        contract(pair::<8>(8), &SIZES);
+    }
+
+    #[test]
+    fn blocks_of_any_number_fit_together() {
+        for n in [1, 63, 64, 65, 127, 128, 129, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 77] {
+            let (mut sender, mut receiver) = pair::<8>(3);
+            let delta = sender.delta();
+            let ((q, cost), t) = run_pair(
+                move |mut ch| async move {
+                    let q = sender.blocks(&mut ch, n).await.unwrap();
+                    (q, ch.meter.total())
+                },
+                move |mut ch| async move {
+                    let (t, message) = receiver.blocks(n);
+                    ch.send(U, message).unwrap();
+                    t
+                },
+            );
+            assert!((0..n).all(|i| t[i].0 == (q[i] ^ delta.times(t[i].bit(0))).0));
+            assert_eq!((cost.sent, cost.turns), (0, 1));
+            assert_eq!(cost.received as usize, HEADER_LEN + 15 * n.div_ceil(8));
+        }
     }
 
     #[test]
     fn the_message_has_the_stated_length_and_takes_one_turn() {
-        for n in [1, 63, 64, 65, 127, 128, 129, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 77] {
+        for n in [1, BATCH, BATCH + 1, BATCH + CHUNK] {
             let (mut sender, mut receiver) = pair::<4>(3);
             let (cost, _) = run_pair(
                 move |mut ch| async move {
@@ -236,7 +332,7 @@ pub(crate) mod tests {
                 move |mut ch| async move { receiver.extend(&mut ch, n).await.unwrap() },
             );
             assert_eq!((cost.sent, cost.turns), (0, 1));
-            assert_eq!(cost.received as usize, HEADER_LEN + 31 * n.div_ceil(8));
+            assert_eq!(cost.received as usize, HEADER_LEN + 31 * n.max(BATCH).div_ceil(8));
         }
     }
 
@@ -244,12 +340,12 @@ pub(crate) mod tests {
     fn a_wrong_length_is_named() {
         let (mut sender, mut receiver) = pair::<4>(3);
         let (result, _) = run_pair(
-            move |mut ch| async move { sender.extend(&mut ch, 100).await.map(drop) },
-            move |mut ch| async move { receiver.extend(&mut ch, 200).await.map(drop) },
+            move |mut ch| async move { sender.extend(&mut ch, 40_000).await.map(drop) },
+            move |mut ch| async move { receiver.extend(&mut ch, 80_000).await.map(drop) },
         );
         assert!(matches!(
             result,
-            Err(Error::Net(sotto_net::Error::WrongLength { step: U, expected: 403, got: 775 }))
+            Err(Error::Net(sotto_net::Error::WrongLength { step: U, expected: 155_000, got: 310_000 }))
         ));
     }
 }

@@ -1,10 +1,9 @@
 //! XOR shares of bit vectors that double in length, level by level of [`crate::one_hot`]. No branch and no
 //! address depends on a share.
 
-use sotto_shares::{BitReader, BitWriter};
 use zeroize::Zeroizing;
 
-use crate::{RecvCots, SendCots, queue::Queue};
+use crate::{SendCots, XorPads, queue::Queue};
 
 /// XOR shares of vectors of up to `2^k` bits, `stride` words each.
 pub(crate) struct Vectors {
@@ -64,14 +63,13 @@ impl Vectors {
     pub(crate) fn send_level(&self, j: usize, cots: &SendCots) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
         let bits = (1 << j) - 1;
         let e = self.data.left();
-        let mut message = BitWriter::with_capacity((cots.len() * bits).div_ceil(8));
-        let own = cots.xor_into(None, |i| &e[i * self.stride..][..bits.div_ceil(64)], bits, &mut message);
-        (message.finish(), Zeroizing::new(own))
+        let (message, own) = cots.vectors(None, |i| &e[i * self.stride..][..bits.div_ceil(64)], bits);
+        (message, Zeroizing::new(own))
     }
 
     /// Level `j`: from `2^j` bits to twice as many.
-    pub(crate) fn grow(&mut self, j: usize, b: &[u64], own: &[u64], cots: &RecvCots, message: &[u8]) {
-        let got = Zeroizing::new(cots.xor_from(None, (1 << j) - 1, &mut BitReader::new(message)));
+    pub(crate) fn grow(&mut self, j: usize, b: &[u64], own: &[u64], pads: XorPads, message: &[u8]) {
+        let got = Zeroizing::new(pads.finish(message));
         let words = (1usize << j).div_ceil(64);
         let products = own.chunks_exact(words).zip(got.chunks_exact(words));
         for ((e, b), (own, got)) in self.data.left_mut().chunks_exact_mut(self.stride).zip(b).zip(products) {

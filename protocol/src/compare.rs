@@ -11,7 +11,7 @@
 //! digit server to client, one COT an inner node and direction.
 //! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah.
 
-use sotto_ot::{derand_len, lookup_message_len};
+use sotto_ot::{bits_len, lookup_message_len};
 use sotto_shares::{Party, Ring, Share, XorShare};
 
 use crate::{Error, Session, and::and};
@@ -67,9 +67,10 @@ async fn leaves(s: &mut Session, mine: &[u64], digits: usize) -> Result<Vec<u64>
     match s.me {
         Party::Client => {
             let (_, recv) = s.cots(0, cots).await?;
-            s.ch.send("compare/digit", recv.derandomise_indices(DIGIT, &values))?;
+            let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(DIGIT, &values, 2));
+            s.ch.send("compare/digit", derand)?;
             let message = s.ch.recv("compare/table", lookup_message_len(items, DIGIT, 2)).await?;
-            Ok(sotto_net::compute(|| recv.lookup_recv(DIGIT, &values, 2, &message)))
+            Ok(sotto_net::compute(|| pads.finish(&message)))
         }
         Party::Server => {
             let (send, _) = s.cots(cots, 0).await?;
@@ -77,7 +78,7 @@ async fn leaves(s: &mut Session, mine: &[u64], digits: usize) -> Result<Vec<u64>
                 .iter()
                 .flat_map(|&y| (0..16u64).map(move |z| u64::from(z < y) | u64::from(z == y) << 1))
                 .collect();
-            let derand = s.ch.recv("compare/digit", derand_len(cots)).await?;
+            let derand = s.ch.recv("compare/digit", bits_len(cots)).await?;
             let (message, own) = sotto_net::compute(|| send.lookup_send(DIGIT, &derand, &tables, 2));
             s.ch.send("compare/table", message)?;
             Ok(own)

@@ -13,7 +13,7 @@
 //! receiver. From the pool: one COT an item and direction. Source: Cheetah (2022/207), appendix on COT.
 
 use sotto_net::{Channel, compute};
-use sotto_ot::{derand_len, pattern_message_len};
+use sotto_ot::{bits_len, pattern_message_len};
 
 use crate::{Error, Session};
 
@@ -47,18 +47,21 @@ pub(crate) struct Crossed {
 pub(crate) async fn add(s: &mut Session, c: Cross<'_>) -> Result<Crossed, Error> {
     let (outgoing, incoming) = s.cots(c.inputs.len(), c.choices.len()).await?;
     let choices = packed(c.choices);
-    let mine = incoming.derandomise(&choices);
-    let theirs = swap(&mut s.ch, c.tags.0, mine, derand_len(c.inputs.len())).await?;
+    let (mine, pads) = match c.choices {
+        [] => Default::default(),
+        _ => {
+            let (derand, pads) = compute(|| incoming.cot_choose(&choices, c.widths_in));
+            (derand, Some(pads))
+        }
+    };
+    let theirs = swap(&mut s.ch, c.tags.0, mine, bits_len(c.inputs.len())).await?;
     let (payload, own) = match c.inputs {
         [] => Default::default(),
         _ => compute(|| outgoing.cot_send(Some(&theirs), c.inputs, c.widths_out)),
     };
     let expected = items_len(c.choices.len(), c.widths_in);
     let payload = swap(&mut s.ch, c.tags.1, payload, expected).await?;
-    let got = match c.choices {
-        [] => Vec::new(),
-        _ => compute(|| incoming.cot_recv(Some(&choices), c.widths_in, &payload)),
-    };
+    let got = pads.map_or(Vec::new(), |pads| compute(|| pads.finish(&payload)));
     Ok(Crossed { own, got })
 }
 
@@ -72,11 +75,11 @@ pub(crate) async fn xor(
 ) -> Result<Crossed, Error> {
     let n = inputs.len();
     let (outgoing, incoming) = s.cots(n, n).await?;
-    let choices = packed(choices);
-    let theirs = s.ch.exchange(tags.0, incoming.derandomise(&choices)).await?;
+    let (derand, pads) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
+    let theirs = s.ch.exchange(tags.0, derand).await?;
     let (payload, own) = compute(|| outgoing.xor_send(Some(&theirs), inputs, width as usize));
     let payload = s.ch.exchange(tags.1, payload).await?;
-    let got = compute(|| incoming.xor_recv(Some(&choices), width as usize, &payload));
+    let got = compute(|| pads.finish(&payload));
     Ok(Crossed { own, got })
 }
 
@@ -91,8 +94,9 @@ pub(crate) async fn add_random(
     let (outgoing, incoming) = s.cots(inputs.len(), inputs.len()).await?;
     let (payload, own) = compute(|| outgoing.cot_send(None, inputs, widths));
     let payload = s.ch.exchange(tag, payload).await?;
-    let bits = unpacked(&incoming.choices(), incoming.len());
-    let got = compute(|| incoming.cot_recv(None, widths, &payload));
+    let pads = compute(|| incoming.cot_random(widths));
+    let bits = unpacked(pads.choices(), inputs.len());
+    let got = compute(|| pads.finish(&payload));
     Ok((bits, Crossed { own, got }))
 }
 
@@ -118,8 +122,9 @@ pub(crate) async fn add_random_recv(
 ) -> Result<(Vec<u8>, Vec<u64>), Error> {
     let (_, incoming) = s.cots(0, n).await?;
     let payload = s.ch.recv(tag, items_len(n, widths)).await?;
-    let bits = unpacked(&incoming.choices(), incoming.len());
-    Ok((bits, compute(|| incoming.cot_recv(None, widths, &payload))))
+    let pads = compute(|| incoming.cot_random(widths));
+    let bits = unpacked(pads.choices(), n);
+    Ok((bits, compute(|| pads.finish(&payload))))
 }
 
 /// Bits of one byte each, eight to a byte.

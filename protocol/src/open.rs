@@ -18,11 +18,14 @@ pub(crate) async fn open<const K: usize>(
     tag: &'static str,
     masked: [&Share; K],
 ) -> Result<[Vec<u64>; K], Error> {
-    let mut writer = BitWriter::with_capacity(masked.iter().map(|x| x.len() * 8).sum());
+    let bits: usize = masked.iter().map(|x| x.len() * x.ring.bits() as usize).sum();
+    let mut mine = vec![0; bits.div_ceil(8)];
+    let mut writer = BitWriter::new(&mut mine);
     for x in masked {
         x.data.iter().for_each(|&v| writer.push(v, x.ring.bits()));
     }
-    let theirs = s.ch.exchange(tag, writer.finish()).await?;
+    writer.finish();
+    let theirs = s.ch.exchange(tag, mine).await?;
     let mut reader = BitReader::new(&theirs);
     Ok(masked.map(|x| add(x, &mut reader, x.ring)))
 }

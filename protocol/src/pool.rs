@@ -2,7 +2,7 @@
 //!
 //! | stock                | made by                 | spent by                                  |
 //! |----------------------|-------------------------|-------------------------------------------|
-//! | COTs, both directions| [`sotto_ot`]            | everything on bits; the stocks below      |
+//! | COTs, both directions| [`sotto_ot`], which keeps them | everything on bits; the stocks below |
 //! | random one-hots      | [`sotto_ot`]            | [`crate::segments`], [`crate::activation`], [`crate::exp2`] |
 //! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same                        |
 //! | masks and their images under a weight | [`crate::linear`] | the same                       |
@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sotto_ot::{OneHots, RecvCots, SendCots};
+use sotto_ot::OneHots;
 use sotto_shares::Ring;
 
 use crate::{
@@ -57,8 +57,6 @@ pub(crate) fn lacking<T: Stock>(stock: Option<&T>, n: usize) -> usize {
 /// One party's correlations. Dropping it wipes them.
 #[derive(Default)]
 pub(crate) struct Pool {
-    pub send: Option<SendCots>,
-    pub recv: Option<RecvCots>,
     pub one_hots: BTreeMap<(u32, Ring), Option<OneHots>>,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
@@ -93,30 +91,6 @@ impl Ledger {
             self.hash.update(&number.to_le_bytes());
         }
         self.next += count as u64;
-    }
-}
-
-impl Stock for SendCots {
-    fn len(&self) -> usize {
-        self.len()
-    }
-    fn take(&mut self, n: usize) -> SendCots {
-        self.take(n)
-    }
-    fn append(&mut self, later: SendCots) {
-        self.append(later);
-    }
-}
-
-impl Stock for RecvCots {
-    fn len(&self) -> usize {
-        self.len()
-    }
-    fn take(&mut self, n: usize) -> RecvCots {
-        self.take(n)
-    }
-    fn append(&mut self, later: RecvCots) {
-        self.append(later);
     }
 }
 

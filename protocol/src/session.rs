@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
 use sotto_net::{Channel, Half};
-use sotto_ot::{OneHots, OtSession, RecvCots, SendCots};
+use sotto_ot::{LpnParams, OneHots, OtSession, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
@@ -25,10 +25,7 @@ use crate::{
 };
 
 /// The version of the protocol; both sides must have the same.
-pub const VERSION: u32 = 1;
-
-/// COTs made at a time at least.
-const COT_BATCH: usize = 1 << 15;
+pub const VERSION: u32 = 2;
 
 /// What both parties share of a session: channel, randomness, oblivious transfers, pool.
 pub struct Session {
@@ -41,7 +38,7 @@ pub struct Session {
     /// Rows of each linear layer's masks to make beyond those needed at once: the planned number of tokens.
     pub lookahead: usize,
     sid: [u8; 32],
-    ot: OtSession,
+    pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
 }
 
@@ -100,7 +97,9 @@ impl Session {
         hash.update(&VERSION.to_le_bytes()).update(&ours.parameters);
         hash.update(first).update(second).update(&binding);
         let sid = *hash.finalize().as_bytes();
-        let ot = OtSession::setup(&mut ch, sid, me == Party::Client, &mut rng).await?;
+        let mut ot = OtSession::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
+        // The first round travels while keys are made.
+        ot.prepay(&mut ch, 1, 1).await?;
         Ok(Session { me, ch, rng, lookahead: 0, sid, ot, pool: Pool::default() })
     }
 
@@ -113,7 +112,7 @@ impl Session {
         let said = self.ch.trace_digest();
         self.ch.send("session/checkpoint", [said, ledger].concat())?;
         // The peer said its digest right after the last frame that this side has received.
-        let heard = self.ch.heard_digest();
+        let heard = self.ch.heard_digest().await?;
         let theirs = self.ch.recv("session/checkpoint", 64).await?;
         match (theirs[..32] == heard, theirs[32..] == ledger) {
             (false, _) => Err(Error::TranscriptDisagreement),
@@ -124,21 +123,31 @@ impl Session {
 
     /// COTs: `send` as sender and `recv` as receiver.
     pub(crate) async fn cots(&mut self, send: usize, recv: usize) -> Result<(SendCots, RecvCots), Error> {
-        let (more_send, more_recv) =
-            (lacking(self.pool.send.as_ref(), send), lacking(self.pool.recv.as_ref(), recv));
-        if more_send + more_recv > 0 || self.pool.send.is_none() {
-            let batch = |lacking: usize| if lacking == 0 { 0 } else { lacking.max(COT_BATCH) };
-            self.ch.meter.enter_offline();
-            let made = self.ot.reserve(&mut self.ch, batch(more_send), batch(more_recv)).await;
-            self.ch.meter.leave();
-            let (made_send, made_recv) = made?;
-            fill(&mut self.pool.send, made_send);
-            fill(&mut self.pool.recv, made_recv);
-        }
+        self.ch.meter.enter_offline();
+        let made = self.ot.reserve(&mut self.ch, send, recv).await;
+        self.ch.meter.leave();
         let (towards, from) = if self.me == Party::Client { (send, recv) } else { (recv, send) };
         self.pool.record("cot/client", 0, towards);
         self.pool.record("cot/server", 0, from);
-        Ok((draw(&mut self.pool.send, send), draw(&mut self.pool.recv, recv)))
+        Ok(made?)
+    }
+
+    /// COTs drawn so far, as their sender and as their receiver.
+    pub fn drawn_cots(&self) -> (u64, u64) {
+        self.ot.drawn()
+    }
+
+    /// Waits for everything that the peer was to send ahead; afterwards the connection may be another one.
+    ///
+    /// # Errors
+    /// The connection, or a message of the wrong length.
+    pub async fn settle(&mut self) -> Result<(), Error> {
+        Ok(self.ot.settle(&mut self.ch).await?)
+    }
+
+    /// Bytes that this party has sent for COTs that are not yet drawn: what a fair count takes off.
+    pub fn prepaid_bytes(&self) -> f64 {
+        self.ot.prepaid_bytes()
     }
 
     /// One-hots of `2^bits` with their index in `ring`.
@@ -233,6 +242,7 @@ fn parameter_digest() -> [u8; 32] {
     let mut hash = blake3::Hasher::new_derive_key("sotto 1 parameters");
     hash.update(tables::FILE.as_bytes());
     hash.update(format!("{:?} {:?}", lattice::fast().params(), lattice::strict().params()).as_bytes());
+    hash.update(format!("{:?} {:?}", LpnParams::FAST, LpnParams::LEAN).as_bytes());
     *hash.finalize().as_bytes()
 }
 

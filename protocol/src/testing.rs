@@ -10,13 +10,10 @@ use rand::RngCore;
 use sotto_net::{Channel, HEADER_LEN, Half, Link, memory_pair, run_pair};
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare, decode};
 
-use crate::{
-    Client, Error, Server, Session,
-    pool::{Stock, fill},
-};
+use crate::{Client, Error, Server, Session};
 
-/// COTs in each direction that a lab starts with.
-const COTS: usize = 1 << 17;
+/// COTs in each direction that a measured protocol may take without asking.
+const COTS: usize = 1 << 18;
 
 /// One party's bench: the party, and the source of its fresh channels.
 pub(crate) struct Lab<P = Session> {
@@ -281,13 +278,13 @@ impl<P: Holder> Lab<P> {
         XorShare::new(width, words.iter().map(&mut mine).collect())
     }
 
-    /// Brings both directions to at least `n` COTs.
+    /// Makes so many COTs ready in both directions that `n` can be drawn and nothing has to be sent ahead for more.
     pub(crate) async fn stock_cots(&mut self, n: usize) {
         let s = self.me.session();
-        let (send, recv) = s.cots(n, n).await.unwrap();
-        let rest = (s.pool.send.replace(send), s.pool.recv.replace(recv));
-        fill(&mut s.pool.send, rest.0.expect("filled"));
-        fill(&mut s.pool.recv, rest.1.expect("filled"));
+        s.ot.prepay(&mut s.ch, 2 * n, 2 * n).await.unwrap();
+        // What is on its way must have come before the channel is exchanged for a fresh one.
+        s.ch.exchange("testing/stock", vec![]).await.unwrap();
+        s.settle().await.unwrap();
     }
 
     /// Makes one-hots for one call.
@@ -316,21 +313,20 @@ impl<P: Holder> Lab<P> {
         &mut self,
         protocol: impl AsyncFnOnce(&mut P) -> Result<T, Error>,
     ) -> (T, Side) {
-        let stock = |s: &Session| {
-            [s.pool.send.as_ref().map_or(0, Stock::len), s.pool.recv.as_ref().map_or(0, Stock::len)]
-        };
-        if stock(self.me.session()).iter().any(|&left| left < COTS / 2) {
+        let drawn = |s: &Session| [s.ot.drawn().0 as usize, s.ot.drawn().1 as usize];
+        let (send, recv) = self.me.session().ot.ready();
+        if send.min(recv) < 2 * COTS {
             self.stock_cots(COTS).await;
         }
         self.renew();
-        let before = stock(self.me.session());
+        let before = drawn(self.me.session());
         let out = protocol(&mut self.me).await.unwrap();
         let s = self.me.session();
-        let after = stock(s);
+        let after = drawn(s);
         let offline = s.ch.meter.spans().into_iter().filter(|(key, _)| key.half == Half::Offline);
         assert_eq!(offline.map(|(_, cost)| cost.bytes()).sum::<u64>(), 0, "the pool had what it takes");
         let total = s.ch.meter.total();
-        let cots = [before[0] - after[0], before[1] - after[1]];
+        let cots = [after[0] - before[0], after[1] - before[1]];
         (out, Side { sent: total.sent, turns: total.turns, cots, trace: s.ch.trace_digest() })
     }
 

@@ -12,11 +12,11 @@ pub fn pattern_len(n: usize, pattern: &[u32]) -> usize {
 
 /// Packs the low `bits` bits of each value.
 pub fn pack(values: &[u64], bits: u32) -> Vec<u8> {
-    let mut writer = BitWriter::with_capacity(packed_len(values.len(), bits));
-    for &value in values {
-        writer.push(value, bits);
-    }
-    writer.finish()
+    let mut bytes = vec![0; packed_len(values.len(), bits)];
+    let mut writer = BitWriter::new(&mut bytes);
+    values.iter().for_each(|&value| writer.push(value, bits));
+    writer.finish();
+    bytes
 }
 
 /// The inverse of [`pack`].
@@ -30,20 +30,22 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u32) -> Vec<u64> {
 }
 
 /// Writes values of any width up to 64 bits one after the other.
-#[derive(Default)]
-pub struct BitWriter {
-    bytes: Vec<u8>,
+pub struct BitWriter<'a> {
+    rest: &'a mut [u8],
     word: u128,
     filled: u32,
 }
 
-impl BitWriter {
-    /// A writer that will hold about `bytes` bytes.
-    pub fn with_capacity(bytes: usize) -> BitWriter {
-        BitWriter { bytes: Vec::with_capacity(bytes + 8), ..BitWriter::default() }
+impl<'a> BitWriter<'a> {
+    /// A writer that fills `bytes` from its first bit on.
+    pub fn new(bytes: &'a mut [u8]) -> BitWriter<'a> {
+        BitWriter { rest: bytes, word: 0, filled: 0 }
     }
 
     /// Appends the low `bits` bits of `value`; `bits` may be 0.
+    ///
+    /// # Panics
+    /// If there is no room.
     #[inline]
     pub fn push(&mut self, value: u64, bits: u32) {
         debug_assert!(bits <= 64);
@@ -51,17 +53,25 @@ impl BitWriter {
         self.word |= u128::from(value) << self.filled;
         self.filled += bits;
         if self.filled >= 64 {
-            self.bytes.extend_from_slice(&(self.word as u64).to_le_bytes());
+            self.put(8);
             self.word >>= 64;
             self.filled -= 64;
         }
     }
 
-    /// The bytes, the last one padded with zeros.
-    pub fn finish(mut self) -> Vec<u8> {
-        let rest = self.filled.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&(self.word as u64).to_le_bytes()[..rest]);
-        self.bytes
+    /// Writes the last bits, and zeros up to the end of their byte.
+    ///
+    /// # Panics
+    /// If more than that byte would be left.
+    pub fn finish(mut self) {
+        self.put(self.filled.div_ceil(8) as usize);
+        assert!(self.rest.is_empty(), "{} bytes were not written", self.rest.len());
+    }
+
+    fn put(&mut self, bytes: usize) {
+        let (now, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes);
+        now.copy_from_slice(&(self.word as u64).to_le_bytes()[..bytes]);
+        self.rest = rest;
     }
 }
 
@@ -114,11 +124,13 @@ mod tests {
 
         #[test]
         fn mixed_widths_round_trip(items in prop::collection::vec((any::<u64>(), 0u32..=64), 0..50)) {
-            let mut writer = BitWriter::default();
+            let bits: usize = items.iter().map(|item| item.1 as usize).sum();
+            let mut bytes = vec![0xff; bits.div_ceil(8)];
+            let mut writer = BitWriter::new(&mut bytes);
             for &(value, bits) in &items {
                 writer.push(value, bits);
             }
-            let bytes = writer.finish();
+            writer.finish();
             let mut reader = BitReader::new(&bytes);
             for &(value, bits) in &items {
                 let expected = if bits == 0 { 0 } else { value & (u64::MAX >> (64 - bits)) };

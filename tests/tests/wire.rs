@@ -1,8 +1,8 @@
 //! What every protocol puts on the wire, against the checked-in `wire.baseline`.
 //!
-//! Each protocol runs in a session of its own with fixed seeds, its correlations made on the way. A line has the
-//! bytes that client and server send online and offline, framing included, the turns of both halves together, and a
-//! digest of both parties' frame headers and result shares: with fixed seeds a run repeats itself to the bit.
+//! Each protocol runs in a session of its own with fixed seeds, its correlations made on the way, from COTs that are there. A
+//! line has the bytes that client and server send online and offline, framing included, the COTs that they draw as senders,
+//! the turns of both halves together, and a digest of both parties' frame headers and result shares: with fixed seeds a run repeats itself to the bit.
 //! A refactor leaves the file alone; a change of protocol edits it, by `SOTTO_WRITE_BASELINE=1 cargo test -p
 //! sotto-tests --test wire`, and the commit says why.
 
@@ -24,10 +24,10 @@ use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wire.baseline");
 const HEADER: &str = "\
-# What each protocol sends: bytes by client and server, online and offline, turns, digest of headers and shares.
-# Written by SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire
-#                      online            offline
-# protocol        client   server    client   server turns digest
+# What each protocol sends: bytes by client and server, online and offline, COTs that they draw as senders, turns, digest
+# of headers and shares. Written by SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire
+#                      online            offline           COTs
+# protocol        client   server    client   server  client  server turns digest
 ";
 
 const WIDE: Ring = Ring::new(44);
@@ -128,6 +128,7 @@ fn lines() -> String {
 struct Side {
     online: u64,
     offline: u64,
+    cots: u64,
     turns: u64,
     trace: [u8; 32],
     result: Vec<u64>,
@@ -141,7 +142,8 @@ fn format(name: &str, [client, server]: [Side; 2]) -> String {
     }
     let turns = client.turns.max(server.turns);
     let (a, b, c, d) = (client.online, server.online, client.offline, server.offline);
-    format!("{name:<17} {a:>6} {b:>8} {c:>9} {d:>8} {turns:>5} {:016x}", hash.0)
+    let (e, f) = (client.cots, server.cots);
+    format!("{name:<17} {a:>6} {b:>8} {c:>9} {d:>8} {e:>7} {f:>7} {turns:>5} {:016x}", hash.0)
 }
 
 /// FNV-1a: enough to notice an accident.
@@ -167,7 +169,7 @@ fn established(test: impl AsyncFn(&mut Session) -> Result<Vec<u64>, Error> + Syn
 
 /// A protocol on a channel that is fresh when the session stands.
 fn run(test: impl AsyncFn(&mut Session) -> Result<Vec<u64>, Error> + Sync) -> [Side; 2] {
-    both(&test, async |fresh: Fresh<'_>| fresh.renew())
+    both(&test, async |fresh: Fresh<'_>| fresh.renew().await)
 }
 
 fn both<T>(test: &T, ready: impl AsyncFn(Fresh<'_>) + Sync) -> [Side; 2]
@@ -231,13 +233,13 @@ fn keyed(
     let (client, server) = run_pair(
         |ch| async move {
             let mut me = Client::establish(ch, secret(Party::Client), BINDING).await.unwrap();
-            Fresh { session: &mut me.session, ends: &near }.renew();
+            Fresh { session: &mut me.session, ends: &near }.renew().await;
             let result = client(&mut me).await.unwrap();
             side(&mut me.session, &near, result)
         },
         |ch| async move {
             let mut me = Server::establish(ch, secret(Party::Server), BINDING).await.unwrap();
-            Fresh { session: &mut me.session, ends: &far }.renew();
+            Fresh { session: &mut me.session, ends: &far }.renew().await;
             let result = server(&mut me).await.unwrap();
             side(&mut me.session, &far, result)
         },
@@ -255,6 +257,7 @@ fn side(s: &mut Session, ends: &Ends, result: Vec<u64>) -> Side {
     Side {
         online: sent(Half::Online),
         offline: sent(Half::Offline),
+        cots: s.drawn_cots().0,
         turns,
         trace: s.ch.trace_digest(),
         result,
@@ -268,7 +271,8 @@ struct Fresh<'a> {
 }
 
 impl Fresh<'_> {
-    fn renew(self) {
+    async fn renew(self) {
+        self.session.settle().await.unwrap();
         self.session.ch = match &self.ends.channels {
             Channels::Made(give) => {
                 let (mine, theirs) = memory_pair(Link::LOOPBACK);

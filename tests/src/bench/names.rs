@@ -10,7 +10,9 @@ const NAMES: &[&str] = &[
     "setup/ot",
     "cot/silent-fast",
     "cot/silent-lean",
+    "cot/softspoken-2",
     "cot/softspoken-4",
+    "cot/softspoken-8",
     "rot/packed",
     "and/triples",
     "linear/1x768x768",
@@ -58,10 +60,6 @@ const NAMES: &[&str] = &[
 
 /// What the cases without a protocol lack.
 const UNWRITTEN: &[(&str, &str)] = &[
-    ("cot/silent-fast", "there is no silent OT"),
-    ("cot/silent-lean", "there is no silent OT"),
-    ("rot/packed", "random OTs are made from COTs where they are spent, not as a batch of their own"),
-    ("and/triples", "ANDs are made from COTs where they are needed, there is no triple of bits"),
     ("gelu/128x3072", "there is no GELU"),
     ("layer_norm/128x768", "there is no LayerNorm"),
     ("argmax/32000", "logits are revealed to the client, there is no argmax on shares"),

@@ -130,6 +130,8 @@ pub struct Sample {
 pub struct Watch {
     samples: Vec<Sample>,
     started: Option<Mark>,
+    /// Bytes that were sent before the counted part for it, or in it for later.
+    owed: f64,
 }
 
 struct Mark {
@@ -151,6 +153,12 @@ impl Watch {
         Ok(())
     }
 
+    /// Counts bytes that travelled ahead: what was there at the start is used up by the counted part, what is there at
+    /// its end (with a minus) was made for later. So that a run costs what it spends, however much is sent at once.
+    pub fn owe(&mut self, bytes: f64) {
+        self.owed += bytes;
+    }
+
     /// Stops, and keeps the sample.
     ///
     /// # Panics
@@ -160,12 +168,13 @@ impl Watch {
         let now = Mark::now(&mut ch.meter);
         let from = self.started.take().expect("a stopwatch is started before it is stopped");
         let (all, offline) = (now.all - from.all, now.offline - from.offline);
+        let owed = std::mem::take(&mut self.owed).round() as i64;
         self.samples.push(Sample {
             seconds: (now.time - from.time).as_secs_f64(),
             seconds_offline: offline.seconds,
             cpu: now.cpu - from.cpu,
-            sent: all.sent,
-            sent_offline: offline.sent,
+            sent: all.sent.saturating_add_signed(owed),
+            sent_offline: offline.sent.saturating_add_signed(owed),
             turns: (from.all.turns, now.all.turns),
             turns_offline: offline.turns,
         });

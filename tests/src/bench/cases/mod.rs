@@ -74,7 +74,7 @@ pub fn parse(name: &str) -> Option<Box<dyn Case>> {
     let numbers = numbers.unwrap_or_default();
     match (kind, &numbers[..]) {
         ("setup", _) => setup::Setup::parse(shape).map(boxed),
-        ("cot", _) if shape == "softspoken-4" => Some(boxed(ot::Cots)),
+        ("cot" | "rot" | "and", _) => ot::Correlations::parse(name).map(boxed),
         ("linear", &[rows, inner, outer]) => Some(boxed(linear::Linear { rows, inner, outer })),
         ("matmul", &[batch, rows, inner, cols]) => Some(boxed(matmul::Matmul { batch, rows, inner, cols })),
         ("silu" | "softmax" | "rms_norm", sizes) => layers::parse(kind, sizes),

@@ -1,8 +1,8 @@
-//! COTs of random choice, from the server to the client.
+//! Correlated randomness in bulk: COTs of each extension, random OTs, triples of bits.
 
 use anyhow::Result;
 use sotto_net::{Channel, Half};
-use sotto_ot::{OtSession, RecvCots, SendCots, pattern_message_len};
+use sotto_ot::{BitTriples, Extension, OtSession, RecvCots, SendCots, pattern_message_len};
 use sotto_shares::{Party, Ring, Rng, Shape, Share};
 
 use super::{Case, Run};
@@ -11,23 +11,66 @@ use crate::{
     tensor::Tensor,
 };
 
-/// COTs of a run, and of a batch: a batch is in memory at a time.
-const COTS: usize = 1 << 25;
+/// What a run makes, and a batch of it.
+const OUTPUTS: usize = 1 << 25;
 const BATCH: usize = 1 << 20;
 
 /// How many COTs are checked.
 pub const CHECKED: usize = 1024;
 
-/// 2^25 COTs in batches of 2^20.
-pub struct Cots;
+/// 2^25 outputs in batches of 2^20.
+pub struct Correlations {
+    kind: Kind,
+    extension: Extension,
+}
 
-impl Case for Cots {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// COTs as blocks, server to client.
+    Cots,
+    /// Random OTs of bits, server to client.
+    Transfers,
+    /// AND triples, which need COTs in both directions.
+    Triples,
+}
+
+impl Correlations {
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Correlations> {
+        let (kind, extension) = match name {
+            "cot/silent-fast" => (Kind::Cots, Extension::SilentFast),
+            "cot/silent-lean" => (Kind::Cots, Extension::SilentLean),
+            "cot/softspoken-2" => (Kind::Cots, Extension::SoftSpoken2),
+            "cot/softspoken-4" => (Kind::Cots, Extension::SoftSpoken4),
+            "cot/softspoken-8" => (Kind::Cots, Extension::SoftSpoken8),
+            "rot/packed" => (Kind::Transfers, Extension::SilentFast),
+            "and/triples" => (Kind::Triples, Extension::SilentFast),
+            _ => return None,
+        };
+        Some(Correlations { kind, extension })
+    }
+
+    /// Makes a batch's outputs, and drops them.
+    fn spend(&self, send: SendCots, recv: RecvCots) {
+        match self.kind {
+            Kind::Cots => {
+                send.expand();
+                recv.expand();
+            }
+            Kind::Transfers if recv.is_empty() => drop(send.random_send(1)),
+            Kind::Transfers => drop(recv.random_recv(1)),
+            Kind::Triples => drop(BitTriples::new(send, recv, 1)),
+        }
+    }
+}
+
+impl Case for Correlations {
     fn about(&self) -> &'static str {
-        "2^25 COTs, server to client, in batches of 2^20"
+        "2^25 outputs in batches of 2^20; COTs and random OTs flow from the server to the client"
     }
 
     fn elements(&self) -> usize {
-        COTS
+        OUTPUTS
     }
 
     fn tolerance(&self) -> f64 {
@@ -42,17 +85,23 @@ impl Case for Cots {
         Box::pin(async move {
             let mut ch = stage.connect().await?;
             let first = stage.party == Party::Client;
-            let mut session = OtSession::setup(&mut ch, [7; 32], first, &mut Rng::from_os()).await?;
-            let (send, recv) = if first { (0, BATCH) } else { (BATCH, 0) };
+            let mut session = OtSession::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
+            session.switch(&mut ch, self.extension).await?;
+            let (send, recv) = match self.kind {
+                Kind::Triples => (BATCH, BATCH),
+                Kind::Cots | Kind::Transfers if first => (0, BATCH),
+                Kind::Cots | Kind::Transfers => (BATCH, 0),
+            };
             stage.watch.start(&mut ch, Half::Offline).await?;
-            let mut last = session.reserve(&mut ch, send, recv).await?;
-            for _ in 1..COTS / BATCH {
-                last = session.reserve(&mut ch, send, recv).await?;
+            stage.watch.owe(session.prepaid_bytes());
+            for _ in 0..OUTPUTS / BATCH {
+                let (send, recv) = session.reserve(&mut ch, send, recv).await?;
+                sotto_net::compute(|| self.spend(send, recv));
             }
+            stage.watch.owe(-session.prepaid_bytes());
             stage.watch.stop(&mut ch);
-            let (mut send, mut recv) = last;
-            let (send, recv) =
-                if first { (send.take(0), recv.take(CHECKED)) } else { (send.take(CHECKED), recv.take(0)) };
+            let (send, recv) = if first { (0, CHECKED) } else { (CHECKED, 0) };
+            let (send, recv) = session.reserve(&mut ch, send, recv).await?;
             let outputs = check(&mut ch, send, recv).await?;
             ch.close().await?;
             Ok(outputs)
@@ -78,8 +127,9 @@ pub async fn check(ch: &mut Channel, send: SendCots, recv: RecvCots) -> Result<V
         own
     } else {
         let message = ch.recv("bench/check", pattern_message_len(CHECKED, &pattern)).await?;
-        let choices = recv.choices();
-        let got = recv.cot_recv(None, &pattern, &message);
+        let pads = recv.cot_random(&pattern);
+        let choices = pads.choices().to_vec();
+        let got = pads.finish(&message);
         let choice = |i: usize| u64::from(choices[i / 8] >> (i % 8) & 1);
         (0..CHECKED).map(|i| got[i].wrapping_sub(choice(i) * x[i])).collect()
     };

@@ -58,7 +58,7 @@ impl Case for Setup {
                     Ok(vec![])
                 }
                 Setup::Ot => {
-                    let mut session = OtSession::setup(&mut ch, [7; 32], first, &mut Rng::from_os()).await?;
+                    let mut session = OtSession::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
                     stage.watch.stop(&mut ch);
                     let (send, recv) = if first { (0, ot::CHECKED) } else { (ot::CHECKED, 0) };
                     let (send, recv) = session.reserve(&mut ch, send, recv).await?;

@@ -1,0 +1,193 @@
+//! Ways to make many COTs from few, and the choice between them.
+//!
+//! | extension      | message                     | bits/COT | turns when sent ahead | cheapest where the link carries |
+//! |----------------|-----------------------------|----------|-----------------------|---------------------------------|
+//! | silent, lean   | sender to receiver          | 0.76     | 0                     | less than about 150 Mbit/s      |
+//! | silent, fast   | sender to receiver          | 1.39     | 0                     | less than about 10 Gbit/s       |
+//! | SoftSpoken, 4  | receiver to sender          | 31       | 1                     | more                            |
+//!
+//! SoftSpoken with subfields of 2^2 and 2^8 elements (63 and 15 bits) can be asked for; silent OT starts from the latter.
+
+use sotto_net::Channel;
+use sotto_shares::Rng;
+use zeroize::Zeroizing;
+
+use crate::{
+    Block, Error, RecvCots, SendCots, SilentReceiver, SilentSender, SoftSpokenReceiver, SoftSpokenSender,
+    block::LAMBDA, domain::Domain, lpn::LpnParams,
+};
+
+/// The sender's role in making COTs.
+pub trait RandomCotSender {
+    /// The difference of both keys of every COT. A secret of this party.
+    fn delta(&self) -> Block;
+
+    /// COTs that need no further message.
+    fn ready(&self) -> usize;
+
+    /// Sends, as far as this role sends, what makes `n` COTs ready. The receiver asks for the same.
+    ///
+    /// # Errors
+    /// Transport, or the peer's message has the wrong length.
+    fn prepay(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Waits for what the peer was to send ahead.
+    ///
+    /// # Errors
+    /// As [`RandomCotSender::prepay`].
+    fn settle(&mut self, ch: &mut Channel) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The next `n` COTs; at most one turn, none if they were prepaid. Indices used up stay used up after an error.
+    ///
+    /// # Errors
+    /// As [`RandomCotSender::prepay`].
+    fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<SendCots, Error>> + Send;
+}
+
+/// The receiver's role in making COTs.
+pub trait RandomCotReceiver {
+    /// As [`RandomCotSender::ready`], or announced by [`RandomCotReceiver::prepay`].
+    fn ready(&self) -> usize;
+
+    /// As [`RandomCotSender::prepay`]; what the sender sends is received when it is needed.
+    ///
+    /// # Errors
+    /// Transport, or the peer's message has the wrong length.
+    fn prepay(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// As [`RandomCotSender::settle`].
+    ///
+    /// # Errors
+    /// As [`RandomCotReceiver::prepay`].
+    fn settle(&mut self, ch: &mut Channel) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// As [`RandomCotSender::extend`].
+    ///
+    /// # Errors
+    /// As [`RandomCotReceiver::prepay`].
+    fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<RecvCots, Error>> + Send;
+}
+
+/// A way to make COTs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extension {
+    /// Silent OT, [`LpnParams::FAST`].
+    SilentFast,
+    /// Silent OT, [`LpnParams::LEAN`].
+    SilentLean,
+    /// SoftSpoken OT with subfields of 4 elements.
+    SoftSpoken2,
+    /// SoftSpoken OT with subfields of 16 elements.
+    SoftSpoken4,
+    /// SoftSpoken OT with subfields of 256 elements.
+    SoftSpoken8,
+}
+
+impl Extension {
+    /// COTs of another extension that this one starts from.
+    pub(crate) fn base(self) -> usize {
+        self.lpn().map_or(LAMBDA, LpnParams::base)
+    }
+
+    /// Bits on the wire for each COT, framing apart.
+    pub fn bits(self) -> f64 {
+        match self {
+            Extension::SilentFast | Extension::SilentLean => self.lpn().map_or(0.0, LpnParams::bits),
+            Extension::SoftSpoken2 => 63.0,
+            Extension::SoftSpoken4 => 31.0,
+            Extension::SoftSpoken8 => 15.0,
+        }
+    }
+
+    /// The parameters of silent OT, if it is that.
+    pub fn lpn(self) -> Option<LpnParams> {
+        match self {
+            Extension::SilentFast => Some(LpnParams::FAST),
+            Extension::SilentLean => Some(LpnParams::LEAN),
+            Extension::SoftSpoken2 | Extension::SoftSpoken4 | Extension::SoftSpoken8 => None,
+        }
+    }
+}
+
+/// The COT sender of any extension.
+pub(crate) enum Sender {
+    Silent(Box<SilentSender>),
+    SoftSpoken2(SoftSpokenSender<2>),
+    SoftSpoken4(SoftSpokenSender<4>),
+    SoftSpoken8(SoftSpokenSender<8>),
+}
+
+/// The COT receiver of any extension.
+pub(crate) enum Receiver {
+    Silent(Box<SilentReceiver>),
+    SoftSpoken2(SoftSpokenReceiver<2>),
+    SoftSpoken4(SoftSpokenReceiver<4>),
+    SoftSpoken8(SoftSpokenReceiver<8>),
+}
+
+impl Sender {
+    /// Of a silent extension.
+    pub(crate) fn silent(
+        extension: Extension,
+        domain: Domain,
+        delta: Block,
+        base: Zeroizing<Vec<Block>>,
+        rng: Rng,
+    ) -> Sender {
+        let params = extension.lpn().expect("a silent extension");
+        Sender::Silent(Box::new(SilentSender::new(domain, params, delta, base, rng)))
+    }
+}
+
+impl Receiver {
+    /// Of a silent extension.
+    pub(crate) fn silent(extension: Extension, domain: Domain, base: Zeroizing<Vec<Block>>) -> Receiver {
+        let params = extension.lpn().expect("a silent extension");
+        Receiver::Silent(Box::new(SilentReceiver::new(domain, params, base)))
+    }
+}
+
+/// Passes a call on to whichever it is.
+macro_rules! each {
+    ($of:ident, $any:expr, $role:ident => $call:expr) => {
+        match $any {
+            $of::Silent($role) => $call,
+            $of::SoftSpoken2($role) => $call,
+            $of::SoftSpoken4($role) => $call,
+            $of::SoftSpoken8($role) => $call,
+        }
+    };
+}
+
+impl RandomCotSender for Sender {
+    fn delta(&self) -> Block {
+        each!(Sender, self, role => role.delta())
+    }
+    fn ready(&self) -> usize {
+        each!(Sender, self, role => role.ready())
+    }
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        each!(Sender, self, role => role.prepay(ch, n).await)
+    }
+    async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        each!(Sender, self, role => role.settle(ch).await)
+    }
+    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<SendCots, Error> {
+        each!(Sender, self, role => role.extend(ch, n).await)
+    }
+}
+
+impl RandomCotReceiver for Receiver {
+    fn ready(&self) -> usize {
+        each!(Receiver, self, role => role.ready())
+    }
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        each!(Receiver, self, role => role.prepay(ch, n).await)
+    }
+    async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        each!(Receiver, self, role => role.settle(ch).await)
+    }
+    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
+        each!(Receiver, self, role => role.extend(ch, n).await)
+    }
+}

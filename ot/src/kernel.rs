@@ -1,0 +1,223 @@
+//! The inner loops: fixed-key AES and what is built directly on it, many blocks at a time.
+//!
+//! | loop                | computes                                                        | used by            |
+//! |---------------------|-----------------------------------------------------------------|--------------------|
+//! | [`Cipher::counters`]| `pi(c), pi(c + 1), ..`                                          | seeds, keys        |
+//! | [`Cipher::hash`]    | `pi(y) ^ y`, `y = sigma(x) ^ tweak`                             | pads               |
+//! | [`Cipher::hash_twice`] | `pi(z) ^ pi(sigma(x))`, `z = pi(sigma(x)) ^ tweak`           | pads, checked mode |
+//! | [`Cipher::double`]  | a level of a half-tree: `(v) -> (H(v), v ^ H(v))`               | [`crate::half_tree`] |
+//! | [`Cipher::gather`]  | XORs of ten pseudo-random entries of a table                    | [`crate::lpn`]     |
+//! | [`Bank::fold`], [`transpose`] | sums of generators by the bits of their number; rows to columns | [`crate::softspoken`] |
+//!
+//! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES), chosen when the
+//! machine has them, and a portable one on the `aes` crate, which itself picks AES instructions or constant-time
+//! code. No branch and no address depends on a block; the entries that `gather` reads are public.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+
+use aes::Aes128Enc;
+
+use crate::block::Block;
+
+/// Table entries that one row of the code adds.
+pub(crate) const LOCALITY: usize = 10;
+
+/// Which COT, and which stretch of its pad: the tweak of a hash is `segment || index`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tweak {
+    /// The high half.
+    pub segment: u64,
+    /// The low half for the first block.
+    pub index: u64,
+    /// How much the low half grows from block to block.
+    pub stride: u64,
+}
+
+/// AES-128 under one key.
+#[derive(Clone)]
+pub(crate) struct Cipher(Engine);
+
+/// The key in the form of this machine's kernel; round keys wipe themselves.
+#[derive(Clone)]
+enum Engine {
+    Portable(Box<Aes128Enc>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(vaes::RoundKeys),
+}
+
+/// Runs the kernel that the key was made for.
+macro_rules! dispatch {
+    ($cipher:expr, $name:ident($($argument:expr),*)) => {
+        match &$cipher.0 {
+            Engine::Portable(aes) => portable::$name(aes, $($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Vaes(keys) => vaes::$name(keys, $($argument),*),
+        }
+    };
+}
+
+impl Cipher {
+    /// For the fastest kernel of this machine.
+    pub(crate) fn new(key: Block) -> Cipher {
+        #[cfg(target_arch = "x86_64")]
+        if vaes::available() {
+            return Cipher(Engine::Vaes(vaes::expand_key(key)));
+        }
+        Cipher::portable(key)
+    }
+
+    /// For any machine.
+    pub(crate) fn portable(key: Block) -> Cipher {
+        Cipher(Engine::Portable(Box::new(portable::expand_key(key))))
+    }
+
+    /// `out[i] = pi(first + i)`.
+    pub(crate) fn counters(&self, first: u64, out: &mut [Block]) {
+        dispatch!(self, counters(first, out));
+    }
+
+    /// `pi(x)` for one block.
+    pub(crate) fn permute(&self, counter: u64) -> Block {
+        let mut out = [Block::ZERO];
+        self.counters(counter, &mut out);
+        out[0]
+    }
+
+    /// `out[i] = pi(y) ^ y`, `y = sigma(x[i]) ^ tweak_i`.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub(crate) fn hash(&self, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+        assert_eq!(x.len(), out.len(), "one hash a block");
+        dispatch!(self, hash(tweak, x, out));
+    }
+
+    /// `out[i] = pi(z) ^ y`, `y = pi(sigma(x[i]))`, `z = y ^ tweak_i`.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub(crate) fn hash_twice(&self, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+        assert_eq!(x.len(), out.len(), "one hash a block");
+        dispatch!(self, hash_twice(tweak, x, out));
+    }
+
+    /// Replaces the first half `v` by `H(v)`, the second half by `v ^ H(v)`, with `H(v) = pi(y) ^ y`,
+    /// `y = sigma(v)`; returns the XOR of the first half.
+    ///
+    /// # Panics
+    /// If the length is no power of two, or below 2.
+    pub(crate) fn double(&self, nodes: &mut [Block]) -> Block {
+        assert!(nodes.len().is_power_of_two() && nodes.len() > 1, "{} nodes", nodes.len());
+        dispatch!(self, double(nodes))
+    }
+
+    /// Adds to `out[i]` the entries of `table` that row `first + i` names: the row's words, ten of 32 bits from
+    /// the counter stream (eight rows are twenty blocks), times the table's length, divided by `2^32`.
+    ///
+    /// # Panics
+    /// If the table is empty or has more than 2^27 entries.
+    pub(crate) fn gather(&self, table: &[Block], first: u64, out: &mut [Block]) {
+        assert!((1..=1 << 27).contains(&table.len()), "table of {} entries", table.len());
+        dispatch!(self, gather(table, first, out));
+    }
+}
+
+/// Generators that are folded together: `2^k` keys.
+pub(crate) struct Bank(Vec<Cipher>);
+
+impl Bank {
+    /// Under `keys`, a power of two of them.
+    pub(crate) fn new(keys: &[Block], cipher: fn(Block) -> Cipher) -> Bank {
+        assert!(keys.len().is_power_of_two(), "{} keys", keys.len());
+        Bank(keys.iter().map(|&key| cipher(key)).collect())
+    }
+
+    /// `sum` = XOR of all generators' stretches from block `counter`; `rows[b]` = XOR of those with bit `b` in
+    /// their number, for `2^K` generators. `rows` is `[K][sum.len()]`, lengths are multiples of [`LANE`] words.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub(crate) fn fold<const K: usize>(&self, counter: u64, sum: &mut [u64], rows: &mut [u64]) {
+        assert!(self.0.len() == 1 << K && sum.len().is_multiple_of(LANE) && rows.len() == K * sum.len());
+        match self.0[0].0 {
+            Engine::Portable(_) => portable::fold::<K>(self.portable_keys(), counter, sum, rows),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Vaes(_) => vaes::fold::<K>(self.vaes_keys(), counter, sum, rows),
+        }
+    }
+
+    fn portable_keys(&self) -> impl Iterator<Item = &Aes128Enc> + Clone {
+        self.0.iter().filter_map(|cipher| match &cipher.0 {
+            Engine::Portable(aes) => Some(&**aes),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Vaes(_) => None,
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn vaes_keys(&self) -> impl Iterator<Item = &vaes::RoundKeys> + Clone {
+        self.0.iter().filter_map(|cipher| match &cipher.0 {
+            Engine::Portable(_) => None,
+            Engine::Vaes(keys) => Some(keys),
+        })
+    }
+}
+
+/// Words of a register: what rows are multiples of.
+pub(crate) const LANE: usize = 8;
+
+/// Runs the kernel of this machine.
+macro_rules! dispatch_free {
+    ($name:ident($($argument:expr),*)) => {{
+        #[cfg(target_arch = "x86_64")]
+        if vaes::available() {
+            return vaes::$name($($argument),*);
+        }
+        portable::$name($($argument),*)
+    }};
+}
+
+/// Adds `x` to the node number `at`; which one does not show.
+pub(crate) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
+    dispatch_free!(add_at(nodes, at, x))
+}
+
+/// Clears the lowest bit of each block and returns the XOR of all.
+pub(crate) fn clear_low_bits(blocks: &mut [Block]) -> Block {
+    dispatch_free!(clear_low_bits(blocks))
+}
+
+/// Packs the blocks' lowest bits, eight to a byte; the last byte is filled up with zeros.
+///
+/// # Panics
+/// If `out` is not `ceil(n / 8)` bytes long.
+pub(crate) fn low_bits(blocks: &[Block], out: &mut [u8]) {
+    assert_eq!(out.len(), blocks.len().div_ceil(8), "one bit a block");
+    dispatch_free!(low_bits(blocks, out))
+}
+
+/// Adds `delta` to the blocks whose bit in `bits` is set.
+///
+/// # Panics
+/// If `bits` is not `ceil(n / 8)` bytes long.
+pub(crate) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
+    assert_eq!(bits.len(), blocks.len().div_ceil(8), "one bit a block");
+    dispatch_free!(add_where(blocks, bits, delta))
+}
+
+/// Transposes the eight 64 x 64 matrices that lie beside each other.
+pub(crate) fn transpose(rows: &mut [[u64; 8]; 64]) {
+    dispatch_free!(transpose(rows))
+}
+
+/// Adds `delta` to every block.
+pub(crate) fn add_to_all(from: &[Block], delta: Block, to: &mut [Block]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from ^ delta;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The inner loops for any machine; also the definition that the vector kernels are tested against.
+
+use aes::{
+    Aes128Enc,
+    cipher::{Array, BlockCipherEncrypt, KeyInit},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{LOCALITY, Tweak};
+use crate::block::{Block, bit};
+
+/// Blocks encrypted at a time: enough to keep the pipeline full.
+const WIDE: usize = 64;
+
+/// Eight rows of ten words are twenty blocks.
+const ROWS: usize = 8;
+const ROW_BLOCKS: usize = 20;
+
+pub(super) fn expand_key(key: Block) -> Aes128Enc {
+    Aes128Enc::new(&key.to_bytes().into())
+}
+
+/// Blocks inside the cipher, wiped afterwards.
+struct Wide([aes::Block; WIDE]);
+
+impl Wide {
+    fn new() -> Wide {
+        Wide([Array([0; 16]); WIDE])
+    }
+
+    /// Encrypts `input(0), .., input(n - 1)`.
+    fn encrypt(
+        &mut self,
+        aes: &Aes128Enc,
+        n: usize,
+        input: impl Fn(usize) -> Block,
+    ) -> impl Iterator<Item = Block> {
+        for (i, block) in self.0[..n].iter_mut().enumerate() {
+            *block = input(i).to_bytes().into();
+        }
+        aes.encrypt_blocks(&mut self.0[..n]);
+        self.0[..n].iter().map(|block| Block::from_bytes((*block).into()))
+    }
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|block| block.0.zeroize());
+    }
+}
+
+pub(super) fn counters(aes: &Aes128Enc, first: u64, out: &mut [Block]) {
+    let mut wide = Wide::new();
+    for (at, out) in (0..).step_by(WIDE).zip(out.chunks_mut(WIDE)) {
+        let images = wide.encrypt(aes, out.len(), |i| Block(u128::from(first + (at + i) as u64)));
+        out.iter_mut().zip(images).for_each(|(out, image)| *out = image);
+    }
+}
+
+pub(super) fn hash(aes: &Aes128Enc, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+    let mut wide = Wide::new();
+    for (at, (x, out)) in (0..).step_by(WIDE).zip(x.chunks(WIDE).zip(out.chunks_mut(WIDE))) {
+        let y = |i: usize| x[i].sigma() ^ tweak.at(at + i);
+        for (i, image) in wide.encrypt(aes, x.len(), y).enumerate() {
+            out[i] = image ^ y(i);
+        }
+    }
+}
+
+pub(super) fn hash_twice(aes: &Aes128Enc, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+    let mut wide = Wide::new();
+    for (at, (x, out)) in (0..).step_by(WIDE).zip(x.chunks(WIDE).zip(out.chunks_mut(WIDE))) {
+        let first = wide.encrypt(aes, x.len(), |i| x[i].sigma());
+        out.iter_mut().zip(first).for_each(|(out, image)| *out = image);
+        let second = wide.encrypt(aes, x.len(), |i| out[i] ^ tweak.at(at + i));
+        let second: Zeroizing<Vec<Block>> = Zeroizing::new(second.collect());
+        out.iter_mut().zip(second.iter()).for_each(|(out, &image)| *out ^= image);
+    }
+}
+
+impl Tweak {
+    /// The tweak of block `i`.
+    pub(super) fn at(self, i: usize) -> Block {
+        let index = self.index.wrapping_add(self.stride.wrapping_mul(i as u64));
+        Block(u128::from(self.segment) << 64 | u128::from(index))
+    }
+}
+
+pub(super) fn double(aes: &Aes128Enc, nodes: &mut [Block]) -> Block {
+    let (near, far) = nodes.split_at_mut(nodes.len() / 2);
+    let mut wide = Wide::new();
+    let mut sum = Block::ZERO;
+    for (near, far) in near.chunks_mut(WIDE).zip(far.chunks_mut(WIDE)) {
+        for (i, image) in wide.encrypt(aes, near.len(), |i| near[i].sigma()).enumerate() {
+            far[i] = image ^ near[i].sigma();
+        }
+        for (near, far) in near.iter_mut().zip(far) {
+            sum ^= *far;
+            (*near, *far) = (*far, *near ^ *far);
+        }
+    }
+    sum
+}
+
+pub(super) fn gather(aes: &Aes128Enc, table: &[Block], first: u64, out: &mut [Block]) {
+    let mut blocks = [Block::ZERO; ROW_BLOCKS];
+    let mut row = first;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let skip = row as usize % ROWS;
+        counters(aes, row / ROWS as u64 * ROW_BLOCKS as u64, &mut blocks);
+        let word = |i: usize| (blocks[i / 4].0 >> (32 * (i % 4))) as u32;
+        let (now, later) = rest.split_at_mut(rest.len().min(ROWS - skip));
+        for (out, r) in now.iter_mut().zip(skip..) {
+            for i in 0..LOCALITY {
+                let entry = (u64::from(word(LOCALITY * r + i)) * table.len() as u64) >> 32;
+                *out ^= table[entry as usize];
+            }
+        }
+        row += now.len() as u64;
+        rest = later;
+    }
+}
+
+pub(super) fn fold<'a, const K: usize>(
+    keys: impl Iterator<Item = &'a Aes128Enc>,
+    counter: u64,
+    sum: &mut [u64],
+    rows: &mut [u64],
+) {
+    let words = sum.len();
+    let mut stretch = Zeroizing::new(vec![Block::ZERO; words / 2]);
+    sum.fill(0);
+    rows.fill(0);
+    for (x, aes) in keys.enumerate() {
+        counters(aes, counter, &mut stretch);
+        let add = |into: &mut [u64]| {
+            for (into, block) in into.as_chunks_mut::<2>().0.iter_mut().zip(stretch.iter()) {
+                into[0] ^= block.0 as u64;
+                into[1] ^= (block.0 >> 64) as u64;
+            }
+        };
+        add(sum);
+        rows.chunks_exact_mut(words)
+            .enumerate()
+            .filter(|(b, _)| x >> b & 1 == 1)
+            .for_each(|(_, row)| add(row));
+    }
+}
+
+pub(super) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
+    for (i, node) in nodes.iter_mut().enumerate() {
+        let difference = (i ^ at) as u64;
+        // The top bit of d | -d is set unless d = 0.
+        let equal = (difference | difference.wrapping_neg()) >> 63 ^ 1;
+        *node ^= x.times(equal);
+    }
+}
+
+pub(super) fn clear_low_bits(blocks: &mut [Block]) -> Block {
+    let mut sum = Block::ZERO;
+    for block in blocks {
+        *block = block.without_low_bit();
+        sum ^= *block;
+    }
+    sum
+}
+
+pub(super) fn low_bits(blocks: &[Block], out: &mut [u8]) {
+    for (blocks, out) in blocks.chunks(8).zip(out) {
+        *out = blocks.iter().rev().fold(0, |byte, block| byte << 1 | block.bit(0) as u8);
+    }
+}
+
+pub(super) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
+    for (i, block) in blocks.iter_mut().enumerate() {
+        *block ^= delta.times(bit(bits, i));
+    }
+}
+
+/// Swaps off-diagonal squares of side 32, 16, .., 1.
+#[inline(always)]
+pub(super) fn transpose(rows: &mut [[u64; 8]; 64]) {
+    let mut side = 32;
+    let mut mask = u64::from(u32::MAX);
+    while side > 0 {
+        for i in (0..64).filter(|i| i & side == 0) {
+            let (above, below) = rows.split_at_mut(i + side);
+            for (a, b) in above[i].iter_mut().zip(&mut below[0]) {
+                let swap = ((*a >> side) ^ *b) & mask;
+                *a ^= swap << side;
+                *b ^= swap;
+            }
+        }
+        side /= 2;
+        mask ^= mask << side;
+    }
+}

@@ -1,0 +1,204 @@
+//! The kernels agree, and with their definitions.
+
+use proptest::prelude::*;
+use sotto_shares::Rng;
+
+use super::*;
+use crate::block::bit;
+
+fn blocks(n: usize, seed: u8) -> Vec<Block> {
+    let mut rng = Rng::from_seed([seed; 32]);
+    (0..n).map(|_| Block::random(&mut rng)).collect()
+}
+
+fn both() -> [Cipher; 2] {
+    [Cipher::new(Block(0xfeed)), Cipher::portable(Block(0xfeed))]
+}
+
+/// What `f` gives on each kernel.
+fn agree(f: impl Fn(&Cipher) -> Vec<Block>) -> Vec<Block> {
+    let [a, b] = both().map(|cipher| f(&cipher));
+    assert!(a.iter().map(|x| x.0).eq(b.iter().map(|x| x.0)), "kernels disagree");
+    a
+}
+
+#[test]
+fn a_known_answer() {
+    // FIPS 197, appendix C.1, and the counter as the little-endian number of the block.
+    let key = Block::from_bytes(std::array::from_fn(|i| i as u8));
+    for cipher in [Cipher::new(key), Cipher::portable(key)] {
+        let zero = cipher.permute(0).to_bytes();
+        assert_eq!(zero[..8], [0xc6, 0xa1, 0x3b, 0x37, 0x87, 0x8f, 0x5b, 0x82]);
+    }
+}
+
+#[test]
+fn hashes_are_their_formulas() {
+    let (x, tweak) = (blocks(70, 1), Tweak { segment: 3 << 32 | 5, index: u64::MAX - 20, stride: 3 });
+    let pi = |y: Block| {
+        let [cipher, _] = both();
+        // One block of the counter stream at a chosen point is not to be had; the hash of its preimage is.
+        let (mut out, zero) = ([Block::ZERO], Tweak { segment: 0, index: 0, stride: 0 });
+        let unsigma = Block((y.0 << 64) | ((y.0 >> 64) ^ (y.0 & u128::from(u64::MAX))));
+        cipher.hash(zero, &[unsigma], &mut out);
+        out[0] ^ y
+    };
+    let once = agree(|c| {
+        let mut out = vec![Block::ZERO; x.len()];
+        c.hash(tweak, &x, &mut out);
+        out
+    });
+    let twice = agree(|c| {
+        let mut out = vec![Block::ZERO; x.len()];
+        c.hash_twice(tweak, &x, &mut out);
+        out
+    });
+    for i in 0..x.len() {
+        let t = u128::from(tweak.segment) << 64 | u128::from(tweak.index.wrapping_add(3 * i as u64));
+        let y = x[i].sigma() ^ Block(t);
+        assert!(once[i].0 == (pi(y) ^ y).0, "block {i}");
+        let y = pi(x[i].sigma());
+        assert!(twice[i].0 == (pi(y ^ Block(t)) ^ y).0, "block {i}");
+    }
+}
+
+#[test]
+fn doubling_makes_children_and_sums_them() {
+    for log in 1..10 {
+        let v = blocks(1 << log, 2);
+        let n = v.len() / 2;
+        let made = agree(|c| {
+            let mut nodes = v.clone();
+            let sum = c.double(&mut nodes);
+            nodes.push(sum);
+            nodes
+        });
+        let mut h = vec![Block::ZERO; n];
+        both()[1].hash(Tweak { segment: 0, index: 0, stride: 0 }, &v[..n], &mut h);
+        let sum = h.iter().fold(Block::ZERO, |sum, &h| sum ^ h);
+        assert!(made[2 * n].0 == sum.0);
+        assert!((0..n).all(|j| made[j].0 == h[j].0 && made[n + j].0 == (v[j] ^ h[j]).0));
+    }
+}
+
+#[test]
+fn small_loops_are_their_formulas_at_every_length() {
+    let delta = Block(u128::MAX / 5);
+    for n in 0..70 {
+        let (x, bits) =
+            (blocks(n, 3), blocks(n.div_ceil(8), 4).iter().map(|b| b.0 as u8).collect::<Vec<_>>());
+        let mut packed = vec![0xff; n.div_ceil(8)];
+        low_bits(&x, &mut packed);
+        assert!((0..n).all(|i| bit(&packed, i) == x[i].bit(0)));
+        assert!(n % 8 == 0 || packed[n / 8] >> (n % 8) == 0, "filled up with zeros");
+        let mut portable_packed = vec![0xff; n.div_ceil(8)];
+        portable::low_bits(&x, &mut portable_packed);
+        assert_eq!(packed, portable_packed);
+
+        for add in [add_where, portable::add_where] {
+            let mut sum = x.clone();
+            add(&mut sum, &bits, delta);
+            assert!((0..n).all(|i| sum[i].0 == (x[i] ^ delta.times(bit(&bits, i))).0));
+        }
+        for clear in [clear_low_bits, portable::clear_low_bits] {
+            let mut cleared = x.clone();
+            let sum = clear(&mut cleared);
+            assert!((0..n).all(|i| cleared[i].0 == x[i].0 & !1));
+            assert_eq!(sum.0, cleared.iter().fold(0, |sum, b| sum ^ b.0));
+        }
+        for add in [add_at, portable::add_at] {
+            for at in 0..n {
+                let mut sum = x.clone();
+                add(&mut sum, at, delta);
+                assert!((0..n).all(|i| sum[i].0 == if i == at { x[i].0 ^ delta.0 } else { x[i].0 }));
+            }
+        }
+    }
+}
+
+#[test]
+fn transposing_swaps_rows_and_columns() {
+    let mut rng = Rng::from_seed([8; 32]);
+    let rows: [[u64; 8]; 64] =
+        std::array::from_fn(|_| std::array::from_fn(|_| rand::RngCore::next_u64(&mut rng)));
+    for turn in [transpose, portable::transpose] {
+        let mut turned = rows;
+        turn(&mut turned);
+        for (r, row) in rows.iter().enumerate() {
+            for c in 0..512 {
+                assert_eq!(turned[c % 64][c / 64] >> r & 1, row[c / 64] >> (c % 64) & 1);
+            }
+        }
+    }
+}
+
+fn check_fold<const K: usize>(words: usize, counter: u64) {
+    let keys = blocks(1 << K, 5);
+    let folded = [Cipher::new as fn(Block) -> Cipher, Cipher::portable].map(|cipher| {
+        let (mut sum, mut rows) = (vec![1; words], vec![2; K * words]);
+        Bank::new(&keys, cipher).fold::<K>(counter, &mut sum, &mut rows);
+        (sum, rows)
+    });
+    assert!(folded[0] == folded[1], "kernels disagree");
+    let (sum, rows) = &folded[0];
+    let stretches: Vec<Vec<u64>> = keys
+        .iter()
+        .map(|&key| {
+            let mut out = vec![Block::ZERO; words / 2];
+            Cipher::portable(key).counters(counter, &mut out);
+            out.iter().flat_map(|b| [b.0 as u64, (b.0 >> 64) as u64]).collect()
+        })
+        .collect();
+    let xor = |keep: &dyn Fn(usize) -> bool, w: usize| {
+        (0..1 << K).filter(|&x| keep(x)).fold(0, |sum, x| sum ^ stretches[x][w])
+    };
+    for w in 0..words {
+        assert_eq!(sum[w], xor(&|_| true, w));
+        (0..K).for_each(|b| assert_eq!(rows[b * words + w], xor(&|x| x >> b & 1 == 1, w)));
+    }
+}
+
+#[test]
+fn folding_sums_by_bits() {
+    for words in [8, 16, 24, 32, 40, 64, 72] {
+        check_fold::<1>(words, 0);
+        check_fold::<2>(words, 7);
+        check_fold::<4>(words, 1 << 40);
+        check_fold::<8>(words, 3);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn gathering_adds_ten_entries(size in 1usize..3000, first in 0u64..1 << 40, n in 0usize..150) {
+        let table = blocks(size, 6);
+        let sums = agree(|c| {
+            let mut out = vec![Block::ZERO; n];
+            c.gather(&table, first, &mut out);
+            out
+        });
+        for (i, sum) in sums.iter().enumerate() {
+            let row = first + i as u64;
+            let mut stream = vec![Block::ZERO; 20];
+            both()[1].counters(row / 8 * 20, &mut stream);
+            let words: Vec<u32> =
+                stream.iter().flat_map(|b| (0..4).map(move |j| (b.0 >> (32 * j)) as u32)).collect();
+            let entries = words[row as usize % 8 * 10..][..10].iter();
+            let expected = entries.fold(0, |sum, &w| sum ^ table[((u64::from(w) * size as u64) >> 32) as usize].0);
+            prop_assert!(sum.0 == expected);
+        }
+    }
+
+    #[test]
+    fn streams_and_hashes_agree_at_every_length(n in 0usize..200, first: u64, segment: u64, stride in 0u64..9) {
+        let x = blocks(n, 7);
+        let first = first >> 1;
+        let stream = agree(|c| { let mut out = vec![Block::ZERO; n]; c.counters(first, &mut out); out });
+        prop_assert!((0..n).all(|i| stream[i].0 == both()[0].permute(first + i as u64).0));
+        let tweak = Tweak { segment, index: first, stride };
+        agree(|c| { let mut out = vec![Block::ZERO; n]; c.hash(tweak, &x, &mut out); out });
+        agree(|c| { let mut out = vec![Block::ZERO; n]; c.hash_twice(tweak, &x, &mut out); out });
+    }
+}

@@ -1,0 +1,438 @@
+//! The inner loops with 512-bit registers: AVX-512, VAES, PCLMUL. The only file of this crate with `unsafe`.
+//!
+//! Blocks are loaded four to a register. Round keys are broadcast from memory as they are needed, so that the
+//! registers are free for blocks: sixteen blocks in flight hide the latency of a round.
+
+use std::arch::x86_64::*;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{LANE, LOCALITY, Tweak, portable};
+use crate::block::Block;
+
+/// Blocks in a register.
+const PACK: usize = 4;
+/// Registers in flight.
+const DEEP: usize = 4;
+/// Eight rows of ten words are five registers.
+const ROWS: usize = 8;
+const ROW_REGISTERS: usize = ROWS * LOCALITY / 16;
+
+/// The eleven round keys of AES-128.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub(super) struct RoundKeys([u128; 11]);
+
+/// Whether this machine has the instructions.
+#[inline]
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("bmi2")
+}
+
+/// A safe function of this name that asserts the instructions and calls the one in [`wide`].
+macro_rules! checked {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        /// As the portable twin.
+        pub(super) fn $name($($argument: $type),*) $(-> $result)? {
+            assert!(available(), "the kernel's instructions");
+            // SAFETY: the instructions exist, as asserted.
+            unsafe { wide::$name($($argument),*) }
+        }
+    )*};
+}
+
+checked! {
+    expand_key(key: Block) -> RoundKeys;
+    counters(keys: &RoundKeys, first: u64, out: &mut [Block]);
+    hash(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]);
+    hash_twice(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]);
+    double(keys: &RoundKeys, nodes: &mut [Block]) -> Block;
+    gather(keys: &RoundKeys, table: &[Block], first: u64, out: &mut [Block]);
+    add_at(nodes: &mut [Block], at: usize, x: Block);
+    clear_low_bits(blocks: &mut [Block]) -> Block;
+    low_bits(blocks: &[Block], out: &mut [u8]);
+    add_where(blocks: &mut [Block], bits: &[u8], delta: Block);
+    transpose(rows: &mut [[u64; 8]; 64]);
+}
+
+/// As the portable twin.
+pub(super) fn fold<'a, const K: usize>(
+    keys: impl Iterator<Item = &'a RoundKeys> + Clone,
+    counter: u64,
+    sum: &mut [u64],
+    rows: &mut [u64],
+) {
+    assert!(available(), "the kernel's instructions");
+    // SAFETY: the instructions exist, as asserted.
+    unsafe { wide::fold::<K>(keys, counter, sum, rows) }
+}
+
+/// What needs the instructions. Safe to call where they exist: all lengths are those of slices.
+mod wide {
+    use super::*;
+
+    #[target_feature(enable = "aes,avx512f")]
+    pub(super) fn expand_key(key: Block) -> RoundKeys {
+        #[inline]
+        #[target_feature(enable = "aes,avx512f")]
+        fn next<const RCON: i32>(key: __m128i) -> __m128i {
+            let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<RCON>(key));
+            let key = _mm_xor_si128(key, _mm_slli_si128::<4>(key));
+            let key = _mm_xor_si128(key, _mm_slli_si128::<8>(key));
+            _mm_xor_si128(key, word)
+        }
+        let mut keys = [register(key); 11];
+        keys[1] = next::<0x01>(keys[0]);
+        keys[2] = next::<0x02>(keys[1]);
+        keys[3] = next::<0x04>(keys[2]);
+        keys[4] = next::<0x08>(keys[3]);
+        keys[5] = next::<0x10>(keys[4]);
+        keys[6] = next::<0x20>(keys[5]);
+        keys[7] = next::<0x40>(keys[6]);
+        keys[8] = next::<0x80>(keys[7]);
+        keys[9] = next::<0x1b>(keys[8]);
+        keys[10] = next::<0x36>(keys[9]);
+        RoundKeys(keys.map(|key| block(key).0))
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    pub(super) fn counters(keys: &RoundKeys, first: u64, out: &mut [Block]) {
+        let mut c = ascending(first, 1);
+        for out in out.chunks_mut(PACK * DEEP) {
+            store(out, encrypt(keys, c));
+            c = c.map(|c| _mm512_add_epi64(c, low_halves((PACK * DEEP) as u64)));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    pub(super) fn hash(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+        let (mut tweaks, step) = tweak_registers(tweak);
+        for (x, out) in x.chunks(PACK * DEEP).zip(out.chunks_mut(PACK * DEEP)) {
+            let x = load(x);
+            let y = each(|r| _mm512_xor_si512(sigma(x[r]), tweaks[r]));
+            let image = encrypt(keys, y);
+            store(out, each(|r| _mm512_xor_si512(image[r], y[r])));
+            tweaks = tweaks.map(|t| _mm512_add_epi64(t, step));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    pub(super) fn hash_twice(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]) {
+        let (mut tweaks, step) = tweak_registers(tweak);
+        for (x, out) in x.chunks(PACK * DEEP).zip(out.chunks_mut(PACK * DEEP)) {
+            let y = encrypt(keys, load(x).map(|x| sigma(x)));
+            let image = encrypt(keys, each(|r| _mm512_xor_si512(y[r], tweaks[r])));
+            store(out, each(|r| _mm512_xor_si512(image[r], y[r])));
+            tweaks = tweaks.map(|t| _mm512_add_epi64(t, step));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    pub(super) fn double(keys: &RoundKeys, nodes: &mut [Block]) -> Block {
+        let (near, far) = nodes.split_at_mut(nodes.len() / 2);
+        let mut sums = [_mm512_setzero_si512(); DEEP];
+        for (near, far) in near.chunks_mut(PACK * DEEP).zip(far.chunks_mut(PACK * DEEP)) {
+            let v = load(near);
+            let y = v.map(|v| sigma(v));
+            let image = encrypt(keys, y);
+            let left = each(|r| _mm512_xor_si512(image[r], y[r]));
+            if near.len() == PACK * DEEP {
+                sums = each(|r| _mm512_xor_si512(sums[r], left[r]));
+            } else {
+                // What lies beyond the nodes must not enter the sum.
+                sums = each(|r| _mm512_mask_xor_epi64(sums[r], filled(near.len(), r), sums[r], left[r]));
+            }
+            store(near, left);
+            store(far, each(|r| _mm512_xor_si512(v[r], left[r])));
+        }
+        total(sums)
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,vaes")]
+    pub(super) fn gather(keys: &RoundKeys, table: &[Block], first: u64, out: &mut [Block]) {
+        /// Rows whose entries are looked up together.
+        const BATCH: usize = 4 * ROWS;
+        let size = _mm512_set1_epi64(table.len() as i64);
+        // The byte offsets of the entries of a batch of rows.
+        let mut offsets = [0u32; LOCALITY * BATCH];
+        let mut row = first;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let skip = row as usize % ROWS;
+            let now = rest.len().min(BATCH - skip);
+            let groups = (skip + now).div_ceil(ROWS);
+            for (g, offsets) in (0..groups as u64).zip(offsets.as_chunks_mut::<{ LOCALITY * ROWS }>().0) {
+                let counter = (row / ROWS as u64 + g) * (PACK * ROW_REGISTERS) as u64;
+                let words = encrypt::<ROW_REGISTERS>(keys, ascending(counter, 1));
+                for (words, offsets) in words.iter().zip(offsets.as_chunks_mut::<16>().0) {
+                    let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(*words, size));
+                    let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(*words), size);
+                    let entries = _mm512_mask_blend_epi32(0xaaaa, even, odd);
+                    let bytes = _mm512_slli_epi32::<4>(entries);
+                    // SAFETY: sixteen words of four bytes.
+                    unsafe { _mm512_storeu_si512(offsets.as_mut_ptr().cast(), bytes) };
+                }
+            }
+            let (chunk, later) = rest.split_at_mut(now);
+            let rows = offsets.as_chunks::<LOCALITY>().0[skip..].iter();
+            for (out, offsets) in chunk.iter_mut().zip(rows) {
+                let mut sum = register(*out);
+                for &offset in offsets {
+                    // SAFETY: an offset is 16 times a number below the table's length.
+                    let entry = unsafe { table.as_ptr().byte_add(offset as usize).cast() };
+                    // SAFETY: as above; blocks are aligned to their size.
+                    sum = _mm_xor_si128(sum, unsafe { _mm_load_si128(entry) });
+                }
+                *out = block(sum);
+            }
+            row += now as u64;
+            rest = later;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    pub(super) fn fold<'a, const K: usize>(
+        keys: impl Iterator<Item = &'a RoundKeys> + Clone,
+        counter: u64,
+        sum: &mut [u64],
+        rows: &mut [u64],
+    ) {
+        let words = sum.len();
+        // As many registers at a time as leave room for a sum and K rows of each.
+        let mut at = 0;
+        while at < words {
+            let counter = counter + (at / 2) as u64;
+            if K <= 4 && words - at >= 4 * LANE {
+                fold_registers::<K, 4>(keys.clone(), counter, at, sum, rows);
+                at += 4 * LANE;
+            } else {
+                fold_registers::<K, 1>(keys.clone(), counter, at, sum, rows);
+                at += LANE;
+            }
+        }
+    }
+
+    /// R registers of every row, from word `at` on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    fn fold_registers<'a, const K: usize, const R: usize>(
+        keys: impl Iterator<Item = &'a RoundKeys>,
+        counter: u64,
+        at: usize,
+        sum: &mut [u64],
+        rows: &mut [u64],
+    ) {
+        let words = sum.len();
+        let counters: [__m512i; R] = ascending(counter, 1);
+        let mut all = [_mm512_setzero_si512(); R];
+        let mut by_bit = [[_mm512_setzero_si512(); R]; K];
+        for (x, keys) in keys.enumerate() {
+            let stretch = encrypt(keys, counters);
+            for r in 0..R {
+                all[r] = _mm512_xor_si512(all[r], stretch[r]);
+            }
+            for (b, row) in by_bit.iter_mut().enumerate() {
+                // Not a branch on a secret: the number of a generator is public.
+                let mask = ((x >> b & 1) as u8).wrapping_neg();
+                for r in 0..R {
+                    row[r] = _mm512_mask_xor_epi64(row[r], mask, row[r], stretch[r]);
+                }
+            }
+        }
+        let put = |values: [__m512i; R], to: &mut [u64]| {
+            for (value, to) in values.iter().zip(to[at..].as_chunks_mut::<LANE>().0) {
+                // SAFETY: eight words of eight bytes.
+                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), *value) };
+            }
+        };
+        put(all, sum);
+        for (values, row) in by_bit.into_iter().zip(rows.chunks_exact_mut(words)) {
+            put(values, row);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
+        let x = _mm512_broadcast_i32x4(register(x));
+        let at = _mm512_set1_epi64(at as i64);
+        let mut numbers = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
+        for nodes in nodes.chunks_mut(PACK) {
+            let here = _mm512_cmpeq_epi64_mask(numbers, at);
+            let value = load_one(nodes);
+            store_one(nodes, _mm512_mask_xor_epi64(value, here, value, x));
+            numbers = _mm512_add_epi64(numbers, _mm512_set1_epi64(PACK as i64));
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) fn clear_low_bits(blocks: &mut [Block]) -> Block {
+        let keep = _mm512_broadcast_i32x4(register(Block(u128::MAX).without_low_bit()));
+        let mut sum = _mm512_setzero_si512();
+        for blocks in blocks.chunks_mut(PACK) {
+            let cleared = _mm512_and_si512(load_one(blocks), keep);
+            sum = _mm512_xor_si512(sum, cleared);
+            store_one(blocks, cleared);
+        }
+        total([sum])
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,bmi2")]
+    pub(super) fn low_bits(blocks: &[Block], out: &mut [u8]) {
+        for (blocks, out) in blocks.chunks(2 * PACK).zip(out) {
+            let (low, high) = blocks.split_at(blocks.len().min(PACK));
+            let bits = |blocks: &[Block]| {
+                let top = _mm512_slli_epi64::<63>(load_one(blocks));
+                // A bit for each half of a block; those of the low halves count.
+                _pext_u32(_mm512_movepi64_mask(top).into(), 0x55)
+            };
+            *out = (bits(low) | bits(high) << PACK) as u8;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,bmi2")]
+    pub(super) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
+        let delta = _mm512_broadcast_i32x4(register(delta));
+        for (blocks, bits) in blocks.chunks_mut(2 * PACK).zip(bits) {
+            for (blocks, bits) in blocks.chunks_mut(PACK).zip([bits & 15, bits >> PACK]) {
+                let low = _pdep_u32(bits.into(), 0x55) as u8;
+                let value = load_one(blocks);
+                store_one(blocks, _mm512_mask_xor_epi64(value, low | low << 1, value, delta));
+            }
+        }
+    }
+
+    /// The portable loop, compiled for wide registers.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) fn transpose(rows: &mut [[u64; 8]; 64]) {
+        portable::transpose(rows);
+    }
+
+    /// The permutation on R registers of four blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,vaes")]
+    fn encrypt<const R: usize>(keys: &RoundKeys, mut x: [__m512i; R]) -> [__m512i; R] {
+        let key = |round: usize| _mm512_broadcast_i32x4(register(Block(keys.0[round])));
+        let first = key(0);
+        x = x.map(|x| _mm512_xor_si512(x, first));
+        for round in 1..10 {
+            let key = key(round);
+            x = x.map(|x| _mm512_aesenc_epi128(x, key));
+        }
+        let last = key(10);
+        x.map(|x| _mm512_aesenclast_epi128(x, last))
+    }
+
+    /// [`Block::sigma`] of four blocks: halves swapped, the old high half added to the new one.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn sigma(x: __m512i) -> __m512i {
+        let swapped = _mm512_shuffle_epi32::<0b01_00_11_10>(x);
+        _mm512_mask_xor_epi64(swapped, 0b1010_1010, swapped, x)
+    }
+
+    /// The tweaks of the first blocks, and what they grow by from one pass to the next.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn tweak_registers(tweak: Tweak) -> ([__m512i; DEEP], __m512i) {
+        let segment = _mm512_maskz_set1_epi64(0b1010_1010, tweak.segment as i64);
+        let indices: [__m512i; DEEP] = ascending(tweak.index, tweak.stride);
+        let step = low_halves(tweak.stride.wrapping_mul((PACK * DEEP) as u64));
+        (indices.map(|i| _mm512_or_si512(i, segment)), step)
+    }
+
+    /// `first, first + stride, ..` as blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn ascending<const R: usize>(first: u64, stride: u64) -> [__m512i; R] {
+        std::array::from_fn(|r| {
+            let at = |i: usize| first.wrapping_add(stride.wrapping_mul((PACK * r + i) as u64)) as i64;
+            _mm512_set_epi64(0, at(3), 0, at(2), 0, at(1), 0, at(0))
+        })
+    }
+
+    /// `x` in the low half of every block.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn low_halves(x: u64) -> __m512i {
+        _mm512_maskz_set1_epi64(0b0101_0101, x as i64)
+    }
+
+    /// The XOR of all blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn total<const R: usize>(x: [__m512i; R]) -> Block {
+        let x = x.into_iter().fold(_mm512_setzero_si512(), |sum, x| _mm512_xor_si512(sum, x));
+        let low = _mm_xor_si128(_mm512_castsi512_si128(x), _mm512_extracti64x2_epi64::<1>(x));
+        let high = _mm_xor_si128(_mm512_extracti64x2_epi64::<2>(x), _mm512_extracti64x2_epi64::<3>(x));
+        block(_mm_xor_si128(low, high))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn each(f: impl Fn(usize) -> __m512i) -> [__m512i; DEEP] {
+        [f(0), f(1), f(2), f(3)]
+    }
+
+    /// The lanes of register `r` that `n` blocks reach.
+    #[inline]
+    fn filled(n: usize, r: usize) -> __mmask8 {
+        (0xffu32 >> (8 - 2 * n.saturating_sub(PACK * r).min(PACK))) as u8
+    }
+
+    /// Up to sixteen blocks, zeros behind them.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load(blocks: &[Block]) -> [__m512i; DEEP] {
+        assert!(blocks.len() <= PACK * DEEP);
+        // SAFETY: the mask has a lane for each half of a block of the slice.
+        each(|r| unsafe {
+            _mm512_maskz_loadu_epi64(filled(blocks.len(), r), blocks.as_ptr().wrapping_add(PACK * r).cast())
+        })
+    }
+
+    /// The first of the registers into the slice of up to sixteen blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn store(blocks: &mut [Block], x: [__m512i; DEEP]) {
+        assert!(blocks.len() <= PACK * DEEP);
+        let (n, to) = (blocks.len(), blocks.as_mut_ptr());
+        for (r, x) in x.into_iter().enumerate() {
+            // SAFETY: the mask has a lane for each half of a block of the slice.
+            unsafe { _mm512_mask_storeu_epi64(to.wrapping_add(PACK * r).cast(), filled(n, r), x) };
+        }
+    }
+
+    /// Up to four blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load_one(blocks: &[Block]) -> __m512i {
+        // SAFETY: the mask has a lane for each half of a block of the slice.
+        unsafe { _mm512_maskz_loadu_epi64(filled(blocks.len(), 0), blocks.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn store_one(blocks: &mut [Block], x: __m512i) {
+        // SAFETY: the mask has a lane for each half of a block of the slice.
+        unsafe { _mm512_mask_storeu_epi64(blocks.as_mut_ptr().cast(), filled(blocks.len(), 0), x) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn register(block: Block) -> __m128i {
+        _mm_set_epi64x((block.0 >> 64) as i64, block.0 as i64)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn block(register: __m128i) -> Block {
+        let high = _mm_extract_epi64::<1>(register) as u64;
+        Block(u128::from(high) << 64 | u128::from(_mm_cvtsi128_si64(register) as u64))
+    }
+}

@@ -1,0 +1,492 @@
+//! Silent OT: a million random-choice COTs from one short message.
+//!
+//! Round `r`. Both start from `k + t d` COTs of the round before: `(q, Delta)` and `(b, t = q ^ b Delta)`, all `q` even, `Delta` odd.
+//!
+//! | sender: `q`, `Delta`                                 |                  | receiver: `b`, `t`                              |
+//! |------------------------------------------------------|------------------|-------------------------------------------------|
+//! | `t` half-trees, level sums `K_l`, leaves `v`         |                  |                                                 |
+//! | `c_l = q'_l ^ K_l`, a COT of the first `t d` a level | `-- silent/round ->` | `c_l ^ t'_l = K_l ^ b'_l Delta`             |
+//! |                                                      |                  | trees punctured where `p_l = 1 - b'_l` leads: leaves `w = v ^ e Delta` |
+//! | `q = q'' A ^ v`, the other `k` COTs times the code   |                  | `t = t'' A ^ w`, of which the lowest bits are `b = b'' A ^ e` |
+//!
+//! One message of `16 t d` bytes from the sender to the receiver, no answer: it can be sent ahead, and then costs no turn. The first
+//! `k + t d` outputs are the next round's input and are never handed out. The punctures are random, being random choice bits, so
+//! the receiver says nothing. `K_l` is masked by `q'_l`; the receiver learns `K_l` for the side that its path does not take, which
+//! a COT gives it, and by LPN its bits `b` look uniform to the sender, who knows the code and nothing of `b''` and `e`.
+//!
+//! Nothing of a round is kept but its table `q''` or `t''`, the trees' seed or punctures and the message: outputs are made where and
+//! when they are used, a tree at a time ([`crate::cots::Batch`]). What is handed out can be made again until its batch is dropped;
+//! a round is wiped with its last batch.
+//!
+//! | what        | memory at the sender   | at the receiver           |
+//! |-------------|------------------------|---------------------------|
+//! | a round     | `16 k` bytes           | `16 (k + t d)` bytes      |
+//!
+//! Source: Yang, Weng, Lan, Zhang, Wang, CCS 2020 (eprint 2020/924), with the half-trees of eprint 2022/1431 and punctures at random
+//! places. Parameters and attacks: [`crate::lpn`].
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rand::RngCore;
+use rayon::prelude::*;
+use sotto_net::{Channel, Expected, compute};
+use sotto_shares::Rng;
+use zeroize::Zeroizing;
+
+use crate::{
+    Error, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
+    block::Block,
+    cots::{Batch, Scratch, Source},
+    domain::Domain,
+    half_tree,
+    hash::PadHash,
+    kernel::Cipher,
+    lpn::{Code, LpnParams},
+};
+
+const ROUND: &str = "ot/silent/round";
+
+/// The COT sender of silent OT.
+pub struct SilentSender {
+    domain: Domain,
+    delta: Zeroizing<Block>,
+    hash: Arc<PadHash>,
+    rng: Rng,
+    rounds: Rounds<FullTrees>,
+}
+
+/// The COT receiver of silent OT.
+pub struct SilentReceiver {
+    domain: Domain,
+    hash: Arc<PadHash>,
+    rounds: Rounds<PuncturedTrees>,
+    /// Messages that are on their way.
+    announced: VecDeque<Expected>,
+}
+
+impl SilentSender {
+    /// From the first COTs, of which there must be [`LpnParams::base`].
+    pub(crate) fn new(
+        domain: Domain,
+        params: LpnParams,
+        delta: Block,
+        base: Zeroizing<Vec<Block>>,
+        rng: Rng,
+    ) -> SilentSender {
+        let hash = Arc::new(PadHash::new(&domain, false));
+        SilentSender { domain, delta: Zeroizing::new(delta), hash, rng, rounds: Rounds::new(params, base) }
+    }
+}
+
+impl RandomCotSender for SilentSender {
+    fn delta(&self) -> Block {
+        *self.delta
+    }
+
+    fn ready(&self) -> usize {
+        self.rounds.ready
+    }
+
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.rounds.ready < n {
+            let (params, number) = (self.rounds.params, self.rounds.made);
+            let (round, message) = compute(|| {
+                let base = self.rounds.next_base();
+                Round::send(&self.domain, params, number, *self.delta, &base, &mut self.rng)
+            });
+            self.rounds.push(round);
+            ch.send(ROUND, message)?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<SendCots, Error> {
+        self.prepay(ch, n).await?;
+        Ok(SendCots::new(self.hash.clone(), *self.delta, self.rounds.take(n)))
+    }
+}
+
+impl SilentReceiver {
+    /// As [`SilentSender::new`].
+    pub(crate) fn new(domain: Domain, params: LpnParams, base: Zeroizing<Vec<Block>>) -> SilentReceiver {
+        let hash = Arc::new(PadHash::new(&domain, false));
+        SilentReceiver { domain, hash, rounds: Rounds::new(params, base), announced: VecDeque::new() }
+    }
+
+    /// Receives announced rounds until `n` COTs are there, or all that were announced.
+    async fn make_ready(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.rounds.ready < n {
+            let Some(announced) = self.announced.pop_front() else { break };
+            let message = ch.claim(announced).await?;
+            let (params, number) = (self.rounds.params, self.rounds.made);
+            let round = compute(|| {
+                let base = self.rounds.next_base();
+                Round::recv(&self.domain, params, number, &base, &message)
+            });
+            self.rounds.push(round);
+        }
+        Ok(())
+    }
+}
+
+impl RandomCotReceiver for SilentReceiver {
+    fn ready(&self) -> usize {
+        self.rounds.ready + self.announced.len() * self.rounds.params.outputs()
+    }
+
+    async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.ready() < n {
+            self.announced.push_back(ch.expect(ROUND, message_len(self.rounds.params)));
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        self.make_ready(ch, usize::MAX).await
+    }
+
+    async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
+        self.prepay(ch, n).await?;
+        self.make_ready(ch, n).await?;
+        Ok(RecvCots::new(self.hash.clone(), self.rounds.take(n)))
+    }
+}
+
+/// A party's rounds: those with outputs left, and the last one, which the next starts from.
+struct Rounds<T> {
+    params: LpnParams,
+    /// What the first round starts from.
+    base: Zeroizing<Vec<Block>>,
+    /// By number; the first one has handed out what lies before `at`.
+    open: VecDeque<(u64, Arc<Round<T>>)>,
+    last: Option<Arc<Round<T>>>,
+    made: u64,
+    at: usize,
+    ready: usize,
+}
+
+impl<T: Trees + 'static> Rounds<T> {
+    fn new(params: LpnParams, base: Zeroizing<Vec<Block>>) -> Rounds<T> {
+        assert_eq!(base.len(), params.base(), "COTs that a first round takes");
+        Rounds { params, base, open: VecDeque::new(), last: None, made: 0, at: params.base(), ready: 0 }
+    }
+
+    /// What the next round starts from; once.
+    fn next_base(&mut self) -> Zeroizing<Vec<Block>> {
+        match self.last.take() {
+            Some(last) => last.base(self.params.base()),
+            None => std::mem::take(&mut self.base),
+        }
+    }
+
+    fn push(&mut self, round: Arc<Round<T>>) {
+        self.last = Some(round.clone());
+        self.open.push_back((self.made, round));
+        self.made += 1;
+        self.ready += self.params.outputs();
+    }
+
+    /// The next `n` outputs, which are there.
+    fn take(&mut self, n: usize) -> Batch {
+        let mut batch = Batch::empty();
+        let mut missing = n;
+        while missing > 0 {
+            let (number, round) = self.open.front().expect("as many outputs are ready as are taken");
+            let len = missing.min(self.params.samples() - self.at);
+            let index = number * self.params.samples() as u64 + self.at as u64;
+            batch.append(Batch::new(round.clone(), self.at, index, len));
+            self.at += len;
+            if self.at == self.params.samples() {
+                self.open.pop_front();
+                self.at = self.params.base();
+            }
+            missing -= len;
+        }
+        self.ready -= n;
+        batch
+    }
+}
+
+/// Levels of a tree at most.
+const MOST_LEVELS: usize = 16;
+
+/// A round's outputs, at one party.
+pub(crate) struct Round<T> {
+    params: LpnParams,
+    code: Code,
+    /// `q''` or `t''`.
+    table: Zeroizing<Vec<Block>>,
+    trees: T,
+}
+
+/// Leaves of the trees of a round, at one party.
+pub(crate) trait Trees: Send + Sync {
+    /// Writes the leaves of tree number `tree`.
+    fn leaves(&self, tree: usize, out: &mut [Block]);
+}
+
+/// The holder's trees.
+pub(crate) struct FullTrees {
+    params: LpnParams,
+    hashes: Cipher,
+    roots: Cipher,
+    delta: Zeroizing<Block>,
+}
+
+/// The puncturer's trees.
+pub(crate) struct PuncturedTrees {
+    params: LpnParams,
+    hashes: Cipher,
+    paths: Zeroizing<Vec<u64>>,
+    /// `[t][d]`.
+    sums: Zeroizing<Vec<Block>>,
+}
+
+impl<T: Trees> Round<T> {
+    /// The part of `base` behind the levels' COTs is the table.
+    fn new(params: LpnParams, code: Code, base: &[Block], trees: T) -> Round<T> {
+        Round { params, code, table: Zeroizing::new(base[params.levels()..params.base()].to_vec()), trees }
+    }
+
+    /// The first `n` outputs, which the next round starts from.
+    pub(crate) fn base(&self, n: usize) -> Zeroizing<Vec<Block>> {
+        let mut base = Zeroizing::new(vec![Block::ZERO; n]);
+        let size = 1 << self.params.depth();
+        base.par_chunks_mut(size).enumerate().for_each_init(Scratch::default, |scratch, (tree, out)| {
+            self.expand(tree * size, out, scratch);
+        });
+        base
+    }
+}
+
+impl Round<FullTrees> {
+    /// The sender's round number `number` from `base`, and its message.
+    pub(crate) fn send(
+        domain: &Domain,
+        params: LpnParams,
+        number: u64,
+        delta: Block,
+        base: &[Block],
+        rng: &mut impl RngCore,
+    ) -> (Arc<Round<FullTrees>>, Vec<u8>) {
+        let roots = Cipher::new(Block::random(rng));
+        let trees =
+            FullTrees { params, hashes: hashes(domain, params, number), roots, delta: Zeroizing::new(delta) };
+        let mut message = vec![0; message_len(params)];
+        let masked = base.par_chunks(params.depth()).zip(message.par_chunks_mut(16 * params.depth()));
+        masked.enumerate().for_each_init(Scratch::default, |leaves, (tree, (q, message))| {
+            leaves.resize(1 << params.depth(), Block::ZERO);
+            let mut sums = Zeroizing::new([Block::ZERO; MOST_LEVELS]);
+            trees.expand(tree, &mut sums[..params.depth()], leaves);
+            for ((out, &sum), &q) in message.chunks_exact_mut(16).zip(sums.iter()).zip(q) {
+                out.copy_from_slice(&(sum ^ q).to_bytes());
+            }
+        });
+        (Arc::new(Round::new(params, Code::new(domain, params, number), base, trees)), message)
+    }
+}
+
+impl Round<PuncturedTrees> {
+    /// The receiver's round from `base` and the sender's message.
+    ///
+    /// # Panics
+    /// If the message is not [`message_len`] bytes long.
+    pub(crate) fn recv(
+        domain: &Domain,
+        params: LpnParams,
+        number: u64,
+        base: &[Block],
+        message: &[u8],
+    ) -> Arc<Round<PuncturedTrees>> {
+        assert_eq!(message.len(), message_len(params), "length of a round's message");
+        let masked = message.as_chunks::<16>().0.iter();
+        let sums = masked.zip(base).map(|(c, &t)| Block::from_bytes(*c) ^ t).collect();
+        let path = |t: &[Block]| t.iter().rev().fold(0, |path, t| path << 1 | (1 - t.bit(0)));
+        let paths = base[..params.levels()].chunks_exact(params.depth()).map(path).collect();
+        let trees = PuncturedTrees {
+            params,
+            hashes: hashes(domain, params, number),
+            paths: Zeroizing::new(paths),
+            sums: Zeroizing::new(sums),
+        };
+        Arc::new(Round::new(params, Code::new(domain, params, number), base, trees))
+    }
+}
+
+impl<T: Trees> Source for Round<T> {
+    fn expand(&self, at: usize, out: &mut [Block], scratch: &mut Scratch) {
+        let size = 1 << self.params.depth();
+        let (mut at, mut rest) = (at, out);
+        while !rest.is_empty() {
+            let (tree, skip) = (at / size, at % size);
+            let (now, later) = rest.split_at_mut(rest.len().min(size - skip));
+            if now.len() == size {
+                self.trees.leaves(tree, now);
+            } else {
+                scratch.resize(size, Block::ZERO);
+                self.trees.leaves(tree, scratch);
+                now.copy_from_slice(&scratch[skip..skip + now.len()]);
+            }
+            self.code.add_rows(&self.table, at, now);
+            at += now.len();
+            rest = later;
+        }
+    }
+}
+
+impl Trees for FullTrees {
+    fn leaves(&self, tree: usize, out: &mut [Block]) {
+        let mut sums = Zeroizing::new([Block::ZERO; MOST_LEVELS]);
+        self.expand(tree, &mut sums[..self.params.depth()], out);
+    }
+}
+
+impl FullTrees {
+    fn expand(&self, tree: usize, sums: &mut [Block], leaves: &mut [Block]) {
+        let root = self.roots.permute(tree as u64);
+        half_tree::full(&tree_hash(&self.hashes, tree), *self.delta, root, sums, leaves);
+    }
+}
+
+impl Trees for PuncturedTrees {
+    fn leaves(&self, tree: usize, out: &mut [Block]) {
+        let sums = &self.sums[tree * self.params.depth()..][..self.params.depth()];
+        half_tree::punctured(&tree_hash(&self.hashes, tree), self.paths[tree], sums, out);
+    }
+}
+
+/// Bytes of a round's message.
+pub(crate) fn message_len(params: LpnParams) -> usize {
+    16 * params.levels()
+}
+
+/// The generator of the trees' hash keys. Public.
+fn hashes(domain: &Domain, params: LpnParams, number: u64) -> Cipher {
+    let key = domain.derive("sotto 2026 ot/silent/trees", &[&params.encode(), &number.to_le_bytes()]);
+    Cipher::new(Block::from_bytes(key))
+}
+
+fn tree_hash(hashes: &Cipher, tree: usize) -> Cipher {
+    Cipher::new(hashes.permute(tree as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use sotto_net::run_pair;
+
+    use super::*;
+    use crate::{cots::tests::contract, domain::Direction};
+
+    const DOMAIN: fn() -> Domain = || Domain::new([3; 32], Direction::Forward, 0);
+
+    /// Both ends, from dealt COTs.
+    fn pair(params: LpnParams, seed: u8) -> (SilentSender, SilentReceiver) {
+        let mut rng = Rng::from_seed([seed; 32]);
+        let delta = Block::random(&mut rng).with_low_bit();
+        let q: Vec<Block> = (0..params.base()).map(|_| Block::random(&mut rng).without_low_bit()).collect();
+        let t = q.iter().map(|&q| q ^ delta.times(rng.bytes::<1>()[0].into())).collect();
+        let sender = SilentSender::new(DOMAIN(), params, delta, Zeroizing::new(q), rng);
+        (sender, SilentReceiver::new(DOMAIN(), params, Zeroizing::new(t)))
+    }
+
+    /// Sizes around the borders of trees and rounds.
+    fn sizes(params: LpnParams) -> &'static [usize] {
+        let (tree, round) = (1 << params.depth(), params.outputs());
+        let mut sizes = vec![1, 0, 2 * tree - 1, 1, tree, 3, round - 3 * tree - 4, 0, 1, 1];
+        sizes.extend([round - 2, 2, 1, round + tree]);
+        sizes.leak()
+    }
+
+    #[test]
+    fn keeps_the_contract() {
+        contract(pair(LpnParams::FAST, 1), sizes(LpnParams::FAST));
+        contract(pair(LpnParams::LEAN, 2), sizes(LpnParams::LEAN));
+    }
+
+    #[test]
+    fn blocks_are_the_same_however_they_are_cut() {
+        let (mut sender, _) = pair(LpnParams::FAST, 3);
+        let cots =
+            run_pair(move |mut ch| async move { sender.extend(&mut ch, 9000).await.unwrap() }, |_| async {});
+        let (all, batch) = (cots.0.blocks(), &cots.0.batch);
+        let mut scratch = Scratch::default();
+        for (from, to) in [(0, 1), (1, 9000), (1023, 1025), (2000, 2001), (4095, 8200), (77, 77)] {
+            let mut part = vec![Block::ZERO; to - from];
+            batch.expand(from..to, &mut part, &mut scratch);
+            assert!(part.iter().zip(&all[from..to]).all(|(a, b)| a.0 == b.0), "{from}..{to}");
+        }
+    }
+
+    /// What the receiver sees of a round is masked by COTs: with other ones, everything else equal, it is another message,
+    /// and with other trees, too.
+    #[test]
+    fn rounds_have_new_trees_and_codes() {
+        let messages = |seed: u8| {
+            let (mut sender, _) = pair(LpnParams::FAST, seed);
+            let (base, params) = (sender.rounds.next_base(), LpnParams::FAST);
+            let mut send =
+                |number| Round::send(&DOMAIN(), params, number, *sender.delta, &base, &mut sender.rng);
+            [send(0), send(1)]
+        };
+        let [(first, m0), (second, m1)] = messages(4);
+        let same = m0.chunks(16).zip(m1.chunks(16)).filter(|(a, b)| a == b).count();
+        assert_eq!(same, 0, "level sums of other trees");
+        let rows = |round: &Round<FullTrees>| {
+            let mut out = vec![Block::ZERO; 64];
+            round.code.add_rows(&round.table, 0, &mut out);
+            out.iter().map(|b| b.0).collect::<Vec<_>>()
+        };
+        assert!(rows(&first).iter().zip(rows(&second)).all(|(a, b)| *a != b), "rows of another code");
+    }
+
+    /// Choice bits are fair, alone and in sums of neighbours, within 6 deviations.
+    #[test]
+    fn choice_bits_are_fair() {
+        let (mut sender, mut receiver) = pair(LpnParams::FAST, 5);
+        let n = 1 << 19;
+        let (_, bits) = run_pair(
+            move |mut ch| async move {
+                sender.extend(&mut ch, n).await.unwrap();
+                ch.close().await.unwrap();
+            },
+            move |mut ch| async move { receiver.extend(&mut ch, n).await.unwrap().choices() },
+        );
+        let bit = |i: usize| bits[i / 8] >> (i % 8) & 1;
+        for distance in [0, 1, 2, 3, 7, 8, 64, 1024, 1025] {
+            let ones =
+                (distance..n).filter(|&i| (bit(i) ^ if distance > 0 { bit(i - distance) } else { 0 }) == 1);
+            let (ones, n) = (ones.count() as f64, (n - distance) as f64);
+            assert!((ones - n / 2.0).abs() < 3.0 * n.sqrt(), "distance {distance}: {ones} of {n}");
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_and_early_closes_are_named() {
+        let peer = |message: Option<Vec<u8>>| {
+            let (_, mut receiver) = pair(LpnParams::FAST, 6);
+            let ((), result) = run_pair(
+                move |mut ch| async move {
+                    if let Some(message) = message {
+                        ch.send(ROUND, message).unwrap();
+                    }
+                    // The other side may be gone before it has read all.
+                    let _ = ch.close().await;
+                },
+                move |mut ch| async move { receiver.extend(&mut ch, 5).await.map(drop) },
+            );
+            result
+        };
+        use sotto_net::Error::{Closed, WrongLength};
+        let [short, long] = [217_599, 217_616].map(|n| peer(Some(vec![7; n])));
+        assert!(matches!(
+            short,
+            Err(Error::Net(WrongLength { step: ROUND, expected: 217_600, got: 217_599 }))
+        ));
+        assert!(matches!(long, Err(Error::Net(WrongLength { got: 217_616, .. }))));
+        assert!(matches!(peer(None), Err(Error::Net(Closed { step: ROUND }))));
+    }
+}

@@ -1,0 +1,221 @@
+//! Random and chosen OT from COTs.
+//!
+//! | receiver: `b`, `t = q ^ b Delta`; bit `c`   |           | sender: `q`, `Delta`; words `m_0`, `m_1`  |
+//! |---------------------------------------------|-----------|--------------------------------------------|
+//! | random OT: returns `b`, `H(t)`              |           | returns `H(q)`, `H(q ^ Delta)`             |
+//! | `d = c ^ b`                                 | `-- d ->` | `K_0 = q ^ d Delta`, `K_1 = K_0 ^ Delta`   |
+//! |                                             | `<- y --` | `y_i = m_i ^ H(K_i)`                       |
+//! | returns `y_c ^ H(t)`                        |           |                                            |
+//!
+//! Random OT is local. Chosen OT: two turns, `2 w + 1` bits. The sender sees `d`, masked by `b`; the receiver sees `y_{1-c}`, masked by
+//! the pad of the key that it does not hold. Where a *share* of the chosen word will do, [`crate::lookup`] with `k = 1` takes half
+//! of it. Source: Ishai, Kilian, Nissim, Petrank, CRYPTO 2003; Asharov et al., CCS 2013 (eprint 2013/552).
+
+use sotto_shares::{BitReader, BitWriter};
+use zeroize::Zeroizing;
+
+use crate::{
+    RecvCots, SendCots,
+    block::{Block, bit},
+    correlated::chunks,
+    cots::{Scratch, UNIT, bits_len},
+    hash::Purpose,
+    kernel,
+};
+
+impl SendCots {
+    /// Random OT: both words of `w` bits of every instance, packed.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64`.
+    pub fn random_send(self, w: u32) -> [Vec<u8>; 2] {
+        self.both_pads(Purpose::Transfer, None, w).map(|mut pads| std::mem::take(&mut *pads))
+    }
+
+    /// Chosen OT of words of `w` bits, after the receiver has sent `derand`: the message of `2 ceil(n w / 8)` bytes.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64` and the lengths fit together.
+    pub fn chosen_send(self, derand: &[u8], m: [&[u64]; 2], w: u32) -> Vec<u8> {
+        assert!(m.iter().all(|m| m.len() == self.len()), "a pair of words per COT");
+        let pads = self.both_pads(Purpose::Transfer, Some(derand), w);
+        let masked = |(m, pads): (&[u64], &Zeroizing<Vec<u8>>)| {
+            let words = Zeroizing::new(sotto_shares::pack(m, w));
+            words.iter().zip(pads.iter()).map(|(word, pad)| word ^ pad).collect::<Vec<u8>>()
+        };
+        m.into_iter().zip(&pads).flat_map(masked).collect()
+    }
+
+    /// The pads of both keys, packed.
+    pub(crate) fn both_pads(
+        &self,
+        purpose: Purpose,
+        derand: Option<&[u8]>,
+        w: u32,
+    ) -> [Zeroizing<Vec<u8>>; 2] {
+        let hash = self.claim(purpose, 1);
+        let len = bits_len(self.len() * w as usize);
+        let [mut zeros, mut ones] = [(); 2].map(|()| Zeroizing::new(vec![0; len]));
+        let (part, units) = (UNIT * w as usize / 8, self.len().div_ceil(UNIT));
+        let outputs = chunks(&mut zeros, part, units).zip(chunks(&mut ones, part, units));
+        self.batch.for_units(UNIT, outputs, |unit, (zeros, ones)| {
+            self.derandomise(unit.range.start, unit.blocks, derand);
+            let keys = unit.chunks(hash, purpose, 1, UNIT);
+            let mut pads = Scratch::new(vec![Block::ZERO; unit.blocks.len()]);
+            keys.iter().for_each(|c| c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]));
+            pack(&pads, w, zeros);
+            unit.blocks.iter_mut().for_each(|key| *key ^= self.delta());
+            keys.iter().for_each(|c| c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]));
+            pack(&pads, w, ones);
+        });
+        [zeros, ones]
+    }
+}
+
+/// The receiver's side of [`SendCots::chosen_send`], waiting for the message. Wiped when dropped.
+pub struct ChosenPads {
+    choices: Zeroizing<Vec<u8>>,
+    pads: Zeroizing<Vec<u8>>,
+    w: u32,
+    n: usize,
+}
+
+impl RecvCots {
+    /// Random OT: the choice bits and the chosen words of `w` bits, packed.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64`.
+    pub fn random_recv(self, w: u32) -> (Vec<u8>, Vec<u8>) {
+        let (mut choices, mut words) = self.chosen_pads(Purpose::Transfer, w);
+        (std::mem::take(&mut *choices), std::mem::take(&mut *words))
+    }
+
+    /// Chosen OT: the bits that turn the random choices into `choices`, to be sent, and what is needed for the answer.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64` and there is a choice bit per COT.
+    pub fn chosen_choose(self, choices: &[u8], w: u32) -> (Vec<u8>, ChosenPads) {
+        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
+        let (random, pads) = self.chosen_pads(Purpose::Transfer, w);
+        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let choices = Zeroizing::new(choices.to_vec());
+        (derand, ChosenPads { choices, pads, w, n: self.len() })
+    }
+
+    /// The random choices and the pads, packed.
+    pub(crate) fn chosen_pads(&self, purpose: Purpose, w: u32) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+        let hash = self.claim(purpose, 1);
+        let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
+        let mut packed = Zeroizing::new(vec![0; bits_len(self.len() * w as usize)]);
+        let units = self.len().div_ceil(UNIT);
+        let outputs = choices.chunks_mut(UNIT / 8).zip(chunks(&mut packed, UNIT * w as usize / 8, units));
+        self.batch.for_units(UNIT, outputs, |unit, (choices, packed)| {
+            kernel::low_bits(unit.blocks, choices);
+            let mut pads = Scratch::new(vec![Block::ZERO; unit.blocks.len()]);
+            for c in unit.chunks(hash, purpose, 1, UNIT) {
+                c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]);
+            }
+            pack(&pads, w, packed);
+        });
+        (choices, packed)
+    }
+}
+
+impl ChosenPads {
+    /// The chosen words, from the sender's message.
+    ///
+    /// # Panics
+    /// If it is not `2 ceil(n w / 8)` bytes long.
+    pub fn finish(self, message: &[u8]) -> Vec<u64> {
+        let half = bits_len(self.n * self.w as usize);
+        assert_eq!(message.len(), 2 * half, "length of the masked words");
+        let (zeros, ones) = message.split_at(half);
+        let [mut zeros, mut ones, mut pads] = [zeros, ones, &self.pads].map(BitReader::new);
+        let word = |i: usize| {
+            let (y0, y1) = (zeros.pull(self.w), ones.pull(self.w));
+            y0 ^ ((y0 ^ y1) & bit(&self.choices, i).wrapping_neg()) ^ pads.pull(self.w)
+        };
+        (0..self.n).map(word).collect()
+    }
+}
+
+/// Packs the low `w` bits of the blocks.
+fn pack(blocks: &[Block], w: u32, out: &mut [u8]) {
+    assert!((1..=64).contains(&w), "words of {w} bits");
+    if w == 1 {
+        return kernel::low_bits(blocks, out);
+    }
+    let mut writer = BitWriter::new(out);
+    blocks.iter().for_each(|block| writer.push(block.0 as u64, w));
+    writer.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sotto_shares::{Ring, Rng, unpack};
+
+    use super::*;
+    use crate::ideal;
+
+    fn check(n: usize, w: u32, seed: u8) {
+        let (s, r) = ideal::cots(seed, n);
+        let choices = r.choices();
+        let ([zeros, ones], (got_choices, got)) = (s.random_send(w), r.random_recv(w));
+        assert_eq!(choices, got_choices);
+        let [zeros, ones, got] = [zeros, ones, got].map(|packed| unpack(&packed, n, w));
+        for i in 0..n {
+            let (chosen, other) =
+                if bit(&choices, i) == 1 { (ones[i], zeros[i]) } else { (zeros[i], ones[i]) };
+            assert_eq!(got[i], chosen, "random OT {i} of {n}, {w} bits");
+            assert!(w < 40 || got[i] != other);
+        }
+
+        let mut rng = Rng::from_seed([seed; 32]);
+        let (s, r) = ideal::cots(seed, n);
+        let m = [rng.elements(n, Ring::new(w)), rng.elements(n, Ring::new(w))];
+        let choices: Vec<u8> = rng.elements(bits_len(n), Ring::new(8)).iter().map(|&b| b as u8).collect();
+        let (derand, pads) = r.chosen_choose(&choices, w);
+        let message = s.chosen_send(&derand, [&m[0], &m[1]], w);
+        assert_eq!((derand.len(), message.len()), (bits_len(n), 2 * bits_len(n * w as usize)));
+        let got = pads.finish(&message);
+        assert!((0..n).all(|i| got[i] == m[bit(&choices, i) as usize][i]), "chosen OT, {n} of {w} bits");
+    }
+
+    #[test]
+    fn edge_sizes() {
+        for n in [0, 1, 7, 8, 9, 127, 128, 129, UNIT - 1, UNIT, UNIT + 1] {
+            for w in [1, 2, 33, 64] {
+                check(n, w, 3);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_receiver_gets_its_words(n in 0usize..300, w in 1u32..=64, seed: u8) {
+            check(n, w, seed);
+        }
+    }
+
+    /// Both words of random OTs are fair bits, independent of each other and of the choice: within 6 deviations.
+    #[test]
+    fn random_bits_are_fair() {
+        let n = 1 << 18;
+        let (s, r) = ideal::cots(11, n);
+        let ([zeros, ones], (choices, got)) = (s.random_send(1), r.random_recv(1));
+        let count = |f: &dyn Fn(usize) -> u8| (0..n / 8).map(|i| f(i).count_ones()).sum::<u32>() as f64;
+        let sums: [(&str, &dyn Fn(usize) -> u8); 6] = [
+            ("zeros", &|i| zeros[i]),
+            ("ones", &|i| ones[i]),
+            ("choices", &|i| choices[i]),
+            ("zeros ^ ones", &|i| zeros[i] ^ ones[i]),
+            ("zeros ^ choices", &|i| zeros[i] ^ choices[i]),
+            ("got ^ choices", &|i| got[i] ^ choices[i]),
+        ];
+        for (name, f) in sums {
+            assert!((count(f) - n as f64 / 2.0).abs() < 3.0 * (n as f64).sqrt(), "{name}: {}", count(f));
+        }
+    }
+}
