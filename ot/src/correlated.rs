@@ -55,13 +55,13 @@ impl SendCots {
     ) -> (Vec<u8>, Vec<u64>) {
         let pads = self.claim(Purpose::Arithmetic, 1);
         let unit = whole_patterns(pattern.len());
+        let widths = repeated(pattern, unit);
         let mut message = vec![0; pattern_message_len(self.len(), pattern)];
         let mut own = vec![0; self.len()];
         let outputs = chunks(&mut message, pattern_message_len(unit, pattern), self.len().div_ceil(unit))
             .zip(own.chunks_mut(unit));
         self.batch.for_units(unit, outputs, |unit, (message, own)| {
             self.derandomise(unit.range.start, unit.blocks, derand);
-            let mut widths = pattern.iter().cycle();
             let mut message = BitWriter::new(message);
             let (mut pad0, mut key1, mut pad1) = (chunk_buffer(), chunk_buffer(), chunk_buffer());
             for chunk in unit.chunks(pads, Purpose::Arithmetic, 1, CHUNK) {
@@ -70,7 +70,7 @@ impl SendCots {
                 kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
                 chunk.hash(0, &key1[..n], &mut pad1[..n]);
                 let keys = pad0.iter().zip(pad1.iter());
-                for ((i, &w), (pad0, pad1)) in chunk.items.zip(&mut widths).zip(keys) {
+                for ((i, &w), (pad0, pad1)) in chunk.items.clone().zip(&widths[chunk.items]).zip(keys) {
                     let (pad0, pad1) = (pad0.0 as u64, pad1.0 as u64);
                     message.push(x(unit.range.start + i).wrapping_add(pad0).wrapping_sub(pad1), w);
                     own[i] = low(pad0.wrapping_neg(), w);
@@ -90,6 +90,7 @@ impl SendCots {
     ) -> (Vec<u8>, Vec<u64>) {
         let pads = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
         let (unit, words) = (UNIT, bits.div_ceil(64));
+        let widths: Vec<u32> = widths(bits).collect();
         let mut message = vec![0; bits_len(self.len() * bits)];
         let mut own = vec![0; self.len() * words];
         let units = self.len().div_ceil(unit);
@@ -108,10 +109,10 @@ impl SendCots {
                 }
                 for (at, i) in chunk.items.enumerate() {
                     let x = x(unit.range.start + i);
-                    for (j, w) in widths(bits).enumerate() {
+                    for (j, (&w, own)) in widths.iter().zip(&mut own[i * words..]).enumerate() {
                         let (pad0, pad1) = (word(pad0[j / 2][at], j), word(pad1[j / 2][at], j));
                         message.push(x[j] ^ pad0 ^ pad1, w);
-                        own[i * words + j] = low(pad0, w);
+                        *own = low(pad0, w);
                     }
                 }
             }
@@ -192,6 +193,7 @@ impl RecvCots {
     fn word_pads(&self, pattern: &[u32]) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
         let hash = self.claim(Purpose::Arithmetic, 1);
         let unit = whole_patterns(pattern.len());
+        let widths = repeated(pattern, unit);
         let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
         let mut pads = Zeroizing::new(vec![0; pattern_message_len(self.len(), pattern)]);
         let outputs = choices.chunks_mut(unit / 8).zip(chunks(
@@ -201,12 +203,11 @@ impl RecvCots {
         ));
         self.batch.for_units(unit, outputs, |unit, (choices, pads)| {
             kernel::low_bits(unit.blocks, choices);
-            let mut widths = pattern.iter().cycle();
             let (mut pads, mut pad) = (BitWriter::new(pads), chunk_buffer());
             for chunk in unit.chunks(hash, Purpose::Arithmetic, 1, CHUNK) {
                 let n = chunk.items.len();
                 chunk.hash(0, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
-                pad[..n].iter().zip(&mut widths).for_each(|(pad, &w)| pads.push(pad.0 as u64, w));
+                pad.iter().zip(&widths[chunk.items]).for_each(|(pad, &w)| pads.push(pad.0 as u64, w));
             }
             pads.finish();
         });
@@ -215,6 +216,7 @@ impl RecvCots {
 
     fn vector_pads(&self, bits: usize) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
         let hash = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
+        let widths: Vec<u32> = widths(bits).collect();
         let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
         let mut pads = Zeroizing::new(vec![0; bits_len(self.len() * bits)]);
         let units = self.len().div_ceil(UNIT);
@@ -227,10 +229,9 @@ impl RecvCots {
                 for (segment, pad) in pad.iter_mut().enumerate() {
                     chunk.hash(segment as u64, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
                 }
-                let mut put = |at: usize| {
-                    widths(bits).enumerate().for_each(|(j, w)| pads.push(word(pad[j / 2][at], j), w));
-                };
-                (0..n).for_each(&mut put);
+                for at in 0..n {
+                    widths.iter().enumerate().for_each(|(j, &w)| pads.push(word(pad[j / 2][at], j), w));
+                }
             }
             pads.finish();
         });
@@ -269,9 +270,10 @@ impl XorPads {
         assert_eq!(message.len(), self.pads.len(), "length of the corrections");
         let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
         let mut got = Vec::with_capacity(self.n * self.bits.div_ceil(64));
+        let widths: Vec<u32> = widths(self.bits).collect();
         for i in 0..self.n {
             let choice = bit(&self.choices, i).wrapping_neg();
-            got.extend(widths(self.bits).map(|w| pads.pull(w) ^ (message.pull(w) & choice)));
+            got.extend(widths.iter().map(|&w| pads.pull(w) ^ (message.pull(w) & choice)));
         }
         got
     }
@@ -281,6 +283,11 @@ impl XorPads {
 fn whole_patterns(pattern: usize) -> usize {
     let period = 8 * pattern;
     period * (UNIT / period).max(1)
+}
+
+/// The widths of a unit's items.
+fn repeated(pattern: &[u32], unit: usize) -> Vec<u32> {
+    pattern.iter().copied().cycle().take(unit).collect()
 }
 
 /// `n` parts of `len` items, the last one shorter; also where they are empty.

@@ -20,7 +20,7 @@
 //! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; packing and the implied entry: this project.
 
 use sotto_shares::{BitReader, BitWriter, packed_len};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeLess};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -36,14 +36,19 @@ use crate::{
 const GROUP: usize = 16;
 
 impl SendCots {
-    /// `tables` is `[n][2^k]` values of `w` bits, on `n k` COTs, `k` in a row for each table. Returns the
-    /// message of [`lookup_message_len`] bytes and `n` shares; `own ^ got = tables[index]`.
+    /// `table(i, e)` is entry `e` of table `i`, of `w` bits; there are `n` tables on `n k` COTs, `k` in a row for each. Returns the
+    /// message of [`lookup_message_len`] bytes and `n` shares; `own ^ got = table(i, index)`.
     ///
     /// # Panics
     /// Unless `1 <= k <= 8`, `1 <= w <= 64` and the lengths fit together.
-    pub fn lookup_send(self, k: u32, derand: &[u8], tables: &[u64], w: u32) -> (Vec<u8>, Vec<u64>) {
-        let (n, stride, entries) = (items(self.len(), k, w), k as usize, 1usize << k);
-        assert_eq!(tables.len(), n << k, "2^k entries per lookup");
+    pub fn lookup_send(
+        self,
+        k: u32,
+        derand: &[u8],
+        table: impl Fn(usize, u64) -> u64 + Sync,
+        w: u32,
+    ) -> (Vec<u8>, Vec<u64>) {
+        let (n, stride) = (items(self.len(), k, w), k as usize);
         let pads = self.claim(Purpose::Lookup, 1);
         let offsets = multiples(self.delta(), k);
         let unit = whole_items(stride);
@@ -53,7 +58,7 @@ impl SendCots {
         let outputs = chunks(&mut message, lookup_message_len(items, k, w), units).zip(own.chunks_mut(items));
         self.batch.for_units(unit, outputs, |unit, (message, own)| {
             self.derandomise(unit.range.start, unit.blocks, Some(derand));
-            let tables = &tables[(unit.range.start / stride) << k..];
+            let first = unit.range.start / stride;
             let mut message = BitWriter::new(message);
             let mut pad = Zeroizing::new(vec![Block::ZERO; GROUP << k]);
             let (mut q, mut key) =
@@ -66,10 +71,15 @@ impl SendCots {
                     chunk.hash(0, &key[..group], &mut pad[..group]);
                 }
                 for (at, item) in chunk.items.enumerate() {
-                    let p = |i: usize| low(pad[i * GROUP + at].0 as u64, w);
-                    let table = &tables[item << k..][..entries];
-                    let r = p(0) ^ low(table[0], w);
-                    (1..entries).for_each(|i| message.push(p(i) ^ table[i] ^ r, w));
+                    let masked = |e: u64| pad[e as usize * GROUP + at].0 as u64 ^ table(first + item, e);
+                    let r = low(masked(0), w);
+                    // As many entries at a time as a word holds.
+                    let run = u64::from(u64::BITS / w);
+                    for from in (1..1u64 << k).step_by(run as usize) {
+                        let to = (from + run).min(1 << k);
+                        let entries = (from..to).rev().fold(0, |all, e| join(all, low(masked(e) ^ r, w), w));
+                        message.push(entries, (to - from) as u32 * w);
+                    }
                     own[item] = r;
                 }
             }
@@ -138,15 +148,27 @@ impl LookupPads {
             "length of the masked tables"
         );
         let mut message = BitReader::new(message);
-        let share = |(pad, c): (&u64, &u64)| {
+        // As many entries at a time as a word holds; a word shorter than its place is all of it.
+        let run = u64::from(u64::BITS / self.w);
+        let share = |(pad, &c): (&u64, &u64)| {
             let mut m = 0;
-            for i in 1..1u64 << self.k {
-                m.conditional_assign(&message.pull(self.w), i.ct_eq(c));
+            for from in (1..1u64 << self.k).step_by(run as usize) {
+                let n = run.min((1 << self.k) - from);
+                let entries = message.pull(n as u32 * self.w);
+                let place = c.wrapping_sub(from);
+                let here = place.ct_lt(&n);
+                let shift = u64::conditional_select(&0, &(place.wrapping_mul(u64::from(self.w))), here);
+                m ^= u64::conditional_select(&0, &low(entries >> shift, self.w), here);
             }
             pad ^ m
         };
         self.pads.iter().zip(self.indices.iter()).map(share).collect()
     }
+}
+
+/// `low` and, above its `w` bits, `high`.
+fn join(high: u64, low: u64, w: u32) -> u64 {
+    if w == u64::BITS { low } else { high << w | low }
 }
 
 /// Bytes of the message of [`SendCots::lookup_send`]: `n (2^k - 1) w` bits.
@@ -198,7 +220,7 @@ mod tests {
         let tables = rng.elements(n << k, Ring::new(w));
         let indices = rng.elements(n, Ring::new(k));
         let (derand, pads) = r.lookup_choose(k, &indices, w);
-        let (message, own) = s.lookup_send(k, &derand, &tables, w);
+        let (message, own) = s.lookup_send(k, &derand, |i, e| tables[(i << k) + e as usize], w);
         assert_eq!(derand.len(), (n * k as usize).div_ceil(8));
         assert_eq!(message.len(), (n * ((1 << k) - 1) * w as usize).div_ceil(8));
         let got = pads.finish(&message);
@@ -228,7 +250,7 @@ mod tests {
     fn pads_of_the_entries_are_unrelated() {
         let (s, r) = ideal::cots(1, 8);
         let (derand, _) = r.lookup_choose(8, &[0], 64);
-        let (message, own) = s.lookup_send(8, &derand, &[0; 256], 64);
+        let (message, own) = s.lookup_send(8, &derand, |_, _| 0, 64);
         let mut seen: Vec<u64> = sotto_shares::unpack(&message, 255, 64);
         seen.push(own[0]);
         let xor_of_four = seen[0] ^ seen[1] ^ seen[2] ^ seen[3];

@@ -20,7 +20,7 @@
 //!
 //! | what        | memory at the sender   | at the receiver           |
 //! |-------------|------------------------|---------------------------|
-//! | a round     | `16 k` bytes           | `16 (k + t d)` bytes      |
+//! | a round     | `16 (k + t d)` bytes   | `16 (k + 2 t d)` bytes    |
 //!
 //! Source: Yang, Weng, Lan, Zhang, Wang, CCS 2020 (eprint 2020/924), with the half-trees of eprint 2022/1431 and punctures at random
 //! places. Parameters and attacks: [`crate::lpn`].
@@ -92,7 +92,7 @@ impl RandomCotSender for SilentSender {
             let (params, number) = (self.rounds.params, self.rounds.made);
             let (round, message) = compute(|| {
                 let base = self.rounds.next_base();
-                Round::send(&self.domain, params, number, *self.delta, &base, &mut self.rng)
+                Round::send(&self.domain, params, number, *self.delta, base, &mut self.rng)
             });
             self.rounds.push(round);
             ch.send(ROUND, message)?;
@@ -125,7 +125,7 @@ impl SilentReceiver {
             let (params, number) = (self.rounds.params, self.rounds.made);
             let round = compute(|| {
                 let base = self.rounds.next_base();
-                Round::recv(&self.domain, params, number, &base, &message)
+                Round::recv(&self.domain, params, number, base, &message)
             });
             self.rounds.push(round);
         }
@@ -178,7 +178,7 @@ impl<T: Trees + 'static> Rounds<T> {
     /// What the next round starts from; once.
     fn next_base(&mut self) -> Zeroizing<Vec<Block>> {
         match self.last.take() {
-            Some(last) => last.base(self.params.base()),
+            Some(last) => last.next_base(self.params.base()),
             None => std::mem::take(&mut self.base),
         }
     }
@@ -218,8 +218,8 @@ const MOST_LEVELS: usize = 16;
 pub(crate) struct Round<T> {
     params: LpnParams,
     code: Code,
-    /// `q''` or `t''`.
-    table: Zeroizing<Vec<Block>>,
+    /// What the round started from; behind the levels' COTs lies the table `q''` or `t''`.
+    base: Zeroizing<Vec<Block>>,
     trees: T,
 }
 
@@ -247,13 +247,12 @@ pub(crate) struct PuncturedTrees {
 }
 
 impl<T: Trees> Round<T> {
-    /// The part of `base` behind the levels' COTs is the table.
-    fn new(params: LpnParams, code: Code, base: &[Block], trees: T) -> Round<T> {
-        Round { params, code, table: Zeroizing::new(base[params.levels()..params.base()].to_vec()), trees }
+    fn table(&self) -> &[Block] {
+        &self.base[self.params.levels()..]
     }
 
     /// The first `n` outputs, which the next round starts from.
-    pub(crate) fn base(&self, n: usize) -> Zeroizing<Vec<Block>> {
+    pub(crate) fn next_base(&self, n: usize) -> Zeroizing<Vec<Block>> {
         let mut base = Zeroizing::new(vec![Block::ZERO; n]);
         let size = 1 << self.params.depth();
         base.par_chunks_mut(size).enumerate().for_each_init(Scratch::default, |scratch, (tree, out)| {
@@ -270,7 +269,7 @@ impl Round<FullTrees> {
         params: LpnParams,
         number: u64,
         delta: Block,
-        base: &[Block],
+        base: Zeroizing<Vec<Block>>,
         rng: &mut impl RngCore,
     ) -> (Arc<Round<FullTrees>>, Vec<u8>) {
         let roots = Cipher::new(Block::random(rng));
@@ -286,7 +285,7 @@ impl Round<FullTrees> {
                 out.copy_from_slice(&(sum ^ q).to_bytes());
             }
         });
-        (Arc::new(Round::new(params, Code::new(domain, params, number), base, trees)), message)
+        (Arc::new(Round { params, code: Code::new(domain, params, number), base, trees }), message)
     }
 }
 
@@ -299,12 +298,12 @@ impl Round<PuncturedTrees> {
         domain: &Domain,
         params: LpnParams,
         number: u64,
-        base: &[Block],
+        base: Zeroizing<Vec<Block>>,
         message: &[u8],
     ) -> Arc<Round<PuncturedTrees>> {
         assert_eq!(message.len(), message_len(params), "length of a round's message");
         let masked = message.as_chunks::<16>().0.iter();
-        let sums = masked.zip(base).map(|(c, &t)| Block::from_bytes(*c) ^ t).collect();
+        let sums = masked.zip(base.iter()).map(|(c, &t)| Block::from_bytes(*c) ^ t).collect();
         let path = |t: &[Block]| t.iter().rev().fold(0, |path, t| path << 1 | (1 - t.bit(0)));
         let paths = base[..params.levels()].chunks_exact(params.depth()).map(path).collect();
         let trees = PuncturedTrees {
@@ -313,7 +312,7 @@ impl Round<PuncturedTrees> {
             paths: Zeroizing::new(paths),
             sums: Zeroizing::new(sums),
         };
-        Arc::new(Round::new(params, Code::new(domain, params, number), base, trees))
+        Arc::new(Round { params, code: Code::new(domain, params, number), base, trees })
     }
 }
 
@@ -331,7 +330,7 @@ impl<T: Trees> Source for Round<T> {
                 self.trees.leaves(tree, scratch);
                 now.copy_from_slice(&scratch[skip..skip + now.len()]);
             }
-            self.code.add_rows(&self.table, at, now);
+            self.code.add_rows(self.table(), at, now);
             at += now.len();
             rest = later;
         }
@@ -429,7 +428,7 @@ mod tests {
             let (mut sender, _) = pair(LpnParams::FAST, seed);
             let (base, params) = (sender.rounds.next_base(), LpnParams::FAST);
             let mut send =
-                |number| Round::send(&DOMAIN(), params, number, *sender.delta, &base, &mut sender.rng);
+                |number| Round::send(&DOMAIN(), params, number, *sender.delta, base.clone(), &mut sender.rng);
             [send(0), send(1)]
         };
         let [(first, m0), (second, m1)] = messages(4);
@@ -437,7 +436,7 @@ mod tests {
         assert_eq!(same, 0, "level sums of other trees");
         let rows = |round: &Round<FullTrees>| {
             let mut out = vec![Block::ZERO; 64];
-            round.code.add_rows(&round.table, 0, &mut out);
+            round.code.add_rows(round.table(), 0, &mut out);
             out.iter().map(|b| b.0).collect::<Vec<_>>()
         };
         assert!(rows(&first).iter().zip(rows(&second)).all(|(a, b)| *a != b), "rows of another code");

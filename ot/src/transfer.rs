@@ -18,7 +18,7 @@ use crate::{
     RecvCots, SendCots,
     block::{Block, bit},
     correlated::chunks,
-    cots::{Scratch, UNIT, bits_len},
+    cots::{CHUNK, UNIT, bits_len, chunk_buffer},
     hash::Purpose,
     kernel,
 };
@@ -60,13 +60,18 @@ impl SendCots {
         let outputs = chunks(&mut zeros, part, units).zip(chunks(&mut ones, part, units));
         self.batch.for_units(UNIT, outputs, |unit, (zeros, ones)| {
             self.derandomise(unit.range.start, unit.blocks, derand);
-            let keys = unit.chunks(hash, purpose, 1, UNIT);
-            let mut pads = Scratch::new(vec![Block::ZERO; unit.blocks.len()]);
-            keys.iter().for_each(|c| c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]));
-            pack(&pads, w, zeros);
-            unit.blocks.iter_mut().for_each(|key| *key ^= self.delta());
-            keys.iter().for_each(|c| c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]));
-            pack(&pads, w, ones);
+            let (mut zeros, mut ones) = (BitWriter::new(zeros), BitWriter::new(ones));
+            let (mut key1, mut pad) = (chunk_buffer(), chunk_buffer());
+            for chunk in unit.chunks(hash, purpose, 1, CHUNK) {
+                let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
+                chunk.hash(0, key0, &mut pad[..n]);
+                pack(&pad[..n], w, &mut zeros);
+                kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
+                chunk.hash(0, &key1[..n], &mut pad[..n]);
+                pack(&pad[..n], w, &mut ones);
+            }
+            zeros.finish();
+            ones.finish();
         });
         [zeros, ones]
     }
@@ -111,11 +116,13 @@ impl RecvCots {
         let outputs = choices.chunks_mut(UNIT / 8).zip(chunks(&mut packed, UNIT * w as usize / 8, units));
         self.batch.for_units(UNIT, outputs, |unit, (choices, packed)| {
             kernel::low_bits(unit.blocks, choices);
-            let mut pads = Scratch::new(vec![Block::ZERO; unit.blocks.len()]);
-            for c in unit.chunks(hash, purpose, 1, UNIT) {
-                c.hash(0, &unit.blocks[c.items.clone()], &mut pads[c.items.clone()]);
+            let (mut packed, mut pad) = (BitWriter::new(packed), chunk_buffer());
+            for chunk in unit.chunks(hash, purpose, 1, CHUNK) {
+                let n = chunk.items.len();
+                chunk.hash(0, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
+                pack(&pad[..n], w, &mut packed);
             }
-            pack(&pads, w, packed);
+            packed.finish();
         });
         (choices, packed)
     }
@@ -139,15 +146,17 @@ impl ChosenPads {
     }
 }
 
-/// Packs the low `w` bits of the blocks.
-fn pack(blocks: &[Block], w: u32, out: &mut [u8]) {
+/// Appends the low `w` bits of up to a chunk of blocks.
+fn pack(blocks: &[Block], w: u32, out: &mut BitWriter) {
     assert!((1..=64).contains(&w), "words of {w} bits");
-    if w == 1 {
-        return kernel::low_bits(blocks, out);
+    if w > 1 {
+        return blocks.iter().for_each(|block| out.push(block.0 as u64, w));
     }
-    let mut writer = BitWriter::new(out);
-    blocks.iter().for_each(|block| writer.push(block.0 as u64, w));
-    writer.finish();
+    let mut bits = Zeroizing::new([0; CHUNK / 8]);
+    kernel::low_bits(blocks, &mut bits[..blocks.len().div_ceil(8)]);
+    for (word, blocks) in bits.as_chunks::<8>().0.iter().zip(blocks.chunks(64)) {
+        out.push(u64::from_le_bytes(*word), blocks.len() as u32);
+    }
 }
 
 #[cfg(test)]

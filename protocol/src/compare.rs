@@ -74,12 +74,9 @@ async fn leaves(s: &mut Session, mine: &[u64], digits: usize) -> Result<Vec<u64>
         }
         Party::Server => {
             let (send, _) = s.cots(cots, 0).await?;
-            let tables: Vec<u64> = values
-                .iter()
-                .flat_map(|&y| (0..16u64).map(move |z| u64::from(z < y) | u64::from(z == y) << 1))
-                .collect();
+            let table = |i: usize, z: u64| u64::from(z < values[i]) | u64::from(z == values[i]) << 1;
             let derand = s.ch.recv("compare/digit", bits_len(cots)).await?;
-            let (message, own) = sotto_net::compute(|| send.lookup_send(DIGIT, &derand, &tables, 2));
+            let (message, own) = sotto_net::compute(|| send.lookup_send(DIGIT, &derand, table, 2));
             s.ch.send("compare/table", message)?;
             Ok(own)
         }

@@ -32,7 +32,8 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u32) -> Vec<u64> {
 /// Writes values of any width up to 64 bits one after the other.
 pub struct BitWriter<'a> {
     rest: &'a mut [u8],
-    word: u128,
+    /// The bits of an unfinished byte.
+    word: u64,
     filled: u32,
 }
 
@@ -49,60 +50,76 @@ impl<'a> BitWriter<'a> {
     #[inline]
     pub fn push(&mut self, value: u64, bits: u32) {
         debug_assert!(bits <= 64);
-        let value = if bits == 64 { value } else { value & ((1 << bits) - 1) };
-        self.word |= u128::from(value) << self.filled;
-        self.filled += bits;
-        if self.filled >= 64 {
-            self.put(8);
-            self.word >>= 64;
-            self.filled -= 64;
+        if bits <= 56 {
+            self.push_short(value, bits);
+        } else {
+            self.push_short(value, 32);
+            self.push_short(value >> 32, bits - 32);
         }
+    }
+
+    /// Without a branch on the position: eight bytes are written, and as many kept as are full.
+    #[inline]
+    fn push_short(&mut self, value: u64, bits: u32) {
+        self.word |= (value & ((1 << bits) - 1)) << self.filled;
+        self.filled += bits;
+        let full = (self.filled / 8) as usize;
+        let rest = std::mem::take(&mut self.rest);
+        let bytes = self.word.to_le_bytes();
+        match rest.first_chunk_mut::<8>() {
+            Some(room) => *room = bytes,
+            None => rest[..full].copy_from_slice(&bytes[..full]),
+        }
+        self.rest = &mut rest[full..];
+        self.word >>= 8 * full;
+        self.filled %= 8;
     }
 
     /// Writes the last bits, and zeros up to the end of their byte.
     ///
     /// # Panics
     /// If more than that byte would be left.
-    pub fn finish(mut self) {
-        self.put(self.filled.div_ceil(8) as usize);
-        assert!(self.rest.is_empty(), "{} bytes were not written", self.rest.len());
-    }
-
-    fn put(&mut self, bytes: usize) {
-        let (now, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes);
-        now.copy_from_slice(&(self.word as u64).to_le_bytes()[..bytes]);
-        self.rest = rest;
+    pub fn finish(self) {
+        let last = usize::from(self.filled > 0);
+        assert!(self.rest.len() == last, "{} bytes were not written", self.rest.len() - last);
+        self.rest.iter_mut().for_each(|byte| *byte = self.word as u8);
     }
 }
 
 /// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: lengths are checked where bytes arrive.
 pub struct BitReader<'a> {
-    bytes: &'a [u8],
-    word: u128,
-    filled: u32,
+    rest: &'a [u8],
+    /// Bits of the first byte that have been read.
+    read: u32,
 }
 
 impl<'a> BitReader<'a> {
     /// A reader from the first bit of `bytes`.
     pub fn new(bytes: &'a [u8]) -> BitReader<'a> {
-        BitReader { bytes, word: 0, filled: 0 }
+        BitReader { rest: bytes, read: 0 }
     }
 
     /// The next `bits` bits.
     #[inline]
     pub fn pull(&mut self, bits: u32) -> u64 {
         debug_assert!(bits <= 64);
-        if self.filled < bits {
-            let mut next = [0u8; 8];
-            let n = self.bytes.len().min(8);
-            next[..n].copy_from_slice(&self.bytes[..n]);
-            self.bytes = &self.bytes[n..];
-            self.word |= u128::from(u64::from_le_bytes(next)) << self.filled;
-            self.filled += 64;
+        if bits <= 56 {
+            self.pull_short(bits)
+        } else {
+            self.pull_short(32) | self.pull_short(bits - 32) << 32
         }
-        let value = self.word as u64 & if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
-        self.word >>= bits;
-        self.filled -= bits;
+    }
+
+    #[inline]
+    fn pull_short(&mut self, bits: u32) -> u64 {
+        let word = match self.rest.first_chunk::<8>() {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => self.rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        let value = word >> self.read & ((1 << bits) - 1);
+        let end = self.read + bits;
+        self.rest = &self.rest[self.rest.len().min((end / 8) as usize)..];
+        self.read = end % 8;
         value
     }
 }
