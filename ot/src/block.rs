@@ -16,6 +16,8 @@ pub struct Block(pub(crate) u128);
 impl Block {
     /// All bits zero.
     pub(crate) const ZERO: Block = Block(0);
+    /// The generator `X` of GF(2^128).
+    pub(crate) const X: Block = Block(2);
 
     /// A uniform block.
     pub(crate) fn random(rng: &mut impl RngCore) -> Block {

@@ -14,6 +14,12 @@ pub enum Error {
         /// Which of the step's points.
         index: usize,
     },
+    /// The peer's messages contradict each other: it does not follow the protocol. Nothing of the batch was used.
+    #[error("the peer cheats at step {step}: its message does not pass the consistency check")]
+    Inconsistent {
+        /// The protocol step.
+        step: &'static str,
+    },
     /// The peer sent the neutral element, or points that sum up to it: its key would be known to all.
     #[error("the peer's point {index} at step {step} is, or leads to, the identity")]
     IdentityPoint {

@@ -13,8 +13,8 @@ use sotto_shares::Rng;
 use zeroize::Zeroizing;
 
 use crate::{
-    Block, Error, RecvCots, SendCots, SilentReceiver, SilentSender, SoftSpokenReceiver, SoftSpokenSender,
-    block::LAMBDA, domain::Domain, lpn::LpnParams,
+    Block, Error, RecvCots, Security, SendCots, SilentReceiver, SilentSender, SoftSpokenReceiver,
+    SoftSpokenSender, block::LAMBDA, domain::Domain, lpn::LpnParams, silent,
 };
 
 /// The sender's role in making COTs.
@@ -31,16 +31,23 @@ pub trait RandomCotSender {
     /// Transport, or the peer's message has the wrong length.
     fn prepay(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Answers the checks that the receiver asks for before it takes `n` COTs; nothing where there are none.
+    ///
+    /// # Errors
+    /// As [`RandomCotSender::prepay`].
+    fn confirm(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Waits for what the peer was to send ahead.
     ///
     /// # Errors
     /// As [`RandomCotSender::prepay`].
     fn settle(&mut self, ch: &mut Channel) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The next `n` COTs; at most one turn, none if they were prepaid. Indices used up stay used up after an error.
+    /// The next `n` COTs; at most one turn, none if they were prepaid, and two more if they are checked. Indices used up
+    /// stay used up after an error.
     ///
     /// # Errors
-    /// As [`RandomCotSender::prepay`].
+    /// As [`RandomCotSender::prepay`], and [`Error::Inconsistent`].
     fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<SendCots, Error>> + Send;
 }
 
@@ -55,6 +62,13 @@ pub trait RandomCotReceiver {
     /// Transport, or the peer's message has the wrong length.
     fn prepay(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Receives, of what was announced, what `n` COTs need, and asks for its checks: where both parties are sender and receiver,
+    /// both do this before either calls [`RandomCotSender::confirm`], and that before either calls `extend`.
+    ///
+    /// # Errors
+    /// As [`RandomCotReceiver::prepay`].
+    fn answer(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// As [`RandomCotSender::settle`].
     ///
     /// # Errors
@@ -64,7 +78,7 @@ pub trait RandomCotReceiver {
     /// As [`RandomCotSender::extend`].
     ///
     /// # Errors
-    /// As [`RandomCotReceiver::prepay`].
+    /// As [`RandomCotReceiver::prepay`], and [`Error::Inconsistent`].
     fn extend(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<RecvCots, Error>> + Send;
 }
 
@@ -85,8 +99,8 @@ pub enum Extension {
 
 impl Extension {
     /// COTs of another extension that this one starts from.
-    pub(crate) fn base(self) -> usize {
-        self.lpn().map_or(LAMBDA, LpnParams::base)
+    pub(crate) fn base<S: Security>(self) -> usize {
+        self.lpn().map_or(LAMBDA, silent::base_len::<S>)
     }
 
     /// Bits on the wire for each COT, framing apart.
@@ -110,22 +124,22 @@ impl Extension {
 }
 
 /// The COT sender of any extension.
-pub(crate) enum Sender {
-    Silent(Box<SilentSender>),
-    SoftSpoken2(SoftSpokenSender<2>),
-    SoftSpoken4(SoftSpokenSender<4>),
-    SoftSpoken8(SoftSpokenSender<8>),
+pub(crate) enum Sender<S: Security> {
+    Silent(Box<SilentSender<S>>),
+    SoftSpoken2(SoftSpokenSender<2, S>),
+    SoftSpoken4(SoftSpokenSender<4, S>),
+    SoftSpoken8(SoftSpokenSender<8, S>),
 }
 
 /// The COT receiver of any extension.
-pub(crate) enum Receiver {
-    Silent(Box<SilentReceiver>),
-    SoftSpoken2(SoftSpokenReceiver<2>),
-    SoftSpoken4(SoftSpokenReceiver<4>),
-    SoftSpoken8(SoftSpokenReceiver<8>),
+pub(crate) enum Receiver<S: Security> {
+    Silent(Box<SilentReceiver<S>>),
+    SoftSpoken2(SoftSpokenReceiver<2, S>),
+    SoftSpoken4(SoftSpokenReceiver<4, S>),
+    SoftSpoken8(SoftSpokenReceiver<8, S>),
 }
 
-impl Sender {
+impl<S: Security> Sender<S> {
     /// Of a silent extension.
     pub(crate) fn silent(
         extension: Extension,
@@ -133,17 +147,17 @@ impl Sender {
         delta: Block,
         base: Zeroizing<Vec<Block>>,
         rng: Rng,
-    ) -> Sender {
+    ) -> Sender<S> {
         let params = extension.lpn().expect("a silent extension");
-        Sender::Silent(Box::new(SilentSender::new(domain, params, delta, base, rng)))
+        Sender::Silent(Box::new(SilentSender::<S>::new(domain, params, delta, base, rng)))
     }
 }
 
-impl Receiver {
+impl<S: Security> Receiver<S> {
     /// Of a silent extension.
-    pub(crate) fn silent(extension: Extension, domain: Domain, base: Zeroizing<Vec<Block>>) -> Receiver {
+    pub(crate) fn silent(extension: Extension, domain: Domain, base: Zeroizing<Vec<Block>>) -> Receiver<S> {
         let params = extension.lpn().expect("a silent extension");
-        Receiver::Silent(Box::new(SilentReceiver::new(domain, params, base)))
+        Receiver::Silent(Box::new(SilentReceiver::<S>::new(domain, params, base)))
     }
 }
 
@@ -159,7 +173,7 @@ macro_rules! each {
     };
 }
 
-impl RandomCotSender for Sender {
+impl<S: Security> RandomCotSender for Sender<S> {
     fn delta(&self) -> Block {
         each!(Sender, self, role => role.delta())
     }
@@ -169,6 +183,9 @@ impl RandomCotSender for Sender {
     async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
         each!(Sender, self, role => role.prepay(ch, n).await)
     }
+    async fn confirm(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        each!(Sender, self, role => role.confirm(ch, n).await)
+    }
     async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
         each!(Sender, self, role => role.settle(ch).await)
     }
@@ -177,12 +194,15 @@ impl RandomCotSender for Sender {
     }
 }
 
-impl RandomCotReceiver for Receiver {
+impl<S: Security> RandomCotReceiver for Receiver<S> {
     fn ready(&self) -> usize {
         each!(Receiver, self, role => role.ready())
     }
     async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
         each!(Receiver, self, role => role.prepay(ch, n).await)
+    }
+    async fn answer(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        each!(Receiver, self, role => role.answer(ch, n).await)
     }
     async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
         each!(Receiver, self, role => role.settle(ch).await)

@@ -7,9 +7,11 @@
 //!
 //! `32 k` bytes a tree. The puncturer numbers nodes relative to the path: node `y` is the tree's node
 //! `y ^ path`, so that the unknown node is always node 0 and no address depends on the path.
-//! Source: Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019 (eprint 2019/1159).
+//! A checked tree is one level deeper, to the left only: a leaf gives a seed and 32 bytes `t`; the holder adds the XOR of all `t` and
+//! a digest of them in their order, so that the puncturer, who can compute all but one, finds the last one and compares.
+//! Source: Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019 (eprint 2019/1159); the check: eprint 2022/192, figure 13.
 
-use subtle::ConditionallySelectable;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{block::Block, domain::Domain};
@@ -50,6 +52,78 @@ pub(crate) fn punctured(domain: &Domain, tree: usize, path: u64, sums: &[Block])
     nodes
 }
 
+/// What of a leaf is compared.
+type Tag = [u8; 32];
+
+/// Bytes that a check adds to the message, for `trees` trees.
+pub(crate) const fn proof_len(trees: usize) -> usize {
+    32 * (trees + 1)
+}
+
+/// Replaces each tree's leaves by seeds; returns the proof that all trees are what their sums say.
+pub(crate) fn prove(domain: &Domain, trees: &mut [Zeroizing<Vec<Block>>]) -> Vec<u8> {
+    let mut proof = Vec::with_capacity(proof_len(trees.len()));
+    let mut digest = blake3::Hasher::new();
+    for (tree, leaves) in trees.iter_mut().enumerate() {
+        let tags = seeds_and_tags(domain, tree, leaves);
+        proof.extend(sum_of(&tags));
+        digest.update(tags.as_flattened());
+    }
+    proof.extend(digest.finalize().as_bytes());
+    proof
+}
+
+/// Replaces each punctured tree's leaves by seeds; whether the proof is right.
+///
+/// # Panics
+/// If the proof is not [`proof_len`] bytes long.
+pub(crate) fn verify(
+    domain: &Domain,
+    trees: &mut [Zeroizing<Vec<Block>>],
+    path: impl Fn(usize) -> u64,
+    proof: &[u8],
+) -> bool {
+    assert_eq!(proof.len(), proof_len(trees.len()), "length of the proof");
+    let mut digest = blake3::Hasher::new();
+    for ((tree, leaves), sum) in trees.iter_mut().enumerate().zip(proof.chunks_exact(32)) {
+        let mut tags = seeds_and_tags(domain, tree, leaves);
+        tags[0] = [0; 32];
+        let others = sum_of(&tags);
+        tags[0] = std::array::from_fn(|i| sum[i] ^ others[i]);
+        exchange(&mut tags, path(tree));
+        digest.update(tags.as_flattened());
+    }
+    let said = &proof[proof.len() - 32..];
+    digest.finalize().as_bytes().ct_eq(said).into()
+}
+
+fn seeds_and_tags(domain: &Domain, tree: usize, leaves: &mut [Block]) -> Zeroizing<Vec<Tag>> {
+    let split = |leaf: &mut Block| {
+        let place = (tree as u64).to_le_bytes();
+        let bytes: [u8; 48] = domain.derive("sotto 2026 ot/ggm/check", &[&place, &leaf.to_bytes()]);
+        *leaf = Block::from_bytes(std::array::from_fn(|i| bytes[i]));
+        std::array::from_fn(|i| bytes[16 + i])
+    };
+    Zeroizing::new(leaves.iter_mut().map(split).collect())
+}
+
+fn sum_of(tags: &[Tag]) -> Tag {
+    tags.iter().fold([0; 32], |sum, tag| std::array::from_fn(|i| sum[i] ^ tag[i]))
+}
+
+/// Item `y` goes to place `y ^ path`, in a way that does not depend on the path.
+fn exchange(tags: &mut [Tag], path: u64) {
+    for bit in (0..tags.len().ilog2()).map(|j| 1usize << j) {
+        let swap = Choice::from((path >> bit.ilog2() & 1) as u8);
+        for low in (0..tags.len()).filter(|i| i & bit == 0) {
+            let (front, back) = tags.split_at_mut(low + bit);
+            for (a, b) in front[low].iter_mut().zip(&mut back[0]) {
+                u8::conditional_swap(a, b, swap);
+            }
+        }
+    }
+}
+
 /// The left and the right child.
 fn children(domain: &Domain, tree: usize, level: usize, node: Block) -> [Block; 2] {
     let place = [tree as u8, level as u8];
@@ -63,6 +137,32 @@ fn children(domain: &Domain, tree: usize, level: usize, node: Block) -> [Block; 
 mod tests {
     use super::*;
     use crate::domain::Direction;
+
+    #[test]
+    fn proofs_pass_for_honest_trees_only() {
+        let domain = Domain::new([1; 32], Direction::Forward, 0);
+        let paths = [5, 0, 15];
+        let run = |spoil: &dyn Fn(&mut [Vec<Block>; 3], &mut Vec<u8>)| {
+            let (mut trees, sums): (Vec<_>, Vec<_>) =
+                (0..3).map(|tree| full(&domain, tree, Block(tree as u128 + 9), 4)).unzip();
+            let mut off = [0, 1, 2].map(|tree| {
+                (0..4).map(|l| sums[tree][l][1 - (paths[tree] >> (3 - l) & 1) as usize]).collect::<Vec<_>>()
+            });
+            let mut proof = prove(&domain, &mut trees);
+            spoil(&mut off, &mut proof);
+            let mut known: Vec<_> = (0..3).map(|t| punctured(&domain, t, paths[t], &off[t])).collect();
+            let right = verify(&domain, &mut known, |tree| paths[tree], &proof);
+            let fit = |t: usize| (1..16).all(|y| known[t][y].0 == trees[t][y ^ paths[t] as usize].0);
+            (right, (0..3).all(fit))
+        };
+        assert_eq!(run(&|_, _| ()), (true, true));
+        for (tree, level) in [(0, 0), (1, 2), (2, 3)] {
+            assert_eq!(run(&|off, _| off[tree][level] ^= Block(1 << 77)), (false, false));
+        }
+        for byte in [0, 40, 95, 96, 127] {
+            assert_eq!(run(&|_, proof| proof[byte] ^= 4), (false, true));
+        }
+    }
 
     #[test]
     fn all_leaves_but_the_punctured_one() {

@@ -22,7 +22,7 @@
 
 use crate::{
     block::Block,
-    kernel::{self, Cipher},
+    kernel::{self, Cipher, Correction},
 };
 
 /// Writes the `2^d` leaves under `root`, and for each of the `d` levels the XOR of its left children.
@@ -34,9 +34,9 @@ pub(crate) fn full(h: &Cipher, delta: Block, root: Block, sums: &mut [Block], le
     (leaves[0], leaves[1]) = (root, root ^ delta);
     sums[0] = root;
     for (level, sum) in sums.iter_mut().enumerate().skip(1) {
-        *sum = h.double(&mut leaves[..2 << level]);
+        *sum = h.double(&mut leaves[..2 << level], None);
     }
-    kernel::clear_low_bits(leaves);
+    kernel::clear_low_bits(leaves, None);
 }
 
 /// Writes the leaves of a tree that is punctured at `path`. `sums[l]` is the XOR of level `l`'s children on the side that
@@ -48,26 +48,31 @@ pub(crate) fn punctured(h: &Cipher, path: u64, sums: &[Block], leaves: &mut [Blo
     assert_eq!(leaves.len(), 1 << sums.len(), "leaves of a tree of {} levels", sums.len());
     // What doubling makes of the zero on the path.
     let mut garbage = [Block::ZERO; 2];
-    h.double(&mut garbage);
+    h.double(&mut garbage, None);
     let garbage = garbage[0];
 
     let right = path & 1;
     (leaves[0], leaves[1]) = (sums[0].times(right), sums[0].times(1 - right));
     let mut total = sums[0];
+    let mut correction = None;
     for (level, &sum) in sums.iter().enumerate().skip(1) {
         let n = 1 << level;
-        let left_sum = h.double(&mut leaves[..2 * n]);
+        let left_sum = h.double(&mut leaves[..2 * n], correction);
         let right_sum = total ^ left_sum;
         let right = path >> level & 1;
-        let (near, far) = leaves[..2 * n].split_at_mut(n);
-        let at = path as usize & (n - 1);
         // The sibling is what is missing in its side's sum; the path's own node becomes zero.
-        kernel::add_at(near, at, (sum ^ left_sum).times(right) ^ garbage.times(1 - right));
-        kernel::add_at(far, at, (sum ^ right_sum).times(1 - right) ^ garbage.times(right));
+        let near = (sum ^ left_sum).times(right) ^ garbage.times(1 - right);
+        let far = (sum ^ right_sum).times(1 - right) ^ garbage.times(right);
+        correction = Some(Correction { at: path as usize & (n - 1), add: [near, far] });
         total = sum ^ garbage ^ left_sum.times(1 - right) ^ right_sum.times(right);
     }
-    let missing = kernel::clear_low_bits(leaves);
-    kernel::add_at(leaves, path as usize, missing ^ Block(1));
+    // In the place of the path's leaf comes what all others add up to, and an odd one.
+    let last = sums.len() - 1;
+    let right = path >> last & 1;
+    let missing = total.without_low_bit() ^ Block(1);
+    let [near, far] = correction.map_or([Block::ZERO; 2], |c| c.add.map(Block::without_low_bit));
+    let add = [near ^ missing.times(1 - right), far ^ missing.times(right)];
+    kernel::clear_low_bits(leaves, Some(Correction { at: path as usize & ((1 << last) - 1), add }));
 }
 
 #[cfg(test)]
@@ -134,7 +139,7 @@ mod tests {
             for seed in 0..100u128 {
                 let v = Block(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) + 1);
                 let mut children = [v, Block::ZERO];
-                cipher(key).double(&mut children);
+                cipher(key).double(&mut children, None);
                 let sibling = children[1];
                 assert!((sibling ^ children[0]).0 == v.0);
                 // The attack, and its variants around sigma.

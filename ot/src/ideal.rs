@@ -64,6 +64,9 @@ impl RandomCotSender for IdealSender {
     async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
+    async fn confirm(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
     async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
         Ok(())
     }
@@ -77,6 +80,9 @@ impl RandomCotReceiver for IdealReceiver {
         usize::MAX
     }
     async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn answer(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
     async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {

@@ -7,9 +7,10 @@
 //! | [`Cipher::hash_twice`] | `pi(z) ^ pi(sigma(x))`, `z = pi(sigma(x)) ^ tweak`           | pads, checked mode |
 //! | [`Cipher::double`]  | a level of a half-tree: `(v) -> (H(v), v ^ H(v))`               | [`crate::half_tree`] |
 //! | [`Cipher::gather`]  | XORs of ten pseudo-random entries of a table                    | [`crate::lpn`]     |
+//! | [`Place::value`], [`multiply`] | values of polynomials over GF(2^128)                     | [`crate::check`]   |
 //! | [`Bank::fold`], [`transpose`] | sums of generators by the bits of their number; rows to columns | [`crate::softspoken`] |
 //!
-//! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES), chosen when the
+//! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES, VPCLMUL), chosen when the
 //! machine has them, and a portable one on the `aes` crate, which itself picks AES instructions or constant-time
 //! code. No branch and no address depends on a block; the entries that `gather` reads are public.
 
@@ -33,6 +34,15 @@ pub(crate) struct Tweak {
     pub index: u64,
     /// How much the low half grows from block to block.
     pub stride: u64,
+}
+
+/// What is added to two nodes of a level, in the same place of its halves; which place does not show.
+#[derive(Clone, Copy)]
+pub(crate) struct Correction {
+    /// The place.
+    pub at: usize,
+    /// For the first half and for the second.
+    pub add: [Block; 2],
 }
 
 /// AES-128 under one key.
@@ -103,14 +113,14 @@ impl Cipher {
         dispatch!(self, hash_twice(tweak, x, out));
     }
 
-    /// Replaces the first half `v` by `H(v)`, the second half by `v ^ H(v)`, with `H(v) = pi(y) ^ y`,
-    /// `y = sigma(v)`; returns the XOR of the first half.
+    /// Corrects the first half, then replaces it, `v`, by `H(v)` and the second half by `v ^ H(v)`, with
+    /// `H(v) = pi(y) ^ y`, `y = sigma(v)`; returns the XOR of the new first half.
     ///
     /// # Panics
     /// If the length is no power of two, or below 2.
-    pub(crate) fn double(&self, nodes: &mut [Block]) -> Block {
+    pub(crate) fn double(&self, nodes: &mut [Block], correction: Option<Correction>) -> Block {
         assert!(nodes.len().is_power_of_two() && nodes.len() > 1, "{} nodes", nodes.len());
-        dispatch!(self, double(nodes))
+        dispatch!(self, double(nodes, correction))
     }
 
     /// Adds to `out[i]` the entries of `table` that row `first + i` names: the row's words, ten of 32 bits from
@@ -125,13 +135,31 @@ impl Cipher {
 }
 
 /// Generators that are folded together: `2^k` keys.
-pub(crate) struct Bank(Vec<Cipher>);
+pub(crate) struct Bank(Keys);
+
+enum Keys {
+    Portable(Vec<Aes128Enc>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(Vec<vaes::RoundKeys>),
+}
 
 impl Bank {
-    /// Under `keys`, a power of two of them.
-    pub(crate) fn new(keys: &[Block], cipher: fn(Block) -> Cipher) -> Bank {
+    /// For the fastest kernel of this machine.
+    ///
+    /// # Panics
+    /// If there is no power of two of keys.
+    pub(crate) fn new(keys: &[Block]) -> Bank {
         assert!(keys.len().is_power_of_two(), "{} keys", keys.len());
-        Bank(keys.iter().map(|&key| cipher(key)).collect())
+        #[cfg(target_arch = "x86_64")]
+        if vaes::available() {
+            return Bank(Keys::Vaes(keys.iter().map(|&key| vaes::expand_key(key)).collect()));
+        }
+        Bank::portable(keys)
+    }
+
+    /// For any machine.
+    pub(crate) fn portable(keys: &[Block]) -> Bank {
+        Bank(Keys::Portable(keys.iter().map(|&key| portable::expand_key(key)).collect()))
     }
 
     /// `sum` = XOR of all generators' stretches from block `counter`; `rows[b]` = XOR of those with bit `b` in
@@ -140,28 +168,12 @@ impl Bank {
     /// # Panics
     /// If the lengths do not fit.
     pub(crate) fn fold<const K: usize>(&self, counter: u64, sum: &mut [u64], rows: &mut [u64]) {
-        assert!(self.0.len() == 1 << K && sum.len().is_multiple_of(LANE) && rows.len() == K * sum.len());
-        match self.0[0].0 {
-            Engine::Portable(_) => portable::fold::<K>(self.portable_keys(), counter, sum, rows),
+        assert!(sum.len().is_multiple_of(LANE) && rows.len() == K * sum.len(), "K rows of whole registers");
+        match &self.0 {
+            Keys::Portable(keys) => portable::fold::<K>(keys, counter, sum, rows),
             #[cfg(target_arch = "x86_64")]
-            Engine::Vaes(_) => vaes::fold::<K>(self.vaes_keys(), counter, sum, rows),
+            Keys::Vaes(keys) => vaes::fold::<K>(keys, counter, sum, rows),
         }
-    }
-
-    fn portable_keys(&self) -> impl Iterator<Item = &Aes128Enc> + Clone {
-        self.0.iter().filter_map(|cipher| match &cipher.0 {
-            Engine::Portable(aes) => Some(&**aes),
-            #[cfg(target_arch = "x86_64")]
-            Engine::Vaes(_) => None,
-        })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn vaes_keys(&self) -> impl Iterator<Item = &vaes::RoundKeys> + Clone {
-        self.0.iter().filter_map(|cipher| match &cipher.0 {
-            Engine::Portable(_) => None,
-            Engine::Vaes(keys) => Some(keys),
-        })
     }
 }
 
@@ -179,14 +191,13 @@ macro_rules! dispatch_free {
     }};
 }
 
-/// Adds `x` to the node number `at`; which one does not show.
-pub(crate) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
-    dispatch_free!(add_at(nodes, at, x))
-}
-
-/// Clears the lowest bit of each block and returns the XOR of all.
-pub(crate) fn clear_low_bits(blocks: &mut [Block]) -> Block {
-    dispatch_free!(clear_low_bits(blocks))
+/// Clears the lowest bit of each block, then corrects.
+///
+/// # Panics
+/// If the number of blocks is odd.
+pub(crate) fn clear_low_bits(blocks: &mut [Block], correction: Option<Correction>) {
+    assert!(blocks.len().is_multiple_of(2), "two halves");
+    dispatch_free!(clear_low_bits(blocks, correction))
 }
 
 /// Packs the blocks' lowest bits, eight to a byte; the last byte is filled up with zeros.
@@ -205,6 +216,43 @@ pub(crate) fn low_bits(blocks: &[Block], out: &mut [u8]) {
 pub(crate) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
     assert_eq!(bits.len(), blocks.len().div_ceil(8), "one bit a block");
     dispatch_free!(add_where(blocks, bits, delta))
+}
+
+/// A place in GF(2^128) ([`Block::times_x`]) where polynomials are evaluated.
+pub(crate) struct Place {
+    /// `b^0, ..`: as many blocks share a reduction.
+    powers: Vec<Block>,
+    /// The next power.
+    step: Block,
+}
+
+impl Place {
+    /// For polynomials of about `blocks` coefficients, or more.
+    pub(crate) fn new(b: Block, blocks: usize) -> Place {
+        let powers = std::iter::successors(Some(Block(1)), |&power| Some(multiply(power, b)));
+        let powers: Vec<Block> = powers.take(blocks.next_multiple_of(16).clamp(16, 64)).collect();
+        let step = powers.last().map_or(Block(1), |&last| multiply(last, b));
+        Place { powers, step }
+    }
+
+    /// `sum_x b^x v_x`, `v_0` being the first block.
+    pub(crate) fn value(&self, v: &[Block]) -> Block {
+        dispatch_free!(value(self, v))
+    }
+
+    /// The same, of two words a block, the lower one first.
+    ///
+    /// # Panics
+    /// If the number of words is odd.
+    pub(crate) fn value_of_words(&self, v: &[u64]) -> Block {
+        assert!(v.len().is_multiple_of(2), "two words a block");
+        dispatch_free!(value_of_words(self, v))
+    }
+}
+
+/// The product in GF(2^128).
+pub(crate) fn multiply(a: Block, b: Block) -> Block {
+    dispatch_free!(multiply(a, b))
 }
 
 /// Transposes the eight 64 x 64 matrices that lie beside each other.

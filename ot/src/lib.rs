@@ -2,6 +2,7 @@
 //!
 //! | file           | functionality                                   | source            | turns | bits              |
 //! |----------------|-------------------------------------------------|-------------------|-------|-------------------|
+//! | `check`        | what a checked session verifies                 | eprint 2022/192   | 0, 2  | 48 bytes a message |
 //! | `base`         | 128 random OTs                                  | eprint 2019/706   | 1     | 65 792            |
 //! | `ggm`          | all leaves of a tree / all but one              | eprint 2019/1159  | -     | 32 768 for all    |
 //! | `softspoken`   | random-choice COTs                              | eprint 2022/192   | 1     | 15, 31 or 63 each |
@@ -23,6 +24,7 @@
 
 mod base;
 mod block;
+mod check;
 mod correlated;
 mod cots;
 mod domain;
@@ -49,6 +51,7 @@ mod triples;
 mod vectors;
 
 pub use block::Block;
+pub use check::{Checked, Security, SemiHonest};
 pub use correlated::{CotPads, XorPads, pattern_message_len};
 pub use cots::{RecvCots, SendCots, bits_len};
 pub use error::Error;

@@ -24,25 +24,25 @@ use sotto_shares::Rng;
 use zeroize::Zeroizing;
 
 use crate::{
-    Error, Extension, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
+    Error, Extension, RandomCotReceiver, RandomCotSender, RecvCots, Security, SemiHonest, SendCots,
     base::{self, BaseRecv, BaseSend},
     block::{Block, LAMBDA},
     domain::{Direction, Domain},
     extension::{Receiver, Sender},
-    softspoken::{GGM, GGM_LEN, SoftSpokenReceiver, SoftSpokenSender, U},
+    softspoken::{GGM, SoftSpokenReceiver, SoftSpokenSender, U, ggm_len},
 };
 
 const ODD: &str = "ot/session/odd";
 
 /// One party's end of a session: COT sender in one direction, receiver in the other.
-pub struct OtSession {
+pub struct OtSession<S: Security = SemiHonest> {
     first: bool,
     sid: [u8; 32],
     extension: Extension,
     /// Extensions used so far.
     generation: u32,
-    sender: Sender,
-    receiver: Receiver,
+    sender: Sender<S>,
+    receiver: Receiver<S>,
     /// COTs handed out so far, and to keep ready, as sender and as receiver.
     drawn: (u64, u64),
     ahead: (usize, usize),
@@ -52,7 +52,7 @@ pub struct OtSession {
 /// COTs kept ready at most beyond what was asked for.
 const MOST_AHEAD: usize = 1 << 22;
 
-impl OtSession {
+impl<S: Security> OtSession<S> {
     /// Sets up both directions for [`Extension::SilentFast`]; `first` at exactly one party. `sid` is equal at both, fresh, and
     /// made from both parties' nonces.
     ///
@@ -63,19 +63,19 @@ impl OtSession {
         sid: [u8; 32],
         first: bool,
         mut rng: Rng,
-    ) -> Result<OtSession, Error> {
+    ) -> Result<OtSession<S>, Error> {
         let extension = Extension::SilentFast;
-        let n = extension.base();
+        let n = extension.base::<S>();
         let [forward, reverse] = [Direction::Forward, Direction::Reverse].map(|d| Domain::new(sid, d, 0));
         let (sender, receiver) = if first {
             let delta = Block::random(&mut rng).with_low_bit();
             let base = base::recv(ch, &forward, !delta, &mut rng).await?;
-            let message = ch.recv(GGM, GGM_LEN).await?;
-            let mut send = compute(|| SoftSpokenSender::<8>::new(&forward, base, &message));
+            let message = ch.recv(GGM, ggm_len::<8, S>()).await?;
+            let mut send = compute(|| SoftSpokenSender::<8, S>::new(&forward, base, &message))?;
             let keys = send.blocks(ch, LAMBDA).await?;
             let odd = ch.recv(ODD, 1).await?[0];
             let base = base_send(&reverse, &keys, delta, odd);
-            let (mut recv, message) = compute(|| SoftSpokenReceiver::<8>::new(&reverse, base, &mut rng));
+            let (mut recv, message) = compute(|| SoftSpokenReceiver::<8, S>::new(&reverse, base, &mut rng));
             ch.send(GGM, message)?;
             let (t, message) = compute(|| recv.blocks(n));
             ch.send(U, message)?;
@@ -86,7 +86,7 @@ impl OtSession {
             )
         } else {
             let base = base::send(ch, &forward, &mut rng).await?;
-            let (mut recv, message) = compute(|| SoftSpokenReceiver::<8>::new(&forward, base, &mut rng));
+            let (mut recv, message) = compute(|| SoftSpokenReceiver::<8, S>::new(&forward, base, &mut rng));
             ch.send(GGM, message)?;
             let (keys, message) = compute(|| recv.blocks(LAMBDA));
             ch.send(U, message)?;
@@ -94,8 +94,8 @@ impl OtSession {
             ch.send(ODD, vec![odd])?;
             let (t, message) = compute(|| recv.blocks(n));
             ch.send(U, message)?;
-            let message = ch.recv(GGM, GGM_LEN).await?;
-            let mut send = compute(|| SoftSpokenSender::<8>::new(&reverse, base, &message));
+            let message = ch.recv(GGM, ggm_len::<8, S>()).await?;
+            let mut send = compute(|| SoftSpokenSender::<8, S>::new(&reverse, base, &message))?;
             let (delta, q) = (send.delta(), send.blocks(ch, n).await?);
             (
                 Sender::silent(extension, reverse, delta, q, rng.fork()),
@@ -165,6 +165,8 @@ impl OtSession {
     ) -> Result<(SendCots, RecvCots), Error> {
         // Everything that this party sends is sent before it waits.
         self.prepay(ch, send, recv).await?;
+        self.receiver.answer(ch, recv).await?;
+        self.sender.confirm(ch, send).await?;
         let received = self.receiver.extend(ch, recv).await?;
         let sent = self.sender.extend(ch, send).await?;
         self.drawn = (self.drawn.0 + send as u64, self.drawn.1 + recv as u64);
@@ -185,9 +187,10 @@ impl OtSession {
         if extension == self.extension {
             return Ok(());
         }
-        let n = extension.base();
+        let n = extension.base::<S>();
         self.prepay(ch, n, n).await?;
         self.settle(ch).await?;
+        self.sender.confirm(ch, usize::MAX).await?;
         let (recv, send) = (self.receiver.extend(ch, n).await?, self.sender.extend(ch, n).await?);
         let (q, t) = compute(|| (send.blocks(), recv.blocks()));
         self.generation += 1;
@@ -223,13 +226,13 @@ impl OtSession {
         q: &[Block],
         delta: Block,
         t: &[Block],
-    ) -> Result<(SoftSpokenSender<K>, SoftSpokenReceiver<K>), Error> {
+    ) -> Result<(SoftSpokenSender<K, S>, SoftSpokenReceiver<K, S>), Error> {
         let (base, odd) = base_recv(&out, t);
         let odd = ch.exchange(ODD, vec![odd]).await?[0];
         let theirs = base_send(&back, q, delta, odd);
         let (receiver, message) = compute(|| SoftSpokenReceiver::new(&back, theirs, &mut self.rng));
         let message = ch.exchange(GGM, message).await?;
-        Ok((compute(|| SoftSpokenSender::new(&out, base, &message)), receiver))
+        Ok((compute(|| SoftSpokenSender::new(&out, base, &message))?, receiver))
     }
 }
 
@@ -262,11 +265,13 @@ pub(crate) mod tests {
     use sotto_net::{Cost, HEADER_LEN, run_pair};
 
     use super::*;
-    use crate::{block::bit, silent};
+    use crate::{Checked, block::bit, silent};
 
     /// A party's end, with fixed seeds.
     pub(crate) async fn party(ch: &mut Channel, first: bool) -> OtSession {
-        OtSession::setup(ch, [42; 32], first, Rng::from_seed([10 + u8::from(first); 32])).await.unwrap()
+        OtSession::<SemiHonest>::setup(ch, [42; 32], first, Rng::from_seed([10 + u8::from(first); 32]))
+            .await
+            .unwrap()
     }
 
     fn assert_cots(s: &SendCots, r: &RecvCots) {
@@ -287,7 +292,11 @@ pub(crate) mod tests {
         }
     }
 
-    async fn reserve_all(ch: &mut Channel, ot: &mut OtSession, sizes: &[(usize, usize)]) -> Batches {
+    async fn reserve_all<S: Security>(
+        ch: &mut Channel,
+        ot: &mut OtSession<S>,
+        sizes: &[(usize, usize)],
+    ) -> Batches {
         let mut batches = Vec::new();
         for &(to, from) in sizes {
             let (send, recv) = if ot.is_first() { (to, from) } else { (from, to) };
@@ -311,6 +320,11 @@ pub(crate) mod tests {
 
     #[test]
     fn every_extension_starts_from_every_other() {
+        start_from_each_other::<SemiHonest>();
+        start_from_each_other::<Checked>();
+    }
+
+    fn start_from_each_other<S: Security>() {
         use Extension::{SilentFast, SilentLean, SoftSpoken2, SoftSpoken4, SoftSpoken8};
         let order = [
             SilentLean,
@@ -324,7 +338,8 @@ pub(crate) mod tests {
         ];
         let run = |first| {
             move |mut ch: Channel| async move {
-                let mut ot = party(&mut ch, first).await;
+                let rng = Rng::from_seed([10 + u8::from(first); 32]);
+                let mut ot = OtSession::<S>::setup(&mut ch, [42; 32], first, rng).await.unwrap();
                 let mut batches = reserve_all(&mut ch, &mut ot, &[(10, 20)]).await;
                 for extension in order {
                     ot.switch(&mut ch, extension).await.unwrap();
@@ -369,10 +384,16 @@ pub(crate) mod tests {
         };
         let (a, b) = run_pair(run(true), run(false));
         let bytes = |side: &[Cost], i: usize| (side[i].sent - side[i - 1].sent) as usize;
-        let n = Extension::SilentFast.base();
+        let n = Extension::SilentFast.base::<SemiHonest>();
         let forward = LAMBDA + n;
-        assert_eq!(a[0].sent as usize, 8192 + GGM_LEN + 15 * n.div_ceil(8) + 3 * HEADER_LEN);
-        assert_eq!(b[0].sent as usize, 32 + GGM_LEN + 15 * forward.div_ceil(8) + 1 + 5 * HEADER_LEN);
+        assert_eq!(
+            a[0].sent as usize,
+            8192 + ggm_len::<8, SemiHonest>() + 15 * n.div_ceil(8) + 3 * HEADER_LEN
+        );
+        assert_eq!(
+            b[0].sent as usize,
+            32 + ggm_len::<8, SemiHonest>() + 15 * forward.div_ceil(8) + 1 + 5 * HEADER_LEN
+        );
         assert_eq!((a[0].turns, b[0].turns), (2, 3));
         let fast = round(Extension::SilentFast);
         assert_eq!([bytes(&a, 1), bytes(&b, 1)], [fast, fast], "a round makes 1 247 968");
@@ -404,7 +425,9 @@ pub(crate) mod tests {
 
     #[test]
     fn setup_costs_what_is_stated() {
-        let bytes = 2 * (15 * Extension::SilentFast.base().div_ceil(8)) + 8192 + 2 * GGM_LEN;
+        let bytes = 2 * (15 * Extension::SilentFast.base::<SemiHonest>().div_ceil(8))
+            + 8192
+            + 2 * ggm_len::<8, SemiHonest>();
         assert!((550_000..570_000).contains(&bytes), "{bytes}");
     }
 
@@ -437,13 +460,13 @@ pub(crate) mod tests {
         assert!(matches!(result, Err(Error::Net(sotto_net::Error::Closed { .. }))));
         let (result, ()) = run_pair(
             |mut ch: Channel| async move {
-                OtSession::setup(&mut ch, [1; 32], true, Rng::from_seed([1; 32])).await.err()
+                OtSession::<SemiHonest>::setup(&mut ch, [1; 32], true, Rng::from_seed([1; 32])).await.err()
             },
             |mut ch: Channel| async move { ch.close().await.unwrap() },
         );
         assert!(matches!(result, Some(Error::Net(sotto_net::Error::Closed { .. }))));
         let twice = |mut ch: Channel| async move {
-            OtSession::setup(&mut ch, [1; 32], true, Rng::from_seed([1; 32])).await.err()
+            OtSession::<SemiHonest>::setup(&mut ch, [1; 32], true, Rng::from_seed([1; 32])).await.err()
         };
         let (a, b) = run_pair(twice, twice);
         assert!(matches!((a, b), (Some(Error::Net(_)), Some(Error::Net(_)))), "two firsts do not hang");
@@ -455,7 +478,8 @@ pub(crate) mod tests {
         let run = |first: bool| {
             move |mut ch: Channel| async move {
                 let rng = Rng::from_seed([10 + u8::from(first); 32]);
-                let mut ot = OtSession::setup(&mut ch, [u8::from(first); 32], first, rng).await.unwrap();
+                let mut ot =
+                    OtSession::<SemiHonest>::setup(&mut ch, [u8::from(first); 32], first, rng).await.unwrap();
                 reserve_all(&mut ch, &mut ot, &[(100, 100)]).await
             }
         };

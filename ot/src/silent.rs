@@ -14,6 +14,16 @@
 //! the receiver says nothing. `K_l` is masked by `q'_l`; the receiver learns `K_l` for the side that its path does not take, which
 //! a COT gives it, and by LPN its bits `b` look uniform to the sender, who knows the code and nothing of `b''` and `e`.
 //!
+//! Checked ([`crate::check`]), both start from 128 COTs more: `(y, Delta)` and `(x, z = y ^ x Delta)`.
+//!
+//! | sender                                              |                     | receiver                                            |
+//! |-----------------------------------------------------|---------------------|-----------------------------------------------------|
+//! | `V` = value of all leaves as a polynomial, at a place that the message fixes | | `W` = the same of its leaves, `rho` of its noise: `W = V ^ rho Delta` |
+//! |                                                     | `<- silent/answer --` | `phi = rho ^ x`                                   |
+//! | `Y = sum_j X^j (y_j ^ phi_j Delta)`                 | `-- silent/verdict ->` | `digest(V ^ Y) = digest(W ^ sum_j X^j z_j)`, or the sender cheats |
+//!
+//! Two turns a round, 16 bytes back and 32 there. The receiver's punctures stay hidden by `x`; the sender answers one guess of `Delta`.
+//!
 //! Nothing of a round is kept but its table `q''` or `t''`, the trees' seed or punctures and the message: outputs are made where and
 //! when they are used, a tree at a time ([`crate::cots::Batch`]). What is handed out can be made again until its batch is dropped;
 //! a round is wiped with its last batch.
@@ -25,77 +35,119 @@
 //! Source: Yang, Weng, Lan, Zhang, Wang, CCS 2020 (eprint 2020/924), with the half-trees of eprint 2022/1431 and punctures at random
 //! places. Parameters and attacks: [`crate::lpn`].
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, marker::PhantomData, sync::Arc};
 
 use rand::RngCore;
 use rayon::prelude::*;
 use sotto_net::{Channel, Expected, compute};
 use sotto_shares::Rng;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    Error, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
-    block::Block,
+    Error, RandomCotReceiver, RandomCotSender, RecvCots, Security, SemiHonest, SendCots,
+    block::{Block, LAMBDA},
+    check::{Powers, point},
     cots::{Batch, Scratch, Source},
     domain::Domain,
     half_tree,
     hash::PadHash,
-    kernel::Cipher,
+    kernel::{Cipher, Place},
     lpn::{Code, LpnParams},
 };
 
 const ROUND: &str = "ot/silent/round";
+const ANSWER: &str = "ot/silent/answer";
+const VERDICT: &str = "ot/silent/verdict";
 
 /// The COT sender of silent OT.
-pub struct SilentSender {
+pub struct SilentSender<S: Security = SemiHonest> {
     domain: Domain,
     delta: Zeroizing<Block>,
     hash: Arc<PadHash>,
     rng: Rng,
     rounds: Rounds<FullTrees>,
+    /// Rounds whose check the receiver has not yet asked for.
+    unproved: VecDeque<Proof>,
+    security: PhantomData<S>,
+}
+
+/// A round, its place, and the answer that is on its way.
+struct Proof {
+    round: Arc<Round<FullTrees>>,
+    places: Places,
+    answer: Expected,
 }
 
 /// The COT receiver of silent OT.
-pub struct SilentReceiver {
+pub struct SilentReceiver<S: Security = SemiHonest> {
     domain: Domain,
     hash: Arc<PadHash>,
     rounds: Rounds<PuncturedTrees>,
     /// Messages that are on their way.
     announced: VecDeque<Expected>,
+    unverified: VecDeque<Unverified>,
+    security: PhantomData<S>,
 }
 
-impl SilentSender {
-    /// From the first COTs, of which there must be [`LpnParams::base`].
+/// A round whose verdict is on its way.
+struct Unverified {
+    round: Arc<Round<PuncturedTrees>>,
+    expected: [u8; 32],
+    verdict: Expected,
+}
+
+impl<S: Security> SilentSender<S> {
+    /// From the first COTs, [`base_len`] of them.
     pub(crate) fn new(
         domain: Domain,
         params: LpnParams,
         delta: Block,
         base: Zeroizing<Vec<Block>>,
         rng: Rng,
-    ) -> SilentSender {
-        let hash = Arc::new(PadHash::new(&domain, false));
-        SilentSender { domain, delta: Zeroizing::new(delta), hash, rng, rounds: Rounds::new(params, base) }
+    ) -> SilentSender<S> {
+        let hash = Arc::new(PadHash::new(&domain, S::CHECKED));
+        let (delta, rounds) = (Zeroizing::new(delta), Rounds::new(params, base_len::<S>(params), base));
+        SilentSender { domain, delta, hash, rng, rounds, unproved: VecDeque::new(), security: PhantomData }
     }
 }
 
-impl RandomCotSender for SilentSender {
+impl<S: Security> RandomCotSender for SilentSender<S> {
     fn delta(&self) -> Block {
         *self.delta
     }
 
     fn ready(&self) -> usize {
-        self.rounds.ready
+        self.rounds.ready + self.unproved.len() * self.rounds.outputs()
     }
 
     async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
-        while self.rounds.ready < n {
+        while self.ready() < n {
             let (params, number) = (self.rounds.params, self.rounds.made);
             let (round, message) = compute(|| {
                 let base = self.rounds.next_base();
                 Round::send(&self.domain, params, number, *self.delta, base, &mut self.rng)
             });
-            self.rounds.push(round);
+            let places = S::CHECKED.then(|| Places::new(&self.domain, number, &message));
             ch.send(ROUND, message)?;
+            self.rounds.made(&round);
+            if let Some(places) = places {
+                self.unproved.push_back(Proof { round, places, answer: ch.expect(ANSWER, 16) });
+            } else {
+                self.rounds.open(round);
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.rounds.ready < n {
+            let Some(Proof { round, places, answer }) = self.unproved.pop_front() else { break };
+            // While the receiver does the same.
+            let value = Zeroizing::new(compute(|| round.value(&places, |_| Block::ZERO)[0]));
+            let answer = ch.claim(answer).await?;
+            ch.send(VERDICT, verdict(*value, round.masks(), *self.delta, &answer).to_vec())?;
+            self.rounds.open(round);
         }
         Ok(())
     }
@@ -106,36 +158,60 @@ impl RandomCotSender for SilentSender {
 
     async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<SendCots, Error> {
         self.prepay(ch, n).await?;
+        self.confirm(ch, n).await?;
         Ok(SendCots::new(self.hash.clone(), *self.delta, self.rounds.take(n)))
     }
 }
 
-impl SilentReceiver {
+impl<S: Security> SilentReceiver<S> {
     /// As [`SilentSender::new`].
-    pub(crate) fn new(domain: Domain, params: LpnParams, base: Zeroizing<Vec<Block>>) -> SilentReceiver {
-        let hash = Arc::new(PadHash::new(&domain, false));
-        SilentReceiver { domain, hash, rounds: Rounds::new(params, base), announced: VecDeque::new() }
+    pub(crate) fn new(domain: Domain, params: LpnParams, base: Zeroizing<Vec<Block>>) -> SilentReceiver<S> {
+        let hash = Arc::new(PadHash::new(&domain, S::CHECKED));
+        let rounds = Rounds::new(params, base_len::<S>(params), base);
+        let (announced, unverified) = (VecDeque::new(), VecDeque::new());
+        SilentReceiver { domain, hash, rounds, announced, unverified, security: PhantomData }
     }
 
-    /// Receives announced rounds until `n` COTs are there, or all that were announced.
-    async fn make_ready(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
-        while self.rounds.ready < n {
-            let Some(announced) = self.announced.pop_front() else { break };
-            let message = ch.claim(announced).await?;
-            let (params, number) = (self.rounds.params, self.rounds.made);
-            let round = compute(|| {
-                let base = self.rounds.next_base();
-                Round::recv(&self.domain, params, number, base, &message)
-            });
-            self.rounds.push(round);
+    /// Receives the next announced round, and asks for its check.
+    async fn receive(&mut self, ch: &mut Channel, announced: Expected) -> Result<(), Error> {
+        let message = ch.claim(announced).await?;
+        let (params, number) = (self.rounds.params, self.rounds.made);
+        let round = compute(|| {
+            let base = self.rounds.next_base();
+            Round::recv(&self.domain, params, number, base, &message)
+        });
+        self.rounds.made(&round);
+        if S::CHECKED {
+            let (phi, value) = compute(|| round.answer(&Places::new(&self.domain, number, &message)));
+            ch.send(ANSWER, phi.to_bytes().to_vec())?;
+            let (expected, verdict) = (digest(value), ch.expect(VERDICT, 32));
+            self.unverified.push_back(Unverified { round, expected, verdict });
+        } else {
+            self.rounds.open(round);
         }
         Ok(())
     }
+
+    /// Waits for the verdicts on all rounds that were received.
+    async fn verify(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        while let Some(Unverified { round, expected, verdict }) = self.unverified.pop_front() {
+            if !bool::from(ch.claim(verdict).await?.ct_eq(&expected)) {
+                return Err(Error::Inconsistent { step: ROUND });
+            }
+            self.rounds.open(round);
+        }
+        Ok(())
+    }
+
+    /// COTs of rounds that were received.
+    fn received(&self) -> usize {
+        self.rounds.ready + self.unverified.len() * self.rounds.outputs()
+    }
 }
 
-impl RandomCotReceiver for SilentReceiver {
+impl<S: Security> RandomCotReceiver for SilentReceiver<S> {
     fn ready(&self) -> usize {
-        self.rounds.ready + self.announced.len() * self.rounds.params.outputs()
+        self.received() + self.announced.len() * self.rounds.outputs()
     }
 
     async fn prepay(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
@@ -145,13 +221,25 @@ impl RandomCotReceiver for SilentReceiver {
         Ok(())
     }
 
+    async fn answer(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.received() < n {
+            let announced = self.announced.pop_front().expect("as many are announced as are needed");
+            self.receive(ch, announced).await?;
+        }
+        Ok(())
+    }
+
     async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
-        self.make_ready(ch, usize::MAX).await
+        while let Some(announced) = self.announced.pop_front() {
+            self.receive(ch, announced).await?;
+        }
+        Ok(())
     }
 
     async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
         self.prepay(ch, n).await?;
-        self.make_ready(ch, n).await?;
+        self.answer(ch, n).await?;
+        self.verify(ch).await?;
         Ok(RecvCots::new(self.hash.clone(), self.rounds.take(n)))
     }
 }
@@ -159,35 +247,50 @@ impl RandomCotReceiver for SilentReceiver {
 /// A party's rounds: those with outputs left, and the last one, which the next starts from.
 struct Rounds<T> {
     params: LpnParams,
+    /// COTs that a round starts from; what lies behind them is handed out.
+    base_len: usize,
     /// What the first round starts from.
     base: Zeroizing<Vec<Block>>,
     /// By number; the first one has handed out what lies before `at`.
     open: VecDeque<(u64, Arc<Round<T>>)>,
     last: Option<Arc<Round<T>>>,
     made: u64,
+    opened: u64,
     at: usize,
     ready: usize,
 }
 
 impl<T: Trees + 'static> Rounds<T> {
-    fn new(params: LpnParams, base: Zeroizing<Vec<Block>>) -> Rounds<T> {
-        assert_eq!(base.len(), params.base(), "COTs that a first round takes");
-        Rounds { params, base, open: VecDeque::new(), last: None, made: 0, at: params.base(), ready: 0 }
+    fn new(params: LpnParams, base_len: usize, base: Zeroizing<Vec<Block>>) -> Rounds<T> {
+        assert_eq!(base.len(), base_len, "COTs that a first round takes");
+        let (open, last, made, opened) = (VecDeque::new(), None, 0, 0);
+        Rounds { params, base_len, base, open, last, made, opened, at: base_len, ready: 0 }
+    }
+
+    /// COTs that a round hands out.
+    fn outputs(&self) -> usize {
+        self.params.samples() - self.base_len
     }
 
     /// What the next round starts from; once.
     fn next_base(&mut self) -> Zeroizing<Vec<Block>> {
         match self.last.take() {
-            Some(last) => last.next_base(self.params.base()),
+            Some(last) => last.next_base(self.base_len),
             None => std::mem::take(&mut self.base),
         }
     }
 
-    fn push(&mut self, round: Arc<Round<T>>) {
+    /// The next round starts from this one.
+    fn made(&mut self, round: &Arc<Round<T>>) {
         self.last = Some(round.clone());
-        self.open.push_back((self.made, round));
         self.made += 1;
-        self.ready += self.params.outputs();
+    }
+
+    /// The next round's outputs may be handed out.
+    fn open(&mut self, round: Arc<Round<T>>) {
+        self.open.push_back((self.opened, round));
+        self.opened += 1;
+        self.ready += self.outputs();
     }
 
     /// The next `n` outputs, which are there.
@@ -202,7 +305,7 @@ impl<T: Trees + 'static> Rounds<T> {
             self.at += len;
             if self.at == self.params.samples() {
                 self.open.pop_front();
-                self.at = self.params.base();
+                self.at = self.base_len;
             }
             missing -= len;
         }
@@ -218,7 +321,7 @@ const MOST_LEVELS: usize = 16;
 pub(crate) struct Round<T> {
     params: LpnParams,
     code: Code,
-    /// What the round started from; behind the levels' COTs lies the table `q''` or `t''`.
+    /// What the round started from: a COT for each level of each tree, the table `q''` or `t''`, and, if it is checked, 128 masks.
     base: Zeroizing<Vec<Block>>,
     trees: T,
 }
@@ -247,8 +350,26 @@ pub(crate) struct PuncturedTrees {
 }
 
 impl<T: Trees> Round<T> {
+    /// The value of all leaves as a polynomial, and that of one number a tree.
+    fn value(&self, places: &Places, other: impl Fn(usize) -> Block + Sync) -> [Block; 2] {
+        let leaf = Place::new(places.leaf, 1 << self.params.depth());
+        let tree = Place::new(places.tree, self.params.weight());
+        let of_tree = |leaves: &mut Scratch, tree: usize| {
+            leaves.resize(1 << self.params.depth(), Block::ZERO);
+            self.trees.leaves(tree, leaves);
+            (leaf.value(leaves), other(tree))
+        };
+        let trees = (0..self.params.weight()).into_par_iter();
+        let (values, others): (Vec<Block>, Vec<Block>) = trees.map_init(Scratch::default, of_tree).unzip();
+        [Zeroizing::new(values), Zeroizing::new(others)].map(|values| tree.value(&values))
+    }
+
     fn table(&self) -> &[Block] {
-        &self.base[self.params.levels()..]
+        &self.base[self.params.levels()..self.params.base()]
+    }
+
+    fn masks(&self) -> &[Block] {
+        &self.base[self.params.base()..]
     }
 
     /// The first `n` outputs, which the next round starts from.
@@ -272,9 +393,8 @@ impl Round<FullTrees> {
         base: Zeroizing<Vec<Block>>,
         rng: &mut impl RngCore,
     ) -> (Arc<Round<FullTrees>>, Vec<u8>) {
-        let roots = Cipher::new(Block::random(rng));
-        let trees =
-            FullTrees { params, hashes: hashes(domain, params, number), roots, delta: Zeroizing::new(delta) };
+        let (hashes, roots) = (hashes(domain, params, number), Cipher::new(Block::random(rng)));
+        let trees = FullTrees { params, hashes, roots, delta: Zeroizing::new(delta) };
         let mut message = vec![0; message_len(params)];
         let masked = base.par_chunks(params.depth()).zip(message.par_chunks_mut(16 * params.depth()));
         masked.enumerate().for_each_init(Scratch::default, |leaves, (tree, (q, message))| {
@@ -285,7 +405,8 @@ impl Round<FullTrees> {
                 out.copy_from_slice(&(sum ^ q).to_bytes());
             }
         });
-        (Arc::new(Round { params, code: Code::new(domain, params, number), base, trees }), message)
+        let code = Code::new(domain, params, number);
+        (Arc::new(Round { params, code, base, trees }), message)
     }
 }
 
@@ -313,6 +434,15 @@ impl Round<PuncturedTrees> {
             sums: Zeroizing::new(sums),
         };
         Arc::new(Round { params, code: Code::new(domain, params, number), base, trees })
+    }
+
+    /// The receiver's answer `phi` to a round, and what the sender's verdict must be a digest of.
+    fn answer(&self, places: &Places) -> (Block, Block) {
+        let depth = self.params.depth();
+        let powers = Powers::new(places.leaf, depth);
+        let [value, rho] = self.value(places, |tree| powers.power(self.trees.paths[tree]));
+        let x = self.masks().iter().rev().fold(0, |x, z| x << 1 | u128::from(z.bit(0)));
+        (rho ^ Block(x), value ^ Place::new(Block::X, LAMBDA).value(self.masks()))
     }
 }
 
@@ -358,6 +488,38 @@ impl Trees for PuncturedTrees {
     }
 }
 
+/// COTs that a round takes.
+pub(crate) fn base_len<S: Security>(params: LpnParams) -> usize {
+    params.base() + if S::CHECKED { LAMBDA } else { 0 }
+}
+
+/// Where leaves and trees are evaluated: leaf `x` of tree `i` counts `leaf^x tree^i`.
+struct Places {
+    leaf: Block,
+    tree: Block,
+}
+
+impl Places {
+    /// Those that a round's message fixes.
+    fn new(domain: &Domain, number: u64, message: &[u8]) -> Places {
+        let [leaf, tree] =
+            [0, 1].map(|part| point(domain, "sotto 2026 ot/silent/place", number, part, message));
+        Places { leaf, tree }
+    }
+}
+
+/// The sender's verdict on an answer: the digest of `V ^ Y`.
+fn verdict(value: Block, masks: &[Block], delta: Block, answer: &[u8]) -> [u8; 32] {
+    let phi = Block::from_bytes(std::array::from_fn(|i| answer[i]));
+    let y = masks.iter().enumerate().map(|(j, &y)| y ^ delta.times(phi.bit(j)));
+    digest(value ^ Place::new(Block::X, LAMBDA).value(&Zeroizing::new(y.collect::<Vec<Block>>())))
+}
+
+/// What a verdict says of a value.
+fn digest(value: Block) -> [u8; 32] {
+    blake3::derive_key("sotto 2026 ot/silent/verdict", &value.to_bytes())
+}
+
 /// Bytes of a round's message.
 pub(crate) fn message_len(params: LpnParams) -> usize {
     16 * params.levels()
@@ -378,15 +540,16 @@ mod tests {
     use sotto_net::run_pair;
 
     use super::*;
-    use crate::{cots::tests::contract, domain::Direction};
+    use crate::{Checked, cots::tests::contract, domain::Direction};
 
     const DOMAIN: fn() -> Domain = || Domain::new([3; 32], Direction::Forward, 0);
 
     /// Both ends, from dealt COTs.
-    fn pair(params: LpnParams, seed: u8) -> (SilentSender, SilentReceiver) {
+    fn pair<S: Security>(params: LpnParams, seed: u8) -> (SilentSender<S>, SilentReceiver<S>) {
         let mut rng = Rng::from_seed([seed; 32]);
         let delta = Block::random(&mut rng).with_low_bit();
-        let q: Vec<Block> = (0..params.base()).map(|_| Block::random(&mut rng).without_low_bit()).collect();
+        let q: Vec<Block> =
+            (0..base_len::<S>(params)).map(|_| Block::random(&mut rng).without_low_bit()).collect();
         let t = q.iter().map(|&q| q ^ delta.times(rng.bytes::<1>()[0].into())).collect();
         let sender = SilentSender::new(DOMAIN(), params, delta, Zeroizing::new(q), rng);
         (sender, SilentReceiver::new(DOMAIN(), params, Zeroizing::new(t)))
@@ -402,13 +565,14 @@ mod tests {
 
     #[test]
     fn keeps_the_contract() {
-        contract(pair(LpnParams::FAST, 1), sizes(LpnParams::FAST));
-        contract(pair(LpnParams::LEAN, 2), sizes(LpnParams::LEAN));
+        contract(pair::<SemiHonest>(LpnParams::FAST, 1), sizes(LpnParams::FAST));
+        contract(pair::<SemiHonest>(LpnParams::LEAN, 2), sizes(LpnParams::LEAN));
+        contract(pair::<Checked>(LpnParams::FAST, 3), sizes(LpnParams::FAST));
     }
 
     #[test]
     fn blocks_are_the_same_however_they_are_cut() {
-        let (mut sender, _) = pair(LpnParams::FAST, 3);
+        let (mut sender, _) = pair::<SemiHonest>(LpnParams::FAST, 3);
         let cots =
             run_pair(move |mut ch| async move { sender.extend(&mut ch, 9000).await.unwrap() }, |_| async {});
         let (all, batch) = (cots.0.blocks(), &cots.0.batch);
@@ -425,7 +589,7 @@ mod tests {
     #[test]
     fn rounds_have_new_trees_and_codes() {
         let messages = |seed: u8| {
-            let (mut sender, _) = pair(LpnParams::FAST, seed);
+            let (mut sender, _) = pair::<SemiHonest>(LpnParams::FAST, seed);
             let (base, params) = (sender.rounds.next_base(), LpnParams::FAST);
             let mut send =
                 |number| Round::send(&DOMAIN(), params, number, *sender.delta, base.clone(), &mut sender.rng);
@@ -445,7 +609,7 @@ mod tests {
     /// Choice bits are fair, alone and in sums of neighbours, within 6 deviations.
     #[test]
     fn choice_bits_are_fair() {
-        let (mut sender, mut receiver) = pair(LpnParams::FAST, 5);
+        let (mut sender, mut receiver) = pair::<SemiHonest>(LpnParams::FAST, 5);
         let n = 1 << 19;
         let (_, bits) = run_pair(
             move |mut ch| async move {
@@ -466,7 +630,7 @@ mod tests {
     #[test]
     fn wrong_lengths_and_early_closes_are_named() {
         let peer = |message: Option<Vec<u8>>| {
-            let (_, mut receiver) = pair(LpnParams::FAST, 6);
+            let (_, mut receiver) = pair::<SemiHonest>(LpnParams::FAST, 6);
             let ((), result) = run_pair(
                 move |mut ch| async move {
                     if let Some(message) = message {
@@ -487,5 +651,78 @@ mod tests {
         ));
         assert!(matches!(long, Err(Error::Net(WrongLength { got: 217_616, .. }))));
         assert!(matches!(peer(None), Err(Error::Net(Closed { step: ROUND }))));
+    }
+
+    /// What the receiver says to a sender that is honest but for what `spoil` does to its message and `lie` to its verdict.
+    fn cheated<S: Security>(
+        spoil: impl FnOnce(&mut [u8]) + Send + 'static,
+        lie: impl FnOnce(&mut [u8]) + Send + 'static,
+    ) -> Result<(), Error> {
+        let (mut sender, mut receiver) = pair::<S>(LpnParams::FAST, 7);
+        let ((), result) = run_pair(
+            move |mut ch| async move {
+                let (domain, params, base) = (DOMAIN(), LpnParams::FAST, sender.rounds.next_base());
+                let (round, mut message) =
+                    Round::send(&domain, params, 0, *sender.delta, base, &mut sender.rng);
+                spoil(&mut message);
+                let places = Places::new(&domain, 0, &message);
+                ch.send(ROUND, message).unwrap();
+                if S::CHECKED {
+                    let [value, _] = round.value(&places, |_| Block::ZERO);
+                    let answer = ch.recv(ANSWER, 16).await.unwrap();
+                    let mut verdict = verdict(value, round.masks(), *sender.delta, &answer);
+                    lie(&mut verdict);
+                    ch.send(VERDICT, verdict.to_vec()).unwrap();
+                }
+                let _ = ch.close().await;
+            },
+            move |mut ch| async move { receiver.extend(&mut ch, 5).await.map(drop) },
+        );
+        result
+    }
+
+    #[test]
+    fn a_cheating_sender_is_found_and_named_where_that_is_checked() {
+        assert!(cheated::<Checked>(|_| (), |_| ()).is_ok());
+        // The first and the last level of trees at the front, in the middle, at the end.
+        for at in [0, 144, 160 * 700 + 32, 217_599] {
+            let result = cheated::<Checked>(move |message| message[at] ^= 0x10, |_| ());
+            assert!(matches!(result, Err(Error::Inconsistent { step: ROUND })), "byte {at}");
+        }
+        let result = cheated::<Checked>(|_| (), |verdict| verdict[31] ^= 1);
+        assert!(matches!(result, Err(Error::Inconsistent { step: ROUND })));
+        assert!(
+            cheated::<SemiHonest>(|message| message[0] ^= 1, |_| ()).is_ok(),
+            "that is what semi-honest means"
+        );
+    }
+
+    /// Equal errors in two trees do not cancel: each tree has its own weight.
+    #[test]
+    fn errors_in_two_trees_do_not_cancel() {
+        let result = cheated::<Checked>(
+            |message| {
+                message[150] ^= 1;
+                message[160 * 9 + 150] ^= 1;
+            },
+            |_| (),
+        );
+        assert!(matches!(result, Err(Error::Inconsistent { step: ROUND })));
+    }
+
+    /// A receiver that lies in its answer only spoils its own check.
+    #[test]
+    fn a_verdict_on_a_lie_says_nothing() {
+        let (mut sender, mut receiver) = pair::<Checked>(LpnParams::FAST, 8);
+        let base = [sender.rounds.next_base(), receiver.rounds.next_base()];
+        let [q, t] = base;
+        let (round, message) = Round::send(&DOMAIN(), LpnParams::FAST, 0, *sender.delta, q, &mut sender.rng);
+        let theirs = Round::recv(&DOMAIN(), LpnParams::FAST, 0, t, &message);
+        let places = Places::new(&DOMAIN(), 0, &message);
+        let [value, _] = round.value(&places, |_| Block::ZERO);
+        let (phi, expected) = theirs.answer(&places);
+        let say = |phi: Block| verdict(value, round.masks(), *sender.delta, &phi.to_bytes());
+        assert!(say(phi) == digest(expected));
+        assert!((0..128).all(|j| say(phi ^ Block(1 << j)) != digest(expected)));
     }
 }

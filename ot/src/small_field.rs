@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     block::{Block, LAMBDA},
-    kernel::Bank,
+    kernel::{Bank, Place},
     transpose::{TILE, Tile, columns},
 };
 
@@ -47,8 +47,12 @@ impl Workspace {
 
     /// Writes `c_i = u_i ^ u_0`.
     pub(crate) fn write_correction(&self, out: &mut [u8]) {
-        for ((out, sum), choices) in out.chunks_mut(8).zip(self.sum.iter()).zip(self.choices.iter()) {
-            out.copy_from_slice(&(sum ^ choices).to_le_bytes()[..out.len()]);
+        let mut rows =
+            self.sum.iter().zip(self.choices.iter()).map(|(sum, choices)| (sum ^ choices).to_le_bytes());
+        let (whole, rest) = out.as_chunks_mut::<8>();
+        whole.iter_mut().zip(&mut rows).for_each(|(out, row)| *out = row);
+        if let Some(row) = rows.next() {
+            rest.copy_from_slice(&row[..rest.len()]);
         }
     }
 
@@ -58,12 +62,24 @@ impl Workspace {
         for b in 0..K {
             let row = K * tree + b;
             let mask = delta.bit(row).wrapping_neg();
-            for (out, c) in self.rows[row * words..].iter_mut().zip(c.chunks(8)) {
+            let (whole, rest) = c.as_chunks::<8>();
+            let (front, back) = self.rows[row * words..].split_at_mut(whole.len());
+            for (out, c) in front.iter_mut().zip(whole) {
+                *out ^= u64::from_le_bytes(*c) & mask;
+            }
+            if let [out, ..] = back {
                 let mut padded = [0; 8];
-                padded[..c.len()].copy_from_slice(c);
+                padded[..rest.len()].copy_from_slice(rest);
                 *out ^= u64::from_le_bytes(padded) & mask;
             }
         }
+    }
+
+    /// The values at `place` of the kept choices and of all rows, as polynomials with 128 bits a coefficient.
+    pub(crate) fn values(&self, place: &Place) -> Vec<Block> {
+        let words = self.sum.len();
+        let rows = self.rows.chunks_exact(words);
+        std::iter::once(&self.choices[..]).chain(rows).map(|row| place.value_of_words(row)).collect()
     }
 
     /// Makes the lowest bits of all columns the choices.

@@ -20,9 +20,11 @@ pub(crate) fn columns(tile: &mut Tile, out: &mut [Block]) {
     for half in tile.as_chunks_mut::<64>().0 {
         kernel::transpose(half);
     }
-    for (c, out) in out.iter_mut().enumerate() {
-        let (low, high) = (tile[c % 64][c / 64], tile[64 + c % 64][c / 64]);
-        *out = Block(u128::from(high) << 64 | u128::from(low));
+    let (low, high) = tile.split_at(64);
+    for (w, out) in out.chunks_mut(64).enumerate() {
+        for ((low, high), out) in low.iter().zip(high).zip(out) {
+            *out = Block(u128::from(high[w]) << 64 | u128::from(low[w]));
+        }
     }
 }
 

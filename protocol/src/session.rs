@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
 use sotto_net::{Channel, Half};
-use sotto_ot::{LpnParams, OneHots, OtSession, RecvCots, SendCots};
+use sotto_ot::{LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots};
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
@@ -97,7 +97,7 @@ impl Session {
         hash.update(&VERSION.to_le_bytes()).update(&ours.parameters);
         hash.update(first).update(second).update(&binding);
         let sid = *hash.finalize().as_bytes();
-        let mut ot = OtSession::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
+        let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
         ot.prepay(&mut ch, 1, 1).await?;
         Ok(Session { me, ch, rng, lookahead: 0, sid, ot, pool: Pool::default() })

@@ -6,8 +6,8 @@ use aes::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{LOCALITY, Tweak};
-use crate::block::{Block, bit};
+use super::{Correction, LOCALITY, Place, Tweak};
+use crate::block::{Block, LAMBDA, bit};
 
 /// Blocks encrypted at a time: enough to keep the pipeline full.
 const WIDE: usize = 64;
@@ -86,8 +86,9 @@ impl Tweak {
     }
 }
 
-pub(super) fn double(aes: &Aes128Enc, nodes: &mut [Block]) -> Block {
+pub(super) fn double(aes: &Aes128Enc, nodes: &mut [Block], correction: Option<Correction>) -> Block {
     let (near, far) = nodes.split_at_mut(nodes.len() / 2);
+    correct(near, correction);
     let mut wide = Wide::new();
     let mut sum = Block::ZERO;
     for (near, far) in near.chunks_mut(WIDE).zip(far.chunks_mut(WIDE)) {
@@ -122,17 +123,13 @@ pub(super) fn gather(aes: &Aes128Enc, table: &[Block], first: u64, out: &mut [Bl
     }
 }
 
-pub(super) fn fold<'a, const K: usize>(
-    keys: impl Iterator<Item = &'a Aes128Enc>,
-    counter: u64,
-    sum: &mut [u64],
-    rows: &mut [u64],
-) {
+pub(super) fn fold<const K: usize>(keys: &[Aes128Enc], counter: u64, sum: &mut [u64], rows: &mut [u64]) {
+    assert_eq!(keys.len(), 1 << K, "2^K generators");
     let words = sum.len();
     let mut stretch = Zeroizing::new(vec![Block::ZERO; words / 2]);
     sum.fill(0);
     rows.fill(0);
-    for (x, aes) in keys.enumerate() {
+    for (x, aes) in keys.iter().enumerate() {
         counters(aes, counter, &mut stretch);
         let add = |into: &mut [u64]| {
             for (into, block) in into.as_chunks_mut::<2>().0.iter_mut().zip(stretch.iter()) {
@@ -148,22 +145,23 @@ pub(super) fn fold<'a, const K: usize>(
     }
 }
 
-pub(super) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
-    for (i, node) in nodes.iter_mut().enumerate() {
-        let difference = (i ^ at) as u64;
-        // The top bit of d | -d is set unless d = 0.
-        let equal = (difference | difference.wrapping_neg()) >> 63 ^ 1;
-        *node ^= x.times(equal);
+/// Every node is read and written.
+fn correct(nodes: &mut [Block], correction: Option<Correction>) {
+    let Some(Correction { at, add }) = correction else { return };
+    let half = nodes.len() / 2;
+    for (nodes, add) in nodes.chunks_exact_mut(half.max(1)).zip(add) {
+        for (i, node) in nodes.iter_mut().enumerate() {
+            let difference = (i ^ at) as u64;
+            // The top bit of d | -d is set unless d = 0.
+            let equal = (difference | difference.wrapping_neg()) >> 63 ^ 1;
+            *node ^= add.times(equal);
+        }
     }
 }
 
-pub(super) fn clear_low_bits(blocks: &mut [Block]) -> Block {
-    let mut sum = Block::ZERO;
-    for block in blocks {
-        *block = block.without_low_bit();
-        sum ^= *block;
-    }
-    sum
+pub(super) fn clear_low_bits(blocks: &mut [Block], correction: Option<Correction>) {
+    blocks.iter_mut().for_each(|block| *block = block.without_low_bit());
+    correct(blocks, correction);
 }
 
 pub(super) fn low_bits(blocks: &[Block], out: &mut [u8]) {
@@ -195,4 +193,22 @@ pub(super) fn transpose(rows: &mut [[u64; 8]; 64]) {
         side /= 2;
         mask ^= mask << side;
     }
+}
+
+pub(super) fn value(place: &Place, v: &[Block]) -> Block {
+    v.iter().rev().fold(Block::ZERO, |sum, &v| multiply(sum, place.powers[1]) ^ v)
+}
+
+pub(super) fn value_of_words(place: &Place, v: &[u64]) -> Block {
+    let block = |pair: &[u64; 2]| Block(u128::from(pair[1]) << 64 | u128::from(pair[0]));
+    v.as_chunks::<2>()
+        .0
+        .iter()
+        .rev()
+        .fold(Block::ZERO, |sum, pair| multiply(sum, place.powers[1]) ^ block(pair))
+}
+
+/// Doubles and adds.
+pub(super) fn multiply(a: Block, b: Block) -> Block {
+    (0..LAMBDA).rev().fold(Block::ZERO, |sum, j| sum.times_x() ^ a.times(b.bit(j)))
 }

@@ -69,7 +69,7 @@ fn doubling_makes_children_and_sums_them() {
         let n = v.len() / 2;
         let made = agree(|c| {
             let mut nodes = v.clone();
-            let sum = c.double(&mut nodes);
+            let sum = c.double(&mut nodes, None);
             nodes.push(sum);
             nodes
         });
@@ -100,19 +100,46 @@ fn small_loops_are_their_formulas_at_every_length() {
             add(&mut sum, &bits, delta);
             assert!((0..n).all(|i| sum[i].0 == (x[i] ^ delta.times(bit(&bits, i))).0));
         }
-        for clear in [clear_low_bits, portable::clear_low_bits] {
-            let mut cleared = x.clone();
-            let sum = clear(&mut cleared);
-            assert!((0..n).all(|i| cleared[i].0 == x[i].0 & !1));
-            assert_eq!(sum.0, cleared.iter().fold(0, |sum, b| sum ^ b.0));
-        }
-        for add in [add_at, portable::add_at] {
-            for at in 0..n {
-                let mut sum = x.clone();
-                add(&mut sum, at, delta);
-                assert!((0..n).all(|i| sum[i].0 == if i == at { x[i].0 ^ delta.0 } else { x[i].0 }));
+    }
+}
+
+/// A level of `2 h` blocks, corrected in every place of its halves.
+#[test]
+fn corrections_meet_the_same_place_of_both_halves() {
+    for h in [1, 2, 4, 7, 8, 32] {
+        let x = blocks(2 * h, 3);
+        let corrected = |clear: bool, at: usize, add: [Block; 2]| {
+            let bit = |b: Block| if clear { b.without_low_bit() } else { b };
+            let here = |i: usize| Block(u128::from(i % h == at) * u128::MAX);
+            x.iter().enumerate().map(|(i, &x)| bit(x) ^ (add[i / h] & here(i))).collect::<Vec<_>>()
+        };
+        for at in 0..h {
+            let add = [Block(u128::MAX / 5), Block(u128::MAX / 7)];
+            let correction = Some(Correction { at, add });
+            for clear in [clear_low_bits, portable::clear_low_bits] {
+                let mut cleared = x.clone();
+                clear(&mut cleared, correction);
+                assert!(cleared.iter().zip(corrected(true, at, add)).all(|(a, b)| a.0 == b.0));
+            }
+            if h.is_power_of_two() {
+                let made = agree(|c| {
+                    let mut nodes = [&x[..], &x[..]].concat();
+                    let sum = c.double(&mut nodes, correction);
+                    nodes.push(sum);
+                    nodes
+                });
+                let expected = agree(|c| {
+                    let mut nodes = [&corrected(false, at, add)[..], &x[..]].concat();
+                    let sum = c.double(&mut nodes, None);
+                    nodes.push(sum);
+                    nodes
+                });
+                assert!(made.iter().zip(expected).all(|(a, b)| a.0 == b.0));
             }
         }
+        let mut cleared = x.clone();
+        clear_low_bits(&mut cleared, None);
+        assert!(cleared.iter().zip(&x).all(|(a, b)| a.0 == b.0 & !1));
     }
 }
 
@@ -132,11 +159,39 @@ fn transposing_swaps_rows_and_columns() {
     }
 }
 
+#[test]
+fn polynomials_are_sums_of_powers() {
+    let x = blocks(300, 9);
+    for (&a, &b) in
+        x.iter().zip(x.iter().rev()).chain([(&Block(u128::MAX), &Block(u128::MAX)), (&x[0], &Block(1))])
+    {
+        assert!(multiply(a, b).0 == portable::multiply(a, b).0);
+        assert!(multiply(a, b).0 == multiply(b, a).0 && multiply(a, Block(2)).0 == a.times_x().0);
+    }
+    let b = x[7];
+    for n in (0..100).chain([127, 128, 129, 300]) {
+        let (mut power, mut sum) = (Block(1), Block::ZERO);
+        for &v in &x[..n] {
+            sum ^= portable::multiply(power, v);
+            power = portable::multiply(power, b);
+        }
+        let words: Vec<u64> = x[..n].iter().flat_map(|v| [v.0 as u64, (v.0 >> 64) as u64]).collect();
+        let places = [Place::new(b, 1), Place::new(b, 17), Place::new(b, 1000)];
+        let values = places.iter().flat_map(|place| {
+            let (value, words_value) =
+                (portable::value(place, &x[..n]), portable::value_of_words(place, &words));
+            [value, words_value, place.value(&x[..n]), place.value_of_words(&words)]
+        });
+        let values: Vec<Block> = values.collect();
+        assert!(values.iter().all(|value| value.0 == sum.0), "{n} blocks");
+    }
+}
+
 fn check_fold<const K: usize>(words: usize, counter: u64) {
     let keys = blocks(1 << K, 5);
-    let folded = [Cipher::new as fn(Block) -> Cipher, Cipher::portable].map(|cipher| {
+    let folded = [Bank::new as fn(&[Block]) -> Bank, Bank::portable].map(|bank| {
         let (mut sum, mut rows) = (vec![1; words], vec![2; K * words]);
-        Bank::new(&keys, cipher).fold::<K>(counter, &mut sum, &mut rows);
+        bank(&keys).fold::<K>(counter, &mut sum, &mut rows);
         (sum, rows)
     });
     assert!(folded[0] == folded[1], "kernels disagree");

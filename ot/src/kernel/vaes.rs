@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{LANE, LOCALITY, Tweak, portable};
+use super::{Correction, LANE, LOCALITY, Place, Tweak, portable};
 use crate::block::Block;
 
 /// Blocks in a register.
@@ -52,23 +52,21 @@ checked! {
     counters(keys: &RoundKeys, first: u64, out: &mut [Block]);
     hash(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]);
     hash_twice(keys: &RoundKeys, tweak: Tweak, x: &[Block], out: &mut [Block]);
-    double(keys: &RoundKeys, nodes: &mut [Block]) -> Block;
+    double(keys: &RoundKeys, nodes: &mut [Block], correction: Option<Correction>) -> Block;
     gather(keys: &RoundKeys, table: &[Block], first: u64, out: &mut [Block]);
-    add_at(nodes: &mut [Block], at: usize, x: Block);
-    clear_low_bits(blocks: &mut [Block]) -> Block;
+    clear_low_bits(blocks: &mut [Block], correction: Option<Correction>);
     low_bits(blocks: &[Block], out: &mut [u8]);
     add_where(blocks: &mut [Block], bits: &[u8], delta: Block);
     transpose(rows: &mut [[u64; 8]; 64]);
+    value(place: &Place, v: &[Block]) -> Block;
+    value_of_words(place: &Place, v: &[u64]) -> Block;
+    multiply(a: Block, b: Block) -> Block;
 }
 
 /// As the portable twin.
-pub(super) fn fold<'a, const K: usize>(
-    keys: impl Iterator<Item = &'a RoundKeys> + Clone,
-    counter: u64,
-    sum: &mut [u64],
-    rows: &mut [u64],
-) {
+pub(super) fn fold<const K: usize>(keys: &[RoundKeys], counter: u64, sum: &mut [u64], rows: &mut [u64]) {
     assert!(available(), "the kernel's instructions");
+    assert_eq!(keys.len(), 1 << K, "2^K generators");
     // SAFETY: the instructions exist, as asserted.
     unsafe { wide::fold::<K>(keys, counter, sum, rows) }
 }
@@ -134,11 +132,15 @@ mod wide {
     }
 
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
-    pub(super) fn double(keys: &RoundKeys, nodes: &mut [Block]) -> Block {
+    pub(super) fn double(keys: &RoundKeys, nodes: &mut [Block], correction: Option<Correction>) -> Block {
         let (near, far) = nodes.split_at_mut(nodes.len() / 2);
+        let mut correct = correction.map(|correction| Corrector::new(near.len(), correction));
         let mut sums = [_mm512_setzero_si512(); DEEP];
         for (near, far) in near.chunks_mut(PACK * DEEP).zip(far.chunks_mut(PACK * DEEP)) {
-            let v = load(near);
+            let mut v = load(near);
+            if let Some(correct) = &mut correct {
+                v = v.map(|v| correct.next(v));
+            }
             let y = v.map(|v| sigma(v));
             let image = encrypt(keys, y);
             let left = each(|r| _mm512_xor_si512(image[r], y[r]));
@@ -152,6 +154,43 @@ mod wide {
             store(far, each(|r| _mm512_xor_si512(v[r], left[r])));
         }
         total(sums)
+    }
+
+    /// Applies a correction to the blocks of a level, four after four, whichever they are.
+    struct Corrector {
+        places: [__m512i; 2],
+        add: [__m512i; 2],
+        numbers: __m512i,
+    }
+
+    impl Corrector {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512dq")]
+        fn new(len: usize, Correction { at, add }: Correction) -> Corrector {
+            let place = |half: usize| _mm512_set1_epi64((at + half * len / 2) as i64);
+            Corrector {
+                places: [place(0), place(1)],
+                add: [wide(register(add[0])), wide(register(add[1]))],
+                numbers: _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0),
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512dq")]
+        fn next(&mut self, mut v: __m512i) -> __m512i {
+            for (place, add) in self.places.into_iter().zip(self.add) {
+                let here = _mm512_cmpeq_epi64_mask(self.numbers, place);
+                v = _mm512_mask_xor_epi64(v, here, v, add);
+            }
+            self.numbers = _mm512_add_epi64(self.numbers, _mm512_set1_epi64(PACK as i64));
+            v
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn wide(x: __m128i) -> __m512i {
+        _mm512_broadcast_i32x4(x)
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,vaes")]
@@ -197,51 +236,57 @@ mod wide {
     }
 
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
-    pub(super) fn fold<'a, const K: usize>(
-        keys: impl Iterator<Item = &'a RoundKeys> + Clone,
-        counter: u64,
-        sum: &mut [u64],
-        rows: &mut [u64],
-    ) {
-        let words = sum.len();
-        // As many registers at a time as leave room for a sum and K rows of each.
+    pub(super) fn fold<const K: usize>(keys: &[RoundKeys], counter: u64, sum: &mut [u64], rows: &mut [u64]) {
+        // As many registers at a time as leave room for a row's sum for each bit.
         let mut at = 0;
-        while at < words {
-            let counter = counter + (at / 2) as u64;
-            if K <= 4 && words - at >= 4 * LANE {
-                fold_registers::<K, 4>(keys.clone(), counter, at, sum, rows);
-                at += 4 * LANE;
+        while at < sum.len() {
+            let (counter, left) = (counter + (at / 2) as u64, sum.len() - at);
+            at += if K <= 4 && left >= 4 * LANE {
+                fold_registers::<K, 4>(keys, counter, at, sum, rows)
+            } else if left >= 2 * LANE {
+                fold_registers::<K, 2>(keys, counter, at, sum, rows)
             } else {
-                fold_registers::<K, 1>(keys.clone(), counter, at, sum, rows);
-                at += LANE;
-            }
+                fold_registers::<K, 1>(keys, counter, at, sum, rows)
+            };
         }
     }
 
-    /// R registers of every row, from word `at` on.
+    /// R registers of every row, from word `at` on; returns how many words that are.
+    ///
+    /// Generators go in fours: the two low bits of their numbers are constants of the code, and for the higher ones only the
+    /// sum of the four is added to a row.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
-    fn fold_registers<'a, const K: usize, const R: usize>(
-        keys: impl Iterator<Item = &'a RoundKeys>,
+    fn fold_registers<const K: usize, const R: usize>(
+        keys: &[RoundKeys],
         counter: u64,
         at: usize,
         sum: &mut [u64],
         rows: &mut [u64],
-    ) {
+    ) -> usize {
         let words = sum.len();
         let counters: [__m512i; R] = ascending(counter, 1);
         let mut all = [_mm512_setzero_si512(); R];
         let mut by_bit = [[_mm512_setzero_si512(); R]; K];
-        for (x, keys) in keys.enumerate() {
-            let stretch = encrypt(keys, counters);
-            for r in 0..R {
-                all[r] = _mm512_xor_si512(all[r], stretch[r]);
+        let add = |to: &mut [__m512i; R], from: [__m512i; R]| {
+            *to = std::array::from_fn(|r| _mm512_xor_si512(to[r], from[r]));
+        };
+        for (group, keys) in keys.chunks(4).enumerate() {
+            let mut four = encrypt(&keys[0], counters);
+            for (x, keys) in keys.iter().enumerate().skip(1) {
+                let stretch = encrypt(keys, counters);
+                add(&mut four, stretch);
+                if x & 1 == 1 {
+                    add(&mut by_bit[0], stretch);
+                }
+                if x & 2 == 2 {
+                    add(&mut by_bit[1.min(K - 1)], stretch);
+                }
             }
-            for (b, row) in by_bit.iter_mut().enumerate() {
-                // Not a branch on a secret: the number of a generator is public.
-                let mask = ((x >> b & 1) as u8).wrapping_neg();
-                for r in 0..R {
-                    row[r] = _mm512_mask_xor_epi64(row[r], mask, row[r], stretch[r]);
+            add(&mut all, four);
+            for (b, row) in by_bit.iter_mut().enumerate().skip(2) {
+                if group >> (b - 2) & 1 == 1 {
+                    add(row, four);
                 }
             }
         }
@@ -255,31 +300,17 @@ mod wide {
         for (values, row) in by_bit.into_iter().zip(rows.chunks_exact_mut(words)) {
             put(values, row);
         }
+        R * LANE
     }
 
     #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) fn add_at(nodes: &mut [Block], at: usize, x: Block) {
-        let x = _mm512_broadcast_i32x4(register(x));
-        let at = _mm512_set1_epi64(at as i64);
-        let mut numbers = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
-        for nodes in nodes.chunks_mut(PACK) {
-            let here = _mm512_cmpeq_epi64_mask(numbers, at);
-            let value = load_one(nodes);
-            store_one(nodes, _mm512_mask_xor_epi64(value, here, value, x));
-            numbers = _mm512_add_epi64(numbers, _mm512_set1_epi64(PACK as i64));
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) fn clear_low_bits(blocks: &mut [Block]) -> Block {
-        let keep = _mm512_broadcast_i32x4(register(Block(u128::MAX).without_low_bit()));
-        let mut sum = _mm512_setzero_si512();
+    pub(super) fn clear_low_bits(blocks: &mut [Block], correction: Option<Correction>) {
+        let keep = wide(register(Block(u128::MAX).without_low_bit()));
+        let mut correct = correction.map(|correction| Corrector::new(blocks.len(), correction));
         for blocks in blocks.chunks_mut(PACK) {
             let cleared = _mm512_and_si512(load_one(blocks), keep);
-            sum = _mm512_xor_si512(sum, cleared);
-            store_one(blocks, cleared);
+            store_one(blocks, correct.as_mut().map_or(cleared, |correct| correct.next(cleared)));
         }
-        total([sum])
     }
 
     #[target_feature(enable = "avx512f,avx512dq,bmi2")]
@@ -297,7 +328,7 @@ mod wide {
 
     #[target_feature(enable = "avx512f,avx512dq,bmi2")]
     pub(super) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
-        let delta = _mm512_broadcast_i32x4(register(delta));
+        let delta = wide(register(delta));
         for (blocks, bits) in blocks.chunks_mut(2 * PACK).zip(bits) {
             for (blocks, bits) in blocks.chunks_mut(PACK).zip([bits & 15, bits >> PACK]) {
                 let low = _pdep_u32(bits.into(), 0x55) as u8;
@@ -305,6 +336,70 @@ mod wide {
                 store_one(blocks, _mm512_mask_xor_epi64(value, low | low << 1, value, delta));
             }
         }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
+    pub(super) fn value(place: &Place, v: &[Block]) -> Block {
+        v.chunks(place.powers.len()).rev().fold(Block::ZERO, |sum, v| {
+            let pairs = place.powers.chunks(PACK).zip(v.chunks(PACK));
+            horner(sum, place.step, pairs.map(|(powers, v)| (load_one(powers), load_one(v))))
+        })
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
+    pub(super) fn value_of_words(place: &Place, v: &[u64]) -> Block {
+        v.chunks(2 * place.powers.len()).rev().fold(Block::ZERO, |sum, v| {
+            let pairs = place.powers.chunks(PACK).zip(v.chunks(LANE)).map(|(powers, v)| {
+                // SAFETY: the mask has a lane for each word of the slice.
+                let v = unsafe { _mm512_maskz_loadu_epi64(filled(v.len() / 2, 0), v.as_ptr().cast()) };
+                (load_one(powers), v)
+            });
+            horner(sum, place.step, pairs)
+        })
+    }
+
+    /// `sum step`, and the products of all pairs of blocks, added up before the only reduction.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
+    fn horner(sum: Block, step: Block, pairs: impl Iterator<Item = (__m512i, __m512i)>) -> Block {
+        let first = |block: Block| _mm512_zextsi128_si512(register(block));
+        let mut all = product(first(sum), first(step));
+        for (a, b) in pairs {
+            let more = product(a, b);
+            all = std::array::from_fn(|i| _mm512_xor_si512(all[i], more[i]));
+        }
+        total([reduce(all)])
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
+    pub(super) fn multiply(a: Block, b: Block) -> Block {
+        let (a, b) = (_mm512_zextsi128_si512(register(a)), _mm512_zextsi128_si512(register(b)));
+        block(_mm512_castsi512_si128(reduce(product(a, b))))
+    }
+
+    /// Low, middle and high part of the products of four pairs of blocks, as polynomials.
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    fn product(a: __m512i, b: __m512i) -> [__m512i; 3] {
+        let middle =
+            _mm512_xor_si512(_mm512_clmulepi64_epi128::<0x01>(a, b), _mm512_clmulepi64_epi128::<0x10>(a, b));
+        [_mm512_clmulepi64_epi128::<0x00>(a, b), middle, _mm512_clmulepi64_epi128::<0x11>(a, b)]
+    }
+
+    /// The residues modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times `X^7 + X^2 + X + 1`, twice.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
+    fn reduce([low, middle, high]: [__m512i; 3]) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        let low = _mm512_xor_si512(low, _mm512_unpacklo_epi64(zero, middle));
+        let high = _mm512_xor_si512(high, _mm512_unpackhi_epi64(middle, zero));
+        let modulus = _mm512_set1_epi64(0x87);
+        // The high half's upper word, moved down by 64 bits, and its lower word.
+        let upper = _mm512_clmulepi64_epi128::<0x01>(high, modulus);
+        let lower = _mm512_clmulepi64_epi128::<0x00>(high, modulus);
+        let overflow = _mm512_clmulepi64_epi128::<0x01>(upper, modulus);
+        let folded = _mm512_xor_si512(_mm512_unpacklo_epi64(zero, upper), lower);
+        _mm512_xor_si512(_mm512_xor_si512(low, folded), overflow)
     }
 
     /// The portable loop, compiled for wide registers.
@@ -317,7 +412,7 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
     fn encrypt<const R: usize>(keys: &RoundKeys, mut x: [__m512i; R]) -> [__m512i; R] {
-        let key = |round: usize| _mm512_broadcast_i32x4(register(Block(keys.0[round])));
+        let key = |round: usize| wide(register(Block(keys.0[round])));
         let first = key(0);
         x = x.map(|x| _mm512_xor_si512(x, first));
         for round in 1..10 {
@@ -385,11 +480,14 @@ mod wide {
         (0xffu32 >> (8 - 2 * n.saturating_sub(PACK * r).min(PACK))) as u8
     }
 
-    /// Up to sixteen blocks, zeros behind them.
+    /// The first sixteen blocks, or as many as there are and zeros behind them.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn load(blocks: &[Block]) -> [__m512i; DEEP] {
-        assert!(blocks.len() <= PACK * DEEP);
+        if let Some(blocks) = blocks.first_chunk::<{ PACK * DEEP }>() {
+            // SAFETY: four blocks of sixteen.
+            return each(|r| unsafe { _mm512_loadu_si512(blocks.as_ptr().add(PACK * r).cast()) });
+        }
         // SAFETY: the mask has a lane for each half of a block of the slice.
         each(|r| unsafe {
             _mm512_maskz_loadu_epi64(filled(blocks.len(), r), blocks.as_ptr().wrapping_add(PACK * r).cast())
@@ -400,9 +498,13 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn store(blocks: &mut [Block], x: [__m512i; DEEP]) {
-        assert!(blocks.len() <= PACK * DEEP);
         let (n, to) = (blocks.len(), blocks.as_mut_ptr());
         for (r, x) in x.into_iter().enumerate() {
+            if n >= PACK * (r + 1) {
+                // SAFETY: the slice reaches beyond these four blocks.
+                unsafe { _mm512_storeu_si512(to.add(PACK * r).cast(), x) };
+                continue;
+            }
             // SAFETY: the mask has a lane for each half of a block of the slice.
             unsafe { _mm512_mask_storeu_epi64(to.wrapping_add(PACK * r).cast(), filled(n, r), x) };
         }
@@ -412,6 +514,10 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn load_one(blocks: &[Block]) -> __m512i {
+        if let Some(blocks) = blocks.first_chunk::<PACK>() {
+            // SAFETY: four blocks.
+            return unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) };
+        }
         // SAFETY: the mask has a lane for each half of a block of the slice.
         unsafe { _mm512_maskz_loadu_epi64(filled(blocks.len(), 0), blocks.as_ptr().cast()) }
     }
@@ -419,6 +525,10 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn store_one(blocks: &mut [Block], x: __m512i) {
+        if let Some(blocks) = blocks.first_chunk_mut::<PACK>() {
+            // SAFETY: four blocks.
+            return unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), x) };
+        }
         // SAFETY: the mask has a lane for each half of a block of the slice.
         unsafe { _mm512_mask_storeu_epi64(blocks.as_mut_ptr().cast(), filled(blocks.len(), 0), x) };
     }

@@ -13,6 +13,8 @@ const NAMES: &[&str] = &[
     "cot/softspoken-2",
     "cot/softspoken-4",
     "cot/softspoken-8",
+    "cot/silent-fast-checked",
+    "cot/softspoken-4-checked",
     "rot/packed",
     "and/triples",
     "linear/1x768x768",

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use sotto_net::{Channel, Half};
-use sotto_ot::{BitTriples, Extension, OtSession, RecvCots, SendCots, pattern_message_len};
+use sotto_ot::{
+    BitTriples, Checked, Extension, OtSession, RecvCots, Security, SemiHonest, SendCots, pattern_message_len,
+};
 use sotto_shares::{Party, Ring, Rng, Shape, Share};
 
 use super::{Case, Run};
@@ -22,6 +24,7 @@ pub const CHECKED: usize = 1024;
 pub struct Correlations {
     kind: Kind,
     extension: Extension,
+    checked: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,11 @@ enum Kind {
 impl Correlations {
     /// By its name.
     pub fn parse(name: &str) -> Option<Correlations> {
-        let (kind, extension) = match name {
+        let (plain, checked) = match name.strip_suffix("-checked") {
+            Some(plain) => (plain, true),
+            None => (name, false),
+        };
+        let (kind, extension) = match plain {
             "cot/silent-fast" => (Kind::Cots, Extension::SilentFast),
             "cot/silent-lean" => (Kind::Cots, Extension::SilentLean),
             "cot/softspoken-2" => (Kind::Cots, Extension::SoftSpoken2),
@@ -47,7 +54,32 @@ impl Correlations {
             "and/triples" => (Kind::Triples, Extension::SilentFast),
             _ => return None,
         };
-        Some(Correlations { kind, extension })
+        Some(Correlations { kind, extension, checked })
+    }
+
+    async fn make<S: Security>(&self, stage: &mut Stage) -> Result<Vec<Tensor>> {
+        let mut ch = stage.connect().await?;
+        let first = stage.party == Party::Client;
+        let mut session = OtSession::<S>::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
+        session.switch(&mut ch, self.extension).await?;
+        let (send, recv) = match self.kind {
+            Kind::Triples => (BATCH, BATCH),
+            Kind::Cots | Kind::Transfers if first => (0, BATCH),
+            Kind::Cots | Kind::Transfers => (BATCH, 0),
+        };
+        stage.watch.start(&mut ch, Half::Offline).await?;
+        stage.watch.owe(session.prepaid_bytes());
+        for _ in 0..OUTPUTS / BATCH {
+            let (send, recv) = session.reserve(&mut ch, send, recv).await?;
+            sotto_net::compute(|| self.spend(send, recv));
+        }
+        stage.watch.owe(-session.prepaid_bytes());
+        stage.watch.stop(&mut ch);
+        let (send, recv) = if first { (0, CHECKED) } else { (CHECKED, 0) };
+        let (send, recv) = session.reserve(&mut ch, send, recv).await?;
+        let outputs = check(&mut ch, send, recv).await?;
+        ch.close().await?;
+        Ok(outputs)
     }
 
     /// Makes a batch's outputs, and drops them.
@@ -83,28 +115,10 @@ impl Case for Correlations {
 
     fn run<'a>(&'a mut self, stage: &'a mut Stage, _: Option<&'a mut Me>) -> Run<'a> {
         Box::pin(async move {
-            let mut ch = stage.connect().await?;
-            let first = stage.party == Party::Client;
-            let mut session = OtSession::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
-            session.switch(&mut ch, self.extension).await?;
-            let (send, recv) = match self.kind {
-                Kind::Triples => (BATCH, BATCH),
-                Kind::Cots | Kind::Transfers if first => (0, BATCH),
-                Kind::Cots | Kind::Transfers => (BATCH, 0),
-            };
-            stage.watch.start(&mut ch, Half::Offline).await?;
-            stage.watch.owe(session.prepaid_bytes());
-            for _ in 0..OUTPUTS / BATCH {
-                let (send, recv) = session.reserve(&mut ch, send, recv).await?;
-                sotto_net::compute(|| self.spend(send, recv));
+            match self.checked {
+                true => self.make::<Checked>(stage).await,
+                false => self.make::<SemiHonest>(stage).await,
             }
-            stage.watch.owe(-session.prepaid_bytes());
-            stage.watch.stop(&mut ch);
-            let (send, recv) = if first { (0, CHECKED) } else { (CHECKED, 0) };
-            let (send, recv) = session.reserve(&mut ch, send, recv).await?;
-            let outputs = check(&mut ch, send, recv).await?;
-            ch.close().await?;
-            Ok(outputs)
         })
     }
 

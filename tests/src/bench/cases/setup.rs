@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use sotto_net::Half;
-use sotto_ot::OtSession;
+use sotto_ot::{OtSession, SemiHonest};
 use sotto_shares::{Party, Rng};
 
 use super::{Case, Run, ot};
@@ -58,7 +58,8 @@ impl Case for Setup {
                     Ok(vec![])
                 }
                 Setup::Ot => {
-                    let mut session = OtSession::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
+                    let mut session =
+                        OtSession::<SemiHonest>::setup(&mut ch, [7; 32], first, Rng::from_os()).await?;
                     stage.watch.stop(&mut ch);
                     let (send, recv) = if first { (0, ot::CHECKED) } else { (ot::CHECKED, 0) };
                     let (send, recv) = session.reserve(&mut ch, send, recv).await?;
