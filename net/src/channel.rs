@@ -16,7 +16,7 @@ use std::{
     io,
     pin::pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -41,6 +41,8 @@ const ABORT_TAG: &str = "session/abort";
 const ABORT_LINGER: Duration = Duration::from_secs(2);
 /// The peer's patience is renewed after this many bytes, not after each one.
 const PIECE: usize = 64 << 10;
+/// What a message must have for its time to say something about the connection.
+const LONG: usize = 1 << 20;
 /// How far the buffer of a message whose length the peer chose runs ahead of its bytes.
 const GROWTH: usize = 1 << 20;
 
@@ -68,6 +70,9 @@ pub struct Channel {
     transcript: blake3::Hasher,
     heard_transcript: blake3::Hasher,
     patience: watch::Sender<Duration>,
+    /// Bits per second: as imposed or stated, and the least that a long message came in with.
+    stated_rate: Option<f64>,
+    seen_rate: Option<f64>,
     /// Where this connection's cost is counted.
     pub meter: Meter,
 }
@@ -93,8 +98,25 @@ impl Channel {
             transcript: blake3::Hasher::new(),
             heard_transcript: blake3::Hasher::new(),
             patience,
+            stated_rate: None,
+            seen_rate: None,
             meter: Meter::new(),
         }
+    }
+
+    /// States how many bits per second the connection carries; unknown until then.
+    pub fn state_rate(&mut self, rate: Option<f64>) {
+        self.stated_rate = rate;
+    }
+
+    /// What was stated of the connection's rate, in bits per second.
+    pub fn stated_rate(&self) -> Option<f64> {
+        self.stated_rate
+    }
+
+    /// What long messages of the peer came in with at least, in bits per second; none before there was one.
+    pub fn seen_rate(&self) -> Option<f64> {
+        self.seen_rate
     }
 
     /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the peer to take
@@ -256,6 +278,8 @@ impl Channel {
 
     /// The header of the next message, behind all that were announced.
     async fn recv_header(&mut self, tag: &'static str) -> Result<usize, Error> {
+        // Known by name, should it come too early.
+        self.tag(tag);
         self.take_all_expected().await?;
         self.next_header(tag).await
     }
@@ -309,7 +333,12 @@ impl Channel {
 
     async fn recv_body(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
         let mut body = vec![0u8; len];
+        let start = Instant::now();
         self.fill(&mut body, tag).await?;
+        if len >= LONG {
+            let rate = 8.0 * len as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            self.seen_rate = Some(self.seen_rate.map_or(rate, |seen| seen.min(rate)));
+        }
         Ok(body)
     }
 

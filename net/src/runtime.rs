@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Channel, Error, Incoming, Link, shape};
+use crate::{Channel, Error, Incoming, Link, Stream, shape};
 
 /// How long a server may take to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,7 +58,14 @@ pub fn compute<T>(work: impl FnOnce() -> T) -> T {
 /// # Errors
 /// [`Error::Connect`].
 pub async fn connect(addr: &str, link: Link) -> Result<Channel, Error> {
-    Ok(Channel::new(shape(connect_tcp(addr).await?, link)))
+    Ok(shaped(connect_tcp(addr).await?, link))
+}
+
+/// A channel over `stream` as if it ran over `link`.
+fn shaped(stream: impl Stream, link: Link) -> Channel {
+    let mut channel = Channel::new(shape(stream, link));
+    channel.state_rate(link.rate);
+    channel
 }
 
 pub(crate) async fn connect_tcp(addr: &str) -> Result<TcpStream, Error> {
@@ -91,7 +98,7 @@ impl Listener {
     /// [`Error::Transport`] if accepting fails.
     pub async fn accept(&self, link: Link) -> Result<(Channel, SocketAddr), Error> {
         let (stream, addr) = self.accept_tcp().await?;
-        Ok((Channel::new(shape(stream, link)), addr))
+        Ok((shaped(stream, link), addr))
     }
 
     /// The next client, before its TLS handshake: that belongs in a task of its own, since a client may take
@@ -121,7 +128,7 @@ impl Listener {
 /// Two connected channels in this process. Must be called inside a [`Runtime`].
 pub fn memory_pair(link: Link) -> (Channel, Channel) {
     let (a, b) = tokio::io::duplex(1 << 20);
-    (Channel::new(shape(a, link)), Channel::new(b))
+    (shaped(a, link), Channel::new(b))
 }
 
 /// Runs two parties in this process, each in a thread of its own, over an in-memory pair.

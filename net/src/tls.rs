@@ -92,7 +92,9 @@ pub async fn connect_tls(
     server: Fingerprint,
 ) -> Result<Secured, Error> {
     let stream = shape(connect_tcp(addr).await?, link);
-    client(stream, addr, me, server, patience(link)).await
+    let mut secured = client(stream, addr, me, server, patience(link)).await?;
+    secured.channel.state_rate(link.rate);
+    Ok(secured)
 }
 
 /// A client that has connected to a [`crate::Listener`], before the handshake.
@@ -100,11 +102,12 @@ pub struct Incoming {
     stream: Box<dyn Stream>,
     addr: SocketAddr,
     patience: Duration,
+    rate: Option<f64>,
 }
 
 impl Incoming {
     pub(crate) fn new(stream: Box<dyn Stream>, addr: SocketAddr, link: Link) -> Incoming {
-        Incoming { stream, addr, patience: patience(link) }
+        Incoming { stream, addr, patience: patience(link), rate: link.rate }
     }
 
     /// Where the client connects from.
@@ -122,7 +125,9 @@ impl Incoming {
     /// # Errors
     /// [`Error::UnknownClient`], [`Error::Rejected`], [`Error::NotTls`] or [`Error::HandshakeTimeout`].
     pub async fn handshake(self, me: &Identity, clients: &Peers) -> Result<Secured, Error> {
-        server(self.stream, &self.addr.to_string(), me, clients, self.patience).await
+        let mut secured = server(self.stream, &self.addr.to_string(), me, clients, self.patience).await?;
+        secured.channel.state_rate(self.rate);
+        Ok(secured)
     }
 }
 

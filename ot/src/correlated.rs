@@ -229,7 +229,7 @@ impl RecvCots {
                 for (segment, pad) in pad.iter_mut().enumerate() {
                     chunk.hash(segment as u64, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
                 }
-                for at in 0..n {
+                for at in chunk.items.enumerate().map(|(at, _)| at) {
                     widths.iter().enumerate().for_each(|(j, &w)| pads.push(word(pad[j / 2][at], j), w));
                 }
             }

@@ -142,7 +142,8 @@ mod tests {
     fn proofs_pass_for_honest_trees_only() {
         let domain = Domain::new([1; 32], Direction::Forward, 0);
         let paths = [5, 0, 15];
-        let run = |spoil: &dyn Fn(&mut [Vec<Block>; 3], &mut Vec<u8>)| {
+        type Spoil<'a> = &'a dyn Fn(&mut [Vec<Block>; 3], &mut Vec<u8>);
+        let run = |spoil: Spoil<'_>| {
             let (mut trees, sums): (Vec<_>, Vec<_>) =
                 (0..3).map(|tree| full(&domain, tree, Block(tree as u128 + 9), 4)).unzip();
             let mut off = [0, 1, 2].map(|tree| {

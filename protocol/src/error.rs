@@ -25,6 +25,9 @@ pub enum Error {
     /// The peer was built with other rings, tables or lattice parameters.
     #[error("the peer was built with other protocol parameters: install the same release on both sides")]
     Parameters,
+    /// The peer sent this party's own greeting back.
+    #[error("the peer repeats this side's nonce: it is a mirror, or replays what it heard")]
+    Reflected,
     /// The two parties have seen different frames.
     #[error("the two parties' transcripts disagree at this step: the session ends, nothing is reused")]
     TranscriptDisagreement,

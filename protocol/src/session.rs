@@ -6,6 +6,9 @@
 //! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
 //! | keys, public part seeded by `sid`   | `-- keys/fast, keys/strict ->` | checks and keeps them  |
+//! | COTs as fits the rate               | `<- session/link --`   | the connection's rate          |
+//!
+//! The rate is the least that a party has stated in its hello, or else what the keys came in with.
 //!
 //! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
 //! connection; nothing of it is written anywhere.
@@ -13,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
 use sotto_net::{Channel, Half};
-use sotto_ot::{LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots};
+use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots};
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
@@ -64,9 +67,14 @@ struct Hello {
     version: u32,
     nonce: [u8; 32],
     parameters: [u8; 32],
+    /// Bits per second, if this party states how many.
+    rate: Option<u64>,
 }
 
 const MAGIC: [u8; 5] = *b"sotto";
+
+/// Bits per second, where nothing is known of the connection.
+const DEFAULT_RATE: f64 = 1e9;
 
 impl Session {
     /// Says hello and sets up the oblivious transfers. `binding` ties the session to the secure channel below it.
@@ -79,8 +87,9 @@ impl Session {
         mut rng: Rng,
         binding: [u8; 32],
     ) -> Result<Session, Error> {
-        let ours =
-            Hello { magic: MAGIC, version: VERSION, nonce: rng.bytes(), parameters: parameter_digest() };
+        let rate = ch.stated_rate().map(|rate| rate as u64);
+        let (nonce, parameters) = (rng.bytes(), parameter_digest());
+        let ours = Hello { magic: MAGIC, version: VERSION, nonce, parameters, rate };
         ch.send_control("session/hello", &ours)?;
         let theirs: Hello = ch.recv_control("session/hello").await?;
         if theirs.magic != MAGIC || theirs.version != VERSION {
@@ -89,6 +98,10 @@ impl Session {
         if theirs.parameters != ours.parameters {
             return Err(Error::Parameters);
         }
+        if theirs.nonce == ours.nonce {
+            return Err(Error::Reflected);
+        }
+        ch.state_rate([ours.rate, theirs.rate].into_iter().flatten().min().map(|rate| rate as f64));
         let (first, second) = match me {
             Party::Client => (&ours.nonce, &theirs.nonce),
             Party::Server => (&theirs.nonce, &ours.nonce),
@@ -191,6 +204,17 @@ impl Session {
         Ok(draw(self.pool.squares.entry(ring).or_default(), n))
     }
 
+    /// Goes on with the COTs that fit a connection of so many bits per second.
+    async fn choose_extension(&mut self, rate: f64) -> Result<(), Error> {
+        self.ot.switch(&mut self.ch, Extension::for_rate(rate)).await?;
+        Ok(self.ot.prepay(&mut self.ch, 1, 1).await?)
+    }
+
+    /// How COTs are made.
+    pub fn extension(&self) -> Extension {
+        self.ot.extension()
+    }
+
     /// Seeds of the public keys' uniform parts, for the fast and the strict set.
     fn lattice_seeds(&self) -> [[u8; 32]; 2] {
         ["sotto 1 lattice keys, fast", "sotto 1 lattice keys, strict"]
@@ -213,6 +237,8 @@ impl Client {
         let (strict, message) =
             sotto_net::compute(|| sotto_he::keygen(lattice::strict(), &strict_seed, &mut rng));
         session.ch.send("keys/strict", message)?;
+        let rate: u64 = session.ch.recv_control("session/link").await?;
+        session.choose_extension(rate as f64).await?;
         session.ch.meter.leave();
         Ok(Client { session, fast, strict })
     }
@@ -232,6 +258,9 @@ impl Server {
         let message = session.ch.recv("keys/strict", EvaluationKeys::encoded_len(lattice::strict())).await?;
         let strict =
             sotto_net::compute(|| EvaluationKeys::decode(lattice::strict(), &strict_seed, &message))?;
+        let rate = session.ch.stated_rate().or(session.ch.seen_rate()).unwrap_or(DEFAULT_RATE) as u64;
+        session.ch.send_control("session/link", &rate)?;
+        session.choose_extension(rate as f64).await?;
         session.ch.meter.leave();
         Ok(Server { session, fast, strict })
     }

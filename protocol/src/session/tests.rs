@@ -92,7 +92,7 @@ fn greeted(say: impl Fn(&mut Channel) + Sync) -> [Error; 2] {
 }
 
 fn hello() -> Hello {
-    Hello { magic: MAGIC, version: VERSION, nonce: [1; 32], parameters: parameter_digest() }
+    Hello { magic: MAGIC, version: VERSION, nonce: [1; 32], parameters: parameter_digest(), rate: None }
 }
 
 #[test]
@@ -108,6 +108,13 @@ fn strangers_are_refused_by_name() {
     for error in said(Hello { parameters: [0; 32], ..hello() }) {
         assert!(matches!(error, Error::Parameters));
     }
+    for me in [Party::Client, Party::Server] {
+        let mirror = Hello { nonce: secret(me).bytes(), ..hello() };
+        assert!(matches!(
+            greeted(|ch| ch.send_control("session/hello", &mirror).unwrap())[me as usize],
+            Error::Reflected
+        ));
+    }
     for error in greeted(|ch| ch.send("session/hello", vec![1, 2, 3]).unwrap()) {
         assert!(matches!(error, Error::Net(Net::Malformed { step: "session/hello", .. })));
     }
@@ -120,6 +127,33 @@ fn strangers_are_refused_by_name() {
     for error in greeted(|_| ()) {
         assert!(matches!(error, Error::Net(Net::Closed { step: "session/hello" })));
     }
+}
+
+#[test]
+fn the_least_stated_rate_decides_how_cots_are_made() {
+    use sotto_ot::Extension::{self, SilentFast, SilentLean, SoftSpoken4};
+    let agreed = |client: Option<f64>, server: Option<f64>| -> [Extension; 2] {
+        let (client, server) = run_pair(
+            move |mut ch| async move {
+                ch.state_rate(client);
+                let mut me = Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap();
+                me.session.checkpoint().await.unwrap();
+                me.session.extension()
+            },
+            move |mut ch| async move {
+                ch.state_rate(server);
+                let mut me = Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap();
+                me.session.checkpoint().await.unwrap();
+                me.session.extension()
+            },
+        );
+        [client, server]
+    };
+    assert_eq!(agreed(Some(1e8), None), [SilentLean; 2]);
+    assert_eq!(agreed(Some(1e9), Some(4e10)), [SilentFast; 2]);
+    assert_eq!(agreed(None, Some(4e10)), [SoftSpoken4; 2]);
+    let [client, server] = agreed(None, None);
+    assert_eq!(client, server, "measured by the server, told to the client");
 }
 
 #[test]

@@ -24,6 +24,9 @@ use crate::{
 /// A peer may compute for this long without a word.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What decides how COTs are made where no link is imposed: figures must not depend on how fast the loopback happens to be.
+const UNSHAPED_RATE: f64 = 1e9;
+
 /// A party with an established session.
 pub enum Me {
     /// The client.
@@ -90,6 +93,7 @@ impl Stage {
             Dial::From(listener) => listener.accept(Link::LOOPBACK).await?.0,
         };
         ch.set_timeout(PATIENCE);
+        ch.state_rate(Some(ch.stated_rate().unwrap_or(UNSHAPED_RATE)));
         Ok(ch)
     }
 
