@@ -14,6 +14,14 @@ pub enum Error {
         /// Which of the step's points.
         index: usize,
     },
+    /// The peer sent bytes that encode no key.
+    #[error("the peer's key {index} at step {step} has coefficients out of range")]
+    InvalidKey {
+        /// The protocol step.
+        step: &'static str,
+        /// Which of the step's keys.
+        index: usize,
+    },
     /// The peer's messages contradict each other: it does not follow the protocol. Nothing of the batch was used.
     #[error("the peer cheats at step {step}: its message does not pass the consistency check")]
     Inconsistent {

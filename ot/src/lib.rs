@@ -4,6 +4,7 @@
 //! |----------------|-------------------------------------------------|-------------------|-------|-------------------|
 //! | `check`        | what a checked session verifies                 | eprint 2022/192   | 0, 2  | 48 bytes a message |
 //! | `base`         | 128 random OTs                                  | eprint 2019/706   | 1     | 65 792            |
+//! | `kem`          | the same from ML-KEM, on top; a feature         | eprint 2019/706   | 2     | 4 620 288         |
 //! | `ggm`          | all leaves of a tree / all but one              | eprint 2019/1159  | -     | 32 768 for all    |
 //! | `softspoken`   | random-choice COTs                              | eprint 2022/192   | 1     | 15, 31 or 63 each |
 //! | `half_tree`    | trees whose levels add up to `Delta`            | eprint 2022/1431  | -     | 128 a level       |
@@ -35,6 +36,8 @@ mod half_tree;
 mod hash;
 #[cfg(test)]
 mod ideal;
+#[cfg(feature = "post-quantum")]
+mod kem;
 mod kernel;
 mod lookup;
 mod lpn;
@@ -49,6 +52,10 @@ mod transfer;
 mod transpose;
 mod triples;
 mod vectors;
+
+/// The problems that the base OTs rest on; both parties must have the same.
+pub const BASE_OT: &str =
+    if cfg!(feature = "post-quantum") { "ristretto255 and ML-KEM-768" } else { "ristretto255" };
 
 pub use block::Block;
 pub use check::{Checked, Security, SemiHonest};

@@ -70,6 +70,8 @@ impl<S: Security> OtSession<S> {
         let (sender, receiver) = if first {
             let delta = Block::random(&mut rng).with_low_bit();
             let base = base::recv(ch, &forward, !delta, &mut rng).await?;
+            #[cfg(feature = "post-quantum")]
+            let base = crate::kem::recv(ch, &forward, base, &mut rng).await?;
             let message = ch.recv(GGM, ggm_len::<8, S>()).await?;
             let mut send = compute(|| SoftSpokenSender::<8, S>::new(&forward, base, &message))?;
             let keys = send.blocks(ch, LAMBDA).await?;
@@ -86,6 +88,8 @@ impl<S: Security> OtSession<S> {
             )
         } else {
             let base = base::send(ch, &forward, &mut rng).await?;
+            #[cfg(feature = "post-quantum")]
+            let base = crate::kem::send(ch, &forward, base, &mut rng).await?;
             let (mut recv, message) = compute(|| SoftSpokenReceiver::<8, S>::new(&forward, base, &mut rng));
             ch.send(GGM, message)?;
             let (keys, message) = compute(|| recv.blocks(LAMBDA));
@@ -386,24 +390,30 @@ pub(crate) mod tests {
         let bytes = |side: &[Cost], i: usize| (side[i].sent - side[i - 1].sent) as usize;
         let n = Extension::SilentFast.base::<SemiHonest>();
         let forward = LAMBDA + n;
+        // The layer of `kem`: its keys, its ciphertexts, its turns.
+        let (keys, ciphertexts, turns) = if cfg!(feature = "post-quantum") {
+            (299_008 + HEADER_LEN, 278_528 + HEADER_LEN, 1)
+        } else {
+            (0, 0, 0)
+        };
         assert_eq!(
             a[0].sent as usize,
-            8192 + ggm_len::<8, SemiHonest>() + 15 * n.div_ceil(8) + 3 * HEADER_LEN
+            keys + 8192 + ggm_len::<8, SemiHonest>() + 15 * n.div_ceil(8) + 3 * HEADER_LEN
         );
         assert_eq!(
             b[0].sent as usize,
-            32 + ggm_len::<8, SemiHonest>() + 15 * forward.div_ceil(8) + 1 + 5 * HEADER_LEN
+            ciphertexts + 32 + ggm_len::<8, SemiHonest>() + 15 * forward.div_ceil(8) + 1 + 5 * HEADER_LEN
         );
-        assert_eq!((a[0].turns, b[0].turns), (2, 3));
+        assert_eq!((a[0].turns, b[0].turns), (turns + 2, turns + 3));
         let fast = round(Extension::SilentFast);
         assert_eq!([bytes(&a, 1), bytes(&b, 1)], [fast, fast], "a round makes 1 247 968");
-        assert_eq!(a[1].turns.max(b[1].turns), 4, "one more turn");
+        assert_eq!(a[1].turns.max(b[1].turns), turns + 4, "one more turn");
         assert_eq!([bytes(&a, 2), bytes(&b, 2)], [0, 0]);
         assert_eq!([bytes(&a, 3), bytes(&b, 3)], [fast, 0]);
         assert_eq!(a[3].turns, a[1].turns, "what is sent ahead is not waited for");
         // Another million is kept ready: the first has 1.49 and the second 0.25 million left.
         assert_eq!([bytes(&a, 4), bytes(&b, 4)], [HEADER_LEN + 1, HEADER_LEN + 1 + fast]);
-        assert_eq!(a[4].turns.max(b[4].turns), 5, "drawing costs no turn");
+        assert_eq!(a[4].turns.max(b[4].turns), turns + 5, "drawing costs no turn");
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub enum Error {
         theirs: u32,
     },
     /// The peer was built with other rings, tables or lattice parameters.
-    #[error("the peer was built with other protocol parameters: install the same release on both sides")]
+    #[error(
+        "the peer was built with other protocol parameters: install the same release, with the same features, on both sides"
+    )]
     Parameters,
     /// The peer sent this party's own greeting back.
     #[error("the peer repeats this side's nonce: it is a mirror, or replays what it heard")]

@@ -272,6 +272,7 @@ fn parameter_digest() -> [u8; 32] {
     hash.update(tables::FILE.as_bytes());
     hash.update(format!("{:?} {:?}", lattice::fast().params(), lattice::strict().params()).as_bytes());
     hash.update(format!("{:?} {:?}", LpnParams::FAST, LpnParams::LEAN).as_bytes());
+    hash.update(sotto_ot::BASE_OT.as_bytes());
     *hash.finalize().as_bytes()
 }
 

@@ -11,6 +11,7 @@
 use std::{fmt::Write, fs, sync::mpsc};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
+use sotto_ot::{BitTriples, Extension, OtSession, SemiHonest};
 use sotto_protocol::{
     Client, Error, Server, Session, activation, adder, and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
@@ -121,7 +122,48 @@ fn lines() -> String {
     line("linear-fast", linear(Exactness::Fast));
     line("linear-strict", linear(Exactness::Strict));
     line("matmul", products());
+    for (name, extension) in [
+        ("cot-silent-fast", Extension::SilentFast),
+        ("cot-silent-lean", Extension::SilentLean),
+        ("cot-softspoken-2", Extension::SoftSpoken2),
+        ("cot-softspoken-4", Extension::SoftSpoken4),
+        ("cot-softspoken-8", Extension::SoftSpoken8),
+    ] {
+        line(name, correlations(extension));
+    }
     out
+}
+
+/// COTs of an extension that starts from the first one's, in both directions, as shares of products and as random bits.
+fn correlations(extension: Extension) -> [Side; 2] {
+    let party = |first: bool| {
+        move |mut ch: Channel| async move {
+            let rng = secret(if first { Party::Client } else { Party::Server });
+            let mut ot = OtSession::<SemiHonest>::setup(&mut ch, BINDING, first, rng).await.unwrap();
+            ot.switch(&mut ch, extension).await.unwrap();
+            ch.exchange("wire/start", vec![]).await.unwrap();
+            let before = ch.meter.total();
+            let (mut send, mut recv) = ot.reserve(&mut ch, 3000, 3000).await.unwrap();
+            let (message, own) = send.take(1000).cot_send(None, &[77; 1000], &[13, 1, 40]);
+            let pads = recv.take(1000).cot_random(&[13, 1, 40]);
+            let message = ch.exchange("wire/cot", message).await.unwrap();
+            let triples = BitTriples::new(send, recv, 3);
+            let bytes = [triples.a(), triples.b(), triples.c()].concat();
+            let result = own.into_iter().chain(pads.finish(&message)).chain(bytes.into_iter().map(u64::from));
+            let cost = ch.meter.total();
+            ch.close().await.unwrap();
+            Side {
+                online: 0,
+                offline: cost.sent - before.sent,
+                cots: ot.drawn().0,
+                turns: cost.turns - before.turns,
+                trace: ch.trace_digest(),
+                result: result.collect(),
+            }
+        }
+    };
+    let (client, server) = run_pair(party(true), party(false));
+    [client, server]
 }
 
 /// What one party saw.
