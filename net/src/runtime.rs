@@ -131,7 +131,8 @@ pub fn memory_pair(link: Link) -> (Channel, Channel) {
     (shaped(a, link), Channel::new(b))
 }
 
-/// Runs two parties in this process, each in a thread of its own, over an in-memory pair.
+/// Runs two parties in this process, each in a thread of its own, over an in-memory pair that is stated to carry
+/// 1 Gbit/s, so that nothing depends on what it does carry.
 ///
 /// # Panics
 /// If a party panics.
@@ -149,11 +150,17 @@ where
     // A runtime outlives its party: what the party sent last is still on its way.
     let (first_runtime, second_runtime) = (Runtime::new(), Runtime::new());
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| first_runtime.block_on(async { a(Channel::new(near)).await }));
-        let second = scope.spawn(|| second_runtime.block_on(async { b(Channel::new(far)).await }));
+        let first = scope.spawn(|| first_runtime.block_on(async { a(in_memory(near)).await }));
+        let second = scope.spawn(|| second_runtime.block_on(async { b(in_memory(far)).await }));
         let (first, second) = (first.join(), second.join());
         (first.expect("the first party does not panic"), second.expect("the second party does not panic"))
     })
+}
+
+fn in_memory(stream: impl Stream) -> Channel {
+    let mut channel = Channel::new(stream);
+    channel.state_rate(Some(1e9));
+    channel
 }
 
 /// A local port that is free at this moment.
