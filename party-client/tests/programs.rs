@@ -367,7 +367,9 @@ fn servers_that_misbehave_are_told_apart() {
 #[test]
 fn another_version_is_named() {
     #[derive(serde::Serialize)]
-    struct Hello([u8; 5], u32, [u8; 32], [u8; 32]);
+    struct Hello([u8; 5], u32);
+    #[derive(serde::Serialize)]
+    struct Terms([u8; 32], [u8; 32], Option<u64>);
     let speak = |version: u32| {
         let (sender, addr) = channel();
         thread::spawn(move || {
@@ -375,7 +377,8 @@ fn another_version_is_named() {
                 let listener = sotto_net::Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 sender.send(listener.addr().to_string()).unwrap();
                 let (mut ch, _) = listener.accept(sotto_net::Link::LOOPBACK).await.unwrap();
-                ch.send_control("session/hello", &Hello(*b"sotto", version, [0; 32], [0; 32])).unwrap();
+                ch.send_control("session/hello", &Hello(*b"sotto", version)).unwrap();
+                ch.send_control("session/terms", &Terms([0; 32], [0; 32], None)).unwrap();
                 let _ = ch.recv("session/end", 1).await;
             });
         });

@@ -2,13 +2,14 @@
 //!
 //! | client                              |                        | server                         |
 //! |-------------------------------------|------------------------|--------------------------------|
-//! | version, nonce, parameter digest    | `<- session/hello ->`  | the same                       |
+//! | version                             | `<- session/hello ->`  | the same                       |
+//! | nonce, parameter digest, rate       | `<- session/terms ->`  | the same                       |
 //! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
 //! | keys, public part seeded by `sid`   | `-- keys/fast, keys/strict ->` | checks and keeps them  |
 //! | COTs as fits the rate               | `<- session/link --`   | the connection's rate          |
 //!
-//! The rate is the least that a party has stated in its hello, or else what the keys came in with.
+//! The rate is the least that a party has stated in its terms, or else what the keys came in with.
 //!
 //! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
 //! connection; nothing of it is written anywhere.
@@ -61,10 +62,15 @@ pub struct Server {
     pub(crate) strict: EvaluationKeys,
 }
 
+/// What all versions have in common.
 #[derive(Serialize, Deserialize)]
 struct Hello {
     magic: [u8; 5],
     version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Terms {
     nonce: [u8; 32],
     parameters: [u8; 32],
     /// Bits per second, if this party states how many.
@@ -87,14 +93,15 @@ impl Session {
         mut rng: Rng,
         binding: [u8; 32],
     ) -> Result<Session, Error> {
+        ch.send_control("session/hello", &Hello { magic: MAGIC, version: VERSION })?;
         let rate = ch.stated_rate().map(|rate| rate as u64);
-        let (nonce, parameters) = (rng.bytes(), parameter_digest());
-        let ours = Hello { magic: MAGIC, version: VERSION, nonce, parameters, rate };
-        ch.send_control("session/hello", &ours)?;
-        let theirs: Hello = ch.recv_control("session/hello").await?;
-        if theirs.magic != MAGIC || theirs.version != VERSION {
-            return Err(Error::Version { ours: VERSION, theirs: theirs.version });
+        let ours = Terms { nonce: rng.bytes(), parameters: parameter_digest(), rate };
+        ch.send_control("session/terms", &ours)?;
+        let hello: Hello = ch.recv_control("session/hello").await?;
+        if hello.magic != MAGIC || hello.version != VERSION {
+            return Err(Error::Version { ours: VERSION, theirs: hello.version });
         }
+        let theirs: Terms = ch.recv_control("session/terms").await?;
         if theirs.parameters != ours.parameters {
             return Err(Error::Parameters);
         }

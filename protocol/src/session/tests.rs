@@ -92,28 +92,34 @@ fn greeted(say: impl Fn(&mut Channel) + Sync) -> [Error; 2] {
 }
 
 fn hello() -> Hello {
-    Hello { magic: MAGIC, version: VERSION, nonce: [1; 32], parameters: parameter_digest(), rate: None }
+    Hello { magic: MAGIC, version: VERSION }
+}
+
+fn terms() -> Terms {
+    Terms { nonce: [1; 32], parameters: parameter_digest(), rate: None }
 }
 
 #[test]
 fn strangers_are_refused_by_name() {
-    let said = |hello: Hello| greeted(|ch| ch.send_control("session/hello", &hello).unwrap());
-    let newer = || Hello { version: VERSION + 1, ..hello() };
-    for error in said(newer()) {
+    let greets = |hello: Hello| greeted(|ch| ch.send_control("session/hello", &hello).unwrap());
+    let offers = |terms: Terms| {
+        greeted(|ch| {
+            ch.send_control("session/hello", &hello()).unwrap();
+            ch.send_control("session/terms", &terms).unwrap();
+        })
+    };
+    for error in greets(Hello { version: VERSION + 1, ..hello() }) {
         assert!(matches!(error, Error::Version { ours: VERSION, theirs } if theirs == VERSION + 1));
     }
-    for error in said(Hello { magic: *b"otter", ..hello() }) {
+    for error in greets(Hello { magic: *b"otter", ..hello() }) {
         assert!(matches!(error, Error::Version { .. }));
     }
-    for error in said(Hello { parameters: [0; 32], ..hello() }) {
+    for error in offers(Terms { parameters: [0; 32], ..terms() }) {
         assert!(matches!(error, Error::Parameters));
     }
     for me in [Party::Client, Party::Server] {
-        let mirror = Hello { nonce: secret(me).bytes(), ..hello() };
-        assert!(matches!(
-            greeted(|ch| ch.send_control("session/hello", &mirror).unwrap())[me as usize],
-            Error::Reflected
-        ));
+        let mirror = Terms { nonce: secret(me).bytes(), ..terms() };
+        assert!(matches!(offers(mirror)[me as usize], Error::Reflected));
     }
     for error in greeted(|ch| ch.send("session/hello", vec![1, 2, 3]).unwrap()) {
         assert!(matches!(error, Error::Net(Net::Malformed { step: "session/hello", .. })));
