@@ -170,21 +170,18 @@ impl Channel {
         let number = self.expectations;
         self.expectations += 1;
         self.expected.push_back(Expectation { number, tag, len, span: self.meter.span() });
-        Expected(number)
+        Expected(number, tag)
     }
 
     /// The message that was announced by [`Channel::expect`].
     ///
     /// # Errors
-    /// As [`Channel::recv`].
-    ///
-    /// # Panics
-    /// If it was announced on another channel.
+    /// As [`Channel::recv`]; [`Error::Closed`] if it was announced on another channel, or reading it has failed before.
     pub async fn claim(&mut self, expected: Expected) -> Result<Vec<u8>, Error> {
         while self.expected.front().is_some_and(|next| next.number <= expected.0) {
             self.take_expected().await?;
         }
-        Ok(self.arrived.remove(&expected.0).expect("an expected message is claimed where it was announced"))
+        self.arrived.remove(&expected.0).ok_or(Error::Closed { step: expected.1 })
     }
 
     /// Both parties send, then both receive a message of the same length: one turn.
@@ -369,7 +366,7 @@ impl Channel {
 
 /// A message that was announced and can be claimed, once.
 #[must_use]
-pub struct Expected(u64);
+pub struct Expected(u64, &'static str);
 
 struct Expectation {
     number: u64,

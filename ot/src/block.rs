@@ -1,6 +1,9 @@
 //! 128-bit blocks: seeds, OT keys, COT words and their global difference.
 
-use std::ops::{BitAnd, BitXor, BitXorAssign, Not};
+use std::{
+    hint::black_box,
+    ops::{BitAnd, BitXor, BitXorAssign, Not},
+};
 
 use rand::RngCore;
 use zeroize::DefaultIsZeroes;
@@ -36,9 +39,9 @@ impl Block {
         self.0.to_le_bytes()
     }
 
-    /// The block itself if `bit` is 1, zero if it is 0, without a branch.
+    /// The block itself if `bit` is 1, zero if it is 0, without a branch: the compiler must not know that it is a bit.
     pub(crate) fn times(self, bit: u64) -> Block {
-        Block(self.0 & u128::from(bit & 1).wrapping_neg())
+        Block(self.0 & u128::from(black_box(bit & 1)).wrapping_neg())
     }
 
     /// Bit `j`.

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     RecvCots, SendCots,
     block::{Block, LAMBDA, bit},
-    cots::{CHUNK, UNIT, bits_len, chunk_buffer},
+    cots::{CHUNK, UNIT, bits_len, chunk_buffer, correction},
     hash::Purpose,
     kernel,
 };
@@ -153,9 +153,8 @@ impl RecvCots {
     /// # Panics
     /// If there is not a bit per COT.
     pub fn cot_choose(self, choices: &[u8], pattern: &[u32]) -> (Vec<u8>, CotPads) {
-        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
         let (random, pads) = self.word_pads(pattern);
-        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let derand = correction(&random, choices, self.len());
         let choices = Zeroizing::new(choices.to_vec());
         (derand, CotPads { choices, pads, pattern: pattern.to_vec(), n: self.len() })
     }
@@ -170,9 +169,8 @@ impl RecvCots {
     /// # Panics
     /// If there is not a choice bit per COT.
     pub fn xor_choose(self, choices: &[u8], bits: usize) -> (Vec<u8>, XorPads) {
-        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
         let (random, pads) = self.vector_pads(bits);
-        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let derand = correction(&random, choices, self.len());
         let choices = Zeroizing::new(choices.to_vec());
         (derand, XorPads { choices, pads, bits, n: self.len() })
     }
@@ -344,7 +342,7 @@ mod tests {
         let mut rng = Rng::from_seed([seed; 32]);
         let (s, r) = ideal::cots(seed, n);
         let x = rng.elements(n, Ring::new(64));
-        let choices = if chosen { random_bits(n, &mut rng) } else { r.choices() };
+        let choices = if chosen { random_bits(n, &mut rng) } else { r.choices().to_vec() };
         let (derand, pads) = if chosen {
             let (derand, pads) = r.cot_choose(&choices, pattern);
             (Some(derand), pads)
@@ -352,6 +350,8 @@ mod tests {
             (None, r.cot_random(pattern))
         };
         assert_eq!(pads.choices(), choices);
+        let last = derand.as_ref().and_then(|d| d.last()).copied().unwrap_or(0);
+        assert!(n % 8 == 0 || u32::from(last) >> (n % 8) == 0, "bits beyond the last choice stay here");
         let (message, own) = s.cot_send(derand.as_deref(), &x, pattern);
         let got = pads.finish(&message);
         let bits: usize = (0..n).map(|i| pattern[i % pattern.len()] as usize).sum();
@@ -370,7 +370,7 @@ mod tests {
         let (s, r) = ideal::cots(seed, n);
         let words = bits.div_ceil(64);
         let x = rng.elements(n * words, Ring::new(64));
-        let choices = if chosen { random_bits(n, &mut rng) } else { r.choices() };
+        let choices = if chosen { random_bits(n, &mut rng) } else { r.choices().to_vec() };
         let (derand, pads) = if chosen {
             let (derand, pads) = r.xor_choose(&choices, bits);
             (Some(derand), pads)

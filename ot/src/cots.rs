@@ -327,8 +327,8 @@ impl RecvCots {
     }
 
     /// The random choice bits, packed.
-    pub(crate) fn choices(&self) -> Vec<u8> {
-        let mut bits = vec![0; bits_len(self.len())];
+    pub(crate) fn choices(&self) -> Zeroizing<Vec<u8>> {
+        let mut bits = Zeroizing::new(vec![0; bits_len(self.len())]);
         self.batch.for_units(UNIT, bits.chunks_mut(UNIT / 8), |unit, bits| {
             kernel::low_bits(unit.blocks, bits);
         });
@@ -349,6 +349,19 @@ impl RecvCots {
 fn claim<'a>(hash: &'a PadHash, batch: &Batch, purpose: Purpose, segments: usize) -> &'a PadHash {
     batch.indices().for_each(|indices| hash.claim(indices, purpose, segments as u64));
     hash
+}
+
+/// The bits that turn `n` random choices into chosen ones; what is in the last byte beyond them stays here.
+///
+/// # Panics
+/// If there is not one choice bit per COT.
+pub(crate) fn correction(random: &[u8], choices: &[u8], n: usize) -> Vec<u8> {
+    assert_eq!(choices.len(), bits_len(n), "one choice bit per COT");
+    let mut bits: Vec<u8> = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+    if let (Some(last), rest @ 1..) = (bits.last_mut(), n % 8) {
+        *last &= (1 << rest) - 1;
+    }
+    bits
 }
 
 /// Bytes of one bit for each of `n` COTs.

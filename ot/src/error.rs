@@ -22,6 +22,9 @@ pub enum Error {
         /// Which of the step's keys.
         index: usize,
     },
+    /// An earlier error has ended the session's oblivious transfers; all its secrets are wiped.
+    #[error("the session's oblivious transfers ended with an earlier error: a new session is needed")]
+    Over,
     /// The peer's messages contradict each other: it does not follow the protocol. Nothing of the batch was used.
     #[error("the peer cheats at step {step}: its message does not pass the consistency check")]
     Inconsistent {

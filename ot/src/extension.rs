@@ -72,7 +72,13 @@ pub trait RandomCotReceiver {
     /// As [`RandomCotReceiver::prepay`].
     fn answer(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// As [`RandomCotSender::settle`].
+    /// Waits for the verdicts on what was received, as far as `n` COTs need it; nothing where there are no checks.
+    ///
+    /// # Errors
+    /// As [`RandomCotReceiver::prepay`], and [`Error::Inconsistent`].
+    fn verify(&mut self, ch: &mut Channel, n: usize) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// As [`RandomCotSender::settle`]; what was received is answered, too.
     ///
     /// # Errors
     /// As [`RandomCotReceiver::prepay`].
@@ -215,6 +221,9 @@ impl<S: Security> RandomCotReceiver for Receiver<S> {
     }
     async fn answer(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
         each!(Receiver, self, role => role.answer(ch, n).await)
+    }
+    async fn verify(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        each!(Receiver, self, role => role.verify(ch, n).await)
     }
     async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
         each!(Receiver, self, role => role.settle(ch).await)

@@ -85,6 +85,9 @@ impl RandomCotReceiver for IdealReceiver {
     async fn answer(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
+    async fn verify(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
     async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
         Ok(())
     }

@@ -139,16 +139,18 @@ fn chosen(both: &[u8], c: u64) -> [u8; CIPHERTEXT_LEN] {
 /// The random oracle into vectors.
 fn oracle(domain: &Domain, j: usize, i: u64, rho: &[u8], other: &[u8]) -> Vector {
     let parts: [&[u8]; 4] = [&(j as u64).to_le_bytes(), &[i as u8], rho, other];
-    let bytes: [u8; 8 * COEFFICIENTS] = domain.derive("sotto 2026 ot/kem/hash-to-vector", &parts);
+    let bytes: [u8; 16 * COEFFICIENTS] = domain.derive("sotto 2026 ot/kem/hash-to-vector", &parts);
     uniform(|out| out.copy_from_slice(&bytes))
 }
 
-/// A vector from 64 random bits a coefficient: uniform up to one part in 2^52, in constant time.
+/// A vector from 128 random bits a coefficient: uniform up to one part in 2^116, in constant time.
 fn uniform(fill: impl FnOnce(&mut [u8])) -> Vector {
-    let mut bytes = [0; 8 * COEFFICIENTS];
+    let mut bytes = [0; 16 * COEFFICIENTS];
     fill(&mut bytes);
-    let words = bytes.as_chunks::<8>().0;
-    std::array::from_fn(|n| (u64::from_le_bytes(words[n]) % u64::from(Q)) as u16)
+    let (words, _) = bytes.as_chunks::<8>();
+    let residue = |n: usize| u64::from_le_bytes(words[n]) % u64::from(Q);
+    let shift = (u64::MAX % u64::from(Q) + 1) % u64::from(Q);
+    std::array::from_fn(|n| ((residue(2 * n) + shift * residue(2 * n + 1)) % u64::from(Q)) as u16)
 }
 
 fn add(a: &Vector, b: &Vector) -> Vector {

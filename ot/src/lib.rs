@@ -7,6 +7,7 @@
 //! | `kem`          | the same from ML-KEM, on top; a feature         | eprint 2019/706   | 2     | 4 620 288         |
 //! | `ggm`          | all leaves of a tree / all but one              | eprint 2019/1159  | -     | 32 768 for all    |
 //! | `softspoken`   | random-choice COTs                              | eprint 2022/192   | 1     | 15, 31 or 63 each |
+//! | `bootstrap`    | base OTs from COTs                              | Beaver 1996       | 1     | 1                 |
 //! | `half_tree`    | trees whose levels add up to `Delta`            | eprint 2022/1431  | -     | 128 a level       |
 //! | `lpn`          | parameters and code of silent OT                | eprint 2020/924   | -     | -                 |
 //! | `silent`       | random-choice COTs, sent ahead                  | eprint 2020/924   | 0     | 1.4 or 0.74 each  |
@@ -25,6 +26,7 @@
 
 mod base;
 mod block;
+mod bootstrap;
 mod check;
 mod correlated;
 mod cots;

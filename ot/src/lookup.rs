@@ -114,12 +114,12 @@ impl RecvCots {
         let outputs = derand.chunks_mut(unit / 8).zip(pads.chunks_mut(unit / stride));
         self.batch.for_units(unit, outputs, |unit, (derand, pads)| {
             let indices = &indices[unit.range.start / stride..][..pads.len()];
-            let mut random = vec![0; derand.len()];
+            let mut random = Zeroizing::new(vec![0; derand.len()]);
             kernel::low_bits(unit.blocks, &mut random);
             let mut chosen = BitWriter::new(derand);
             indices.iter().for_each(|&c| chosen.push(c, k));
             chosen.finish();
-            derand.iter_mut().zip(random).for_each(|(d, b)| *d ^= b);
+            derand.iter_mut().zip(random.iter()).for_each(|(d, b)| *d ^= b);
             let (mut t, mut pad) =
                 (Zeroizing::new([Block::ZERO; GROUP]), Zeroizing::new([Block::ZERO; GROUP]));
             for chunk in unit.chunks(hash, Purpose::Lookup, stride, GROUP) {

@@ -5,34 +5,31 @@
 //! | `Delta` uniform, odd; base OTs, choices `!Delta` | `<- base/{points,key} ->` | base OTs, both keys                |
 //! | forward COT sender                          | `<- softspoken/ggm --` | forward COT receiver                    |
 //! | `H'(q_j), H'(q_j ^ Delta)`                  | `<- softspoken/u --`   | `b_j, H'(t_j)`, `j < 128`               |
-//! | exchanges the keys of `j = 0` if `b_0`      | `<- session/odd --`    | `b_0`; `Delta' = !b`, made odd          |
+//! | keys of [`crate::bootstrap`]                | `<- session/odd --`    | `b_0`; `Delta' = !b`, made odd          |
 //! | reverse COT receiver                        | `-- softspoken/ggm ->` | reverse COT sender                      |
 //! | what silent OT starts from                  | `<- softspoken/u ->`   | the same                                |
 //!
 //! Three turns; elliptic curves once: 128 of the forward direction's COTs, hashed in a domain of their own and
 //! never handed out, are the base OTs of the reverse direction. The first direction's `Delta` is independent of the second's, whose
-//! bits are the second party's random choices, unknown to the first; but for the lowest, which is public: `b_0` is told, and
-//! choice and keys are exchanged so that it counts as 0. SoftSpoken OT with trees of 256 leaves makes what silent OT starts from.
+//! bits are the second party's random choices, unknown to the first. SoftSpoken OT with trees of 256 leaves makes what silent OT
+//! starts from, and 128 COTs in each direction that are put aside.
 //!
 //! The session is a pool: [`OtSession::prepay`] sends ahead what makes COTs ready, [`OtSession::reserve`] hands them out, and costs no
 //! turn for what was prepaid. Both parties call both with mirrored numbers, in the same order. With silent OT, a reservation
-//! also sends ahead what another one as large as the largest so far will need. Any extension can start from COTs of another:
-//! [`OtSession::switch`].
+//! also sends ahead what another one as large as the largest so far will need.
 
 use sotto_net::{Channel, compute};
 use sotto_shares::Rng;
 use zeroize::Zeroizing;
 
 use crate::{
-    Error, Extension, RandomCotReceiver, RandomCotSender, RecvCots, Security, SemiHonest, SendCots,
-    base::{self, BaseRecv, BaseSend},
+    Error, Extension, RandomCotReceiver, RandomCotSender, RecvCots, Security, SemiHonest, SendCots, base,
     block::{Block, LAMBDA},
+    bootstrap::{ODD, Spare, base_recv, base_send},
     domain::{Direction, Domain},
     extension::{Receiver, Sender},
     softspoken::{GGM, SoftSpokenReceiver, SoftSpokenSender, U, ggm_len},
 };
-
-const ODD: &str = "ot/session/odd";
 
 /// One party's end of a session: COT sender in one direction, receiver in the other.
 pub struct OtSession<S: Security = SemiHonest> {
@@ -41,11 +38,17 @@ pub struct OtSession<S: Security = SemiHonest> {
     extension: Extension,
     /// Extensions used so far.
     generation: u32,
-    sender: Sender<S>,
-    receiver: Receiver<S>,
+    /// None after an error: then everything of the session is wiped.
+    roles: Option<Roles<S>>,
     /// COTs handed out so far, and to keep ready, as sender and as receiver.
     drawn: (u64, u64),
     ahead: (usize, usize),
+}
+
+struct Roles<S: Security> {
+    sender: Sender<S>,
+    receiver: Receiver<S>,
+    spare: Spare,
     rng: Rng,
 }
 
@@ -57,7 +60,7 @@ impl<S: Security> OtSession<S> {
     /// made from both parties' nonces.
     ///
     /// # Errors
-    /// Transport, messages of wrong lengths, and points that are none.
+    /// Transport, messages of wrong lengths, points that are none, and [`Error::Inconsistent`].
     pub async fn setup(
         ch: &mut Channel,
         sid: [u8; 32],
@@ -65,9 +68,11 @@ impl<S: Security> OtSession<S> {
         mut rng: Rng,
     ) -> Result<OtSession<S>, Error> {
         let extension = Extension::SilentFast;
-        let n = extension.base::<S>();
         let [forward, reverse] = [Direction::Forward, Direction::Reverse].map(|d| Domain::new(sid, d, 0));
-        let (sender, receiver) = if first {
+        // What silent OT starts from, and what is put aside.
+        let n = extension.base::<S>();
+        let all = n + LAMBDA;
+        let (delta, mut q, mut t) = if first {
             let delta = Block::random(&mut rng).with_low_bit();
             let base = base::recv(ch, &forward, !delta, &mut rng).await?;
             #[cfg(feature = "post-quantum")]
@@ -79,13 +84,9 @@ impl<S: Security> OtSession<S> {
             let base = base_send(&reverse, &keys, delta, odd);
             let (mut recv, message) = compute(|| SoftSpokenReceiver::<8, S>::new(&reverse, base, &mut rng));
             ch.send(GGM, message)?;
-            let (t, message) = compute(|| recv.blocks(n));
+            let (t, message) = compute(|| recv.blocks(all));
             ch.send(U, message)?;
-            let q = send.blocks(ch, n).await?;
-            (
-                Sender::silent(extension, forward, delta, q, rng.fork()),
-                Receiver::silent(extension, reverse, t),
-            )
+            (delta, send.blocks(ch, all).await?, t)
         } else {
             let base = base::send(ch, &forward, &mut rng).await?;
             #[cfg(feature = "post-quantum")]
@@ -96,18 +97,19 @@ impl<S: Security> OtSession<S> {
             ch.send(U, message)?;
             let (base, odd) = base_recv(&reverse, &keys);
             ch.send(ODD, vec![odd])?;
-            let (t, message) = compute(|| recv.blocks(n));
+            let (t, message) = compute(|| recv.blocks(all));
             ch.send(U, message)?;
             let message = ch.recv(GGM, ggm_len::<8, S>()).await?;
             let mut send = compute(|| SoftSpokenSender::<8, S>::new(&reverse, base, &message))?;
-            let (delta, q) = (send.delta(), send.blocks(ch, n).await?);
-            (
-                Sender::silent(extension, reverse, delta, q, rng.fork()),
-                Receiver::silent(extension, forward, t),
-            )
+            (send.delta(), send.blocks(ch, all).await?, t)
         };
-        let (drawn, ahead) = ((0, 0), (0, 0));
-        Ok(OtSession { first, sid, extension, generation: 0, sender, receiver, drawn, ahead, rng })
+        let aside = |all: &mut Zeroizing<Vec<Block>>| Zeroizing::new(all.split_off(n));
+        let spare = Spare { q: aside(&mut q), delta: Zeroizing::new(delta), t: aside(&mut t) };
+        let (out, back) = if first { (forward, reverse) } else { (reverse, forward) };
+        let sender = Sender::silent(extension, out, delta, q, rng.fork());
+        let receiver = Receiver::silent(extension, back, t);
+        let roles = Some(Roles { sender, receiver, spare, rng });
+        Ok(OtSession { first, sid, extension, generation: 0, roles, drawn: (0, 0), ahead: (0, 0) })
     }
 
     /// Whether this party was `first` at setup.
@@ -122,7 +124,7 @@ impl<S: Security> OtSession<S> {
 
     /// COTs that need no further turn, as sender and as receiver.
     pub fn ready(&self) -> (usize, usize) {
-        (self.sender.ready(), self.receiver.ready())
+        self.roles.as_ref().map_or((0, 0), |roles| (roles.sender.ready(), roles.receiver.ready()))
     }
 
     /// COTs handed out so far, as sender and as receiver.
@@ -141,27 +143,110 @@ impl<S: Security> OtSession<S> {
     /// Waits for nothing.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection is gone; [`Error::Over`] after any other error.
     pub async fn prepay(&mut self, ch: &mut Channel, send: usize, recv: usize) -> Result<(), Error> {
-        self.receiver.prepay(ch, recv).await?;
-        self.sender.prepay(ch, send).await
+        let mut roles = self.take_roles()?;
+        roles.prepay(ch, send, recv).await?;
+        self.roles = Some(roles);
+        Ok(())
     }
 
     /// Waits for everything that the peer was to send ahead; afterwards the channel may be another one.
     ///
     /// # Errors
-    /// Transport, or a message of the wrong length.
+    /// As [`OtSession::reserve`].
     pub async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
-        self.receiver.settle(ch).await?;
-        self.sender.settle(ch).await
+        let mut roles = self.take_roles()?;
+        roles.settle(ch).await?;
+        self.roles = Some(roles);
+        Ok(())
     }
 
     /// `send` COTs as the sender and `recv` as the receiver; the peer asks for the mirrored numbers. One turn for what was not
-    /// prepaid. After an error the session is over.
+    /// prepaid, and two for what is checked. After an error everything of the session is wiped.
     ///
     /// # Errors
-    /// Transport, or the peer asks for other numbers.
+    /// Transport, or the peer asks for other numbers; [`Error::Inconsistent`]; [`Error::Over`] after any other error.
     pub async fn reserve(
+        &mut self,
+        ch: &mut Channel,
+        send: usize,
+        recv: usize,
+    ) -> Result<(SendCots, RecvCots), Error> {
+        let mut roles = self.take_roles()?;
+        let cots = roles.draw(ch, send, recv).await?;
+        self.drawn = (self.drawn.0 + send as u64, self.drawn.1 + recv as u64);
+        if self.extension.lpn().is_some() {
+            let larger = |ahead: usize, n: usize| ahead.max(n.min(MOST_AHEAD));
+            self.ahead = (larger(self.ahead.0, send), larger(self.ahead.1, recv));
+            roles.prepay(ch, self.ahead.0, self.ahead.1).await?;
+        }
+        self.roles = Some(roles);
+        Ok(cots)
+    }
+
+    /// Goes on with another extension; what is ready is given up. The peer does the same. Silent OT starts from COTs of the
+    /// present extension, SoftSpoken OT from those put aside at setup. Batches from before and after do not mix.
+    ///
+    /// # Errors
+    /// As [`OtSession::reserve`].
+    pub async fn switch(&mut self, ch: &mut Channel, extension: Extension) -> Result<(), Error> {
+        if extension == self.extension {
+            return Ok(());
+        }
+        let mut roles = self.take_roles()?;
+        self.generation += 1;
+        let mine = if self.first { Direction::Forward } else { Direction::Reverse };
+        let domains = [mine, mine.opposite()].map(|d| Domain::new(self.sid, d, self.generation));
+        roles.settle(ch).await?;
+        let Roles { spare, rng, .. } = &mut roles;
+        (roles.sender, roles.receiver) = match extension {
+            Extension::SilentFast | Extension::SilentLean => {
+                let n = extension.base::<S>();
+                let (send, recv) = roles.draw(ch, n, n).await?;
+                let (q, t) = compute(|| (send.blocks(), recv.blocks()));
+                let [out, back] = domains;
+                let sender = Sender::silent(extension, out, send.delta(), q, roles.rng.fork());
+                (sender, Receiver::silent(extension, back, t))
+            }
+            Extension::SoftSpoken2 => {
+                let (s, r) = spare.softspoken::<2, S>(ch, domains, rng).await?;
+                (Sender::SoftSpoken2(s), Receiver::SoftSpoken2(r))
+            }
+            Extension::SoftSpoken4 => {
+                let (s, r) = spare.softspoken::<4, S>(ch, domains, rng).await?;
+                (Sender::SoftSpoken4(s), Receiver::SoftSpoken4(r))
+            }
+            Extension::SoftSpoken8 => {
+                let (s, r) = spare.softspoken::<8, S>(ch, domains, rng).await?;
+                (Sender::SoftSpoken8(s), Receiver::SoftSpoken8(r))
+            }
+        };
+        self.extension = extension;
+        self.roles = Some(roles);
+        Ok(())
+    }
+
+    /// The roles, to be put back when all went well: an error, or a call that is given up half-way, drops and so wipes them.
+    fn take_roles(&mut self) -> Result<Roles<S>, Error> {
+        self.roles.take().ok_or(Error::Over)
+    }
+}
+
+impl<S: Security> Roles<S> {
+    async fn prepay(&mut self, ch: &mut Channel, send: usize, recv: usize) -> Result<(), Error> {
+        self.receiver.prepay(ch, recv).await?;
+        self.sender.prepay(ch, send).await
+    }
+
+    async fn settle(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        self.receiver.settle(ch).await?;
+        self.sender.settle(ch).await?;
+        self.sender.confirm(ch, usize::MAX).await?;
+        self.receiver.verify(ch, usize::MAX).await
+    }
+
+    async fn draw(
         &mut self,
         ch: &mut Channel,
         send: usize,
@@ -172,96 +257,8 @@ impl<S: Security> OtSession<S> {
         self.receiver.answer(ch, recv).await?;
         self.sender.confirm(ch, send).await?;
         let received = self.receiver.extend(ch, recv).await?;
-        let sent = self.sender.extend(ch, send).await?;
-        self.drawn = (self.drawn.0 + send as u64, self.drawn.1 + recv as u64);
-        if self.extension.lpn().is_some() {
-            let larger = |ahead: usize, n: usize| ahead.max(n.min(MOST_AHEAD));
-            self.ahead = (larger(self.ahead.0, send), larger(self.ahead.1, recv));
-            self.prepay(ch, self.ahead.0, self.ahead.1).await?;
-        }
-        Ok((sent, received))
+        Ok((self.sender.extend(ch, send).await?, received))
     }
-
-    /// Goes on with another extension, which starts from COTs of the present one; what is ready is given up. The peer does
-    /// the same. Batches from before and after do not mix.
-    ///
-    /// # Errors
-    /// As [`OtSession::reserve`].
-    pub async fn switch(&mut self, ch: &mut Channel, extension: Extension) -> Result<(), Error> {
-        if extension == self.extension {
-            return Ok(());
-        }
-        let n = extension.base::<S>();
-        self.prepay(ch, n, n).await?;
-        self.settle(ch).await?;
-        self.sender.confirm(ch, usize::MAX).await?;
-        let (recv, send) = (self.receiver.extend(ch, n).await?, self.sender.extend(ch, n).await?);
-        let (q, t) = compute(|| (send.blocks(), recv.blocks()));
-        self.generation += 1;
-        let mine = if self.first { Direction::Forward } else { Direction::Reverse };
-        let [out, back] = [mine, mine.opposite()].map(|d| Domain::new(self.sid, d, self.generation));
-        (self.sender, self.receiver) = match extension {
-            Extension::SilentFast | Extension::SilentLean => (
-                Sender::silent(extension, out, send.delta(), q, self.rng.fork()),
-                Receiver::silent(extension, back, t),
-            ),
-            Extension::SoftSpoken2 => {
-                let (s, r) = self.softspoken::<2>(ch, [out, back], &q, send.delta(), &t).await?;
-                (Sender::SoftSpoken2(s), Receiver::SoftSpoken2(r))
-            }
-            Extension::SoftSpoken4 => {
-                let (s, r) = self.softspoken::<4>(ch, [out, back], &q, send.delta(), &t).await?;
-                (Sender::SoftSpoken4(s), Receiver::SoftSpoken4(r))
-            }
-            Extension::SoftSpoken8 => {
-                let (s, r) = self.softspoken::<8>(ch, [out, back], &q, send.delta(), &t).await?;
-                (Sender::SoftSpoken8(s), Receiver::SoftSpoken8(r))
-            }
-        };
-        self.extension = extension;
-        Ok(())
-    }
-
-    /// SoftSpoken OT in both directions: what this party received become its choices as base-OT receiver and so its `Delta`.
-    async fn softspoken<const K: usize>(
-        &mut self,
-        ch: &mut Channel,
-        [out, back]: [Domain; 2],
-        q: &[Block],
-        delta: Block,
-        t: &[Block],
-    ) -> Result<(SoftSpokenSender<K, S>, SoftSpokenReceiver<K, S>), Error> {
-        let (base, odd) = base_recv(&out, t);
-        let odd = ch.exchange(ODD, vec![odd]).await?[0];
-        let theirs = base_send(&back, q, delta, odd);
-        let (receiver, message) = compute(|| SoftSpokenReceiver::new(&back, theirs, &mut self.rng));
-        let message = ch.exchange(GGM, message).await?;
-        Ok((compute(|| SoftSpokenSender::new(&out, base, &message))?, receiver))
-    }
-}
-
-/// The sender's end of base OTs for `domain`, from its half of 128 COTs and the receiver's word whether its first choice was 1.
-fn base_send(domain: &Domain, q: &[Block], delta: Block, odd: u8) -> BaseSend {
-    let keys = q.iter().enumerate().map(|(j, &q)| {
-        let exchange = if j == 0 { u64::from(odd & 1) } else { 0 };
-        let key0 = q ^ delta.times(exchange);
-        [key0, key0 ^ delta].map(|key| base_key(domain, j, key))
-    });
-    BaseSend(Zeroizing::new(keys.collect()))
-}
-
-/// The receiver's end of base OTs for `domain`, from its half of 128 COTs: the choices are the random ones, but the
-/// first is made 0; whether it was 1 must be told to the sender.
-fn base_recv(domain: &Domain, t: &[Block]) -> (BaseRecv, u8) {
-    let choices = t.iter().enumerate().fold(0, |all, (j, t)| all | u128::from(t.bit(0)) << j);
-    let keys = t.iter().enumerate().map(|(j, &t)| base_key(domain, j, t));
-    let base = BaseRecv { choices: Block(choices).without_low_bit(), keys: Zeroizing::new(keys.collect()) };
-    (base, choices as u8 & 1)
-}
-
-fn base_key(domain: &Domain, j: usize, key: Block) -> Block {
-    let key = Zeroizing::new(key.to_bytes());
-    Block::from_bytes(domain.derive("sotto 2026 ot/session/base", &[&(j as u64).to_le_bytes(), &*key]))
 }
 
 #[cfg(test)]
@@ -358,6 +355,64 @@ pub(crate) mod tests {
         assert_batches(&a, &b);
     }
 
+    /// What two parties do in a session, in both modes: reservations, prepayments and messages of their own in between.
+    fn mingle<S: Security>() {
+        let run = |first: bool| {
+            move |mut ch: Channel| async move {
+                let rng = Rng::from_seed([10 + u8::from(first); 32]);
+                let mut ot = OtSession::<S>::setup(&mut ch, [42; 32], first, rng).await.unwrap();
+                let mut batches = reserve_all(&mut ch, &mut ot, &[(700_000, 20)]).await;
+                ch.exchange("app", vec![1]).await.unwrap();
+                batches.extend(reserve_all(&mut ch, &mut ot, &[(1, 2), (2_000_000, 1_300_000)]).await);
+                ot.prepay(&mut ch, 3_000_000, 3_000_000).await.unwrap();
+                ch.exchange("app", vec![2]).await.unwrap();
+                batches.extend(reserve_all(&mut ch, &mut ot, &[(10, 10)]).await);
+                let (send, recv) = if first { (5_000_000, 1) } else { (1, 5_000_000) };
+                ot.prepay(&mut ch, send, recv).await.unwrap();
+                ot.settle(&mut ch).await.unwrap();
+                ch.exchange("app", vec![3]).await.unwrap();
+                batches.extend(reserve_all(&mut ch, &mut ot, &[(10, 1_000_000), (3, 4)]).await);
+                ch.exchange("app", vec![4]).await.unwrap();
+                batches
+            }
+        };
+        let (a, b) = run_pair(run(true), run(false));
+        // The first COTs of each batch: making all of them again takes long.
+        let front = |batches: Batches| -> Batches {
+            let few = |mut s: SendCots, mut r: RecvCots| (s.take(s.len().min(999)), r.take(r.len().min(999)));
+            batches.into_iter().map(|(s, r)| few(s, r)).collect()
+        };
+        assert_batches(&front(a), &front(b));
+    }
+
+    #[test]
+    fn messages_of_others_may_come_between() {
+        mingle::<SemiHonest>();
+        mingle::<Checked>();
+    }
+
+    #[test]
+    fn after_an_error_a_session_is_over_and_wiped() {
+        let (errors, ()) = run_pair(
+            |mut ch: Channel| async move {
+                let mut ot = party(&mut ch, true).await;
+                let first = ot.reserve(&mut ch, 10, 10).await.map(drop);
+                assert_eq!(ot.ready(), (0, 0));
+                let prepaid = ot.prepay(&mut ch, 1, 1).await;
+                let settled = ot.settle(&mut ch).await;
+                let switched = ot.switch(&mut ch, Extension::SilentLean).await;
+                (first, [ot.reserve(&mut ch, 1, 1).await.map(drop), prepaid, settled, switched])
+            },
+            |mut ch: Channel| async move {
+                party(&mut ch, false).await;
+                ch.send("ot/silent/round", vec![0; 217_599]).unwrap();
+                let _ = ch.close().await;
+            },
+        );
+        assert!(matches!(errors.0, Err(Error::Net(sotto_net::Error::WrongLength { .. }))));
+        assert!(errors.1.iter().all(|error| matches!(error, Err(Error::Over))));
+    }
+
     /// Bytes of a round's message, framed.
     fn round(extension: Extension) -> usize {
         silent::message_len(extension.lpn().unwrap()) + HEADER_LEN
@@ -388,8 +443,7 @@ pub(crate) mod tests {
         };
         let (a, b) = run_pair(run(true), run(false));
         let bytes = |side: &[Cost], i: usize| (side[i].sent - side[i - 1].sent) as usize;
-        let n = Extension::SilentFast.base::<SemiHonest>();
-        let forward = LAMBDA + n;
+        let n = LAMBDA + Extension::SilentFast.base::<SemiHonest>();
         // The layer of `kem`: its keys, its ciphertexts, its turns.
         let (keys, ciphertexts, turns) = if cfg!(feature = "post-quantum") {
             (299_008 + HEADER_LEN, 278_528 + HEADER_LEN, 1)
@@ -402,7 +456,12 @@ pub(crate) mod tests {
         );
         assert_eq!(
             b[0].sent as usize,
-            ciphertexts + 32 + ggm_len::<8, SemiHonest>() + 15 * forward.div_ceil(8) + 1 + 5 * HEADER_LEN
+            ciphertexts
+                + 32
+                + ggm_len::<8, SemiHonest>()
+                + 15 * (LAMBDA + n).div_ceil(8)
+                + 1
+                + 5 * HEADER_LEN
         );
         assert_eq!((a[0].turns, b[0].turns), (turns + 2, turns + 3));
         let fast = round(Extension::SilentFast);

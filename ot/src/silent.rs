@@ -24,13 +24,13 @@
 //!
 //! Two turns a round, 16 bytes back and 32 there. The receiver's punctures stay hidden by `x`; the sender answers one guess of `Delta`.
 //!
-//! Nothing of a round is kept but its table `q''` or `t''`, the trees' seed or punctures and the message: outputs are made where and
+//! Nothing of a round is kept but its table `q''` or `t''`, the trees' roots or punctures and the message: outputs are made where and
 //! when they are used, a tree at a time ([`crate::cots::Batch`]). What is handed out can be made again until its batch is dropped;
 //! a round is wiped with its last batch.
 //!
-//! | what        | memory at the sender   | at the receiver           |
-//! |-------------|------------------------|---------------------------|
-//! | a round     | `16 (k + t d)` bytes   | `16 (k + 2 t d)` bytes    |
+//! | what        | memory at the sender     | at the receiver         |
+//! |-------------|--------------------------|-------------------------|
+//! | a round     | `16 (k + t d + t)` bytes | `16 (k + 2 t d)` bytes  |
 //!
 //! Source: Yang, Weng, Lan, Zhang, Wang, CCS 2020 (eprint 2020/924), with the half-trees of eprint 2022/1431 and punctures at random
 //! places. Parameters and attacks: [`crate::lpn`].
@@ -72,11 +72,10 @@ pub struct SilentSender<S: Security = SemiHonest> {
     security: PhantomData<S>,
 }
 
-/// A round, its place, and the answer that is on its way.
+/// A round that the receiver has not yet asked to be proved, and its places.
 struct Proof {
     round: Arc<Round<FullTrees>>,
     places: Places,
-    answer: Expected,
 }
 
 /// The COT receiver of silent OT.
@@ -90,11 +89,10 @@ pub struct SilentReceiver<S: Security = SemiHonest> {
     security: PhantomData<S>,
 }
 
-/// A round whose verdict is on its way.
+/// A round that was answered, and what its verdict must be.
 struct Unverified {
     round: Arc<Round<PuncturedTrees>>,
     expected: [u8; 32],
-    verdict: Expected,
 }
 
 impl<S: Security> SilentSender<S> {
@@ -132,7 +130,7 @@ impl<S: Security> RandomCotSender for SilentSender<S> {
             ch.send(ROUND, message)?;
             self.rounds.made(&round);
             if let Some(places) = places {
-                self.unproved.push_back(Proof { round, places, answer: ch.expect(ANSWER, 16) });
+                self.unproved.push_back(Proof { round, places });
             } else {
                 self.rounds.open(round);
             }
@@ -142,10 +140,10 @@ impl<S: Security> RandomCotSender for SilentSender<S> {
 
     async fn confirm(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
         while self.rounds.ready < n {
-            let Some(Proof { round, places, answer }) = self.unproved.pop_front() else { break };
+            let Some(Proof { round, places }) = self.unproved.pop_front() else { break };
             // While the receiver does the same.
             let value = Zeroizing::new(compute(|| round.value(&places, |_| Block::ZERO)[0]));
-            let answer = ch.claim(answer).await?;
+            let answer = ch.recv(ANSWER, 16).await?;
             ch.send(VERDICT, verdict(*value, round.masks(), *self.delta, &answer).to_vec())?;
             self.rounds.open(round);
         }
@@ -184,20 +182,8 @@ impl<S: Security> SilentReceiver<S> {
         if S::CHECKED {
             let (phi, value) = compute(|| round.answer(&Places::new(&self.domain, number, &message)));
             ch.send(ANSWER, phi.to_bytes().to_vec())?;
-            let (expected, verdict) = (digest(value), ch.expect(VERDICT, 32));
-            self.unverified.push_back(Unverified { round, expected, verdict });
+            self.unverified.push_back(Unverified { round, expected: digest(value) });
         } else {
-            self.rounds.open(round);
-        }
-        Ok(())
-    }
-
-    /// Waits for the verdicts on all rounds that were received.
-    async fn verify(&mut self, ch: &mut Channel) -> Result<(), Error> {
-        while let Some(Unverified { round, expected, verdict }) = self.unverified.pop_front() {
-            if !bool::from(ch.claim(verdict).await?.ct_eq(&expected)) {
-                return Err(Error::Inconsistent { step: ROUND });
-            }
             self.rounds.open(round);
         }
         Ok(())
@@ -236,10 +222,21 @@ impl<S: Security> RandomCotReceiver for SilentReceiver<S> {
         Ok(())
     }
 
+    async fn verify(&mut self, ch: &mut Channel, n: usize) -> Result<(), Error> {
+        while self.rounds.ready < n {
+            let Some(Unverified { round, expected }) = self.unverified.pop_front() else { break };
+            if !bool::from(ch.recv(VERDICT, 32).await?.ct_eq(&expected)) {
+                return Err(Error::Inconsistent { step: ROUND });
+            }
+            self.rounds.open(round);
+        }
+        Ok(())
+    }
+
     async fn extend(&mut self, ch: &mut Channel, n: usize) -> Result<RecvCots, Error> {
         self.prepay(ch, n).await?;
         self.answer(ch, n).await?;
-        self.verify(ch).await?;
+        self.verify(ch, n).await?;
         Ok(RecvCots::new(self.hash.clone(), self.rounds.take(n)))
     }
 }
@@ -336,7 +333,7 @@ pub(crate) trait Trees: Send + Sync {
 pub(crate) struct FullTrees {
     params: LpnParams,
     hashes: Cipher,
-    roots: Cipher,
+    roots: Zeroizing<Vec<Block>>,
     delta: Zeroizing<Block>,
 }
 
@@ -393,7 +390,8 @@ impl Round<FullTrees> {
         base: Zeroizing<Vec<Block>>,
         rng: &mut impl RngCore,
     ) -> (Arc<Round<FullTrees>>, Vec<u8>) {
-        let (hashes, roots) = (hashes(domain, params, number), Cipher::new(Block::random(rng)));
+        let hashes = hashes(domain, params, number);
+        let roots = Zeroizing::new((0..params.weight()).map(|_| Block::random(rng)).collect());
         let trees = FullTrees { params, hashes, roots, delta: Zeroizing::new(delta) };
         let mut message = vec![0; message_len(params)];
         let masked = base.par_chunks(params.depth()).zip(message.par_chunks_mut(16 * params.depth()));
@@ -476,8 +474,7 @@ impl Trees for FullTrees {
 
 impl FullTrees {
     fn expand(&self, tree: usize, sums: &mut [Block], leaves: &mut [Block]) {
-        let root = self.roots.permute(tree as u64);
-        half_tree::full(&tree_hash(&self.hashes, tree), *self.delta, root, sums, leaves);
+        half_tree::full(&tree_hash(&self.hashes, tree), *self.delta, self.roots[tree], sums, leaves);
     }
 }
 

@@ -76,10 +76,11 @@ impl Workspace {
     }
 
     /// The values at `place` of the kept choices and of all rows, as polynomials with 128 bits a coefficient.
-    pub(crate) fn values(&self, place: &Place) -> Vec<Block> {
+    pub(crate) fn values(&self, place: &Place) -> Zeroizing<Vec<Block>> {
         let words = self.sum.len();
         let rows = self.rows.chunks_exact(words);
-        std::iter::once(&self.choices[..]).chain(rows).map(|row| place.value_of_words(row)).collect()
+        let all = std::iter::once(&self.choices[..]).chain(rows);
+        Zeroizing::new(all.map(|row| place.value_of_words(row)).collect())
     }
 
     /// Makes the lowest bits of all columns the choices.

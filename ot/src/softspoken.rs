@@ -125,7 +125,8 @@ impl<const K: usize, S: Security> SoftSpokenReceiver<K, S> {
             work.transpose(t);
             values
         };
-        let values: Vec<Vec<Block>> = chunks.enumerate().map_init(Workspace::default, expand).collect();
+        let values: Vec<Zeroizing<Vec<Block>>> =
+            chunks.enumerate().map_init(Workspace::default, expand).collect();
         if S::CHECKED {
             let total = total(&self.domain, at, &values, &message);
             message.extend(total[0].to_bytes());
@@ -157,6 +158,10 @@ impl<const K: usize, S: Security> RandomCotReceiver for SoftSpokenReceiver<K, S>
     }
 
     async fn answer(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn verify(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
 
@@ -226,7 +231,8 @@ impl<const K: usize, S: Security> SoftSpokenSender<K, S> {
             work.transpose(q);
             values
         };
-        let values: Vec<Vec<Block>> = chunks.enumerate().map_init(Workspace::default, expand).collect();
+        let values: Vec<Zeroizing<Vec<Block>>> =
+            chunks.enumerate().map_init(Workspace::default, expand).collect();
         if S::CHECKED {
             let (choices, said) = proof.split_at(16);
             let choices = Block::from_bytes(std::array::from_fn(|i| choices[i]));
@@ -332,20 +338,25 @@ fn values<S: Security>(
     at: Position,
     chunk: usize,
     message: &[u8],
-) -> Vec<Block> {
+) -> Zeroizing<Vec<Block>> {
     if !S::CHECKED {
-        return Vec::new();
+        return Zeroizing::default();
     }
     let point = point(domain, "sotto 2026 ot/softspoken/chunk", at.index, chunk as u64, message);
     work.values(&Place::new(point, CHUNK / LAMBDA))
 }
 
 /// All chunks' values, at the place that the whole message fixes.
-fn total(domain: &Domain, at: Position, values: &[Vec<Block>], message: &[u8]) -> Vec<Block> {
+fn total(
+    domain: &Domain,
+    at: Position,
+    values: &[Zeroizing<Vec<Block>>],
+    message: &[u8],
+) -> Zeroizing<Vec<Block>> {
     let point = point(domain, "sotto 2026 ot/softspoken/message", at.index, 0, message);
     let place = Place::new(point, values.len());
-    let column = |j: usize| values.iter().map(|values| values[j]).collect::<Vec<_>>();
-    (0..=LAMBDA).map(|j| place.value(&column(j))).collect()
+    let column = |j: usize| Zeroizing::new(values.iter().map(|values| values[j]).collect::<Vec<_>>());
+    Zeroizing::new((0..=LAMBDA).map(|j| place.value(&column(j))).collect())
 }
 
 fn digest(values: impl Iterator<Item = Block>) -> [u8; 32] {

@@ -18,7 +18,7 @@ use crate::{
     RecvCots, SendCots,
     block::{Block, bit},
     correlated::chunks,
-    cots::{CHUNK, UNIT, bits_len, chunk_buffer},
+    cots::{CHUNK, UNIT, bits_len, chunk_buffer, correction},
     hash::Purpose,
     kernel,
 };
@@ -100,9 +100,8 @@ impl RecvCots {
     /// # Panics
     /// Unless `1 <= w <= 64` and there is a choice bit per COT.
     pub fn chosen_choose(self, choices: &[u8], w: u32) -> (Vec<u8>, ChosenPads) {
-        assert_eq!(choices.len(), bits_len(self.len()), "one choice bit per COT");
         let (random, pads) = self.chosen_pads(Purpose::Transfer, w);
-        let derand = random.iter().zip(choices).map(|(b, c)| b ^ c).collect();
+        let derand = correction(&random, choices, self.len());
         let choices = Zeroizing::new(choices.to_vec());
         (derand, ChosenPads { choices, pads, w, n: self.len() })
     }
@@ -171,7 +170,7 @@ mod tests {
         let (s, r) = ideal::cots(seed, n);
         let choices = r.choices();
         let ([zeros, ones], (got_choices, got)) = (s.random_send(w), r.random_recv(w));
-        assert_eq!(choices, got_choices);
+        assert_eq!(*choices, got_choices);
         let [zeros, ones, got] = [zeros, ones, got].map(|packed| unpack(&packed, n, w));
         for i in 0..n {
             let (chosen, other) =
