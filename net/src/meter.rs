@@ -1,4 +1,4 @@
-//! Cost accounting: seconds, bytes and turns, attributed to spans.
+//! Cost accounting: seconds, bytes, turns and oblivious transfers, attributed to spans.
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +37,8 @@ pub struct Cost {
     pub received: u64,
     /// One-way message delays on the critical path.
     pub turns: u64,
+    /// Correlated oblivious transfers drawn, in both directions together.
+    pub cots: u64,
 }
 
 impl Cost {
@@ -54,6 +56,7 @@ impl Add for Cost {
             sent: self.sent + o.sent,
             received: self.received + o.received,
             turns: self.turns + o.turns,
+            cots: self.cots + o.cots,
         }
     }
 }
@@ -66,6 +69,7 @@ impl Sub for Cost {
             sent: self.sent - o.sent,
             received: self.received - o.received,
             turns: self.turns - o.turns,
+            cots: self.cots - o.cots,
         }
     }
 }
@@ -112,6 +116,11 @@ impl Meter {
 
     pub(crate) fn reached(&mut self, turns: u64) {
         self.total.turns = self.total.turns.max(turns);
+    }
+
+    /// So many correlated oblivious transfers were drawn.
+    pub fn drew(&mut self, cots: u64) {
+        self.total.cots += cots;
     }
 
     /// Everything so far, from the channel's beginning.

@@ -351,7 +351,10 @@ mod tests {
         };
         assert_eq!(pads.choices(), choices);
         let last = derand.as_ref().and_then(|d| d.last()).copied().unwrap_or(0);
-        assert!(n % 8 == 0 || u32::from(last) >> (n % 8) == 0, "bits beyond the last choice stay here");
+        assert!(
+            n.is_multiple_of(8) || u32::from(last) >> (n % 8) == 0,
+            "bits beyond the last choice stay here"
+        );
         let (message, own) = s.cot_send(derand.as_deref(), &x, pattern);
         let got = pads.finish(&message);
         let bits: usize = (0..n).map(|i| pattern[i % pattern.len()] as usize).sum();

@@ -176,6 +176,7 @@ impl<S: Security> OtSession<S> {
         let mut roles = self.take_roles()?;
         let cots = roles.draw(ch, send, recv).await?;
         self.drawn = (self.drawn.0 + send as u64, self.drawn.1 + recv as u64);
+        ch.meter.drew((send + recv) as u64);
         if self.extension.lpn().is_some() {
             let larger = |ahead: usize, n: usize| ahead.max(n.min(MOST_AHEAD));
             self.ahead = (larger(self.ahead.0, send), larger(self.ahead.1, recv));

@@ -119,6 +119,8 @@ struct Price {
     sent_bytes: u64,
     received_bytes: u64,
     turns: u64,
+    /// Correlated oblivious transfers, both directions.
+    cots: u64,
 }
 
 #[derive(Serialize)]
@@ -155,7 +157,13 @@ struct Operation {
 
 impl From<Cost> for Price {
     fn from(c: Cost) -> Price {
-        Price { seconds: c.seconds, sent_bytes: c.sent, received_bytes: c.received, turns: c.turns }
+        Price {
+            seconds: c.seconds,
+            sent_bytes: c.sent,
+            received_bytes: c.received,
+            turns: c.turns,
+            cots: c.cots,
+        }
     }
 }
 
@@ -290,7 +298,11 @@ impl Display for Saw {
 
 impl Display for Costs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:28}{:>10}{:>12}{:>12}{:>8}", "", "seconds", "MB sent", "MB received", "turns")?;
+        writeln!(
+            f,
+            "{:28}{:>10}{:>12}{:>12}{:>8}{:>12}",
+            "", "seconds", "MB sent", "MB received", "turns", "COTs"
+        )?;
         row(f, "set-up", self.setup)?;
         row(f, "offline", self.offline)?;
         row(f, "prefill, online", self.prefill)?;
@@ -316,5 +328,5 @@ impl Display for Costs {
 
 fn row(f: &mut Formatter<'_>, what: &str, p: Price) -> fmt::Result {
     let (sent, received) = (p.sent_bytes as f64 / 1e6, p.received_bytes as f64 / 1e6);
-    writeln!(f, "{what:28}{:>10.3}{sent:>12.3}{received:>12.3}{:>8}", p.seconds, p.turns)
+    writeln!(f, "{what:28}{:>10.3}{sent:>12.3}{received:>12.3}{:>8}{:>12}", p.seconds, p.turns, p.cots)
 }

@@ -160,6 +160,7 @@ fn two_processes_write_what_the_model_would() {
             assert!(json["cost"][part][field].as_f64().unwrap() > 0.0, "{part} {field}");
         }
     }
+    assert!(json["cost"]["offline"]["cots"].as_u64().unwrap() > 1_000_000);
     assert!(json["cost"]["per_token"]["bytes"].as_f64().unwrap() > 0.0);
     let operations = json["cost"]["operations"].as_array().unwrap();
     assert!(
@@ -379,7 +380,7 @@ fn another_version_is_named() {
                 let (mut ch, _) = listener.accept(sotto_net::Link::LOOPBACK).await.unwrap();
                 ch.send_control("session/hello", &Hello(*b"sotto", version)).unwrap();
                 ch.send_control("session/terms", &Terms([0; 32], [0; 32], None)).unwrap();
-                let _ = ch.recv("session/end", 1).await;
+                ch.abort(sotto_net::Abort::Mismatch).await;
             });
         });
         addr.recv().unwrap()

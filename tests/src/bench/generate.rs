@@ -190,8 +190,11 @@ fn operations(meter: &mut Meter) -> Vec<String> {
     let line = |(key, cost): (&sotto_net::SpanKey, &Cost)| {
         let megabytes = cost.bytes() as f64 / 1e6;
         let half = format!("{:?}", key.half).to_lowercase();
-        let Cost { seconds, turns, .. } = cost;
-        format!("{:8} {:10} {half:8} {seconds:9.3} s {megabytes:9.3} MB {turns:5} turns", key.phase, key.op)
+        let Cost { seconds, turns, cots, .. } = cost;
+        format!(
+            "{:8} {:10} {half:8} {seconds:9.3} s {megabytes:9.3} MB {turns:5} turns {cots:9} COTs",
+            key.phase, key.op
+        )
     };
     meter.spans().iter().map(line).collect()
 }
