@@ -1,12 +1,13 @@
-//! Times of each side and bytes each way for products of several shapes.
+//! Times of both sides, with what the search expects them to add up to, and bytes each way, for products of several shapes.
 //!
-//! `cargo run --release -p sotto-he --example time_linear [T]x[K]x[M]...`; set `RAYON_NUM_THREADS` to choose threads.
+//! `cargo run --release -p sotto-he --example time_linear [T]x[K]x[M]...`; with `all` as a word, every layout that is quiet enough
+//! and within four times the price of the chosen one. Set `RAYON_NUM_THREADS` to choose threads.
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sotto_he::{
-    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Params, Plain, decrypt,
-    encrypt, keygen, multiply,
+    Context, EXACT, EncryptedMatrix, Error, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain,
+    SecretKey, decrypt, encrypt_random, keygen, multiply,
 };
 use std::time::Instant;
 
@@ -25,21 +26,34 @@ fn parse(text: &str) -> Option<MatmulShape> {
     Some(MatmulShape { tokens, inner, outer })
 }
 
-fn main() -> Result<(), sotto_he::Error> {
-    let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let shapes = if arguments.is_empty() { SHAPES } else { &arguments };
-    for (name, params, bits) in [("fast", Params::fast(), 44), ("strict", Params::strict(), 64)] {
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let context = Context::new(params)?;
-        let (make, (key, message)) = timed(|| keygen(&context, &[0; 32], &mut rng));
-        let (load, keys) = timed(|| EvaluationKeys::decode(&context, &[0; 32], &message));
-        println!("{name}: keygen {make:.0} ms, decode {load:.0} ms, {} bytes", message.len());
-        println!(
-            "shape             noise   encrypt    expand  multiply   decrypt  upload bytes   reply bytes  layout"
-        );
-        for shape in shapes.split_whitespace().filter_map(parse) {
-            let layout = Layout::search(&context, shape, Operand::Weights, bits, 1)?;
-            report(&context, &key, keys.as_ref().map_err(Clone::clone)?, &layout, &mut rng)?;
+fn main() -> Result<(), Error> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut shapes: Vec<_> = words.iter().filter_map(|word| parse(word)).collect();
+    if shapes.is_empty() {
+        shapes = SHAPES.split_whitespace().filter_map(parse).collect();
+    }
+    let all = words.iter().any(|word| word == "all");
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let context = Context::new()?;
+    let (make, (key, message)) = timed(|| keygen(&context, &[0; 32], &mut rng));
+    let (load, keys) = timed(|| EvaluationKeys::decode(&context, &[0; 32], &message));
+    let keys = keys?;
+    println!("keygen {make:.0} ms, decode {load:.0} ms, {} bytes", message.len());
+    println!("44 bits; milliseconds");
+    println!(
+        "shape             noise   encrypt    expand  multiply   decrypt  expected  upload bytes   reply bytes  layout"
+    );
+    for tolerance in [6, EXACT] {
+        for &shape in &shapes {
+            let chosen = Layout::search(&context, shape, Operand::Weights, 44, tolerance, 1)?;
+            let mut layouts = vec![chosen];
+            if all {
+                let others = Layout::all(&context, shape, Operand::Weights, 44, tolerance);
+                layouts.extend(others.into_iter().filter(|l| l.price(1) < 4 * chosen.price(1)));
+            }
+            for layout in layouts {
+                report(&context, &key, &keys, &layout, &mut rng)?;
+            }
         }
     }
     Ok(())
@@ -47,19 +61,18 @@ fn main() -> Result<(), sotto_he::Error> {
 
 fn report(
     context: &Context,
-    key: &sotto_he::SecretKey,
+    key: &SecretKey,
     keys: &EvaluationKeys,
     layout: &Layout,
     rng: &mut ChaCha20Rng,
-) -> Result<(), sotto_he::Error> {
+) -> Result<(), Error> {
     let MatmulShape { tokens, inner, outer } = layout.shape();
-    let x: Vec<u64> = (0..tokens * inner).map(|_| rng.next_u64()).collect();
     let w: Vec<i16> = (0..inner * outer).map(|_| rng.next_u32() as i16).collect();
     let mut best = [f64::INFINITY; 4];
     let (mut up, mut down) = (0, 0);
     for _ in 0..3 {
-        let (encrypted, upload) = timed(|| encrypt(context, key, layout, &x, rng));
-        let (expanded, matrix) = timed(|| EncryptedMatrix::decode(context, layout, &upload));
+        let (encrypted, (upload, _)) = timed(|| encrypt_random(context, key, layout, rng));
+        let (expanded, matrix) = timed(|| EncryptedMatrix::decode_random(context, layout, &upload));
         let job = Job { x: &matrix?, w: Plain::Weights(&w) };
         let (multiplied, (reply, _)) = timed(|| multiply(context, keys, &[job], rng));
         let (decrypted, shares) = timed(|| decrypt(context, key, &[*layout], &reply));
@@ -71,9 +84,10 @@ fn report(
     }
     let [encrypted, expanded, multiplied, decrypted] = best;
     println!(
-        "{:<16} {:>6.1} {encrypted:>9.2} {expanded:>9.2} {multiplied:>9.2} {decrypted:>9.2} {up:>13} {down:>13}  {layout}",
+        "{:<16} {:>6.1} {encrypted:>9.2} {expanded:>9.2} {multiplied:>9.2} {decrypted:>9.2} {:>9.2} {up:>13} {down:>13}  {layout}",
         format!("{tokens}x{inner}x{outer}"),
         layout.noise_bits(),
+        layout.computation(1) as f64 / 1e6,
     );
     Ok(())
 }

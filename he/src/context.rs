@@ -5,20 +5,36 @@ use crate::error::Error;
 use crate::kernel;
 use crate::modulus::{Modulus, Shoup};
 use crate::ntt::{self, NttBackend};
-use crate::params::Params;
+use crate::params::{self, DEGREE, MAX_LEVELS, MIN_LEVELS, PRIMES};
 use std::sync::Arc;
 
-/// A parameter set ready for use; cheap to clone, the same for both parties.
+/// The parameters ready for use; cheap to clone, the same for both parties.
 #[derive(Clone)]
 pub struct Context {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    params: Params,
+    degree: usize,
     /// The data primes, then the special prime.
     primes: Vec<Prime>,
+    /// The moduli of two and of three primes.
+    bases: Vec<Basis>,
     automorphisms: Vec<Automorphism>,
+}
+
+/// One modulus Q, a product of data primes.
+pub(crate) struct Basis {
+    /// (Q / q_i)^{-1} modulo q_i.
+    pub(crate) inverses: Vec<u64>,
+    /// Q / q_i modulo 2^128.
+    pub(crate) factors: Vec<u128>,
+    /// Q modulo 2^128.
+    pub(crate) product: u128,
+    /// Q, shifted down by 64.
+    product_high: u128,
+    /// For i > 0, (q_0 .. q_{i-1})^{-1} modulo q_i and that product modulo 2^128.
+    garner: Vec<(Shoup, u128)>,
 }
 
 /// One prime of the residue system.
@@ -29,10 +45,6 @@ pub(crate) struct Prime {
     degree_inverse: u64,
     /// P^{-1}; zero for P itself.
     special_inverse: u64,
-    /// (Q / q_i)^{-1}; zero for P.
-    crt_inverse: u64,
-    /// Q / q_i modulo 2^128; zero for P.
-    crt_factor: u128,
     /// 2^52, the weight of an accumulator's high half.
     two_52: u64,
 }
@@ -49,38 +61,27 @@ impl Context {
     ///
     /// # Errors
     /// If the parameters are below 128 bits of security, or the transform is unusable on this machine.
-    pub fn new(params: Params) -> Result<Self, Error> {
-        params.check_security()?;
-        Self::build(params)
+    pub fn new() -> Result<Self, Error> {
+        params::check_security(DEGREE, PRIMES.len())?;
+        Self::build(DEGREE)
     }
 
     /// A context without the security lock, for tests of the arithmetic in small rings.
     #[cfg(test)]
-    pub(crate) fn insecure(params: Params) -> Self {
-        Self::build(params).unwrap()
+    pub(crate) fn insecure(degree: usize) -> Self {
+        Self::build(degree).unwrap()
     }
 
-    fn build(params: Params) -> Result<Self, Error> {
-        let moduli = params.data_primes().iter().copied().chain([params.special_prime()]);
-        let primes = moduli.map(|p| Prime::new(&params, p)).collect::<Result<_, _>>()?;
-        let log_degree = params.degree().ilog2();
-        let automorphisms =
-            (1..=log_degree).map(|j| Automorphism::new(params.degree(), 1 + (1 << j))).collect();
-        Ok(Self { inner: Arc::new(Inner { params, primes, automorphisms }) })
-    }
-
-    /// The parameter set.
-    pub fn params(&self) -> &Params {
-        &self.inner.params
+    fn build(degree: usize) -> Result<Self, Error> {
+        let moduli = params::data_primes().iter().copied().chain([params::special_prime()]);
+        let primes: Vec<Prime> = moduli.map(|p| Prime::new(degree, p)).collect::<Result<_, _>>()?;
+        let bases = (MIN_LEVELS..=MAX_LEVELS).map(|levels| Basis::new(&primes[..levels])).collect();
+        let automorphisms = (1..=degree.ilog2()).map(|j| Automorphism::new(degree, 1 + (1 << j))).collect();
+        Ok(Self { inner: Arc::new(Inner { degree, primes, bases, automorphisms }) })
     }
 
     pub(crate) fn degree(&self) -> usize {
-        self.inner.params.degree()
-    }
-
-    /// Number L of data primes.
-    pub(crate) fn levels(&self) -> usize {
-        self.inner.params.levels()
+        self.inner.degree
     }
 
     /// The data primes, then the special prime.
@@ -88,12 +89,18 @@ impl Context {
         &self.inner.primes
     }
 
-    pub(crate) fn data_primes(&self) -> &[Prime] {
-        &self.inner.primes[..self.levels()]
+    /// The first `levels` data primes.
+    pub(crate) fn data_primes(&self, levels: usize) -> &[Prime] {
+        &self.inner.primes[..levels]
+    }
+
+    /// The product of the first `levels` data primes.
+    pub(crate) fn basis(&self, levels: usize) -> &Basis {
+        &self.inner.bases[levels - MIN_LEVELS]
     }
 
     pub(crate) fn special(&self) -> &Prime {
-        &self.inner.primes[self.levels()]
+        &self.inner.primes[MAX_LEVELS]
     }
 
     /// The automorphisms X -> X^(1 + 2^j), j = 1..=log2 N, at index j - 1.
@@ -105,27 +112,62 @@ impl Context {
     pub(crate) fn automorphism_of_gap(&self, h: usize) -> usize {
         (self.degree() / h).ilog2() as usize - 1
     }
+}
 
-    /// Q modulo 2^128.
-    pub(crate) fn modulus_low(&self) -> u128 {
-        self.params().data_primes().iter().fold(1u128, |q, &p| q.wrapping_mul(u128::from(p)))
+impl Basis {
+    fn new(primes: &[Prime]) -> Self {
+        let others = |p: u64| primes.iter().map(|prime| prime.modulus.p()).filter(move |&q| q != p);
+        let inverse = |prime: &Prime| {
+            let modulus = prime.modulus;
+            let product =
+                others(modulus.p()).fold(1, |product, q| modulus.mul_public(product, q % modulus.p()));
+            modulus.inverse_public(product)
+        };
+        let mut limbs = (1u64, 0u128);
+        let mut garner = vec![];
+        for modulus in primes.iter().map(|prime| prime.modulus) {
+            let below = limbs.1 << 64 | u128::from(limbs.0);
+            garner.push((modulus.constant(modulus.inverse_public(modulus.reduce_wide(below))), below));
+            let low = u128::from(limbs.0) * u128::from(modulus.p());
+            limbs = (low as u64, limbs.1 * u128::from(modulus.p()) + (low >> 64));
+        }
+        Self {
+            inverses: primes.iter().map(inverse).collect(),
+            factors: primes
+                .iter()
+                .map(|prime| others(prime.modulus.p()).fold(1, |product, q| product * u128::from(q)))
+                .collect(),
+            product: limbs.1 << 64 | u128::from(limbs.0),
+            product_high: limbs.1,
+            garner,
+        }
+    }
+
+    /// floor(Q / 2^bits), for 5 <= bits <= 64.
+    pub(crate) fn quotient(&self, bits: u32) -> u128 {
+        (self.product_high << (64 - bits)) | (self.product & u128::from(u64::MAX)) >> bits
+    }
+
+    /// The integer below Q with the residues `residue(i)`, modulo 2^128: Garner's mixed radix.
+    pub(crate) fn compose(&self, primes: &[Prime], residue: impl Fn(usize) -> u64) -> u128 {
+        let mut value = u128::from(residue(0));
+        for (i, (prime, &(inverse, below))) in primes.iter().zip(&self.garner).enumerate().skip(1) {
+            let modulus = prime.modulus;
+            let digit = modulus.mul(modulus.sub(residue(i), modulus.reduce_wide(value)), inverse);
+            value = value.wrapping_add(u128::from(digit).wrapping_mul(below));
+        }
+        value
     }
 }
 
 impl Prime {
-    fn new(params: &Params, p: u64) -> Result<Self, Error> {
+    fn new(degree: usize, p: u64) -> Result<Self, Error> {
         let modulus = Modulus::new(p);
-        let others = || params.data_primes().iter().filter(move |&&q| q != p);
-        let is_data = params.data_primes().contains(&p);
-        let data_only = |value: u64| if is_data { value } else { 0 };
-        let crt = others().fold(1, |product, &q| modulus.mul_public(product, q % p));
         Ok(Self {
             modulus,
-            ntt: ntt::plan(params.degree(), modulus)?,
-            degree_inverse: modulus.inverse_public(params.degree() as u64),
-            special_inverse: data_only(modulus.inverse_public(params.special_prime() % p)),
-            crt_inverse: data_only(modulus.inverse_public(crt)),
-            crt_factor: if is_data { others().fold(1u128, |f, &q| f.wrapping_mul(u128::from(q))) } else { 0 },
+            ntt: ntt::plan(degree, modulus)?,
+            degree_inverse: modulus.inverse_public(degree as u64),
+            special_inverse: modulus.inverse_public(params::special_prime() % p),
             two_52: (1 << 52) % p,
         })
     }
@@ -153,16 +195,6 @@ impl Prime {
     /// P^{-1} mod q_i.
     pub(crate) fn special_inverse(&self) -> u64 {
         self.special_inverse
-    }
-
-    /// (Q / q_i)^{-1} mod q_i.
-    pub(crate) fn crt_inverse(&self) -> u64 {
-        self.crt_inverse
-    }
-
-    /// Q / q_i mod 2^128.
-    pub(crate) fn crt_factor(&self) -> u128 {
-        self.crt_factor
     }
 
     /// 2^{-e} mod q_i.
@@ -193,13 +225,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn insecure_parameters_have_no_context() {
-        assert!(matches!(Context::new(Params::fast().with_degree(1024)), Err(Error::Parameters(_))));
-    }
-
-    #[test]
     fn powers_of_a_half() {
-        let context = Context::insecure(Params::fast().with_degree(64));
+        let context = Context::insecure(64);
         let prime = &context.primes()[0];
         assert_eq!(prime.modulus.mul_public(prime.inverse_of_two_to(13), 1 << 13), 1);
     }

@@ -7,8 +7,8 @@ use crate::bits::Reader;
 use crate::context::Context;
 use crate::error::{Error, check_length};
 use crate::keys::SecretKey;
-use crate::layout::Layout;
-use crate::reply::{reply_len, round_to_ring};
+use crate::layout::{Format, Layout};
+use crate::reply::reply_len;
 use crate::schedule;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
@@ -27,12 +27,12 @@ pub fn decrypt(
     let mut shares: Vec<Vec<u64>> = layouts.iter().map(|l| vec![0; l.shape.tokens * l.shape.outer]).collect();
     let mut rest = reply;
     for class in schedule::classes(layouts) {
-        let length = context.params().reply_ciphertext_len(class.bits);
+        let length = class.format.reply_len(context.degree());
         let (ciphertexts, after) = rest.split_at(class.replies() * length);
         rest = after;
         let plain: Vec<_> = ciphertexts
             .par_chunks_exact(length)
-            .map(|ct| ciphertext_share(context, key, class.bits, ct))
+            .map(|bytes| ciphertext_share(context, key, class.format, bytes))
             .collect();
         for &(job, first_unit) in &class.jobs {
             let outer = layouts[job].shape.outer;
@@ -49,28 +49,28 @@ pub fn decrypt(
     Ok(shares)
 }
 
-/// The client's share of every coefficient of one reply ciphertext.
-fn ciphertext_share(context: &Context, key: &SecretKey, bits: u32, bytes: &[u8]) -> Zeroizing<Vec<u64>> {
-    let reply_bits = context.params().reply_bits(bits);
-    let phases = phases(context, key, reply_bits, bytes);
-    Zeroizing::new(phases.iter().map(|&phase| round_to_ring(phase, reply_bits - bits, bits)).collect())
+/// The client's share of every coefficient of one reply ciphertext: `a' s` modulo 2^kr, scaled to 2^l and rounded.
+fn ciphertext_share(context: &Context, key: &SecretKey, format: Format, bytes: &[u8]) -> Zeroizing<Vec<u64>> {
+    let Format { bits, reply_bits, .. } = format;
+    let mask = u64::MAX >> (64 - bits);
+    let share = |&phase: &u128| match reply_bits.checked_sub(bits) {
+        Some(0) => phase as u64 & mask,
+        Some(drop) => (phase.wrapping_add(1 << (drop - 1)) >> drop) as u64 & mask,
+        None => (phase as u64) << (bits - reply_bits) & mask,
+    };
+    Zeroizing::new(phases(context, key, format, bytes).iter().map(share).collect())
 }
 
-/// `b' + a' s mod 2^kr`, coefficient by coefficient.
-pub(crate) fn phases(
-    context: &Context,
-    key: &SecretKey,
-    reply_bits: u32,
-    bytes: &[u8],
-) -> Zeroizing<Vec<u128>> {
-    let n = context.degree();
+/// `a' s`, coefficient by coefficient, modulo 2^128.
+fn phases(context: &Context, key: &SecretKey, format: Format, bytes: &[u8]) -> Zeroizing<Vec<u128>> {
+    let (n, reply_bits, basis) = (context.degree(), format.reply_bits, context.basis(format.levels));
     let mut reader = Reader::new(bytes);
-    let mut phases = Zeroizing::new((0..n).map(|_| reader.take_wide(reply_bits)).collect::<Vec<u128>>());
     let a: Vec<u128> = (0..n).map(|_| reader.take_wide(reply_bits)).collect();
 
     let (mut residues, mut y) = (vec![0; n], Zeroizing::new(vec![0; n]));
+    let mut phases = Zeroizing::new(vec![0u128; n]);
     let mut quotients = Zeroizing::new(vec![1u128 << 63; n]);
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(format.levels).iter().enumerate() {
         let modulus = prime.modulus;
         let full = modulus.reduce_wide(1 << reply_bits);
         for (out, &a) in residues.iter_mut().zip(&a) {
@@ -78,17 +78,15 @@ pub(crate) fn phases(
             *out = modulus.sub(modulus.reduce_wide(a), full & negative);
         }
         prime.forward(&mut residues);
-        prime.pointwise(&residues, key.slots(i), prime.scale_from_slots(prime.crt_inverse()), &mut y);
+        prime.pointwise(&residues, key.slots(i), prime.scale_from_slots(basis.inverses[i]), &mut y);
         prime.inverse_unscaled(&mut y);
         for ((phase, quotient), &y) in phases.iter_mut().zip(quotients.iter_mut()).zip(y.iter()) {
-            *phase = phase.wrapping_add(u128::from(y).wrapping_mul(prime.crt_factor()));
+            *phase = phase.wrapping_add(u128::from(y).wrapping_mul(basis.factors[i]));
             *quotient += modulus.fraction(y) >> 64;
         }
     }
-    let modulus_low = context.modulus_low();
     for (phase, &quotient) in phases.iter_mut().zip(quotients.iter()) {
-        *phase = phase.wrapping_sub((quotient >> 64).wrapping_mul(modulus_low))
-            & (u128::MAX >> (128 - reply_bits));
+        *phase = phase.wrapping_sub((quotient >> 64).wrapping_mul(basis.product));
     }
     phases
 }

@@ -33,20 +33,28 @@ pub enum Error {
         /// Columns of W.
         outer: usize,
     },
-    /// Ours: a ring this parameter set does not serve.
-    #[error("ring of {bits} bits is outside 2..={max} of this parameter set")]
+    /// Ours: a ring that is not served.
+    #[error("ring of {bits} bits is outside 2..={max}")]
     Ring {
         /// Asked for.
         bits: u32,
         /// Largest ring served.
         max: u32,
     },
-    /// Ours: no layout of this product keeps the noise below the bound of the parameter set.
-    #[error("noise: a share would be off by one with probability 2^{best:.1}, allowed 2^{allowed:.1}")]
+    /// Ours: an error that is asked to be below 2^-40 or may be as large as the ring.
+    #[error("tolerance of 2^{tolerance} in a ring of {bits} bits: not between 2^-40 and the ring")]
+    Tolerance {
+        /// log2 of the tolerance.
+        tolerance: i32,
+        /// Width of the ring.
+        bits: u32,
+    },
+    /// Ours: no layout of this product keeps the noise within its tolerance.
+    #[error("noise: the error would have a deviation of 2^{best:.1} units, allowed 2^{allowed:.1}")]
     Noise {
-        /// log2 of the error probability of the best layout.
+        /// log2 of the deviation in the quietest layout.
         best: f64,
-        /// log2 of the error probability the parameter set promises.
+        /// log2 of the deviation allowed.
         allowed: f64,
     },
     /// The peer's: a message of the wrong length.

@@ -2,8 +2,9 @@
 
 use crate::context::Context;
 use crate::error::{Error, check_length};
+use crate::params::{MAX_LEVELS, residues_len};
 use crate::prg::{Domain, Prg, Seed};
-use crate::rlwe::{Ciphertext, read_residues, residues_len};
+use crate::rlwe::{Ciphertext, read_residues};
 use crate::rows::Rows;
 use crate::sample;
 use rayon::prelude::*;
@@ -18,12 +19,11 @@ pub struct EvaluationKeys {
 /// The key that switches from s(X^g) to s: pairs `(b, a)` in slots, for each digit and each prime of QP.
 pub(crate) struct GaloisKey {
     rows: Rows<u64>,
-    levels: usize,
 }
 
 impl GaloisKey {
     fn position(&self, prime: usize, digit: usize) -> usize {
-        2 * (prime * self.levels + digit)
+        2 * (prime * MAX_LEVELS + digit)
     }
 
     /// `b` (part 0) or `a` (part 1) of this digit modulo this prime.
@@ -32,16 +32,15 @@ impl GaloisKey {
     }
 
     fn encoded_len(context: &Context) -> usize {
-        let levels = context.levels();
-        32 + levels * (levels + 1) * residues_len(context.degree())
+        32 + MAX_LEVELS * (MAX_LEVELS + 1) * residues_len(context.degree())
     }
 
     fn decode(context: &Context, bytes: &[u8]) -> Result<Self, Error> {
         let (seed, body) = bytes.split_first_chunk::<32>().expect("the caller cut the message to length");
-        let (levels, n) = (context.levels(), context.degree());
-        let mut key = Self { rows: Rows::new(2 * levels * (levels + 1), n), levels };
+        let n = context.degree();
+        let mut key = Self { rows: Rows::new(2 * MAX_LEVELS * (MAX_LEVELS + 1), n) };
         let mut polynomials = body.chunks_exact(residues_len(n));
-        for digit in 0..levels {
+        for digit in 0..MAX_LEVELS {
             for (j, prime) in context.primes().iter().enumerate() {
                 let at = key.position(j, digit);
                 let bytes = polynomials.next().expect("the caller cut the message to length");
@@ -55,9 +54,13 @@ impl GaloisKey {
 }
 
 impl EvaluationKeys {
-    /// Length of the key message: `50 N / 8 (L + log2(N) L (L + 1)) + 32 log2(N)` bytes.
+    /// Length of the key message: `44 N / 8 (3 + 12 log2(N)) + 32 log2(N)` bytes.
     pub fn encoded_len(context: &Context) -> usize {
-        context.params().poly_len() + context.automorphisms().len() * GaloisKey::encoded_len(context)
+        Self::public_len(context) + context.automorphisms().len() * GaloisKey::encoded_len(context)
+    }
+
+    fn public_len(context: &Context) -> usize {
+        MAX_LEVELS * residues_len(context.degree())
     }
 
     /// Checks and expands the client's key message; `session_seed` is the one given to [`crate::keygen`].
@@ -66,7 +69,7 @@ impl EvaluationKeys {
     /// If the length is wrong or a residue is not below its prime.
     pub fn decode(context: &Context, session_seed: &[u8; 32], bytes: &[u8]) -> Result<Self, Error> {
         check_length("evaluation keys", bytes, Self::encoded_len(context))?;
-        let (public, galois) = bytes.split_at(context.params().poly_len());
+        let (public, galois) = bytes.split_at(Self::public_len(context));
         let galois = galois
             .par_chunks_exact(GaloisKey::encoded_len(context))
             .map(|bytes| GaloisKey::decode(context, bytes))
@@ -76,9 +79,9 @@ impl EvaluationKeys {
 }
 
 fn decode_public(context: &Context, session_seed: &Seed, bytes: &[u8]) -> Result<Ciphertext, Error> {
-    let mut public = Ciphertext::zero(context);
+    let mut public = Ciphertext::zero(context, MAX_LEVELS);
     let polynomials = bytes.chunks_exact(residues_len(context.degree()));
-    for ((i, prime), bytes) in context.data_primes().iter().enumerate().zip(polynomials) {
+    for ((i, prime), bytes) in context.data_primes(MAX_LEVELS).iter().enumerate().zip(polynomials) {
         read_residues("public key", bytes, prime.modulus, public.b.row_mut(i))?;
         let mut prg = Prg::new(Domain::PublicKey, session_seed, [0, i as u32]);
         sample::uniform(&mut prg, prime.modulus, public.a.row_mut(i));

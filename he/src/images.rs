@@ -44,7 +44,7 @@ impl Images {
 }
 
 fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &Ciphertext) -> Rows<u64> {
-    let (count, levels) = (layout.images(), context.levels());
+    let (count, levels) = (layout.images(), layout.levels);
     let mut rows = Rows::new(2 * count * levels, context.degree());
     for i in 0..levels {
         rows.row_mut(2 * i * count).copy_from_slice(block.b.row(i));
@@ -53,24 +53,24 @@ fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &
     if layout.split == 0 {
         return rows;
     }
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(levels).iter().enumerate() {
         let factor = prime.inverse_of_two_to(layout.split);
         prime.multiply(rows.row_mut(2 * i * count), factor);
         prime.multiply(rows.row_mut(2 * i * count + 1), factor);
     }
-    let mut images = vec![in_coefficients(context, &rows, count)];
+    let mut images = vec![in_coefficients(context, levels, &rows, count)];
     for level in 1..=layout.split {
         let index = context.automorphism_of_gap(layout.k >> level);
         let rotate = |switcher: &mut Switcher, ct: Ciphertext| {
-            let mut image = Ciphertext::zero(context);
+            let mut image = Ciphertext::zero(context, levels);
             switcher.automorphism(context, index, &keys.galois[index], &ct, &mut image);
             [ct, image]
         };
-        let pairs = images.into_par_iter().map_init(|| Switcher::new(context), rotate);
+        let pairs = images.into_par_iter().map_init(|| Switcher::new(context, levels), rotate);
         images = pairs.collect::<Vec<_>>().into_iter().flatten().collect();
     }
     for (sigma, image) in images.iter().enumerate().skip(1) {
-        for (i, prime) in context.data_primes().iter().enumerate() {
+        for (i, prime) in context.data_primes(levels).iter().enumerate() {
             let at = 2 * (i * count + sigma);
             rows.row_mut(at).copy_from_slice(image.b.row(i));
             rows.row_mut(at + 1).copy_from_slice(image.a.row(i));
@@ -82,9 +82,9 @@ fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &
 }
 
 /// Image 0 in coefficients.
-fn in_coefficients(context: &Context, rows: &Rows<u64>, count: usize) -> Ciphertext {
-    let mut ct = Ciphertext::zero(context);
-    for (i, prime) in context.data_primes().iter().enumerate() {
+fn in_coefficients(context: &Context, levels: usize, rows: &Rows<u64>, count: usize) -> Ciphertext {
+    let mut ct = Ciphertext::zero(context, levels);
+    for (i, prime) in context.data_primes(levels).iter().enumerate() {
         for (part, target) in [&mut ct.b, &mut ct.a].into_iter().enumerate() {
             target.row_mut(i).copy_from_slice(rows.row(2 * i * count + part));
             prime.inverse(target.row_mut(i));

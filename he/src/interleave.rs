@@ -27,7 +27,7 @@ pub(crate) fn pack(
             .into_par_iter()
             .enumerate()
             .map_init(
-                || Switcher::new(context),
+                || Switcher::new(context, class.format.levels),
                 |switcher, (i, e)| merge(context, keys, switcher, h, e, odd.get(i)),
             )
             .collect();
@@ -44,8 +44,9 @@ fn merge(
     mut even: Ciphertext,
     odd: Option<&Ciphertext>,
 ) -> Ciphertext {
-    let mut difference = Ciphertext::zero(context);
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    let levels = even.levels();
+    let mut difference = Ciphertext::zero(context, levels);
+    for (i, prime) in context.data_primes(levels).iter().enumerate() {
         for (e, d, o) in [
             (&mut even.b, &mut difference.b, odd.map(|odd| &odd.b)),
             (&mut even.a, &mut difference.a, odd.map(|odd| &odd.a)),
@@ -65,9 +66,9 @@ fn merge(
         }
     }
     let index = context.automorphism_of_gap(h);
-    let mut merged = Ciphertext::zero(context);
+    let mut merged = Ciphertext::zero(context, levels);
     switcher.automorphism(context, index, &keys.galois[index], &difference, &mut merged);
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(levels).iter().enumerate() {
         kernel::add_assign(merged.b.row_mut(i), even.b.row(i), prime.modulus);
         kernel::add_assign(merged.a.row_mut(i), even.a.row(i), prime.modulus);
     }

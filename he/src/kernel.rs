@@ -1,6 +1,6 @@
 //! The inner loops: sums of products in slots, and their reduction.
 //!
-//! A product of two residues has 100 bits; its low 52 and its high 48 bits are summed apart in 64-bit words, so 4095
+//! A product of two residues has 88 bits; its low 52 and its high 36 bits are summed apart in 64-bit words, so 4095
 //! products fit before a reduction. This is what the 52-bit multiply-add instructions of AVX-512 compute; the portable
 //! twin does the same with ordinary multiplications, and the machine is asked at run time.
 
@@ -127,7 +127,7 @@ pub(crate) fn embed(modulus: Modulus, from: &[i64], to: &mut [u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Context, Params};
+    use crate::Context;
 
     /// A dense vector of residues; every third one is the largest.
     fn residues(p: u64, n: usize, seed: u64) -> Vec<u64> {
@@ -142,7 +142,7 @@ mod tests {
         if !ifma::available() {
             return;
         }
-        let context = Context::insecure(Params::fast().with_degree(64));
+        let context = Context::insecure(64);
         let [first, second] = [0, 1].map(|i| &context.primes()[i]);
         let (to, from, n) = (first.modulus, second.modulus, 64);
         // Sums as large as 4095 products make them.
@@ -180,7 +180,7 @@ mod tests {
         ifma::permute(&source, modulus, &from, &mut a);
         portable::permute(&source, modulus, &from, &mut b);
         assert_eq!(a, b);
-        let from: Vec<i64> = from.iter().map(|&x| x as i64 - (1 << 49)).collect();
+        let from: Vec<i64> = from.iter().map(|&x| x as i64 - (1 << 43)).collect();
         let (mut a, mut b) = (vec![0; n], vec![0; n]);
         ifma::permute_integers(&source, &from, &mut a);
         portable::permute_integers(&source, &from, &mut b);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn more_terms_than_the_capacity_are_reduced_on_the_way() {
-        let (context, n) = (Context::insecure(Params::fast().with_degree(64)), 64);
+        let (context, n) = (Context::insecure(64), 64);
         let prime = &context.primes()[0];
         let (m, p) = (prime.modulus, prime.modulus.p());
         let (x, w) = (residues(p, n, 1), residues(p, n, 2));

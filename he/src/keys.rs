@@ -9,14 +9,15 @@
 //! `g_i` is 1 modulo q_i and 0 modulo the other primes, so `P g_i s(X^g)` is added to one residue only. There are
 //! log2 N Galois keys, g = 1 + 2^j.
 //!
-//! Message: `p0`, L packed polynomials; then for each Galois key a seed of 32 bytes and L (L + 1) packed polynomials
-//! `b_i mod p`, digit by digit. Length `50 N / 8 (L + log2(N) L (L + 1)) + 32 log2(N)` bytes.
+//! Message: `p0`, 3 packed polynomials; then for each Galois key a seed of 32 bytes and 3 x 4 packed polynomials
+//! `b_i mod p`, digit by digit. Length `44 N / 8 (3 + 12 log2(N)) + 32 log2(N)` bytes.
 //!
 //! The Galois keys encrypt functions of s under s (circular security, as in every packing scheme).
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
 use crate::kernel;
+use crate::params::MAX_LEVELS;
 use crate::prg::{Domain, Prg, Seed};
 use crate::rlwe::{Encryptor, errors, small_to_slots, ternary, write_residues};
 use crate::rows::Rows;
@@ -95,7 +96,7 @@ fn public_key(context: &Context, key: &SecretKey, session: &Seed, secret: &Seed,
     let e = errors(Domain::Error, secret, [0, 0], context.degree());
     let (mut a, mut encryptor) = (vec![0; context.degree()], Encryptor::new(context));
     let mut message = Zeroizing::new(vec![0; context.degree()]);
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(MAX_LEVELS).iter().enumerate() {
         sample::uniform(&mut Prg::new(Domain::PublicKey, session, [0, i as u32]), prime.modulus, &mut a);
         kernel::embed(prime.modulus, &e, &mut message);
         encryptor.hide(prime, &a, key.slots(i), &mut message);
@@ -109,7 +110,7 @@ fn galois_key(context: &Context, key: &SecretKey, image: &[i64], public: &Seed, 
     let (mut a, mut encryptor) = (vec![0; context.degree()], Encryptor::new(context));
     let mut message = Zeroizing::new(vec![0; context.degree()]);
     let mut out = public.to_vec();
-    for digit in 0..context.levels() {
+    for digit in 0..MAX_LEVELS {
         let e = errors(Domain::Error, secret, [digit as u32, 0], context.degree());
         for (j, prime) in context.primes().iter().enumerate() {
             sample::uniform(
@@ -134,13 +135,13 @@ fn galois_key(context: &Context, key: &SecretKey, image: &[i64], public: &Seed, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, Params};
+    use crate::Error;
     use rand::SeedableRng;
     use rand_chacha::ChaCha20Rng;
 
     #[test]
     fn the_public_key_depends_on_the_session() {
-        let context = Context::insecure(Params::fast().with_degree(64));
+        let context = Context::insecure(64);
         let (_, message) = keygen(&context, &[1; 32], &mut ChaCha20Rng::seed_from_u64(1));
         let decode = |seed| EvaluationKeys::decode(&context, &[seed; 32], &message);
         let (ours, other) = (decode(1).unwrap(), decode(2).unwrap());
@@ -154,7 +155,7 @@ mod tests {
     fn secrets_are_wiped() {
         fn wiped<T: ZeroizeOnDrop>() {}
         wiped::<SecretKey>();
-        let context = Context::insecure(Params::fast().with_degree(64));
+        let context = Context::insecure(64);
         let (mut key, _) = keygen(&context, &[1; 32], &mut ChaCha20Rng::seed_from_u64(1));
         assert!((0..3).all(|i| key.slots(i).iter().any(|&x| x != 0)));
         key.slots.zeroize();

@@ -9,20 +9,23 @@
 use crate::context::{Context, Prime, Scale};
 use crate::evaluation::GaloisKey;
 use crate::kernel;
+use crate::params::MAX_LEVELS;
 use crate::rlwe::Ciphertext;
 use crate::rows::Rows;
 
 /// Scratch space of one thread that switches keys.
 pub(crate) struct Switcher {
+    levels: usize,
     digits: Rows<u64>,
     special: Rows<u64>,
     image: Rows<u64>,
 }
 
 impl Switcher {
-    pub(crate) fn new(context: &Context) -> Self {
-        let (n, levels) = (context.degree(), context.levels());
-        Self { digits: Rows::new(levels, n), special: Rows::new(2, n), image: Rows::new(levels, n) }
+    /// For ciphertexts of so many data primes.
+    pub(crate) fn new(context: &Context, levels: usize) -> Self {
+        let n = context.degree();
+        Self { levels, digits: Rows::new(levels, n), special: Rows::new(2, n), image: Rows::new(levels, n) }
     }
 
     /// `out = ct(X^g)` under s, where g belongs to the `index`-th automorphism and `key` is its Galois key.
@@ -35,11 +38,11 @@ impl Switcher {
         out: &mut Ciphertext,
     ) {
         let sigma = &context.automorphisms()[index];
-        for (i, prime) in context.data_primes().iter().enumerate() {
+        for (i, prime) in context.data_primes(self.levels).iter().enumerate() {
             sigma.residues(prime.modulus, ct.a.row(i), self.image.row_mut(i));
         }
         self.switch(context, key, out);
-        for (i, prime) in context.data_primes().iter().enumerate() {
+        for (i, prime) in context.data_primes(self.levels).iter().enumerate() {
             let image = self.digits.row_mut(0);
             sigma.residues(prime.modulus, ct.b.row(i), image);
             kernel::add_assign(out.b.row_mut(i), image, prime.modulus);
@@ -48,14 +51,14 @@ impl Switcher {
 
     /// `(out.b, out.a)` with `out.b + out.a s = image s(X^g)` plus noise.
     fn switch(&mut self, context: &Context, key: &GaloisKey, out: &mut Ciphertext) {
-        let (levels, special) = (context.levels(), context.special());
+        let (levels, special) = (self.levels, context.special());
         let whole = special.scale_from_slots(1);
-        self.digits_modulo(context, levels);
+        self.digits_modulo(context, special);
         for (part, row) in self.special.iter_mut().enumerate() {
-            product(special, &self.digits, |digit| key.part(part, levels, digit), levels, whole, row);
+            product(special, &self.digits, |digit| key.part(part, MAX_LEVELS, digit), levels, whole, row);
         }
-        for (i, prime) in context.data_primes().iter().enumerate() {
-            self.digits_modulo(context, i);
+        for (i, prime) in context.data_primes(self.levels).iter().enumerate() {
+            self.digits_modulo(context, prime);
             let scale = prime.scale_from_slots(prime.special_inverse());
             let factor = prime.modulus.constant(prime.special_inverse());
             for (part, row) in [out.b.row_mut(i), out.a.row_mut(i)].into_iter().enumerate() {
@@ -65,10 +68,9 @@ impl Switcher {
         }
     }
 
-    /// All digits in the slots of the j-th prime.
-    fn digits_modulo(&mut self, context: &Context, j: usize) {
-        let target = &context.primes()[j];
-        for (i, source) in context.data_primes().iter().enumerate() {
+    /// All digits in the slots of this prime.
+    fn digits_modulo(&mut self, context: &Context, target: &Prime) {
+        for (i, source) in context.data_primes(self.levels).iter().enumerate() {
             kernel::lift(self.image.row(i), source.modulus, target.modulus, self.digits.row_mut(i));
             target.forward(self.digits.row_mut(i));
         }

@@ -25,7 +25,7 @@
 use crate::Context;
 use crate::error::Error;
 use crate::noise;
-use crate::params::Params;
+use crate::params::MAX_RING_BITS;
 use crate::search;
 
 /// X is `[tokens, inner]`, W is `[inner, outer]`.
@@ -51,41 +51,94 @@ pub enum Operand {
 /// How one product is laid out; both parties compute the same from public values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    pub(crate) params: Params,
+    pub(crate) degree: usize,
+    pub(crate) levels: usize,
     pub(crate) shape: MatmulShape,
     pub(crate) operand: Operand,
     pub(crate) bits: u32,
+    pub(crate) tolerance: i32,
     pub(crate) t: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) split: u32,
 }
 
+/// What results must have in common to share a reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) levels: usize,
+    pub(crate) bits: u32,
+    /// Bits kr of a coefficient of the reply.
+    pub(crate) reply_bits: u32,
+    pub(crate) k: usize,
+    pub(crate) split: u32,
+}
+
+impl Format {
+    /// Bytes of one reply ciphertext, of N coefficients.
+    pub(crate) fn reply_len(&self, n: usize) -> usize {
+        n * self.reply_bits as usize / 8
+    }
+}
+
+/// The tolerance of a result that is exact: it is off by one with probability below 2^-40.
+pub const EXACT: i32 = -40;
+
+/// Bits of a reply below the tolerance: rounding a' to them makes an error of deviation sqrt(N / 18) 2^-5, two thirds of it.
+const REPLY_GUARD: i32 = 5;
+
 /// Larger sides are refused, so that no count overflows.
 const MAX_SIDE: usize = 1 << 24;
 
 impl Layout {
     /// The cheapest layout for a product modulo 2^`bits`, by a fixed cost of upload, reply and computation, of those
-    /// that keep the promise of the parameter set. `batch` is how many equal products will be answered together.
+    /// whose error has a deviation of at most 2^`tolerance` units of the ring, at most 2^-6 of which depends on W.
+    /// `batch` is how many equal products will be answered together.
     ///
     /// # Errors
-    /// If the shape is empty or a side exceeds 2^24, the ring is not served, or the noise would be too large.
+    /// If the shape is empty or a side exceeds 2^24, the ring or the tolerance is not served, or the noise would be too large.
     pub fn search(
         context: &Context,
         shape: MatmulShape,
         operand: Operand,
         bits: u32,
+        tolerance: i32,
         batch: usize,
     ) -> Result<Self, Error> {
         let MatmulShape { tokens, inner, outer } = shape;
         if [tokens, inner, outer].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
             return Err(Error::Shape { tokens, inner, outer });
         }
-        let max = context.params().max_ring_bits();
-        if !(2..=max).contains(&bits) {
-            return Err(Error::Ring { bits, max });
+        if !(2..=MAX_RING_BITS).contains(&bits) {
+            return Err(Error::Ring { bits, max: MAX_RING_BITS });
         }
-        search::cheapest(*context.params(), shape, operand, bits, batch.max(1))
+        if !(EXACT..bits as i32).contains(&tolerance) {
+            return Err(Error::Tolerance { tolerance, bits });
+        }
+        search::cheapest(context.degree(), shape, operand, bits, tolerance, batch.max(1))
+    }
+
+    /// Every layout that [`Self::search`] chooses from; to measure them.
+    pub fn all(
+        context: &Context,
+        shape: MatmulShape,
+        operand: Operand,
+        bits: u32,
+        tolerance: i32,
+    ) -> Vec<Self> {
+        search::candidates(context.degree(), shape, operand, bits, tolerance)
+            .filter(noise::acceptable)
+            .collect()
+    }
+
+    /// What [`Self::search`] minimises: nanoseconds of one product of a batch, its bytes on a link of 100 Mbit/s included.
+    pub fn price(&self, batch: usize) -> u64 {
+        search::price(self, batch as u64)
+    }
+
+    /// The part of [`Self::price`] that both sides compute, on one core.
+    pub fn computation(&self, batch: usize) -> u64 {
+        search::computation(self, batch as u64)
     }
 
     /// The shape of the product.
@@ -108,9 +161,14 @@ impl Layout {
         self.token_blocks() * self.inner_blocks()
     }
 
-    /// Bytes of the upload: per ciphertext a seed of 32 bytes and `50 L N / 8` bytes.
-    pub fn upload_len(&self) -> usize {
-        self.upload_ciphertexts() * (32 + self.params.poly_len())
+    /// Bits of one coefficient of the reply: what is sent of a' so that rounding it stays within the tolerance.
+    pub(crate) fn reply_bits(&self) -> u32 {
+        (self.bits as i32 - self.tolerance + REPLY_GUARD) as u32
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        let Self { levels, bits, k, split, .. } = *self;
+        Format { levels, bits, reply_bits: self.reply_bits(), k, split }
     }
 
     /// log2 of the estimated noise deviation over one unit of the ring, before the reply is rounded.
@@ -118,13 +176,15 @@ impl Layout {
         noise::variance(self, noise::weight_square(self)).log2() / 2.0
     }
 
-    /// log2 of the estimated probability that the two shares of one output are off by one.
+    /// log2 of the estimated deviation of the sum of shares from the product, in units of the ring. Below zero it is,
+    /// within a factor of 0.8, the probability that the sum is off by one.
     pub fn error_log2(&self) -> f64 {
-        noise::error_probability(self).log2()
+        noise::error_deviation(self).log2()
     }
 
-    pub(crate) fn degree(&self) -> usize {
-        self.params.degree()
+    /// log2 of the largest deviation of the error it was chosen for.
+    pub fn tolerance(&self) -> i32 {
+        self.tolerance
     }
 
     pub(crate) fn token_blocks(&self) -> usize {
@@ -133,6 +193,17 @@ impl Layout {
 
     pub(crate) fn inner_blocks(&self) -> usize {
         self.shape.inner.div_ceil(self.k)
+    }
+
+    /// Rows and columns of X in one of its blocks.
+    pub(crate) fn block_sides(&self, block: usize) -> (usize, usize) {
+        let (tokens, inner) = self.block_origin(block);
+        (self.t.min(self.shape.tokens - tokens), self.k.min(self.shape.inner - inner))
+    }
+
+    /// First row and column of X in one of its blocks.
+    pub(crate) fn block_origin(&self, block: usize) -> (usize, usize) {
+        (block / self.inner_blocks() * self.t, block % self.inner_blocks() * self.k)
     }
 
     /// Automorphic images of each input, and column blocks of one unit: 2^s.
@@ -178,6 +249,6 @@ impl Layout {
 
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "t={} k={} n={} s={}", self.t, self.k, self.n, self.split)
+        write!(f, "t={} k={} n={} s={} L={}", self.t, self.k, self.n, self.split, self.levels)
     }
 }

@@ -3,18 +3,18 @@
 //! | client: `X` `[T, K]`, secret key               |                            | server: `W` `[K, M]`, evaluation keys            |
 //! |------------------------------------------------|----------------------------|--------------------------------------------------|
 //! | once: [`keygen`]                               | `-- keys ->`               | [`EvaluationKeys::decode`]                       |
-//! | [`encrypt`]                                    | `-- ciphertexts ->`        | [`EncryptedMatrix::decode`]                      |
-//! |                                                | `<- masked ciphertexts --` | [`multiply`], returns its shares                 |
+//! | [`encrypt_random`], which makes X, or [`encrypt`] | `-- ciphertexts ->`     | [`EncryptedMatrix::decode_random`], [`EncryptedMatrix::decode`] |
+//! |                                                | `<- parts of ciphertexts --` | [`multiply`], returns its shares               |
 //! | [`decrypt()`], returns its shares              |                            |                                                  |
 //!
 //! The crate does no I/O: every message is a byte vector whose length both parties compute beforehand from public values
 //! ([`EvaluationKeys::encoded_len`], [`Layout::upload_len`], [`reply_len`]). A [`Layout`] is chosen from the shape, the
-//! ring and the parameters alone, so both parties find the same one.
+//! ring and the tolerance alone, so both parties find the same one.
 //!
 //! # Scheme
 //!
-//! RLWE over Z\[X\]/(X^N + 1), N = 8192, with Q a product of two (`fast`) or three (`strict`) primes just below 2^50 and one
-//! special prime P just below 2^50 for key switching ([`Params`]). A ciphertext `(b, a)` of x in Z_{2^l} has
+//! RLWE over Z\[X\]/(X^N + 1), N = 8192, with Q a product of two or three primes just below 2^44 and one
+//! special prime P just below 2^44 for key switching (module `params`). A ciphertext `(b, a)` of x in Z_{2^l} has
 //! `b + a s = round(Q x / 2^l) + e`, coefficient by coefficient: no plaintext modulus but the ring itself, no slots, and sums
 //! wrap modulo 2^l as shares must. Secret ternary, errors centred binomial with eta = 21 (deviation 3.24).
 //!
@@ -22,7 +22,14 @@
 //!   ciphertexts by log2 N Galois keys (BumbleBee), some levels moved to the input (Rhombus): module `layout`.
 //! * Key switching: hybrid, digits are the data primes: module `keyswitch`.
 //! * Noise: formulas in module `noise`; a test holds them against measurement. [`Layout::search`] offers no layout whose
-//!   estimate breaks the promise of the parameter set.
+//!   estimate breaks the tolerance that the caller asks for.
+//!
+//! # Two savings
+//!
+//! * A *random* X is not sent: half of it comes from a public seed, and the other half is what the ciphertext happens to be
+//!   there. 44 bits a value remain of 88 in the linear layers' ring; [`encrypt`] is the plain way. Module `upload` has the argument.
+//! * Of the reply, only the second part is sent, in `l + 5 - tolerance` bits a coefficient: the first is the server's share. Module `reply` has
+//!   the argument.
 //!
 //! # What the server sees
 //!
@@ -32,19 +39,15 @@
 //!
 //! # What the client sees
 //!
-//! Per reply ciphertext `b' - r` and `a'`, both modulo 2^kr (module `reply`):
-//!
-//! * r is uniform modulo 2^kr for *all* N coefficients, so `b' - r` is uniform: it hides the result, the unused
-//!   coefficients, and the noise, which is a function of W. No noise flooding is needed.
-//! * `a' = round(2^kr / Q (a + p1 u + e1))` with u ternary and e1 fresh for *every* ciphertext and added after the last key
-//!   switch. `(p1, p1 u + e1)` is an RLWE sample of the server's secret u, with p1 uniform because its seed is not the
-//!   client's to choose; so `a'` is pseudo-random whatever W is and whoever chose a. Without it, `a' = sum w_i a_i` with
-//!   all a_i known to the client would be linear equations in the weights.
+//! Per reply ciphertext `a' = round(2^kr / Q (a + p1 u + e1))`, with u ternary and e1 fresh for *every* ciphertext and added after the last key
+//! switch. `(p1, p1 u + e1)` is an RLWE sample of the server's secret u, with p1 uniform because its seed is not the
+//! client's to choose; so `a'` is pseudo-random whatever W is and whoever chose a. Without it, `a' = sum w_i a_i` with
+//! all a_i known to the client would be linear equations in the weights.
 //!
 //! The client's view is therefore simulated by uniform values. What remains is the *result*: the shares add up to
-//! X W + delta, delta in {-1, 0, 1}, where delta depends on the noise and so on W. `strict` makes delta = 0 but for
-//! probability 2^-40 per output. With `fast` the functionality is "X W up to one unit in the last place": do not open such
-//! sums at full precision (drop 12 bits or more by a faithful truncation first).
+//! X W + delta, where delta depends on the noise and so, for a small part, on W. [`EXACT`] makes delta = 0 but for
+//! probability 2^-40 per output. With a larger tolerance the functionality is "X W + delta": do not open such
+//! sums unless they have lost most of their low bits.
 //!
 //! Both parties are semi-honest. Messages are checked for length and range, so a malicious one cannot crash or overrun
 //! the receiver; malformed Galois keys or ciphertexts are not detected.
@@ -102,9 +105,9 @@ pub use decrypt::decrypt;
 pub use error::Error;
 pub use evaluation::EvaluationKeys;
 pub use keys::{SecretKey, keygen};
-pub use layout::{Layout, MatmulShape, Operand};
-pub use params::Params;
+pub use layout::{EXACT, Layout, MatmulShape, Operand};
+pub use params::PARAMETERS;
 pub use product::{Job, multiply};
 pub use reply::reply_len;
-pub use upload::{EncryptedMatrix, encrypt};
+pub use upload::{EncryptedMatrix, encrypt, encrypt_random};
 pub use weights::Plain;

@@ -1,15 +1,17 @@
-//! Arithmetic modulo one prime p, 2^49 < p < 2^50, without branches or divisions on values.
+//! Arithmetic modulo one prime p, 2^43 < p < 2^44, without branches or divisions on values.
 //!
 //! Products with a constant use Shoup's method: with `w' = floor(w 2^64 / p)` and any 64-bit x,
 //! `x w - floor(x w' / 2^64) p` lies in [0, 2p).
+
+use crate::params::PRIME_BITS;
 
 /// A prime modulus and its constants.
 #[derive(Clone, Copy)]
 pub(crate) struct Modulus {
     p: u64,
     one: Shoup,
-    two_64: u64,
-    /// floor(2^113 / p), between 2^63 and 2^64.
+    two_64: Shoup,
+    /// floor(2^107 / p), between 2^63 and 2^64.
     torus: u64,
 }
 
@@ -22,12 +24,12 @@ pub(crate) struct Shoup {
 
 impl Modulus {
     /// # Panics
-    /// If p is not between 2^49 and 2^50: the range every bound in this crate relies on.
+    /// If p is not between 2^43 and 2^44: the range every bound in this crate relies on.
     pub(crate) fn new(p: u64) -> Self {
-        assert!(p > 1 << 49 && p < 1 << 50, "primes have exactly 50 bits");
+        assert!(p > 1 << (PRIME_BITS - 1) && p < 1 << PRIME_BITS, "primes have exactly 44 bits");
         let shoup = |w: u64| Shoup { w, quotient: ((u128::from(w) << 64) / u128::from(p)) as u64 };
-        let two_64 = ((1u128 << 64) % u128::from(p)) as u64;
-        Self { p, one: shoup(1), two_64, torus: ((1u128 << 113) / u128::from(p)) as u64 }
+        let two_64 = shoup(((1u128 << 64) % u128::from(p)) as u64);
+        Self { p, one: shoup(1), two_64, torus: ((1u128 << (63 + PRIME_BITS)) / u128::from(p)) as u64 }
     }
 
     #[inline(always)]
@@ -70,7 +72,7 @@ impl Modulus {
     #[inline(always)]
     pub(crate) fn reduce_signed(self, x: i64) -> u64 {
         let negative = (x >> 63) as u64;
-        self.sub(self.reduce(x as u64), self.two_64 & negative)
+        self.sub(self.reduce(x as u64), self.two_64.w & negative)
     }
 
     /// x mod p for |x| < p.
@@ -81,8 +83,7 @@ impl Modulus {
 
     /// x mod p for 128-bit x.
     pub(crate) fn reduce_wide(self, x: u128) -> u64 {
-        let high = self.constant(self.two_64);
-        self.reduce_once(self.reduce(x as u64) + self.mul((x >> 64) as u64, high))
+        self.reduce_once(self.reduce(x as u64) + self.mul((x >> 64) as u64, self.two_64))
     }
 
     #[inline(always)]
@@ -96,22 +97,22 @@ impl Modulus {
         d.min(d.wrapping_add(self.p))
     }
 
-    /// The residue modulo p of the centred representative of x modulo `from`; both have 50 bits, so |centred| < p.
+    /// The residue modulo p of the centred representative of x modulo `from`; both have 44 bits, so |centred| < p.
     #[inline(always)]
     pub(crate) fn lift(self, x: u64, from: Modulus) -> u64 {
         let upper = u64::from(x > from.p / 2).wrapping_neg();
         x.wrapping_sub(from.p & upper).wrapping_add(self.p & upper)
     }
 
-    /// The fraction y / p in units of 2^-128, a few units too small, for y < 2^52.
+    /// The fraction y / p in units of 2^-128, a few units too small, for y < 2^45.
     ///
-    /// With v = floor(2^113 / p): h = floor(y v / 2^49) is at most 4 below y 2^64 / p, the remainder y 2^64 - h p is
-    /// below 2^53, and a second step of the same kind gives the low half.
+    /// With v = floor(2^107 / p): h = floor(y v / 2^43) is at most 4 below y 2^64 / p, the remainder y 2^64 - h p is
+    /// below 2^47, and a second step of the same kind gives the low half.
     #[inline(always)]
     pub(crate) fn fraction(self, y: u64) -> u128 {
-        let high = (u128::from(y) * u128::from(self.torus)) >> 49;
+        let high = (u128::from(y) * u128::from(self.torus)) >> (PRIME_BITS - 1);
         let rest = (high as u64).wrapping_mul(self.p).wrapping_neg();
-        (high << 64).wrapping_add((u128::from(rest) * u128::from(self.torus)) >> 49)
+        (high << 64).wrapping_add((u128::from(rest) * u128::from(self.torus)) >> (PRIME_BITS - 1))
     }
 
     /// a b mod p for public values (variable time).
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const P: u64 = 1125899906826241;
+    const P: u64 = 17592186028033;
 
     proptest! {
         #[test]
@@ -148,7 +149,7 @@ mod tests {
             prop_assert_eq!(m.reduce_signed(s), i128::from(s).rem_euclid(i128::from(P)) as u64);
             prop_assert_eq!(m.reduce_wide(wide), (wide % u128::from(P)) as u64);
             prop_assert_eq!(m.mul(x, m.constant(w)), m.mul_public(x % P, w));
-            prop_assert_eq!(m.embed(s >> 16), m.reduce_signed(s >> 16));
+            prop_assert_eq!(m.embed(s >> 21), m.reduce_signed(s >> 21));
             prop_assert_eq!(m.sub(x % P, w), m.reduce_signed((x % P) as i64 - w as i64));
         }
 
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn lift_keeps_the_centred_value() {
-        let (a, b) = (Modulus::new(P), Modulus::new(1125899906629633));
+        let (a, b) = (Modulus::new(P), Modulus::new(17592185438209));
         for x in [0, 1, P / 2, P / 2 + 1, P - 1] {
             let centred = if x > P / 2 { x as i64 - P as i64 } else { x as i64 };
             assert_eq!(b.lift(x, a), b.reduce_signed(centred));

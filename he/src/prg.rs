@@ -22,6 +22,8 @@ pub(crate) enum Domain {
     GaloisKey,
     /// Uniform part of an uploaded ciphertext; indices: 0, prime.
     Upload,
+    /// The public half u of the message of a compressed upload.
+    Values,
     /// Secret key.
     Secret,
     /// Errors of keys and uploads.
@@ -30,8 +32,6 @@ pub(crate) enum Domain {
     Ephemeral,
     /// Errors of an encryption under the public key.
     ReplyError,
-    /// Masks of a reply.
-    Mask,
 }
 
 impl Domain {
@@ -40,11 +40,11 @@ impl Domain {
             Self::PublicKey => "sotto-he v1 public: public key p1",
             Self::GaloisKey => "sotto-he v1 public: galois key a",
             Self::Upload => "sotto-he v1 public: upload a",
+            Self::Values => "sotto-he v1 public: upload u",
             Self::Secret => "sotto-he v1 secret: key s",
             Self::Error => "sotto-he v1 secret: error e",
             Self::Ephemeral => "sotto-he v1 secret: ephemeral u",
             Self::ReplyError => "sotto-he v1 secret: reply errors e0 e1",
-            Self::Mask => "sotto-he v1 secret: reply mask r",
         }
     }
 }
@@ -111,11 +111,11 @@ mod tests {
         Domain::PublicKey,
         Domain::GaloisKey,
         Domain::Upload,
+        Domain::Values,
         Domain::Secret,
         Domain::Error,
         Domain::Ephemeral,
         Domain::ReplyError,
-        Domain::Mask,
     ];
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn streams_are_counter_mode_without_repeats() {
-        let mut stream = Prg::new(Domain::Mask, &[1; 32], [0, 0]);
+        let mut stream = Prg::new(Domain::Secret, &[1; 32], [0, 0]);
         let mut words: Vec<u64> = (0..4096).map(|_| stream.word()).collect();
         words.sort_unstable();
         words.dedup();

@@ -43,7 +43,7 @@ pub fn multiply(
     for (job, layout) in jobs.iter().zip(&layouts) {
         assert_eq!(job.w.operand(), layout.operand, "W is of the kind the layout was made for");
         assert_eq!(job.w.len(), layout.shape.inner * layout.shape.outer, "W is [inner, outer]");
-        assert_eq!(layout.params, *context.params(), "layout and context have the same parameters");
+        assert_eq!(layout.degree, context.degree(), "layout and context have the same degree");
     }
     let mut bytes = Vec::with_capacity(reply_len(context, &layouts));
     let mut shares: Vec<Vec<u64>> = layouts.iter().map(|l| vec![0; l.shape.tokens * l.shape.outer]).collect();
@@ -51,7 +51,7 @@ pub fn multiply(
         let mut replies: Vec<Reply> = Vec::with_capacity(class.replies());
         evaluate(context, keys, &class, jobs, |ciphertexts| {
             let seeded: Vec<_> = ciphertexts.into_iter().map(|ct| (ct, Seeds::fresh(rng))).collect();
-            let answer = |(ct, seeds)| reshare(context, keys, class.bits, ct, &seeds);
+            let answer = |(ct, seeds)| reshare(context, keys, class.format, ct, &seeds);
             replies.extend(seeded.into_par_iter().map(answer).collect::<Vec<_>>());
         });
         replies.iter().for_each(|reply| bytes.extend_from_slice(&reply.bytes));
@@ -143,15 +143,15 @@ impl Product<'_> {
             tokens: (0..layout.token_blocks()).map(|_| [Accumulator::new(n), Accumulator::new(n)]).collect(),
             slots: Rows::new(GROUP, n),
         };
-        let mut sums: Vec<Sums> = context.data_primes().iter().map(blank).collect();
+        let mut sums: Vec<Sums> = context.data_primes(layout.levels).iter().map(blank).collect();
         let mut tile = Tile::new(layout);
         for block in 0..layout.inner_blocks() {
             tile.load(context, layout, self.w, group, block);
             sums.par_iter_mut().enumerate().for_each(|(i, sums)| self.add_block(&tile, block, i, sums));
         }
         let mut units: Vec<Ciphertext> =
-            (0..layout.token_blocks()).map(|_| Ciphertext::zero(context)).collect();
-        for ((i, prime), sums) in context.data_primes().iter().enumerate().zip(&sums) {
+            (0..layout.token_blocks()).map(|_| Ciphertext::zero(context, layout.levels)).collect();
+        for ((i, prime), sums) in context.data_primes(layout.levels).iter().enumerate().zip(&sums) {
             for (tokens, (unit, [b, a])) in units.iter_mut().zip(&sums.tokens).enumerate() {
                 let scale = prime.scale_from_slots(prime.inverse_of_two_to(levels(tokens)));
                 for (sum, row) in [(b, unit.b.row_mut(i)), (a, unit.a.row_mut(i))] {
@@ -165,7 +165,7 @@ impl Product<'_> {
 
     /// Adds the products of one tile with the images of one block of columns of X, modulo the i-th prime.
     fn add_block(&self, tile: &Tile, block: usize, i: usize, sums: &mut Sums) {
-        let prime = &self.context.data_primes()[i];
+        let prime = &self.context.primes()[i];
         let count = self.layout.images();
         for first in (0..count).step_by(GROUP) {
             let group = first..(first + GROUP).min(count);
@@ -188,8 +188,8 @@ impl Product<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Session, exact, max_error};
-    use crate::{MatmulShape, Operand, Params};
+    use crate::testing::{self, Session, exact, max_error};
+    use crate::{EXACT, Error, MatmulShape, Operand};
     use proptest::prelude::*;
 
     const SMALL: usize = 64;
@@ -203,25 +203,32 @@ mod tests {
 
         #[test]
         fn shares_of_weight_products_add_up(
-            tokens in 1usize..9, inner in 1usize..150, outer in 1usize..90, bits in 20u32..=44, seed: u64,
+            tokens in 1usize..9, inner in 1usize..150, outer in 1usize..90, bits in 20u32..=64, seed: u64,
         ) {
-            let mut session = Session::small(Params::fast(), SMALL, seed);
-            let layout = Layout::search(&session.context, shape(tokens, inner, outer), Operand::Weights, bits, 1).unwrap();
-            let (x, w) = (session.ring(tokens * inner, bits), session.weights(inner * outer));
-            let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
-            let expected = exact(&layout, &x, |i| i64::from(w[i]));
-            prop_assert!(max_error(&layout, &sums[0], &expected) <= 1);
+            let mut session = Session::small(SMALL, seed);
+            for tolerance in [3, EXACT] {
+                let shape = shape(tokens, inner, outer);
+                let layout = match Layout::search(&session.context, shape, Operand::Weights, bits, tolerance, 1) {
+                    Err(Error::Noise { .. }) if bits > 56 && tolerance == EXACT => continue,
+                    layout => layout.unwrap(),
+                };
+                let (x, w) = (session.ring(tokens * inner, bits), session.weights(inner * outer));
+                let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
+                let expected = exact(&layout, &x, |i| i64::from(w[i]));
+                let allowed = if tolerance == EXACT { 0 } else { 8 << 3 };
+                prop_assert!(max_error(&layout, &sums[0], &expected) <= allowed);
+            }
         }
 
         #[test]
         fn shares_of_ring_products_add_up(
             tokens in 1usize..9, inner in 1usize..100, outer in 1usize..50, bits in 30u32..=52, seed: u64,
         ) {
-            let mut session = Session::small(Params::strict(), SMALL, seed);
-            let layout = Layout::search(&session.context, shape(tokens, inner, outer), Operand::Ring, bits, 1).unwrap();
+            let mut session = Session::small(SMALL, seed);
+            let layout = Layout::search(&session.context, shape(tokens, inner, outer), Operand::Ring, bits, 6, 1).unwrap();
             let (x, w) = (session.ring(tokens * inner, bits), session.ring(inner * outer, bits));
             let sums = session.run(&[(layout, &x, Plain::Ring(&w))]);
-            prop_assert_eq!(&sums[0], &exact(&layout, &x, |i| w[i] as i64));
+            prop_assert!(max_error(&layout, &sums[0], &exact(&layout, &x, |i| w[i] as i64)) <= 8 * 64);
         }
 
         #[test]
@@ -230,16 +237,14 @@ mod tests {
             outer in 1usize..40, jobs in 1usize..4,
         ) {
             prop_assume!(split <= log_k);
-            let mut session = Session::small(Params::strict(), SMALL, 1);
+            let mut session = Session::small(SMALL, 1);
             let layout = Layout {
-                params: *session.context.params(),
                 shape: shape(tokens, inner, outer),
-                operand: Operand::Weights,
-                bits: 40,
                 t: 1 << log_t,
                 k: 1 << log_k,
                 n: SMALL >> (log_t + log_k),
                 split,
+                ..testing::layout(SMALL, 3)
             };
             let data: Vec<_> = (0..jobs).map(|_| (session.ring(tokens * inner, 40), session.weights(inner * outer))).collect();
             let products: Vec<_> = data.iter().map(|(x, w)| (layout, &x[..], Plain::Weights(w))).collect();

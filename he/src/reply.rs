@@ -1,24 +1,34 @@
 //! The last step of the evaluator: a result becomes two shares, and the client's travels.
 //!
-//! | client: `s`                        |                  | server: result `(b, a)`, public key `(p0, p1)`           |
-//! |------------------------------------|------------------|----------------------------------------------------------|
-//! |                                    |                  | `u` ternary, `e0, e1` errors, `r` uniform mod 2^kr        |
-//! |                                    |                  | `(b, a) += (p0, p1) u + (e0, e1)` modulo Q                |
-//! |                                    |                  | `(b', a') = round(2^kr / Q (b, a))`                       |
-//! |                                    | `<- b' - r, a' -` | share: `round(r / 2^(kr - l))`                           |
-//! | share: `round(phase / 2^(kr - l))` |                  |                                                           |
+//! | client: `s`                              |          | server: result `(b, a)`, public key `(p0, p1)`     |
+//! |------------------------------------------|----------|----------------------------------------------------|
+//! |                                          |          | `u` ternary, `e0, e1` errors                       |
+//! |                                          |          | `(b, a) += (p0, p1) u + (e0, e1)` modulo Q         |
+//! |                                          | `<- a' -` | `a' = round(2^kr a / Q)` modulo 2^kr              |
+//! | share: `round(2^l (a' s / 2^kr mod 1))`  |          | share: `round(2^l b / Q)` modulo 2^l               |
 //!
-//! where `phase = b' - r + a' s mod 2^kr`. The two rounded values add up to the result modulo 2^l, or to a neighbour
-//! when the noise carries over a half. Every ciphertext gets its own u, e0, e1 and r, and all N coefficients are masked,
-//! used or not. Bytes per ciphertext: `2 N kr / 8`.
+//! Only `a'` travels: b, which the encryption of zero makes pseudo-random, is what masks the result, and stays as the
+//! server's share. Bytes per ciphertext: `N kr / 8`, kr = l + 5 - tolerance.
+//!
+//! The shares add up to the result plus delta, with the deviation that module [`noise`](crate::noise) estimates. It consists of the
+//! noise of the evaluation, which depends on W and of which the client knows the errors it drew itself, and of rounding a', of which it
+//! knows nothing: the low bits of a are those of `p1 u + e1`. The latter is 2^6 times the former at least.
+//!
+//! *Security.* The server's share and everything it computes is a function of the client's ciphertexts. The client sees
+//! `round(2^kr (a + p1 u + e1) / Q)` per ciphertext, with u and e1 fresh for *every* one of them and added after the last
+//! key switch; `(p1, p1 u + e1)` is an RLWE sample of the server's secret u, with p1 uniform because its seed is not the
+//! client's to choose. So what it sees is pseudo-random whatever W is and whoever chose a: a simulator sends uniform
+//! values. What remains is the sum of shares, X W + delta: this is the functionality. With tolerance 2^-40, delta is zero but for that
+//! probability. Otherwise the sum must not be opened unless most of it is dropped first. (The construction is that of
+//! full-range masks with the mask chosen as b; review of he.md, item 1.)
 
 use crate::bits::Writer;
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
 use crate::kernel;
 use crate::keys::fresh_seed;
-use crate::layout::Layout;
-use crate::prg::{Domain, Prg, Seed};
+use crate::layout::{Format, Layout};
+use crate::prg::{Domain, Seed};
 use crate::rlwe::{Ciphertext, errors, small_to_slots, ternary};
 use crate::rows::Rows;
 use crate::schedule;
@@ -29,12 +39,11 @@ use zeroize::Zeroizing;
 pub(crate) struct Seeds {
     pub(crate) ephemeral: Zeroizing<Seed>,
     pub(crate) errors: Zeroizing<Seed>,
-    pub(crate) mask: Zeroizing<Seed>,
 }
 
 impl Seeds {
     pub(crate) fn fresh(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        Self { ephemeral: fresh_seed(rng), errors: fresh_seed(rng), mask: fresh_seed(rng) }
+        Self { ephemeral: fresh_seed(rng), errors: fresh_seed(rng) }
     }
 }
 
@@ -46,40 +55,26 @@ pub(crate) struct Reply {
 
 /// Bytes of the reply to jobs of these layouts.
 pub fn reply_len(context: &Context, layouts: &[Layout]) -> usize {
-    schedule::classes(layouts)
-        .iter()
-        .map(|class| class.replies() * context.params().reply_ciphertext_len(class.bits))
-        .sum()
+    let length = |class: &schedule::Class| class.replies() * class.format.reply_len(context.degree());
+    schedule::classes(layouts).iter().map(length).sum()
 }
 
-/// Re-randomises, rounds and masks one result in coefficients.
+/// Re-randomises and rounds one result in coefficients.
 pub(crate) fn reshare(
     context: &Context,
     keys: &EvaluationKeys,
-    bits: u32,
+    format: Format,
     mut ct: Ciphertext,
     seeds: &Seeds,
 ) -> Reply {
     add_encryption_of_zero(context, keys, &mut ct, seeds);
-    let reply_bits = context.params().reply_bits(bits);
-    let (mask, drop) = (u128::MAX >> (128 - reply_bits), reply_bits - bits);
-    let mut prg = Prg::new(Domain::Mask, &seeds.mask, [0, 0]);
-    let mut share = Zeroizing::new(Vec::with_capacity(context.degree()));
-    let mut bytes = Vec::with_capacity(context.params().reply_ciphertext_len(bits));
+    let mut bytes = Vec::with_capacity(format.reply_len(context.degree()));
     let mut writer = Writer::new(&mut bytes);
-    for b in rounded(context, &ct.b, reply_bits).iter() {
-        let r = (u128::from(prg.word()) << 64 | u128::from(prg.word())) & mask;
-        share.push(round_to_ring(r, drop, bits));
-        writer.put_wide(b.wrapping_sub(r) & mask, reply_bits);
-    }
-    rounded(context, &ct.a, reply_bits).iter().for_each(|&a| writer.put_wide(a, reply_bits));
+    let a = rounded(context, &ct.a, format.reply_bits);
+    a.iter().for_each(|&a| writer.put_wide(a, format.reply_bits));
     writer.finish();
-    Reply { bytes, share }
-}
-
-/// round(r / 2^drop) modulo 2^bits.
-pub(crate) fn round_to_ring(r: u128, drop: u32, bits: u32) -> u64 {
-    (r.wrapping_add(1 << (drop - 1)) >> drop) as u64 & (u64::MAX >> (64 - bits))
+    let share = rounded(context, &ct.b, format.bits).iter().map(|&b| b as u64).collect();
+    Reply { bytes, share: Zeroizing::new(share) }
 }
 
 /// `(b, a) += (p0, p1) u + (e0, e1)`.
@@ -88,7 +83,7 @@ fn add_encryption_of_zero(context: &Context, keys: &EvaluationKeys, ct: &mut Cip
     let u = ternary(Domain::Ephemeral, &seeds.ephemeral, n);
     let e = [0, 1].map(|part| errors(Domain::ReplyError, &seeds.errors, [part, 0], n));
     let (mut slots, mut product) = (Zeroizing::new(vec![0; n]), Zeroizing::new(vec![0; n]));
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(ct.levels()).iter().enumerate() {
         small_to_slots(prime, &u, &mut slots);
         let parts = [(&keys.public.b, &mut ct.b, &e[0]), (&keys.public.a, &mut ct.a, &e[1])];
         for (public, target, e) in parts {
@@ -102,128 +97,20 @@ fn add_encryption_of_zero(context: &Context, keys: &EvaluationKeys, ct: &mut Cip
     }
 }
 
-/// round(2^kr c / Q) modulo 2^kr of every coefficient: the fraction c / Q is the sum of the fractions
+/// round(2^bits c / Q) modulo 2^bits of every coefficient, for 1 <= bits < 128: the fraction c / Q is the sum of the fractions
 /// `[c (Q / q_i)^{-1}]_{q_i} / q_i` modulo 1, known to 2^-120.
-fn rounded(context: &Context, poly: &Rows<u64>, reply_bits: u32) -> Zeroizing<Vec<u128>> {
-    let mut fractions = Zeroizing::new(vec![1u128 << (127 - reply_bits); context.degree()]);
-    for (i, prime) in context.data_primes().iter().enumerate() {
-        let factor = prime.modulus.constant(prime.crt_inverse());
+pub(crate) fn rounded(context: &Context, poly: &Rows<u64>, bits: u32) -> Zeroizing<Vec<u128>> {
+    let mut fractions = Zeroizing::new(vec![1u128 << (127 - bits); context.degree()]);
+    let basis = context.basis(poly.count());
+    for (i, prime) in context.data_primes(poly.count()).iter().enumerate() {
+        let factor = prime.modulus.constant(basis.inverses[i]);
         for (f, &c) in fractions.iter_mut().zip(poly.row(i)) {
             *f = f.wrapping_add(prime.modulus.fraction(prime.modulus.mul(c, factor)));
         }
     }
-    fractions.iter_mut().for_each(|f| *f >>= 128 - reply_bits);
+    fractions.iter_mut().for_each(|f| *f >>= 128 - bits);
     fractions
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bits::Reader;
-    use crate::product;
-    use crate::testing::Session;
-    use crate::{Job, MatmulShape, Operand, Params, Plain};
-
-    const BITS: u32 = 44;
-
-    /// Both polynomials of two replies to the same result, the second with the seeds `change` made of the first.
-    fn two_replies(change: impl Fn(&mut Session, &Seeds) -> Seeds) -> [Vec<[u128; 2]>; 2] {
-        let mut session = Session::full(Params::fast(), 4);
-        let shape = MatmulShape { tokens: 1, inner: 64, outer: 64 };
-        let layout = Layout::search(&session.context, shape, Operand::Weights, BITS, 1).unwrap();
-        let (x, w) = (session.ring(64, BITS), session.weights(64 * 64));
-        let x = session.upload(&layout, &x);
-        let first = Seeds::fresh(&mut session.rng);
-        let second = change(&mut session, &first);
-        let class = &schedule::classes(&[layout])[0];
-        [first, second].map(|seeds| {
-            let mut bytes = Vec::new();
-            let jobs = [Job { x: &x, w: Plain::Weights(&w) }];
-            product::evaluate(&session.context, &session.keys, class, &jobs, |mut results| {
-                if let Some(ct) = results.pop() {
-                    bytes = reshare(&session.context, &session.keys, BITS, ct, &seeds).bytes;
-                }
-            });
-            let mut reader = Reader::new(&bytes);
-            let kr = session.context.params().reply_bits(BITS);
-            let values: Vec<u128> = (0..2 * session.context.degree()).map(|_| reader.take_wide(kr)).collect();
-            let (b, a) = values.split_at(session.context.degree());
-            b.iter().zip(a).map(|(&b, &a)| [b, a]).collect()
-        })
-    }
-
-    /// Fraction of coefficients of one polynomial whose difference is within 2^-8 of zero, modulo 2^kr.
-    fn close(replies: &[Vec<[u128; 2]>; 2], part: usize) -> f64 {
-        let kr = Params::fast().reply_bits(BITS);
-        let mask = u128::MAX >> (128 - kr);
-        let near = |(x, y): &(&[u128; 2], &[u128; 2])| {
-            let difference = x[part].wrapping_sub(y[part]) & mask;
-            difference.min((mask + 1) - difference) < 1 << (kr - 8)
-        };
-        let [first, second] = replies;
-        first.iter().zip(second).filter(near).count() as f64 / first.len() as f64
-    }
-
-    #[test]
-    fn two_replies_to_the_same_question_have_nothing_in_common() {
-        let replies = two_replies(|session, _| Seeds::fresh(&mut session.rng));
-        for part in [0, 1] {
-            let [first, second] = &replies;
-            let different = first.iter().zip(second).filter(|(x, y)| x[part] != y[part]).count();
-            assert!(different * 10 >= first.len() * 9);
-            assert!(close(&replies, part) < 0.02);
-        }
-    }
-
-    #[test]
-    fn a_repeated_ephemeral_or_mask_would_be_seen() {
-        let repeated_u = two_replies(|session, first| Seeds {
-            ephemeral: Zeroizing::new(*first.ephemeral),
-            ..Seeds::fresh(&mut session.rng)
-        });
-        assert!(close(&repeated_u, 1) > 0.99 && close(&repeated_u, 0) < 0.02);
-        let repeated = two_replies(|session, first| Seeds {
-            ephemeral: Zeroizing::new(*first.ephemeral),
-            mask: Zeroizing::new(*first.mask),
-            ..Seeds::fresh(&mut session.rng)
-        });
-        assert!(close(&repeated, 0) > 0.99);
-    }
-
-    #[test]
-    fn ciphertexts_of_one_reply_have_their_own_randomness() {
-        let mut session = Session::full(Params::fast(), 5);
-        let shape = MatmulShape { tokens: 64, inner: 64, outer: 256 };
-        let layout = Layout::search(&session.context, shape, Operand::Weights, BITS, 1).unwrap();
-        // Equal inputs and weights everywhere: only the randomness can make the two ciphertexts differ.
-        let x = session.upload(&layout, &vec![0; 64 * 64]);
-        let w = vec![0; 64 * 256];
-        let (reply, _) = crate::multiply(
-            &session.context,
-            &session.keys,
-            &[Job { x: &x, w: Plain::Weights(&w) }],
-            &mut session.rng,
-        );
-        let kr = session.context.params().reply_bits(BITS);
-        let ciphertexts: Vec<Vec<[u128; 2]>> = reply
-            .chunks_exact(session.context.params().reply_ciphertext_len(BITS))
-            .map(|bytes| {
-                let mut reader = Reader::new(bytes);
-                let values: Vec<u128> =
-                    (0..2 * session.context.degree()).map(|_| reader.take_wide(kr)).collect();
-                let (b, a) = values.split_at(session.context.degree());
-                b.iter().zip(a).map(|(&b, &a)| [b, a]).collect()
-            })
-            .collect();
-        let [first, second] = <[_; 2]>::try_from(ciphertexts).unwrap();
-        let replies = [first, second];
-        assert!(close(&replies, 0) < 0.02 && close(&replies, 1) < 0.02);
-    }
-
-    #[test]
-    fn rounding_to_the_ring() {
-        assert_eq!(round_to_ring(0b0111, 3, 4), 1);
-        assert_eq!(round_to_ring(0b0011, 3, 4), 0);
-        assert_eq!(round_to_ring(0b111_1111, 3, 4), 0);
-    }
-}
+mod tests;

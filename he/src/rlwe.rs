@@ -1,6 +1,6 @@
 //! Symmetric encryption, one prime at a time: `b = -a s + e + m`, so that `b + a s = m + e`.
 //!
-//! `a` is uniform and expanded from a public seed, in slots; only `b` travels, in slots, 50 bits a residue.
+//! `a` is uniform and expanded from a public seed, in slots; only `b` travels, in slots, 44 bits a residue.
 
 use crate::bits::{Reader, Writer};
 use crate::context::{Context, Prime};
@@ -20,9 +20,15 @@ pub(crate) struct Ciphertext {
 }
 
 impl Ciphertext {
-    pub(crate) fn zero(context: &Context) -> Self {
-        let poly = || Rows::new(context.levels(), context.degree());
+    /// Modulo the product of the first `levels` data primes.
+    pub(crate) fn zero(context: &Context, levels: usize) -> Self {
+        let poly = || Rows::new(levels, context.degree());
         Self { b: poly(), a: poly() }
+    }
+
+    /// How many data primes its modulus has.
+    pub(crate) fn levels(&self) -> usize {
+        self.b.count()
     }
 }
 
@@ -70,16 +76,11 @@ pub(crate) fn small_to_slots(prime: &Prime, small: &[i64], out: &mut [u64]) {
     prime.forward(out);
 }
 
-/// Appends one polynomial, N residues of 50 bits.
+/// Appends one polynomial, N residues of 44 bits.
 pub(crate) fn write_residues(out: &mut Vec<u8>, residues: &[u64]) {
     let mut writer = Writer::new(out);
     residues.iter().for_each(|&x| writer.put(x, PRIME_BITS));
     writer.finish();
-}
-
-/// Bytes of one polynomial modulo one prime.
-pub(crate) fn residues_len(n: usize) -> usize {
-    n * PRIME_BITS as usize / 8
 }
 
 /// Reads one polynomial and checks every residue.

@@ -35,6 +35,11 @@ impl<T: Copy + Default> Rows<T> {
         (&mut left[first * stride..first * stride + self.width], &mut right[..self.width])
     }
 
+    /// How many rows there are.
+    pub(crate) fn count(&self) -> usize {
+        self.data.len() / (self.width + GAP)
+    }
+
     /// All rows in order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
         let width = self.width;

@@ -1,33 +1,31 @@
 //! Which outputs of which jobs share a reply ciphertext; both parties compute the same from the layouts.
 //!
-//! Jobs of equal ring, k and s form a class; their units, job after job, fill reply ciphertexts of k / 2^s units. The
+//! Jobs of equal format (ring, modulus, reply width, k, s) form a class; their units, job after job, fill reply ciphertexts of k / 2^s units. The
 //! last reply of a class may hold fewer and is packed over fewer levels. Classes come in the order of their first
 //! job.
 
-use crate::layout::Layout;
+use crate::layout::{Format, Layout};
 
 /// Jobs whose units are packed together.
 pub(crate) struct Class {
     /// (job, index of its first unit).
     pub(crate) jobs: Vec<(usize, usize)>,
     pub(crate) units: usize,
-    pub(crate) bits: u32,
-    pub(crate) k: usize,
-    pub(crate) split: u32,
+    pub(crate) format: Format,
 }
 
 impl Class {
     fn of(layout: &Layout) -> Self {
-        Self { jobs: Vec::new(), units: 0, bits: layout.bits, k: layout.k, split: layout.split }
+        Self { jobs: Vec::new(), units: 0, format: layout.format() }
     }
 
     fn takes(&self, layout: &Layout) -> bool {
-        (self.bits, self.k, self.split) == (layout.bits, layout.k, layout.split)
+        self.format == layout.format()
     }
 
     /// Units of a full reply.
     pub(crate) fn units_per_reply(&self) -> usize {
-        self.k >> self.split
+        self.format.k >> self.format.split
     }
 
     pub(crate) fn replies(&self) -> usize {

@@ -2,8 +2,8 @@
 
 use crate::rlwe::Ciphertext;
 use crate::{
-    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, Params, Plain, SecretKey, decrypt, encrypt,
-    keygen, multiply, reply_len,
+    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain, SecretKey, decrypt,
+    encrypt, keygen, multiply, reply_len,
 };
 use crate::{product, schedule};
 use rand::{RngCore, SeedableRng};
@@ -18,12 +18,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session in a ring too small to be secure.
-    pub(crate) fn small(params: Params, degree: usize, seed: u64) -> Self {
-        Self::with(Context::insecure(params.with_degree(degree)), seed)
+    pub(crate) fn small(degree: usize, seed: u64) -> Self {
+        Self::with(Context::insecure(degree), seed)
     }
 
-    pub(crate) fn full(params: Params, seed: u64) -> Self {
-        Self::with(Context::new(params).unwrap(), seed)
+    pub(crate) fn full(seed: u64) -> Self {
+        Self::with(Context::new().unwrap(), seed)
     }
 
     fn with(context: Context, seed: u64) -> Self {
@@ -43,7 +43,7 @@ impl Session {
 
     pub(crate) fn upload(&mut self, layout: &Layout, x: &[u64]) -> EncryptedMatrix {
         let upload = encrypt(&self.context, &self.key, layout, x, &mut self.rng);
-        assert_eq!(upload.len(), layout.upload_len());
+        assert_eq!(upload.len(), layout.plain_upload_len());
         EncryptedMatrix::decode(&self.context, layout, &upload).unwrap()
     }
 
@@ -88,20 +88,27 @@ pub(crate) fn measured_deviation(
 
 /// `(b + a s) / Q` as a fraction of 2^128, for a ciphertext in coefficients.
 fn phase(session: &Session, ct: &Ciphertext) -> Vec<u128> {
-    let n = session.context.degree();
+    let (n, basis) = (session.context.degree(), session.context.basis(ct.levels()));
     let mut fractions = vec![0u128; n];
-    for (i, prime) in session.context.data_primes().iter().enumerate() {
+    for (i, prime) in session.context.data_primes(ct.levels()).iter().enumerate() {
         let (mut a, mut product) = (ct.a.row(i).to_vec(), vec![0; n]);
         prime.forward(&mut a);
         let scale = prime.scale_from_slots(1);
         prime.pointwise(&a, session.key.slots(i), scale, &mut product);
         prime.inverse_unscaled(&mut product);
-        let factor = prime.modulus.constant(prime.crt_inverse());
+        let factor = prime.modulus.constant(basis.inverses[i]);
         for ((f, &b), &p) in fractions.iter_mut().zip(ct.b.row(i)).zip(&product) {
             *f = f.wrapping_add(prime.modulus.fraction(prime.modulus.mul(b + p, factor)));
         }
     }
     fractions
+}
+
+/// A layout of one row and column, for tests that need parts of it.
+pub(crate) fn layout(degree: usize, levels: usize) -> Layout {
+    let shape = MatmulShape { tokens: 1, inner: 1, outer: 1 };
+    let (operand, bits, tolerance) = (Operand::Weights, 40, crate::EXACT);
+    Layout { degree, levels, shape, operand, bits, tolerance, t: 1, n: 1, k: degree, split: 0 }
 }
 
 /// X W modulo 2^l.

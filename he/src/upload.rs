@@ -1,22 +1,44 @@
 //! The client's matrix on its way to the server.
 //!
+//! A matrix of the client's choice, [`encrypt`]; per block of t rows and k columns:
+//!
 //! | client: `X`, `s`                                        |                                    | server |
 //! |---------------------------------------------------------|------------------------------------|--------|
-//! | per block of X: fresh seed, `a` from it                 |                                    |        |
-//! | `b = -a s + e + round(Q x / 2^l)`                       | `-- seed, b of every block ->`     | `(b, a)` |
+//! | fresh seed, `a` from it                                 |                                    |        |
+//! | `b = -a s + e + round(Q x / 2^l)`                       | `-- seed, b -->`                   | `(b, a)` |
 //!
-//! One ciphertext per block of t rows and k columns, rows of blocks first. Bytes: [`Layout::upload_len`].
+//! A uniform matrix, which neither party chooses, [`encrypt_random`]:
+//!
+//! | client: `s`                                             |                                    | server |
+//! |---------------------------------------------------------|------------------------------------|--------|
+//! | fresh seed, `a` and `u` in Z_{2^l}^N from it            |                                    |        |
+//! | `c = floor(2^l (-a s + e) / Q)`, `x = u - c`            |                                    |        |
+//! | `b = -a s + e + round(Q x / 2^l)`                       |                                    |        |
+//! | `v = b - round(Q u / 2^l)`                              | `-- seed, v -->`                   | `b = round(Q u / 2^l) + v`, `(b, a)` |
+//!
+//! v lies in `[-1, Q / 2^l + 1]`: it takes log2 Q - l bits, where b takes log2 Q (review of he.md 3.4; the idea of SPU's
+//! `MatMatProtocol` seeds taken to the message). Coefficients that must be zero have x = 0, not x = u - c, and all of b is sent; those
+//! that nothing depends on are not sent, and have b = 0.
+//!
+//! *Security.* For fixed `-a s + e` the map u -> x is a bijection of Z_{2^l}, so (a, b, x) has exactly the distribution of an honest
+//! encryption of a uniform x that is independent of s, e and a. But the server sees u and v, not b alone: near the ends of its range v
+//! tells how things were rounded, hence something of x. So the ciphertext is drawn again, with a fresh seed, unless every v lies
+//! in `[2, floor(Q / 2^l) - 2]`: then u and v are a function of b and a, and x is uniform given them. A draw fails with
+//! probability below N 2^(l + 3) / Q. Seeds are never used twice; a, u and the secrets come from separate domains.
 
+use crate::bits::{Reader, Writer};
 use crate::context::{Context, Prime};
 use crate::error::{Error, check_length};
 use crate::keys::{SecretKey, fresh_seed};
 use crate::layout::Layout;
+use crate::params::{PRIME_BITS, residues_len};
 use crate::prg::{Domain, Prg, Seed};
-use crate::rlwe::{Ciphertext, Encryptor, errors, read_residues, residues_len, write_residues};
+use crate::rlwe::{Ciphertext, Encryptor, errors, read_residues, write_residues};
+use crate::rows::Rows;
 use crate::sample;
 use rand::CryptoRng;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Encrypts X, `[tokens, inner]` row-major, for one product.
 ///
@@ -29,7 +51,7 @@ pub fn encrypt(
     x: &[u64],
     rng: &mut (impl CryptoRng + ?Sized),
 ) -> Vec<u8> {
-    assert_eq!(layout.params, *context.params(), "layout and context have the same parameters");
+    assert_eq!(layout.degree, context.degree(), "layout and context have the same degree");
     assert_eq!(x.len(), layout.shape.tokens * layout.shape.inner, "X is [tokens, inner]");
     let seeds: Vec<_> =
         (0..layout.upload_ciphertexts()).map(|_| (*fresh_seed(rng), fresh_seed(rng))).collect();
@@ -39,34 +61,103 @@ pub fn encrypt(
         .map_init(
             || Encryptor::new(context),
             |encryptor, (block, (public, secret))| {
-                let message = input_block(layout, x, block);
-                encrypt_block(context, key, encryptor, layout.bits, &message, public, secret)
+                let mut message = Zeroizing::new(vec![0; context.degree()]);
+                for (value, coefficient) in used(layout, block) {
+                    message[coefficient] = x[value] & mask(layout);
+                }
+                encrypt_block(context, key, encryptor, layout, &message, public, secret)
             },
         )
         .collect();
     ciphertexts.concat()
 }
 
-/// The coefficients of one block of X.
-fn input_block(layout: &Layout, x: &[u64], block: usize) -> Zeroizing<Vec<u64>> {
-    let (first_token, first_inner) =
-        (block / layout.inner_blocks() * layout.t, block % layout.inner_blocks() * layout.k);
-    let mask = u64::MAX >> (64 - layout.bits);
-    let mut message = Zeroizing::new(vec![0; layout.degree()]);
-    for i in 0..layout.t.min(layout.shape.tokens - first_token) {
-        let row = &x[(first_token + i) * layout.shape.inner..][..layout.shape.inner];
-        for (j, &value) in row[first_inner..].iter().take(layout.k).enumerate() {
-            message[layout.input_index(i, j)] = value & mask;
+/// Makes a uniform X, `[tokens, inner]` row-major modulo 2^l, and its compressed encryption of [`Layout::upload_len`] bytes.
+///
+/// # Panics
+/// If the layout is not of this context.
+pub fn encrypt_random(
+    context: &Context,
+    key: &SecretKey,
+    layout: &Layout,
+    rng: &mut (impl CryptoRng + ?Sized),
+) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
+    assert_eq!(layout.degree, context.degree(), "layout and context have the same degree");
+    let mut blocks: Vec<Option<Vec<u8>>> = vec![None; layout.upload_ciphertexts()];
+    let mut x = Zeroizing::new(vec![0; layout.shape.tokens * layout.shape.inner]);
+    // One pass but for probability N 2^(l + 3) / Q a ciphertext.
+    while blocks.iter().any(Option::is_none) {
+        let missing = blocks.iter_mut().enumerate().filter(|(_, bytes)| bytes.is_none());
+        let draws: Vec<_> =
+            missing.map(|(block, bytes)| (block, bytes, *fresh_seed(rng), fresh_seed(rng))).collect();
+        let values: Vec<_> = draws
+            .into_par_iter()
+            .map(|(block, bytes, public, secret)| {
+                let (made, values) = random_block(context, key, layout, block, &public, &secret)?;
+                *bytes = Some(made);
+                Some((block, values))
+            })
+            .collect();
+        for (block, values) in values.into_iter().flatten() {
+            used(layout, block).zip(values.iter()).for_each(|((at, _), &value)| x[at] = value);
         }
     }
-    message
+    (blocks.into_iter().flatten().flatten().collect(), x)
+}
+
+fn mask(layout: &Layout) -> u64 {
+    u64::MAX >> (64 - layout.bits)
+}
+
+/// The values of one block: index in X, coefficient in the polynomial.
+fn used(layout: &Layout, block: usize) -> impl Iterator<Item = (usize, usize)> {
+    let ((token, inner), (rows, columns)) = (layout.block_origin(block), layout.block_sides(block));
+    let (width, layout) = (layout.shape.inner, *layout);
+    (0..rows).flat_map(move |i| {
+        (0..columns).map(move |j| ((token + i) * width + inner + j, layout.input_index(i, j)))
+    })
+}
+
+/// The coefficients of one block that must be zero, because columns of W other than the first carry them to where outputs
+/// are read: between the rows that have values, and in the last row, which wraps around to the first.
+fn zeros(layout: &Layout, block: usize) -> impl Iterator<Item = usize> {
+    let ((rows, columns), layout) = (layout.block_sides(block), *layout);
+    let last = (rows < layout.t).then_some(layout.t - 1);
+    (0..rows).chain(last).flat_map(move |i| {
+        (1..layout.n).flat_map(move |r| (0..columns).map(move |j| layout.input_index(i, r * layout.k + j)))
+    })
+}
+
+impl Layout {
+    /// Bytes of an upload of [`encrypt`]: per ciphertext a seed of 32 bytes and `44 L N / 8` bytes.
+    pub fn plain_upload_len(&self) -> usize {
+        self.upload_ciphertexts() * (32 + self.levels * residues_len(self.degree))
+    }
+
+    /// Bytes of an upload of [`encrypt_random`]: per ciphertext a seed of 32 bytes, `44 L - l` bits for each coefficient that carries a
+    /// value, and `44 L` bits for each that must be zero.
+    pub fn upload_len(&self) -> usize {
+        (0..self.upload_ciphertexts()).map(|block| self.block_len(block)).sum()
+    }
+
+    fn block_len(&self, block: usize) -> usize {
+        let (rows, columns) = self.block_sides(block);
+        let zeros = (rows + usize::from(rows < self.t)) * (self.n - 1) * columns;
+        let full = self.levels * PRIME_BITS as usize;
+        32 + (rows * columns * (full - self.bits as usize) + zeros * full).div_ceil(8)
+    }
+
+    /// Bits of one v.
+    fn value_bits(&self) -> u32 {
+        self.levels as u32 * PRIME_BITS - self.bits
+    }
 }
 
 fn encrypt_block(
     context: &Context,
     key: &SecretKey,
     encryptor: &mut Encryptor,
-    bits: u32,
+    layout: &Layout,
     message: &[u64],
     public: &Seed,
     secret: &Seed,
@@ -75,9 +166,9 @@ fn encrypt_block(
     let e = errors(Domain::Error, secret, [0, 0], n);
     let mut out = public.to_vec();
     let (mut a, mut b) = (vec![0; n], Zeroizing::new(vec![0; n]));
-    for (i, prime) in context.data_primes().iter().enumerate() {
+    for (i, prime) in context.data_primes(layout.levels).iter().enumerate() {
         sample::uniform(&mut Prg::new(Domain::Upload, public, [0, i as u32]), prime.modulus, &mut a);
-        scale_up(context, prime, bits, message, &mut b);
+        scale_up(context, layout, prime, message, &mut b);
         for (b, &e) in b.iter_mut().zip(e.iter()) {
             *b = prime.modulus.add(*b, prime.modulus.embed(e));
         }
@@ -87,16 +178,89 @@ fn encrypt_block(
     out
 }
 
+/// One compressed ciphertext and its message in the order of [`used`], or nothing if these seeds will not do.
+fn random_block(
+    context: &Context,
+    key: &SecretKey,
+    layout: &Layout,
+    block: usize,
+    public: &Seed,
+    secret: &Seed,
+) -> Option<(Vec<u8>, Zeroizing<Vec<u64>>)> {
+    let (n, primes) = (context.degree(), context.data_primes(layout.levels));
+    let basis = context.basis(layout.levels);
+    // -a s + e, and its fraction of Q.
+    let e = errors(Domain::Error, secret, [0, 0], n);
+    let mut base = Wiped(Rows::new(layout.levels, n));
+    let mut fractions = Zeroizing::new(vec![0u128; n]);
+    let mut a = vec![0; n];
+    for (i, prime) in primes.iter().enumerate() {
+        sample::uniform(&mut Prg::new(Domain::Upload, public, [0, i as u32]), prime.modulus, &mut a);
+        let row = base.0.row_mut(i);
+        prime.pointwise(&a, key.slots(i), prime.scale_from_slots(prime.modulus.p() - 1), row);
+        prime.inverse_unscaled(row);
+        let factor = prime.modulus.constant(basis.inverses[i]);
+        for ((b, &e), fraction) in row.iter_mut().zip(e.iter()).zip(fractions.iter_mut()) {
+            *b = prime.modulus.add(*b, prime.modulus.embed(e));
+            *fraction = fraction.wrapping_add(prime.modulus.fraction(prime.modulus.mul(*b, factor)));
+        }
+    }
+    let u = public_values(layout, block, public);
+    let mut x = Zeroizing::new(vec![0; n]);
+    for (_, at) in used(layout, block) {
+        x[at] = u[at].wrapping_sub((fractions[at] >> (128 - layout.bits)) as u64) & mask(layout);
+    }
+    let (mut of_x, mut of_u) = (Zeroizing::new(vec![0; n]), vec![0; n]);
+    for (i, prime) in primes.iter().enumerate() {
+        scale_up(context, layout, prime, &x, &mut of_x);
+        scale_up(context, layout, prime, &u, &mut of_u);
+        for (b, (&x, &u)) in base.0.row_mut(i).iter_mut().zip(of_x.iter().zip(&of_u)) {
+            *b = prime.modulus.sub(prime.modulus.add(*b, x), u);
+        }
+    }
+    let base = &base.0;
+    let mut out = public.to_vec();
+    let mut writer = Writer::new(&mut out);
+    let most = basis.quotient(layout.bits) - 2;
+    let mut within = true;
+    for (_, at) in used(layout, block) {
+        let v = basis.compose(primes, |i| base.row(i)[at]);
+        within &= (2..=most).contains(&v);
+        writer.put_wide(v & (u128::MAX >> (128 - layout.value_bits())), layout.value_bits());
+    }
+    for at in zeros(layout, block) {
+        (0..layout.levels).for_each(|i| writer.put(base.row(i)[at], PRIME_BITS));
+    }
+    writer.finish();
+    within.then(|| (out, Zeroizing::new(used(layout, block).map(|(_, at)| x[at]).collect())))
+}
+
+/// Residues that are wiped on drop.
+struct Wiped(Rows<u64>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// u of one block: uniform where there are values, zero elsewhere.
+fn public_values(layout: &Layout, block: usize, public: &Seed) -> Vec<u64> {
+    let mut u = vec![0; layout.degree];
+    let mut prg = Prg::new(Domain::Values, public, [0, 0]);
+    used(layout, block).for_each(|(_, at)| u[at] = prg.word() & mask(layout));
+    u
+}
+
 /// round(Q x / 2^l) modulo one prime q of Q, exactly.
 ///
 /// With y = Q x mod 2^l, the rounded quotient is (Q x - y) / 2^l + msb(y), and modulo q it is msb(y) - y 2^{-l}.
-fn scale_up(context: &Context, prime: &Prime, bits: u32, x: &[u64], out: &mut [u64]) {
-    let modulus_low = context.modulus_low() as u64;
-    let factor = prime.modulus.constant(prime.inverse_of_two_to(bits));
-    let mask = u64::MAX >> (64 - bits);
+fn scale_up(context: &Context, layout: &Layout, prime: &Prime, x: &[u64], out: &mut [u64]) {
+    let modulus_low = context.basis(layout.levels).product as u64;
+    let factor = prime.modulus.constant(prime.inverse_of_two_to(layout.bits));
     for (out, &x) in out.iter_mut().zip(x) {
-        let y = x.wrapping_mul(modulus_low) & mask;
-        *out = prime.modulus.sub(y >> (bits - 1), prime.modulus.mul(y, factor));
+        let y = x.wrapping_mul(modulus_low) & mask(layout);
+        *out = prime.modulus.sub(y >> (layout.bits - 1), prime.modulus.mul(y, factor));
     }
 }
 
@@ -108,7 +272,7 @@ pub struct EncryptedMatrix {
 }
 
 impl EncryptedMatrix {
-    /// Checks and expands an upload for `layout`.
+    /// Checks and expands an upload of [`encrypt`] for `layout`.
     ///
     /// # Errors
     /// If the length is wrong or a residue is not below its prime.
@@ -116,11 +280,35 @@ impl EncryptedMatrix {
     /// # Panics
     /// If the layout is not of this context.
     pub fn decode(context: &Context, layout: &Layout, bytes: &[u8]) -> Result<Self, Error> {
-        assert_eq!(layout.params, *context.params(), "layout and context have the same parameters");
-        check_length("encrypted matrix", bytes, layout.upload_len())?;
+        assert_eq!(layout.degree, context.degree(), "layout and context have the same degree");
+        check_length("encrypted matrix", bytes, layout.plain_upload_len())?;
         let blocks = bytes
-            .par_chunks_exact(layout.upload_len() / layout.upload_ciphertexts())
-            .map(|bytes| decode_block(context, bytes))
+            .par_chunks_exact(layout.plain_upload_len() / layout.upload_ciphertexts())
+            .map(|bytes| decode_block(context, layout, bytes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { layout: *layout, blocks })
+    }
+
+    /// Checks and expands an upload of [`encrypt_random`] for `layout`.
+    ///
+    /// # Errors
+    /// If the length is wrong or a residue is not below its prime.
+    ///
+    /// # Panics
+    /// If the layout is not of this context.
+    pub fn decode_random(context: &Context, layout: &Layout, bytes: &[u8]) -> Result<Self, Error> {
+        assert_eq!(layout.degree, context.degree(), "layout and context have the same degree");
+        check_length("encrypted random matrix", bytes, layout.upload_len())?;
+        let mut rest = bytes;
+        let parts = (0..layout.upload_ciphertexts()).map(|block| {
+            let (part, after) = rest.split_at(layout.block_len(block));
+            rest = after;
+            (block, part)
+        });
+        let parts: Vec<_> = parts.collect();
+        let blocks = parts
+            .into_par_iter()
+            .map(|(block, bytes)| decode_random_block(context, layout, block, bytes))
             .collect::<Result<_, _>>()?;
         Ok(Self { layout: *layout, blocks })
     }
@@ -131,12 +319,48 @@ impl EncryptedMatrix {
     }
 }
 
-fn decode_block(context: &Context, bytes: &[u8]) -> Result<Ciphertext, Error> {
+fn decode_block(context: &Context, layout: &Layout, bytes: &[u8]) -> Result<Ciphertext, Error> {
     let (seed, body) = bytes.split_first_chunk::<32>().expect("cut to length by the caller");
-    let mut ct = Ciphertext::zero(context);
+    let mut ct = Ciphertext::zero(context, layout.levels);
     let polynomials = body.chunks_exact(residues_len(context.degree()));
-    for ((i, prime), bytes) in context.data_primes().iter().enumerate().zip(polynomials) {
+    for ((i, prime), bytes) in context.data_primes(layout.levels).iter().enumerate().zip(polynomials) {
         read_residues("encrypted matrix", bytes, prime.modulus, ct.b.row_mut(i))?;
+        sample::uniform(&mut Prg::new(Domain::Upload, seed, [0, i as u32]), prime.modulus, ct.a.row_mut(i));
+    }
+    Ok(ct)
+}
+
+fn decode_random_block(
+    context: &Context,
+    layout: &Layout,
+    block: usize,
+    bytes: &[u8],
+) -> Result<Ciphertext, Error> {
+    let (seed, body) = bytes.split_first_chunk::<32>().expect("cut to length by the caller");
+    let (mut ct, primes) = (Ciphertext::zero(context, layout.levels), context.data_primes(layout.levels));
+    let u = public_values(layout, block, seed);
+    for (i, prime) in primes.iter().enumerate() {
+        scale_up(context, layout, prime, &u, ct.b.row_mut(i));
+    }
+    let mut reader = Reader::new(body);
+    for (_, at) in used(layout, block) {
+        let v = reader.take_wide(layout.value_bits());
+        for (i, prime) in primes.iter().enumerate() {
+            let b = &mut ct.b.row_mut(i)[at];
+            *b = prime.modulus.add(*b, prime.modulus.reduce_wide(v));
+        }
+    }
+    for (index, at) in zeros(layout, block).enumerate() {
+        for (i, prime) in primes.iter().enumerate() {
+            let residue = reader.take(PRIME_BITS);
+            if residue >= prime.modulus.p() {
+                return Err(Error::Residue { what: "encrypted random matrix", index });
+            }
+            ct.b.row_mut(i)[at] = residue;
+        }
+    }
+    for (i, prime) in primes.iter().enumerate() {
+        prime.forward(ct.b.row_mut(i));
         sample::uniform(&mut Prg::new(Domain::Upload, seed, [0, i as u32]), prime.modulus, ct.a.row_mut(i));
     }
     Ok(ct)
@@ -145,20 +369,141 @@ fn decode_block(context: &Context, bytes: &[u8]) -> Result<Ciphertext, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Params;
+    use crate::testing::{Session, exact, layout};
+    use crate::{Job, MatmulShape, Plain, decrypt, multiply};
+    use proptest::prelude::*;
+    use rand::{RngCore, SeedableRng};
+    use rand_chacha::ChaCha20Rng;
+
+    const SMALL: usize = 64;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn products_with_random_uploads_are_right(
+            log_t in 0u32..3, log_k in 0u32..5, split in 0u32..3, levels in 2usize..=3, tokens in 1usize..9,
+            inner in 1usize..40, outer in 1usize..40, seed: u64,
+        ) {
+            prop_assume!(split <= log_k);
+            let mut session = Session::small(SMALL, seed);
+            let (t, k) = (1 << log_t, 1 << log_k);
+            let shape = MatmulShape { tokens, inner, outer };
+            let tolerance = if levels == 2 { 4 } else { crate::EXACT };
+            let layout = Layout { shape, tolerance, t, k, n: SMALL / (t * k), split, ..layout(SMALL, levels) };
+            let w = session.weights(inner * outer);
+            let (upload, x) = encrypt_random(&session.context, &session.key, &layout, &mut session.rng);
+            prop_assert_eq!(upload.len(), layout.upload_len());
+            let matrix = EncryptedMatrix::decode_random(&session.context, &layout, &upload).unwrap();
+            let jobs = [Job { x: &matrix, w: Plain::Weights(&w) }];
+            let (reply, server) = multiply(&session.context, &session.keys, &jobs, &mut session.rng);
+            let client = decrypt(&session.context, &session.key, &[layout], &reply).unwrap();
+            let sums: Vec<u64> = server[0].iter().zip(&client[0]).map(|(a, b)| a.wrapping_add(*b) & mask(&layout)).collect();
+            let most = crate::testing::max_error(&layout, &sums, &exact(&layout, &x, |i| i64::from(w[i])));
+            prop_assert!(most <= if levels == 2 { 1 << 8 } else { 0 }, "{most}");
+        }
+    }
+
+    #[test]
+    fn messages_are_uniform_and_never_the_same() {
+        let mut session = Session::full(3);
+        let shape = MatmulShape { tokens: 8, inner: 1024, outer: 8 };
+        let layout = Layout { shape, t: 8, k: 1024, bits: 44, ..layout(8192, 2) };
+        let mut all: Vec<u64> = Vec::new();
+        let mut seeds: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..4 {
+            let (upload, x) = encrypt_random(&session.context, &session.key, &layout, &mut session.rng);
+            // 44 bits a value where a ciphertext has 88.
+            assert_eq!(upload.len(), 32 + 8192 * 44 / 8);
+            seeds.push(upload[..32].to_vec());
+            all.extend(x.iter());
+        }
+        seeds.sort();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 4);
+        for bit in 0..44 {
+            let ones = all.iter().filter(|&&x| x >> bit & 1 == 1).count() as f64;
+            assert!((ones / all.len() as f64 - 0.5).abs() < 0.02, "bit {bit}");
+        }
+    }
+
+    /// In a ring so large that v has 24 bits, draws at the ends of its range happen: they are refused.
+    #[test]
+    fn draws_near_the_ends_are_refused() {
+        let mut session = Session::small(SMALL, 1);
+        let shape = MatmulShape { tokens: 1, inner: SMALL, outer: 1 };
+        let layout = Layout { shape, bits: 64, ..layout(SMALL, 2) };
+        let most = session.context.basis(2).quotient(64) - 2;
+        let mut refused = 0;
+        for _ in 0..1 << 18 {
+            let (public, secret) = (*fresh_seed(&mut session.rng), fresh_seed(&mut session.rng));
+            match random_block(&session.context, &session.key, &layout, 0, &public, &secret) {
+                None => refused += 1,
+                Some((bytes, _)) => {
+                    let mut reader = Reader::new(&bytes[32..]);
+                    assert!((0..SMALL).all(|_| (2..=most).contains(&reader.take_wide(24))));
+                }
+            }
+        }
+        // 64 coefficients, about 5 of 2^24 values each: 5 expected.
+        assert!((1..30).contains(&refused), "{refused}");
+    }
+
+    /// The same arithmetic with a tiny Q, over all of its values: given what travels, the message is uniform.
+    #[test]
+    fn given_what_travels_every_message_is_as_likely() {
+        for (q, t) in [(1021i64, 8i64), (4093, 16), (509, 32)] {
+            let round = |x: i64| (2 * q * x + t) / (2 * t);
+            let mut counts = std::collections::BTreeMap::new();
+            for base in 0..q {
+                for u in 0..t {
+                    let x = (u - base * t / q).rem_euclid(t);
+                    let v = (base + round(x) - round(u)).rem_euclid(q);
+                    if (2..=q / t - 2).contains(&v) {
+                        *counts
+                            .entry((u, v))
+                            .or_insert_with(|| vec![0; t as usize])
+                            .get_mut(x as usize)
+                            .unwrap() += 1;
+                    }
+                }
+            }
+            assert_eq!(counts.len() as i64, t * (q / t - 3));
+            assert!(counts.values().all(|messages| messages.iter().all(|&count| count == 1)), "{q} {t}");
+        }
+    }
+
+    #[test]
+    fn integers_are_composed_of_their_residues() {
+        let (context, mut rng) = (Context::insecure(SMALL), ChaCha20Rng::seed_from_u64(1));
+        for levels in [2, 3] {
+            let (primes, basis) = (context.data_primes(levels), context.basis(levels));
+            let q_low = basis.product;
+            for bits in 0..44 * levels as u32 - 4 {
+                let value =
+                    (u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64())) >> (127 - bits.min(127));
+                assert_eq!(basis.compose(primes, |i| primes[i].modulus.reduce_wide(value)), value);
+            }
+            // -1, which must not look small.
+            assert_eq!(basis.compose(primes, |i| primes[i].modulus.p() - 1), q_low.wrapping_sub(1));
+            assert!(q_low.wrapping_sub(1) > basis.quotient(8));
+            assert_eq!(basis.quotient(64), if levels == 2 { q_low >> 64 } else { basis.quotient(64) });
+        }
+    }
 
     #[test]
     fn scaling_is_the_rounded_quotient() {
-        let context = Context::insecure(Params::fast().with_degree(64));
-        let q: u128 = context.params().data_primes().iter().map(|&p| u128::from(p)).product();
+        let context = Context::insecure(64);
+        let layout = |bits| Layout { bits, ..layout(64, 2) };
+        let q: u128 = context.basis(2).product;
         for bits in [2, 20, 27] {
             let values: Vec<u64> =
                 (0..64u64).map(|i| i.wrapping_mul(0x9e3779b97f4a7c15) >> (64 - bits)).collect();
-            for prime in context.data_primes() {
+            for prime in context.data_primes(2) {
                 let mut out = vec![0; 64];
-                scale_up(&context, prime, bits, &values, &mut out);
+                scale_up(&context, &layout(bits), prime, &values, &mut out);
                 for (&x, &got) in values.iter().zip(&out) {
-                    // Q x / 2^l + 1/2, with Q of 100 bits and x of at most 27.
+                    // Q x / 2^l + 1/2, with Q of 88 bits and x of at most 27.
                     let rounded = (q * u128::from(x) + (1 << (bits - 1))) >> bits;
                     assert_eq!(u128::from(got), rounded % u128::from(prime.modulus.p()));
                 }

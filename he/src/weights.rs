@@ -7,6 +7,7 @@
 use crate::context::{Context, Prime};
 use crate::kernel;
 use crate::layout::{Layout, Operand};
+use crate::params::PRIME_BITS;
 use crate::rows::Rows;
 use std::ops::Range;
 use zeroize::Zeroize;
@@ -58,7 +59,7 @@ impl Plain<'_> {
 pub(crate) struct Tile {
     polynomials: Rows<i64>,
     difference: Vec<i64>,
-    /// Every coefficient is below 2^49 in absolute value.
+    /// Every coefficient is below 2^43 in absolute value.
     small: bool,
 }
 
@@ -66,9 +67,9 @@ impl Tile {
     pub(crate) fn new(layout: &Layout) -> Self {
         let width = if layout.operand == Operand::Weights { 15 } else { layout.bits - 1 };
         Self {
-            polynomials: Rows::new(layout.images(), layout.degree()),
-            difference: vec![0; layout.degree()],
-            small: width + layout.split < 49,
+            polynomials: Rows::new(layout.images(), layout.degree),
+            difference: vec![0; layout.degree],
+            small: width + layout.split < PRIME_BITS - 1,
         }
     }
 

@@ -258,20 +258,20 @@ impl Llama<Weight> {
                 id += 1;
                 Ok(Weight { shape, data: quantised.into_data() })
             };
-        let fast = Exactness::Fast;
+        let rounded = Exactness::Rounded;
         let score_scale = (std::f64::consts::LOG2_E / (c.head_dim as f64).sqrt()) as f32;
         let layers = (0..c.num_hidden_layers).map(|i| {
             let qkv = [(Param::Query(i), score_scale), (Param::Key(i), 1.0), (Param::Value(i), 1.0)];
             let gate_up = [(Param::Gate(i), 1.0), (Param::Up(i), 1.0)];
             Ok(Layer {
-                qkv: matrix(&qkv, Some(Param::AttentionNorm(i)), fast)?,
-                output: matrix(&[(Param::Output(i), 1.0)], None, fast)?,
-                gate_up: matrix(&gate_up, Some(Param::MlpNorm(i)), fast)?,
-                down: matrix(&[(Param::Down(i), 1.0)], None, fast)?,
+                qkv: matrix(&qkv, Some(Param::AttentionNorm(i)), rounded)?,
+                output: matrix(&[(Param::Output(i), 1.0)], None, rounded)?,
+                gate_up: matrix(&gate_up, Some(Param::MlpNorm(i)), rounded)?,
+                down: matrix(&[(Param::Down(i), 1.0)], None, rounded)?,
             })
         });
         let layers = layers.collect::<Result<_, LoadError>>()?;
-        let head = matrix(&[(Param::Head, 1.0)], Some(Param::FinalNorm), Exactness::Strict)?;
+        let head = matrix(&[(Param::Head, 1.0)], Some(Param::FinalNorm), Exactness::Exact)?;
         let embedding = folder.param(Param::Embedding)?;
         let embedding = embedding_table(&embedding, &c, head.shape.id + 1)?;
         Ok(Llama { frequencies: rope_inverse_frequencies(&c), config: c, embedding, layers, head })
@@ -321,7 +321,7 @@ fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadErro
     let real = RealMatrix::new("model.embed_tokens.weight", &transposed, [width, vocabulary]);
     let quantised = real.quantize(MAX_FRAC)?;
     let frac = quantised.frac();
-    let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Fast };
+    let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Rounded };
     Ok(Weight { shape, data: quantised.into_data() })
 }
 
@@ -341,17 +341,17 @@ impl Llama<WeightShape> {
             next += 1;
             WeightShape { id: next - 1, inner, outer, frac, exactness }
         };
-        let fast = Exactness::Fast;
+        let rounded = Exactness::Rounded;
         let (d, width) = (c.hidden_size, c.intermediate_size);
         let layers = (0..c.num_hidden_layers).map(|_| Layer {
-            qkv: matrix(d, c.query_size() + 2 * c.key_value_size(), fast),
-            output: matrix(c.query_size(), d, fast),
-            gate_up: matrix(d, 2 * width, fast),
-            down: matrix(width, d, fast),
+            qkv: matrix(d, c.query_size() + 2 * c.key_value_size(), rounded),
+            output: matrix(c.query_size(), d, rounded),
+            gate_up: matrix(d, 2 * width, rounded),
+            down: matrix(width, d, rounded),
         });
         let layers = layers.collect();
-        let head = matrix(d, c.vocab_size, Exactness::Strict);
-        let embedding = matrix(c.vocab_size, d, fast);
+        let head = matrix(d, c.vocab_size, Exactness::Exact);
+        let embedding = matrix(c.vocab_size, d, rounded);
         Some(Llama { frequencies: rope_inverse_frequencies(c), config, embedding, layers, head })
     }
 }

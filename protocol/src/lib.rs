@@ -10,8 +10,8 @@
 //! | [`truncate`] | drop low bits | Cheetah | 0, 2, or a comparison's and 2 | one unit, or none |
 //! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + 2 log2(l/4)` | exact |
 //! | [`mul`], [`square`] | products, squares | Beaver, Gilboa | 1 | exact |
-//! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | one unit at the output's scale |
-//! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | exact |
+//! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
+//! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
 //! | [`activation`] | SiLU | this project | 9 | 2.9e-3 |
 //! | [`exp2`] | `2^z` | OPAF, this project | 11 | 2.5e-4 |

@@ -2,10 +2,10 @@
 //!
 //! Offline, `[a]` `[T, K]`, `[b]` `[K, M]` uniform, `[a b]`:
 //!
-//! | client: key, `a0`, `b0`            |                       | server: `a1`, `b1`                          |
+//! | client: key                        |                       | server: `a1`, `b1` uniform                  |
 //! |------------------------------------|-----------------------|---------------------------------------------|
-//! | `Enc(a0)`, `Enc(b0^T)`             | `-- matmul/upload ->` |                                             |
-//! | decrypts its shares                | `<- matmul/reply --`  | `Enc(a0 b1)`, `Enc(b0^T a1^T)`, each plus `Enc(0)`, masked |
+//! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` |                                     |
+//! | its shares from the first parts    | `<- matmul/reply --`  | `Enc(a0 b1)`, `Enc(b0^T a1^T)`, each plus `Enc(0)` |
 //! | `a0 b0` + shares                   |                       | `a1 b1` + shares                            |
 //!
 //! Online:
@@ -15,8 +15,9 @@
 //! | `x0 - a0`, `y0 - b0`   | `<- matmul/open ->` | `x1 - a1`, `y1 - b1`              |
 //! | `d b0 + a0 e + c0`     |                     | `d b1 + a1 e + c1 + d e`          |
 //!
-//! Online one turn, `2 l (T K + K M)` bits a product; ring 44; strict parameters, so the sum is the product but with probability
-//! `2^-40`. Openings are uniform; a triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
+//! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product plus an error of deviation below `2^7` units, for
+//! sums of which the caller drops ten bits or more; the error is independent of the inputs, which no triple has seen.
+//! Openings are uniform; a triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
 //! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
@@ -24,6 +25,9 @@ use sotto_shares::{Ring, Shape, Share};
 use zeroize::Zeroize;
 
 use crate::{Client, Error, Server, Session, lattice, linear::RING, mul::subtract, open::open};
+
+/// Deviation of the error of one cross term, as a power of two, in units of the ring.
+const TOLERANCE: i32 = 6;
 
 /// A batch of equal products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +61,7 @@ impl MatmulShape {
         let MatmulShape { batch, rows, inner, cols } = self;
         let layout = |tokens, outer| {
             let shape = sotto_he::MatmulShape { tokens, inner, outer };
-            Layout::search(lattice::strict(), shape, Operand::Ring, RING.bits(), batch)
+            Layout::search(lattice::context(), shape, Operand::Ring, RING.bits(), TOLERANCE, batch)
         };
         Ok((layout(rows, cols)?, layout(cols, rows)?))
     }
@@ -142,12 +146,6 @@ async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -
     Ok(out.collect())
 }
 
-/// Masks of both factors of each product.
-fn masks(s: &mut Session, shape: MatmulShape) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
-    let mut draw = |n: usize| (0..shape.batch).map(|_| s.rng.elements(n, RING)).collect();
-    (draw(shape.rows * shape.inner), draw(shape.inner * shape.cols))
-}
-
 /// `a b` plus the shares of the two cross terms, the second of them transposed.
 fn combine(shape: MatmulShape, a: &[u64], b: &[u64], ab: &[u64], ba: &[u64]) -> Vec<u64> {
     let mut c = product(a, b, shape.inner, shape.cols);
@@ -159,39 +157,44 @@ fn combine(shape: MatmulShape, a: &[u64], b: &[u64], ab: &[u64], ba: &[u64]) -> 
 }
 
 async fn prepare_client(me: &mut Client, shape: MatmulShape) -> Result<MatmulMasks, Error> {
-    let context = lattice::strict();
+    let (context, key) = (lattice::context(), &me.key);
     let (forward, backward) = shape.layouts()?;
     let s = &mut me.session;
-    let (a, b) = masks(s, shape);
     let mut rng = s.rng.fork();
-    let upload = sotto_net::compute(|| {
+    let (upload, a, b) = sotto_net::compute(|| {
         let mut upload = vec![];
-        for a in &a {
-            upload.extend(sotto_he::encrypt(context, &me.strict, &forward, a, &mut rng));
-        }
-        for b in &b {
-            let b = transpose(b, shape.inner, shape.cols);
-            upload.extend(sotto_he::encrypt(context, &me.strict, &backward, &b, &mut rng));
-        }
-        upload
+        let mut masks = |layout: &Layout| -> Vec<Vec<u64>> {
+            let mut one = || {
+                let (bytes, mut masks) = sotto_he::encrypt_random(context, key, layout, &mut rng);
+                upload.extend(bytes);
+                std::mem::take(&mut *masks)
+            };
+            (0..shape.batch).map(|_| one()).collect()
+        };
+        let (a, transposed) = (masks(&forward), masks(&backward));
+        let b = transposed.iter().map(|b| transpose(b, shape.cols, shape.inner)).collect::<Vec<_>>();
+        transposed.into_iter().for_each(|mut b| b.zeroize());
+        (upload, a, b)
     });
     s.ch.send("matmul/upload", upload)?;
     let (forward, backward) = (vec![forward; shape.batch], vec![backward; shape.batch]);
     let split = sotto_he::reply_len(context, &forward);
     let reply = s.ch.recv("matmul/reply", split + sotto_he::reply_len(context, &backward)).await?;
     let (ab, ba) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
-        let ab = sotto_he::decrypt(context, &me.strict, &forward, &reply[..split])?;
-        Ok((ab, sotto_he::decrypt(context, &me.strict, &backward, &reply[split..])?))
+        let ab = sotto_he::decrypt(context, key, &forward, &reply[..split])?;
+        Ok((ab, sotto_he::decrypt(context, key, &backward, &reply[split..])?))
     })?;
     let c = (0..shape.batch).map(|i| combine(shape, &a[i], &b[i], &ab[i], &ba[i])).collect();
     Ok(MatmulMasks { a, b, c })
 }
 
 async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMasks, Error> {
-    let context = lattice::strict();
+    let (context, keys) = (lattice::context(), &me.keys);
     let (forward, backward) = shape.layouts()?;
     let s = &mut me.session;
-    let (a, b) = masks(s, shape);
+    let mut masks =
+        |n: usize| -> Vec<Vec<u64>> { (0..shape.batch).map(|_| s.rng.elements(n, RING)).collect() };
+    let (a, b) = (masks(shape.rows * shape.inner), masks(shape.inner * shape.cols));
     let mut rng = s.rng.fork();
     let split = shape.batch * forward.upload_len();
     let upload = s.ch.recv("matmul/upload", split + shape.batch * backward.upload_len()).await?;
@@ -199,11 +202,12 @@ async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMas
         let transposed: Vec<Vec<u64>> = a.iter().map(|a| transpose(a, shape.rows, shape.inner)).collect();
         let mut answer = |layout: &Layout, uploads: &[u8], plain: &[Vec<u64>]| {
             let inputs = uploads.chunks(layout.upload_len());
-            let inputs: Vec<EncryptedMatrix> =
-                inputs.map(|u| EncryptedMatrix::decode(context, layout, u)).collect::<Result<_, _>>()?;
+            let inputs: Vec<EncryptedMatrix> = inputs
+                .map(|u| EncryptedMatrix::decode_random(context, layout, u))
+                .collect::<Result<_, _>>()?;
             let jobs: Vec<Job<'_>> =
                 inputs.iter().zip(plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
-            Ok::<_, sotto_he::Error>(sotto_he::multiply(context, &me.strict, &jobs, &mut rng))
+            Ok::<_, sotto_he::Error>(sotto_he::multiply(context, keys, &jobs, &mut rng))
         };
         let (mut reply, ab) = answer(&forward, &upload[..split], &b)?;
         let (second, ba) = answer(&backward, &upload[split..], &transposed)?;
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_of_odd_shapes_are_exact_at_the_stated_cost() {
+    fn batches_of_odd_shapes_are_right_at_the_stated_cost() {
         let all = testing::run_keyed(
             async |lab| {
                 let mut all = vec![];
@@ -287,7 +291,10 @@ mod tests {
             let MatmulShape { batch, rows, inner, cols } = shape;
             for (i, got) in got.into_iter().enumerate() {
                 let [x, y] = factors(shape, i);
-                assert_eq!(got, ideal(&x, &y, inner, cols, RING));
+                let ideal = ideal(&x, &y, inner, cols, RING);
+                let off = |(a, b): (&u64, &u64)| RING.signed(RING.reduce(a.wrapping_sub(*b))).abs();
+                // Nine deviations of two cross terms.
+                assert!(got.iter().zip(&ideal).map(off).max().unwrap() < 9 << 7);
             }
             let opened = 44 * batch * (rows * inner + inner * cols);
             assert_eq!(traffic.cost, Bill::mutual(&[opened], 0).cost());

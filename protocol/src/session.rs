@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The version of the protocol; both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What both parties share of a session: channel, randomness, oblivious transfers, pool.
 pub struct Session {
@@ -50,16 +50,14 @@ pub struct Session {
 pub struct Client {
     /// The common part.
     pub session: Session,
-    pub(crate) fast: SecretKey,
-    pub(crate) strict: SecretKey,
+    pub(crate) key: SecretKey,
 }
 
 /// The server: the party with the weights.
 pub struct Server {
     /// The common part.
     pub session: Session,
-    pub(crate) fast: EvaluationKeys,
-    pub(crate) strict: EvaluationKeys,
+    pub(crate) keys: EvaluationKeys,
 }
 
 /// What all versions have in common.
@@ -222,10 +220,9 @@ impl Session {
         self.ot.extension()
     }
 
-    /// Seeds of the public keys' uniform parts, for the fast and the strict set.
-    fn lattice_seeds(&self) -> [[u8; 32]; 2] {
-        ["sotto 1 lattice keys, fast", "sotto 1 lattice keys, strict"]
-            .map(|context| blake3::derive_key(context, &self.sid))
+    /// Seed of the public key's uniform part, to which both nonces contribute.
+    fn lattice_seed(&self) -> [u8; 32] {
+        blake3::derive_key("sotto 1 lattice keys", &self.sid)
     }
 }
 
@@ -237,17 +234,13 @@ impl Client {
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
         let mut session = Session::establish(Party::Client, ch, rng, binding).await?;
         session.ch.meter.enter("keys", Half::Offline);
-        let [fast_seed, strict_seed] = session.lattice_seeds();
-        let mut rng = session.rng.fork();
-        let (fast, message) = sotto_net::compute(|| sotto_he::keygen(lattice::fast(), &fast_seed, &mut rng));
-        session.ch.send("keys/fast", message)?;
-        let (strict, message) =
-            sotto_net::compute(|| sotto_he::keygen(lattice::strict(), &strict_seed, &mut rng));
-        session.ch.send("keys/strict", message)?;
+        let (seed, mut rng) = (session.lattice_seed(), session.rng.fork());
+        let (key, message) = sotto_net::compute(|| sotto_he::keygen(lattice::context(), &seed, &mut rng));
+        session.ch.send("keys/lattice", message)?;
         let rate: u64 = session.ch.recv_control("session/link").await?;
         session.choose_extension(rate as f64).await?;
         session.ch.meter.leave();
-        Ok(Client { session, fast, strict })
+        Ok(Client { session, key })
     }
 }
 
@@ -259,17 +252,14 @@ impl Server {
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
         let mut session = Session::establish(Party::Server, ch, rng, binding).await?;
         session.ch.meter.enter("keys", Half::Offline);
-        let [fast_seed, strict_seed] = session.lattice_seeds();
-        let message = session.ch.recv("keys/fast", EvaluationKeys::encoded_len(lattice::fast())).await?;
-        let fast = sotto_net::compute(|| EvaluationKeys::decode(lattice::fast(), &fast_seed, &message))?;
-        let message = session.ch.recv("keys/strict", EvaluationKeys::encoded_len(lattice::strict())).await?;
-        let strict =
-            sotto_net::compute(|| EvaluationKeys::decode(lattice::strict(), &strict_seed, &message))?;
+        let (context, seed) = (lattice::context(), session.lattice_seed());
+        let message = session.ch.recv("keys/lattice", EvaluationKeys::encoded_len(context)).await?;
+        let keys = sotto_net::compute(|| EvaluationKeys::decode(context, &seed, &message))?;
         let rate = session.ch.stated_rate().or(session.ch.seen_rate()).unwrap_or(DEFAULT_RATE) as u64;
         session.ch.send_control("session/link", &rate)?;
         session.choose_extension(rate as f64).await?;
         session.ch.meter.leave();
-        Ok(Server { session, fast, strict })
+        Ok(Server { session, keys })
     }
 }
 
@@ -277,7 +267,7 @@ impl Server {
 fn parameter_digest() -> [u8; 32] {
     let mut hash = blake3::Hasher::new_derive_key("sotto 1 parameters");
     hash.update(tables::FILE.as_bytes());
-    hash.update(format!("{:?} {:?}", lattice::fast().params(), lattice::strict().params()).as_bytes());
+    hash.update(sotto_he::PARAMETERS.as_bytes());
     hash.update(format!("{:?} {:?}", LpnParams::FAST, LpnParams::LEAN).as_bytes());
     hash.update(sotto_ot::BASE_OT.as_bytes());
     *hash.finalize().as_bytes()

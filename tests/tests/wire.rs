@@ -119,8 +119,8 @@ fn lines() -> String {
             Ok(got.unwrap_or_default().into_iter().map(f64::to_bits).collect())
         }),
     );
-    line("linear-fast", linear(Exactness::Fast));
-    line("linear-strict", linear(Exactness::Strict));
+    line("linear-rounded", linear(Exactness::Rounded));
+    line("linear-exact", linear(Exactness::Exact));
     line("matmul", products());
     for (name, extension) in [
         ("cot-silent-fast", Extension::SilentFast),

@@ -164,11 +164,13 @@ fn the_least_stated_rate_decides_how_cots_are_made() {
 
 #[test]
 fn keys_that_are_none_are_refused() {
-    let len = EvaluationKeys::encoded_len(lattice::fast());
+    let len = EvaluationKeys::encoded_len(lattice::context());
     let cases: [(&'static str, usize, Expected); 3] = [
-        ("keys/fast", len, |e| matches!(e, Error::He(sotto_he::Error::Residue { .. }))),
-        ("keys/fast", 10, |e| matches!(e, Error::Net(Net::WrongLength { step: "keys/fast", got: 10, .. }))),
-        ("keys/strict", len, |e| matches!(e, Error::Net(Net::WrongTag { expected: "keys/fast", .. }))),
+        ("keys/lattice", len, |e| matches!(e, Error::He(sotto_he::Error::Residue { .. }))),
+        ("keys/lattice", 10, |e| {
+            matches!(e, Error::Net(Net::WrongLength { step: "keys/lattice", got: 10, .. }))
+        }),
+        ("keys/other", len, |e| matches!(e, Error::Net(Net::WrongTag { expected: "keys/lattice", .. }))),
     ];
     for (tag, len, expected) in cases {
         let (result, ()) = run_pair(
@@ -188,7 +190,7 @@ fn keys_that_are_none_are_refused() {
 #[test]
 fn replies_that_are_none_are_refused() {
     use crate::linear::{self, Exactness, WeightShape};
-    let w = WeightShape { id: 0, inner: 3, outer: 5, frac: 8, exactness: Exactness::Fast };
+    let w = WeightShape { id: 0, inner: 3, outer: 5, frac: 8, exactness: Exactness::Rounded };
     let cases: [(&'static str, Expected); 2] = [
         ("linear/reply", |e| matches!(e, Error::Net(Net::WrongLength { step: "linear/reply", got: 7, .. }))),
         ("linear/open", |e| matches!(e, Error::Net(Net::WrongTag { expected: "linear/reply", .. }))),

@@ -26,7 +26,7 @@ pub struct Embed {
 impl Embed {
     fn table(&self) -> WeightShape {
         let Embed { vocabulary: inner, width: outer, .. } = *self;
-        WeightShape { id: 0, inner, outer, frac: WEIGHT_FRAC, exactness: Exactness::Fast }
+        WeightShape { id: 0, inner, outer, frac: WEIGHT_FRAC, exactness: Exactness::Rounded }
     }
 
     fn ids(&self) -> Vec<u32> {

@@ -29,7 +29,7 @@ pub struct Linear {
 impl Linear {
     fn weight(&self) -> WeightShape {
         let Linear { inner, outer, .. } = *self;
-        WeightShape { id: 0, inner, outer, frac: WEIGHT_FRAC, exactness: Exactness::Fast }
+        WeightShape { id: 0, inner, outer, frac: WEIGHT_FRAC, exactness: Exactness::Rounded }
     }
 
     fn input(&self) -> Vec<i64> {
@@ -46,9 +46,9 @@ impl Case for Linear {
         self.rows * self.outer
     }
 
-    /// A unit of the output's scale, now and then.
+    /// Nine deviations.
     fn tolerance(&self) -> f64 {
-        2f64.powi(1 - (FRAC + WEIGHT_FRAC) as i32)
+        9.0 * 2f64.powi(-18)
     }
 
     fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {

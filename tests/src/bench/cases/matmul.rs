@@ -56,8 +56,9 @@ impl Case for Matmul {
         self.batch * self.rows * self.cols
     }
 
+    /// Nine deviations of two cross terms.
     fn tolerance(&self) -> f64 {
-        0.0
+        9.0 * 2f64.powi(7 - 2 * FRAC as i32)
     }
 
     fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {
