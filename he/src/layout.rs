@@ -25,7 +25,7 @@
 use crate::Context;
 use crate::error::Error;
 use crate::noise;
-use crate::params::MAX_RING_BITS;
+use crate::params::{MAX_LEVELS, MAX_RING_BITS, MIN_LEVELS};
 use crate::search;
 
 /// X is `[tokens, inner]`, W is `[inner, outer]`.
@@ -105,6 +105,48 @@ impl Layout {
         tolerance: i32,
         batch: usize,
     ) -> Result<Self, Error> {
+        Self::check(shape, bits, tolerance)?;
+        search::cheapest(context.degree(), shape, operand, bits, tolerance, batch.max(1))
+    }
+
+    /// Two layouts of the same ciphertexts, for a group of `rows` rows (a power of two) of `width` elements: transposed, `[width, rows]`, to be
+    /// multiplied by `[rows, rows]`; and flat, `[1, width rows]` in the same order, to be multiplied by `[width rows, rows]`
+    /// ([`crate::EncryptedMatrix::viewed`]). Tolerances as in [`Self::search`], for matrices of ring elements.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn group(
+        context: &Context,
+        rows: usize,
+        width: usize,
+        bits: u32,
+        tolerances: [i32; 2],
+    ) -> Result<[Self; 2], Error> {
+        let degree = context.degree();
+        let transposed = MatmulShape { tokens: width, inner: rows, outer: rows };
+        tolerances.iter().try_for_each(|&tolerance| Self::check(transposed, bits, tolerance))?;
+        if !rows.is_power_of_two() || rows > degree {
+            let MatmulShape { tokens, inner, outer } = transposed;
+            return Err(Error::Shape { tokens, inner, outer });
+        }
+        let layouts = |levels| {
+            let flat = MatmulShape { tokens: 1, inner: width * rows, outer: rows };
+            let sides = [(transposed, degree / rows, rows), (flat, 1, degree)];
+            let of = |((shape, t, k), tolerance)| {
+                let operand = Operand::Ring;
+                Self { degree, levels, shape, operand, bits, tolerance, t, n: 1, k, split: 0 }
+            };
+            [of((sides[0], tolerances[0])), of((sides[1], tolerances[1]))]
+        };
+        let mut candidates = (MIN_LEVELS..=MAX_LEVELS).map(layouts);
+        let quiet = candidates.find(|layouts| layouts.iter().all(noise::acceptable));
+        quiet.ok_or_else(|| {
+            let [_, flat] = layouts(MAX_LEVELS);
+            Error::Noise { best: flat.error_log2(), allowed: f64::from(flat.tolerance) }
+        })
+    }
+
+    fn check(shape: MatmulShape, bits: u32, tolerance: i32) -> Result<(), Error> {
         let MatmulShape { tokens, inner, outer } = shape;
         if [tokens, inner, outer].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
             return Err(Error::Shape { tokens, inner, outer });
@@ -115,7 +157,7 @@ impl Layout {
         if !(EXACT..bits as i32).contains(&tolerance) {
             return Err(Error::Tolerance { tolerance, bits });
         }
-        search::cheapest(context.degree(), shape, operand, bits, tolerance, batch.max(1))
+        Ok(())
     }
 
     /// Every layout that [`Self::search`] chooses from; to measure them.

@@ -38,6 +38,7 @@ use crate::rows::Rows;
 use crate::sample;
 use rand::CryptoRng;
 use rayon::prelude::*;
+use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Encrypts X, `[tokens, inner]` row-major, for one product.
@@ -268,7 +269,7 @@ fn scale_up(context: &Context, layout: &Layout, prime: &Prime, x: &[u64], out: &
 pub struct EncryptedMatrix {
     pub(crate) layout: Layout,
     /// Blocks of X, rows of blocks first.
-    pub(crate) blocks: Vec<Ciphertext>,
+    pub(crate) blocks: Arc<Vec<Ciphertext>>,
 }
 
 impl EncryptedMatrix {
@@ -286,7 +287,7 @@ impl EncryptedMatrix {
             .par_chunks_exact(layout.plain_upload_len() / layout.upload_ciphertexts())
             .map(|bytes| decode_block(context, layout, bytes))
             .collect::<Result<_, _>>()?;
-        Ok(Self { layout: *layout, blocks })
+        Ok(Self { layout: *layout, blocks: Arc::new(blocks) })
     }
 
     /// Checks and expands an upload of [`encrypt_random`] for `layout`.
@@ -310,7 +311,23 @@ impl EncryptedMatrix {
             .into_par_iter()
             .map(|(block, bytes)| decode_random_block(context, layout, block, bytes))
             .collect::<Result<_, _>>()?;
-        Ok(Self { layout: *layout, blocks })
+        Ok(Self { layout: *layout, blocks: Arc::new(blocks) })
+    }
+
+    /// The same ciphertexts in the other of the two layouts of [`Layout::group`].
+    ///
+    /// # Panics
+    /// If the layouts do not put the same elements at the same places.
+    pub fn viewed(&self, layout: &Layout) -> Self {
+        let count = layout.upload_ciphertexts();
+        let places = |layout: &Layout, block| used(layout, block).map(|(_, place)| place).collect::<Vec<_>>();
+        let same = |block| places(layout, block) == places(&self.layout, block);
+        assert!(
+            (layout.levels, layout.bits, count) == (self.layout.levels, self.layout.bits, self.blocks.len())
+                && (0..count).all(same),
+            "two layouts of the same ciphertexts"
+        );
+        Self { layout: *layout, blocks: self.blocks.clone() }
     }
 
     /// The layout it was decoded for.
@@ -402,6 +419,45 @@ mod tests {
             let most = crate::testing::max_error(&layout, &sums, &exact(&layout, &x, |i| i64::from(w[i])));
             prop_assert!(most <= if levels == 2 { 1 << 8 } else { 0 }, "{most}");
         }
+    }
+
+    /// The same ciphertexts, transposed and flat, in products that share replies.
+    #[test]
+    fn a_group_of_rows_has_two_layouts() {
+        let mut session = Session::small(SMALL, 4);
+        for (rows, width, bits, tolerances) in
+            [(8, 6, 64, [38, 14]), (4, 16, 52, [20, 20]), (8, 20, 40, [12, 12])]
+        {
+            let [transposed, flat] = Layout::group(&session.context, rows, width, bits, tolerances).unwrap();
+            let mut groups = Vec::new();
+            for _ in 0..3 {
+                let (upload, x) =
+                    encrypt_random(&session.context, &session.key, &transposed, &mut session.rng);
+                let matrix = EncryptedMatrix::decode_random(&session.context, &transposed, &upload).unwrap();
+                let (square, tall) =
+                    (session.ring(rows * rows, bits), session.ring(width * rows * rows, bits));
+                groups.push((matrix.viewed(&flat), matrix, x, square, tall));
+            }
+            let jobs: Vec<_> = groups
+                .iter()
+                .map(|(_, x, _, w, _)| Job { x, w: Plain::Ring(w) })
+                .chain(groups.iter().map(|(x, _, _, _, w)| Job { x, w: Plain::Ring(w) }))
+                .collect();
+            let layouts = [[transposed; 3], [flat; 3]].concat();
+            let (reply, server) = multiply(&session.context, &session.keys, &jobs, &mut session.rng);
+            let client = decrypt(&session.context, &session.key, &layouts, &reply).unwrap();
+            for (i, (_, _, x, square, tall)) in groups.iter().enumerate() {
+                for (at, layout, w) in [(i, &transposed, square), (i + 3, &flat, tall)] {
+                    let shares = server[at].iter().zip(&client[at]);
+                    let sums: Vec<u64> = shares.map(|(a, b)| a.wrapping_add(*b) & mask(layout)).collect();
+                    let wanted = exact(layout, x, |i| w[i] as i64);
+                    let error = crate::testing::max_error(layout, &sums, &wanted);
+                    assert!(error < 8 << layout.tolerance, "{layout}: {error}");
+                }
+            }
+        }
+        let three = Layout::group(&session.context, 3, 6, 40, [12, 12]);
+        assert!(matches!(three, Err(crate::Error::Shape { .. })));
     }
 
     #[test]

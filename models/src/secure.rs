@@ -6,6 +6,7 @@ use sotto_protocol::{
     linear::{Weight, WeightShape},
     matmul, mul, reveal, rms_norm,
     rope::{self, Angles},
+    rows::{self, RowShape},
     softmax::{self, Softmax},
     truncate,
 };
@@ -26,6 +27,8 @@ pub trait Role {
     async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
     /// Products of shared matrices.
     async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
+    /// Sees to it that there are `n` row triples to draw.
+    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error>;
 }
 
 impl Role for Client {
@@ -42,6 +45,9 @@ impl Role for Client {
     async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
         matmul::client(self, pairs).await
     }
+    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
+        rows::client(self, shape, n).await
+    }
 }
 
 impl Role for Server {
@@ -57,6 +63,9 @@ impl Role for Server {
     }
     async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
         matmul::server(self, pairs).await
+    }
+    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
+        rows::server(self, shape, n).await
     }
 }
 
@@ -98,7 +107,10 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
-        span!(self, "rms_norm", rms_norm::rms_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC))
+        span!(self, "rms_norm", async {
+            self.rows(rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
+            rms_norm::rms_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
+        })
     }
 
     async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error> {
@@ -119,7 +131,10 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
-        span!(self, "mul", mul::mul_rows(self.session(), x, y))
+        span!(self, "mul", async {
+            self.rows(RowShape::scale(x.shape.cols), x.shape.rows).await?;
+            rows::scale(self.session(), x, y).await
+        })
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {

@@ -10,6 +10,7 @@
 //! | [`truncate`] | drop low bits | Cheetah | 0, 2, or a comparison's and 2 | one unit, or none |
 //! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + 2 log2(l/4)` | exact |
 //! | [`mul`], [`square`] | products, squares | Beaver, Gilboa | 1 | exact |
+//! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
@@ -48,6 +49,7 @@ pub mod reciprocal;
 pub mod reveal;
 pub mod rms_norm;
 pub mod rope;
+pub mod rows;
 pub mod segments;
 mod session;
 pub mod softmax;

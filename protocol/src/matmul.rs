@@ -219,7 +219,8 @@ async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMas
     Ok(MatmulMasks { a, b, c })
 }
 
-fn transpose(x: &[u64], rows: usize, cols: usize) -> Vec<u64> {
+/// `[rows, cols]` to `[cols, rows]`.
+pub(crate) fn transpose(x: &[u64], rows: usize, cols: usize) -> Vec<u64> {
     (0..cols).flat_map(|c| (0..rows).map(move |r| x[r * cols + c])).collect()
 }
 

@@ -19,7 +19,7 @@
 //! `d` and `e` are uniform; a triple is consumed by value. From the pool: one triple; offline, `l` COTs a direction.
 //! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah.
 
-use sotto_shares::{Ring, Shape, Share};
+use sotto_shares::{Ring, Share};
 use zeroize::Zeroize;
 
 use crate::{Error, Session, cross, open::open, pool::Stock};
@@ -105,17 +105,6 @@ pub async fn mul(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> 
     Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
 }
 
-/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`.
-///
-/// # Panics
-/// As [`mul`].
-pub async fn mul_rows(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
-    let Shape { rows, cols } = x.shape;
-    assert_eq!(y.shape, Shape::new(rows, 1), "one factor per row");
-    let spread = y.data.iter().flat_map(|&y| std::iter::repeat_n(y, cols)).collect();
-    mul(s, x, &Share::new(y.ring, y.frac, x.shape, spread)).await
-}
-
 /// The functionality on one element.
 pub fn ideal(x: u64, y: u64, ring: Ring) -> u64 {
     ring.reduce(x.wrapping_mul(y))
@@ -129,6 +118,8 @@ pub(crate) fn subtract(x: &Share, mask: &[u64]) -> Share {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use sotto_shares::Shape;
+
     use super::*;
     use crate::testing::{self, Bill, elements};
 
@@ -166,17 +157,6 @@ pub(crate) mod tests {
             mul(&mut lab.me, &x, &y).await.unwrap()
         });
         assert_eq!(got, pairs.iter().map(|&(x, y)| ideal(x, y, ring)).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn rows_meet_their_factors() {
-        let ring = Ring::new(44);
-        let (x, y) = (elements(15, ring), elements(3, ring));
-        let got = testing::run(async |lab| {
-            let (x, y) = (lab.share(&x, ring, 0, Shape::new(3, 5)), lab.share(&y, ring, 0, Shape::new(3, 1)));
-            mul_rows(&mut lab.me, &x, &y).await.unwrap()
-        });
-        assert_eq!(got, (0..15).map(|i| ideal(x[i], y[i / 5], ring)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | random one-hots      | [`sotto_ot`]            | [`crate::segments`], [`crate::activation`], [`crate::exp2`] |
 //! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same                        |
 //! | masks and their images under a weight | [`crate::linear`] | the same                       |
+//! | row triples          | [`crate::rows`]         | the same, [`crate::rms_norm`]             |
 //! | matrix triples       | [`crate::matmul`]       | the same                                  |
 //!
 //! Both parties fill and draw in the same order, since both follow the same public shapes. Entries are named by a
@@ -21,6 +22,7 @@ use crate::{
     linear::LinearMasks,
     matmul::{MatmulMasks, MatmulShape},
     mul::Triples,
+    rows::{RowShape, RowTriples},
     square::Squares,
 };
 
@@ -61,6 +63,7 @@ pub(crate) struct Pool {
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
     pub linear: BTreeMap<u32, Option<LinearMasks>>,
+    pub rows: BTreeMap<RowShape, Option<RowTriples>>,
     pub matmul: BTreeMap<MatmulShape, VecDeque<MatmulMasks>>,
     ledger: Ledger,
 }

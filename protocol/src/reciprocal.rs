@@ -104,7 +104,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         b2a, extend, mul,
-        testing::{self, Bill, Lab, reals},
+        testing::{self, Bill, Holder, Lab, reals},
     };
 
     pub(crate) fn bill(n: usize, l: u32, form: &Form) -> Bill {
@@ -120,7 +120,7 @@ pub(crate) mod tests {
     }
 
     /// What one call draws from the pool beside COTs.
-    pub(crate) async fn stock(lab: &mut Lab, n: usize, l: u32, form: &Form) {
+    pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, l: u32, form: &Form) {
         let index_bits = form.table.fit.index_bits;
         lab.stock_one_hots(index_bits, Ring::new(index_bits), n).await;
         let (first, second) = (Ring::new(l), form.ring);

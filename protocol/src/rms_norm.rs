@@ -1,39 +1,58 @@
 //! `[x / sqrt(mean(x^2) + eps)] <- [x]`, row by row; the gain is folded into the weights that follow.
 //!
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
-//! 2. `V = sum x^2 + d eps` ([`crate::square`]), 36 fraction bits, so that tiny rows keep their digits;
-//! 3. `rho = sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
-//! 4. `x rho` ([`crate::mul`]), 44 fraction bits; truncated to 12 in the ring of activations.
+//! 2. `d = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
+//! 3. `V = sum d^2 + 2 <d, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
+//! 4. `rho = sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
+//! 5. `e = rho - b` is opened, and `x rho = d rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
+//!    activations.
 //!
-//! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`.
-//! 40 turns. No leakage: every opening is under masks of its own. Source: `nonlinear.md` 3.5 in the design notes.
+//! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
+//! `d < 2^16`. 40 turns.
+//! No leakage: `d` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
+//! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
+//! Source: `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share, encode};
 
 use crate::{
     Error, Session,
     extend::extend,
-    mul::mul_rows,
+    mul::subtract,
+    open::open,
     reciprocal::{self, Form},
-    square::square,
+    rows::{self, RowShape},
     truncate::truncate,
 };
 
 /// The ring in which squares are summed.
 const WIDE: Ring = Ring::new(64);
 
-/// Normalises each row of `x` `[T, d]`; result in `ring` with `frac` fraction bits.
+/// The row triples that rows of this width take. Of a product 32 bits are dropped; sums of squares are exact to `2^-24` or so.
+pub fn row_shape(width: usize) -> RowShape {
+    RowShape { width, ring: WIDE, product: Ring::new(54), tolerance: 26, squares: Some(10) }
+}
+
+/// Normalises each row of `x` `[T, d]`; result in `ring` with `frac` fraction bits. Takes `T` rows of [`row_shape`] from stock.
+///
+/// # Panics
+/// If the stock is too small.
 pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u32) -> Result<Share, Error> {
-    let Shape { rows, cols } = x.shape;
+    let (Shape { rows, cols }, shape) = (x.shape, row_shape(x.shape.cols));
     let [wide] = extend(s, [(x, WIDE)]).await?;
-    let squares = square(s, &wide).await?;
-    let sums =
-        squares.data.chunks(cols).map(|row| row.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect();
-    let sums = Share::new(WIDE, squares.frac, Shape::new(rows, 1), sums);
-    let sums = sums.add_public(s.me, encode(eps * cols as f64, squares.frac, WIDE));
+    let triples = rows::take(s, shape, rows);
+    let [d] = open(s, "rms-norm/open", [&subtract(&wide, &triples.a)]).await?;
+    let sums = d.chunks(cols).zip(triples.a.chunks(cols)).zip(&triples.squares).map(|((d, a), squares)| {
+        d.iter().zip(a).fold(*squares, |sum, (d, a)| {
+            sum.wrapping_add(d.wrapping_mul(s.me.server_only(*d))).wrapping_add(d.wrapping_mul(*a) << 1)
+        })
+    });
+    let sums = Share::new(WIDE, 2 * x.frac, Shape::new(rows, 1), sums.collect());
+    let sums = sums.add_public(s.me, encode(eps * cols as f64, sums.frac, WIDE));
     let form = Form::inverse_root((cols as f64).sqrt());
-    let rho = reciprocal::evaluate(s, &sums, &form).await?;
-    let product = mul_rows(s, &wide, &rho).await?;
+    let rho = reciprocal::evaluate(s, &sums, &form).await?.reduce(shape.product);
+    let [e] = open(s, "rows/open", [&subtract(&rho, &triples.b)]).await?;
+    let product = rows::product(shape, &triples, &d, &rho, &e, x.frac);
     truncate(s, &product, product.frac - frac, ring).await
 }
 
@@ -47,7 +66,7 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        extend, mul, square,
+        extend,
         testing::{self, Bill, reals},
     };
 
@@ -57,23 +76,32 @@ pub(crate) mod tests {
     pub(crate) fn bill(shape: Shape) -> Bill {
         let n = shape.len();
         extend::tests::bill(n, &[(34, 64)])
-            + square::tests::bill(n, 64)
+            + Bill::mutual(&[64 * n], 0)
             + reciprocal::tests::bill(shape.rows, 64, &Form::inverse_root(1.0))
-            + mul::tests::bill(n, 64)
-            + extend::tests::bill(n, &[(32, 44)])
+            + Bill::mutual(&[54 * shape.rows], 0)
+            + extend::tests::bill(n, &[(22, 44)])
     }
 
     /// Worst error of each row of `[T, d]`, where the result's root mean square is about one.
     fn errors(rows: &[Vec<f64>], eps: f64) -> Vec<f64> {
         let shape = Shape::new(rows.len(), rows[0].len());
         let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, 18, RESIDUAL)).collect();
-        let (got, traffic) = testing::run(async |lab| {
-            let x = lab.share(&raw, RESIDUAL, 18, shape);
-            reciprocal::tests::stock(lab, shape.rows, 64, &Form::inverse_root(1.0)).await;
-            lab.stock_squares(WIDE, shape.len()).await;
-            lab.stock_triples(WIDE, 2 * shape.rows + shape.len()).await;
-            lab.measure(async |s| rms_norm(s, &x, eps, RING, 12).await).await
-        });
+        let (got, traffic) = testing::run_keyed(
+            async |lab| {
+                rows::client(&mut lab.me, row_shape(shape.cols), shape.rows).await.unwrap();
+                let x = lab.share(&raw, RESIDUAL, 18, shape);
+                reciprocal::tests::stock(lab, shape.rows, 64, &Form::inverse_root(1.0)).await;
+                lab.stock_triples(WIDE, 2 * shape.rows).await;
+                lab.measure(async |me| rms_norm(&mut me.session, &x, eps, RING, 12).await).await
+            },
+            async |lab| {
+                rows::server(&mut lab.me, row_shape(shape.cols), shape.rows).await.unwrap();
+                let x = lab.share(&raw, RESIDUAL, 18, shape);
+                reciprocal::tests::stock(lab, shape.rows, 64, &Form::inverse_root(1.0)).await;
+                lab.stock_triples(WIDE, 2 * shape.rows).await;
+                lab.measure(async |me| rms_norm(&mut me.session, &x, eps, RING, 12).await).await
+            },
+        );
         assert_eq!(traffic.cost, bill(shape).cost());
         assert_eq!(traffic.cost.turns, 40);
         let got = reals(&got, RING, 12);

@@ -26,9 +26,16 @@ const NO_TAGS: [&str; 4] = [
     "session/close",
 ];
 
-/// Sent only with a feature, in checked sessions, which no program makes, or when something has gone wrong.
-const RARE: [&str; 5] =
-    ["ot/kem/ciphertexts", "ot/kem/keys", "ot/silent/answer", "ot/silent/verdict", "session/abort"];
+/// Sent only with a feature, in checked sessions or by protocols that no model uses, or when something has gone wrong.
+const RARE: [&str; 7] = [
+    "ot/kem/ciphertexts",
+    "ot/kem/keys",
+    "ot/silent/answer",
+    "ot/silent/verdict",
+    "session/abort",
+    "square/open",
+    "square/payload",
+];
 
 #[test]
 fn every_frame_tag_of_the_sources_has_its_row_and_no_row_is_stale() {

@@ -19,6 +19,7 @@ use sotto_protocol::{
     reciprocal::{self, Form},
     reveal, rms_norm,
     rope::{self, Angles},
+    rows::{self, RowShape},
     segments, softmax, square, tables, truncate,
 };
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
@@ -98,13 +99,6 @@ fn lines() -> String {
         }),
     );
     line(
-        "rms-norm",
-        run(async |s| {
-            let x = scaled(s, 34, 18, 64).reshape(Shape::new(2, 32));
-            one(rms_norm::rms_norm(s, &x, 1e-5, WIDE, 12).await)
-        }),
-    );
-    line(
         "rope",
         run(async |s| {
             let x = scaled(s, 44, 28, 64).reshape(Shape::new(2, 32));
@@ -122,6 +116,8 @@ fn lines() -> String {
     line("linear-rounded", linear(Exactness::Rounded));
     line("linear-exact", linear(Exactness::Exact));
     line("matmul", products());
+    line("rms-norm", norm());
+    line("scale-rows", scaled_rows());
     for (name, extension) in [
         ("cot-silent-fast", Extension::SilentFast),
         ("cot-silent-lean", Extension::SilentLean),
@@ -243,6 +239,43 @@ fn linear(exactness: Exactness) -> [Side; 2] {
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
             one(linear::server(me, &weight, &x).await)
+        },
+    )
+}
+
+fn norm() -> [Side; 2] {
+    let shape = rms_norm::row_shape(32);
+    let x = |s: &Session| scaled(s, 34, 18, 64).reshape(Shape::new(2, 32));
+    keyed(
+        async |me| {
+            rows::client(me, shape, 2).await?;
+            let x = x(&me.session);
+            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5, WIDE, 12).await)
+        },
+        async |me| {
+            rows::server(me, shape, 2).await?;
+            let x = x(&me.session);
+            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5, WIDE, 12).await)
+        },
+    )
+}
+
+fn scaled_rows() -> [Side; 2] {
+    let shape = RowShape::scale(16);
+    let factors = |s: &Session| {
+        let x = scaled(s, 52, 14, 3 * 16).reshape(Shape::new(3, 16));
+        (x, scaled(s, 52, 24, 3).reshape(Shape::new(3, 1)))
+    };
+    keyed(
+        async |me| {
+            rows::client(me, shape, 3).await?;
+            let (x, y) = factors(&me.session);
+            one(rows::scale(&mut me.session, &x, &y).await)
+        },
+        async |me| {
+            rows::server(me, shape, 3).await?;
+            let (x, y) = factors(&me.session);
+            one(rows::scale(&mut me.session, &x, &y).await)
         },
     )
 }

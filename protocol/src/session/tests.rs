@@ -5,7 +5,7 @@ use sotto_shares::{Shape, Share, XorShare};
 
 use super::*;
 use crate::{
-    activation, exp2, mux, reveal, rms_norm, softmax,
+    activation, exp2, mux, reveal, softmax,
     testing::{self, elements, secret},
 };
 
@@ -24,11 +24,11 @@ fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
         lab.renew();
         let s = &mut lab.me;
         let softmax = softmax::softmax(s, &x, &[5, 3], Ring::new(44)).await.unwrap();
-        let norm = rms_norm::rms_norm(s, &y, 1e-5, Ring::new(44), 12).await.unwrap();
-        let silu = activation::silu(s, &norm, Ring::new(44)).await.unwrap();
-        reveal::to_client(s, &norm.duplicate().with_frac(20)).await.unwrap();
+        let square = square::square(s, &y).await.unwrap().reduce(Ring::new(24)).with_frac(12);
+        let silu = activation::silu(s, &square, Ring::new(44)).await.unwrap();
+        reveal::to_client(s, &silu.duplicate().with_frac(20)).await.unwrap();
         s.checkpoint().await.unwrap();
-        let shares = [softmax.numerators, softmax.reciprocal, norm, silu];
+        let shares = [softmax.numerators, softmax.reciprocal, square, silu];
         let words = shares.iter().flat_map(|x: &Share| x.data.clone()).collect();
         (words, s.ch.trace_digest(), s.ch.meter.tags().iter().map(|(tag, bytes)| (*tag, *bytes)).collect())
     })

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use sotto_models::evaluator::{ACTIVATION, ACTIVATION_FRAC, RESIDUAL, RESIDUAL_FRAC};
 use sotto_net::Half;
-use sotto_protocol::{Error, Session, activation, exp2, rms_norm, softmax};
+use sotto_protocol::{Error, Session, activation, exp2, rms_norm, rows, softmax};
 use sotto_shares::{Party, Ring, Shape, Share};
 
 use super::{Case, Run, inputs};
@@ -100,9 +100,17 @@ impl Case for Layer {
 
     fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {
         Box::pin(async move {
-            let s = me.ok_or_else(|| anyhow!("a layer function needs a session"))?.session();
+            let me = me.ok_or_else(|| anyhow!("a layer function needs a session"))?;
             let x = self.share(stage.party);
-            stage.watch.start(&mut s.ch, Half::Online).await?;
+            stage.watch.start(me.ch(), Half::Online).await?;
+            if let Function::RmsNorm = self.function {
+                let shape = rms_norm::row_shape(x.shape.cols);
+                match me {
+                    Me::Client(me) => rows::client(me, shape, x.shape.rows).await?,
+                    Me::Server(me) => rows::server(me, shape, x.shape.rows).await?,
+                }
+            }
+            let s = me.session();
             let outputs = self.evaluate(s, &x).await?;
             stage.watch.stop(&mut s.ch);
             Ok(outputs.into_iter().map(Tensor::Sum).collect())

@@ -1,0 +1,406 @@
+//! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`, and `[sum a^2]` on demand.
+//!
+//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(b)` the diagonal matrix of `b`:
+//!
+//! | client: key                        |                     | server: `a1`, `b1` uniform                            |
+//! |------------------------------------|---------------------|-------------------------------------------------------|
+//! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` |                                               |
+//! | its shares from the first parts    | `<- rows/reply --`  | `Enc(a0^T D(b1))`, `Enc(b0 [D(a1 columns)])`, `Enc(<a0, a1>)`, each plus `Enc(0)` |
+//! | `a0 b0` + shares; `<a0, a0>` + 2 share |                 | `a1 b1` + shares; `<a1, a1>` + 2 share                |
+//!
+//! Online:
+//!
+//! | client: `d = x - a` open          |                    | server: `d` open                  |
+//! |-----------------------------------|--------------------|-----------------------------------|
+//! | `y0 - b0`                         | `<- rows/open ->`  | `y1 - b1`                         |
+//! | `d y0 + e a0 + c0`                |                    | `d y1 + e a1 + c1`                |
+//!
+//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of
+//! the stated deviation, independent of the inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform; `a` masks one opening
+//! and `b` another. A triple is consumed by value.
+//! Source: Beaver (1991); `nonlinear.md` 3.5 of the design notes, with one key: the client's.
+
+use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
+use sotto_shares::{Ring, Shape, Share};
+use zeroize::Zeroize;
+
+use crate::{
+    Client, Error, Server, Session, lattice,
+    matmul::transpose,
+    mul::subtract,
+    open::open,
+    pool::{Stock, draw, fill, lacking},
+};
+
+/// What rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowShape {
+    /// Elements of a row.
+    pub width: usize,
+    /// The ring of a row and of its mask.
+    pub ring: Ring,
+    /// The ring of products, not larger.
+    pub product: Ring,
+    /// Deviation of the error of one cross term, as a power of two, in units of the products' ring.
+    pub tolerance: i32,
+    /// The same of the inner product, if the mask's sum of squares is wanted.
+    pub squares: Option<i32>,
+}
+
+/// Coefficients of a ciphertext: groups have as many rows as fill one, within limits.
+const COEFFICIENTS: usize = 8192;
+
+/// Rows of one message, so that memory stays bounded.
+const BATCH: usize = 128;
+
+impl RowShape {
+    /// For products of which the caller drops 26 bits or more, in a ring of 52.
+    pub fn scale(width: usize) -> RowShape {
+        let ring = Ring::new(52);
+        RowShape { width, ring, product: ring, tolerance: 22, squares: None }
+    }
+
+    /// Rows of a group; rows are made in multiples of it.
+    fn group(&self) -> usize {
+        (COEFFICIENTS / self.width.next_power_of_two()).clamp(8, 64)
+    }
+
+    /// Bits by which products in `ring` are longer than asked for.
+    fn excess(&self) -> u32 {
+        self.ring.bits() - self.product.bits()
+    }
+
+    fn layouts(&self, groups: usize) -> Result<Layouts, Error> {
+        let (context, bits, rows) = (lattice::context(), self.ring.bits(), self.group());
+        let products = self.tolerance + self.excess() as i32;
+        let sums = self.squares.unwrap_or(bits as i32 - 1);
+        let [transposed, flat] = Layout::group(context, rows, self.width, bits, [products, sums])?;
+        let shape = MatmulShape { tokens: 1, inner: rows, outer: rows * self.width };
+        let bits = self.product.bits();
+        let numbers = Layout::search(context, shape, Operand::Ring, bits, self.tolerance, groups)?;
+        Ok(Layouts { transposed, flat, numbers })
+    }
+}
+
+/// Layouts of the rows of a group, for products and for sums, and of its numbers.
+struct Layouts {
+    transposed: Layout,
+    flat: Layout,
+    numbers: Layout,
+}
+
+impl Layouts {
+    fn upload_len(&self, groups: usize) -> usize {
+        groups * (self.transposed.upload_len() + self.numbers.upload_len())
+    }
+
+    /// The jobs in the order of the reply.
+    fn jobs(&self, shape: &RowShape, groups: usize) -> Vec<Layout> {
+        let sums = if shape.squares.is_some() { groups } else { 0 };
+        [vec![self.transposed; groups], vec![self.numbers; groups], vec![self.flat; sums]].concat()
+    }
+}
+
+/// Row triples of one shape, to be used once. Wiped on drop.
+pub(crate) struct RowTriples {
+    width: usize,
+    /// Rows.
+    pub a: Vec<u64>,
+    /// A number a row.
+    pub b: Vec<u64>,
+    /// Their products.
+    pub c: Vec<u64>,
+    /// Sums of squares of the rows, or nothing.
+    pub squares: Vec<u64>,
+}
+
+impl Drop for RowTriples {
+    fn drop(&mut self) {
+        [&mut self.a, &mut self.b, &mut self.c, &mut self.squares].into_iter().for_each(Zeroize::zeroize);
+    }
+}
+
+impl Stock for RowTriples {
+    fn len(&self) -> usize {
+        self.b.len()
+    }
+    fn take(&mut self, n: usize) -> RowTriples {
+        let part = |v: &mut Vec<u64>, n: usize| {
+            let rest = v.split_off(n);
+            std::mem::replace(v, rest)
+        };
+        let squares = if self.squares.is_empty() { 0 } else { n };
+        RowTriples {
+            width: self.width,
+            a: part(&mut self.a, n * self.width),
+            b: part(&mut self.b, n),
+            c: part(&mut self.c, n * self.width),
+            squares: part(&mut self.squares, squares),
+        }
+    }
+    fn append(&mut self, mut later: RowTriples) {
+        self.a.append(&mut later.a);
+        self.b.append(&mut later.b);
+        self.c.append(&mut later.c);
+        self.squares.append(&mut later.squares);
+    }
+}
+
+/// The client's part in having `n` rows to draw.
+///
+/// # Errors
+/// The peer's reply is malformed or missing.
+pub async fn client(me: &mut Client, shape: RowShape, n: usize) -> Result<(), Error> {
+    for groups in batches(&mut me.session, shape, n) {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_client(me, shape, groups).await;
+        me.session.ch.meter.leave();
+        fill(me.session.pool.rows.entry(shape).or_default(), made?);
+    }
+    Ok(())
+}
+
+/// The server's part in having `n` rows to draw.
+///
+/// # Errors
+/// The peer's upload is malformed or missing.
+pub async fn server(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Error> {
+    for groups in batches(&mut me.session, shape, n) {
+        me.session.ch.meter.enter_offline();
+        let made = prepare_server(me, shape, groups).await;
+        me.session.ch.meter.leave();
+        fill(me.session.pool.rows.entry(shape).or_default(), made?);
+    }
+    Ok(())
+}
+
+/// Numbers of groups to make at a time: what is lacking, and a look ahead.
+fn batches(s: &mut Session, shape: RowShape, n: usize) -> Vec<usize> {
+    let lacking = lacking(s.pool.rows.entry(shape).or_default().as_ref(), n);
+    let groups = if lacking == 0 { 0 } else { (lacking + s.lookahead).div_ceil(shape.group()) };
+    let most = BATCH / shape.group();
+    (0..groups).step_by(most).map(|start| most.min(groups - start)).collect()
+}
+
+/// Triples that [`client`] and [`server`] have made.
+pub(crate) fn take(s: &mut Session, shape: RowShape, n: usize) -> RowTriples {
+    s.pool.record("rows", shape.width as u64, n);
+    draw(s.pool.rows.entry(shape).or_default(), n)
+}
+
+/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`; the rows are in stock. Fraction bits add up.
+///
+/// # Panics
+/// If rings or shapes do not fit, or the stock is too small.
+pub async fn scale(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
+    let shape = RowShape::scale(x.shape.cols);
+    assert_eq!((x.ring, y.ring), (shape.ring, shape.product), "rings of rows and numbers");
+    assert_eq!(y.shape, Shape::new(x.shape.rows, 1), "one number per row");
+    let triples = take(s, shape, x.shape.rows);
+    let [d, e] = open(s, "rows/open", [&subtract(x, &triples.a), &subtract(y, &triples.b)]).await?;
+    Ok(product(shape, &triples, &d, y, &e, x.frac))
+}
+
+/// `d y + e a + c`: the local end.
+pub(crate) fn product(
+    shape: RowShape,
+    triples: &RowTriples,
+    d: &[u64],
+    y: &Share,
+    e: &[u64],
+    frac: u32,
+) -> Share {
+    let ring = shape.product;
+    let rows = d.chunks(shape.width).zip(triples.a.chunks(shape.width)).zip(triples.c.chunks(shape.width));
+    let data = rows.zip(y.data.iter().zip(e)).flat_map(|(((d, a), c), (&y, &e))| {
+        d.iter().zip(a).zip(c).map(move |((d, a), c)| {
+            ring.reduce(d.wrapping_mul(y).wrapping_add(e.wrapping_mul(*a)).wrapping_add(*c))
+        })
+    });
+    Share::new(ring, frac + y.frac, Shape::new(y.shape.rows, shape.width), data.collect())
+}
+
+async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
+    let (context, key, layouts) = (lattice::context(), &me.key, shape.layouts(groups)?);
+    let s = &mut me.session;
+    let mut rng = s.rng.fork();
+    let (upload, a, b) = sotto_net::compute(|| {
+        let mut upload = Vec::with_capacity(layouts.upload_len(groups));
+        let (mut a, mut b) = (vec![], vec![]);
+        for _ in 0..groups {
+            let (bytes, columns) = sotto_he::encrypt_random(context, key, &layouts.transposed, &mut rng);
+            upload.extend(bytes);
+            a.extend(transpose(&columns, shape.width, shape.group()));
+            let (bytes, numbers) = sotto_he::encrypt_random(context, key, &layouts.numbers, &mut rng);
+            upload.extend(bytes);
+            b.extend(numbers.iter());
+        }
+        (upload, a, b)
+    });
+    s.ch.send("rows/upload", upload)?;
+    let jobs = layouts.jobs(&shape, groups);
+    let reply = s.ch.recv("rows/reply", sotto_he::reply_len(context, &jobs)).await?;
+    let shares = sotto_net::compute(|| sotto_he::decrypt(context, key, &jobs, &reply))?;
+    Ok(combine(shape, a, b, shares))
+}
+
+async fn prepare_server(me: &mut Server, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
+    let (context, keys, layouts) = (lattice::context(), &me.keys, shape.layouts(groups)?);
+    let (s, rows) = (&mut me.session, groups * shape.group());
+    let a = s.rng.elements(rows * shape.width, shape.ring);
+    let b = s.rng.elements(rows, shape.product);
+    let mut rng = s.rng.fork();
+    let upload = s.ch.recv("rows/upload", layouts.upload_len(groups)).await?;
+    let (reply, shares) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
+        let decode = |layout, bytes| EncryptedMatrix::decode_random(context, layout, bytes);
+        let (mut columns, mut numbers) = (vec![], vec![]);
+        for bytes in upload.chunks(layouts.upload_len(1)) {
+            let (first, second) = bytes.split_at(layouts.transposed.upload_len());
+            columns.push(decode(&layouts.transposed, first)?);
+            numbers.push(decode(&layouts.numbers, second)?);
+        }
+        let flat: Vec<_> = match shape.squares {
+            Some(_) => columns.iter().map(|x| x.viewed(&layouts.flat)).collect(),
+            None => vec![],
+        };
+        let groups = || a.chunks(shape.group() * shape.width);
+        let scaled: Vec<u64> = b.iter().map(|b| b << shape.excess()).collect();
+        let factors: Vec<_> = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1)).collect();
+        let diagonals: Vec<_> = groups().map(|a| block_diagonal(a, shape.width)).collect();
+        let interleaved: Vec<_> = match shape.squares {
+            Some(_) => groups().map(|a| interleaved_columns(a, shape.width)).collect(),
+            None => vec![],
+        };
+        let jobs = columns.iter().zip(&factors);
+        let jobs = jobs.chain(numbers.iter().zip(&diagonals)).chain(flat.iter().zip(&interleaved));
+        let jobs: Vec<_> = jobs.map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
+        Ok(sotto_he::multiply(context, keys, &jobs, &mut rng))
+    })?;
+    s.ch.send("rows/reply", reply)?;
+    Ok(combine(shape, a, b, shares))
+}
+
+/// `[G, G d]` with row `r` of `rows` in the columns `r d ..`: numbers times it are scaled rows.
+fn block_diagonal(rows: &[u64], width: usize) -> Vec<u64> {
+    let mut out = vec![0; rows.len() / width * rows.len()];
+    for (r, row) in rows.chunks(width).enumerate() {
+        out[r * rows.len() + r * width..][..width].copy_from_slice(row);
+    }
+    out
+}
+
+/// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are inner products row by row.
+fn interleaved_columns(rows: &[u64], width: usize) -> Vec<u64> {
+    let count = rows.len() / width;
+    let mut out = vec![0; rows.len() * count];
+    for (r, row) in rows.chunks(width).enumerate() {
+        for (i, &a) in row.iter().enumerate() {
+            out[(i * count + r) * count + r] = a;
+        }
+    }
+    out
+}
+
+/// Local products plus the shares of the cross terms, in the order of [`Layouts::jobs`].
+fn combine(shape: RowShape, a: Vec<u64>, b: Vec<u64>, mut shares: Vec<Vec<u64>>) -> RowTriples {
+    let (width, group, ring) = (shape.width, shape.group(), shape.product);
+    let groups = b.len() / group;
+    let mut sums = shares.split_off(2 * groups);
+    let mut second = shares.split_off(groups);
+    let first = shares.iter().flat_map(|columns| transpose(columns, width, group));
+    let terms = first.zip(second.iter().flatten()).enumerate();
+    let c = terms.map(|(i, (first, second))| {
+        let local = a[i].wrapping_mul(b[i / width]);
+        ring.reduce(local.wrapping_add(first >> shape.excess()).wrapping_add(*second))
+    });
+    let c = c.collect();
+    let squares = a.chunks(width).zip(sums.iter().flatten()).map(|(row, sum)| {
+        let local = row.iter().fold(0u64, |all, a| all.wrapping_add(a.wrapping_mul(*a)));
+        shape.ring.reduce(local.wrapping_add(sum << 1))
+    });
+    let squares = squares.collect();
+    [&mut shares, &mut second, &mut sums].into_iter().flatten().for_each(Zeroize::zeroize);
+    RowTriples { width, a, b, c, squares }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Bill, Holder, Lab, elements};
+
+    /// Distance from `want` in units of the ring.
+    fn worst(got: &[u64], want: impl Iterator<Item = u64>, ring: Ring) -> f64 {
+        let off = |(got, want): (&u64, u64)| ring.signed(ring.reduce(got.wrapping_sub(want))).unsigned_abs();
+        got.iter().zip(want).map(off).max().unwrap() as f64
+    }
+
+    #[test]
+    fn triples_are_products_and_sums_within_their_tolerance() {
+        let narrow = RowShape::scale(16);
+        let wide = RowShape {
+            width: 300,
+            ring: Ring::new(64),
+            product: Ring::new(54),
+            tolerance: 26,
+            squares: Some(10),
+        };
+        for shape in [narrow, wide] {
+            let parts = |s: &mut Session| {
+                let n = shape.group();
+                let mut made = take(s, shape, n);
+                assert_eq!(lacking(s.pool.rows[&shape].as_ref(), 1), 1, "a group was made");
+                let share =
+                    |ring, v: &mut Vec<u64>| Share::new(ring, 0, Shape::new(1, v.len()), std::mem::take(v));
+                let a = share(shape.ring, &mut made.a);
+                let (b, c) = (share(shape.product, &mut made.b), share(shape.product, &mut made.c));
+                [a, b, c, share(shape.ring, &mut made.squares)]
+            };
+            let [a, b, c, squares] = testing::run_keyed(
+                async |lab| {
+                    client(&mut lab.me, shape, 1).await.unwrap();
+                    parts(&mut lab.me.session)
+                },
+                async |lab| {
+                    server(&mut lab.me, shape, 1).await.unwrap();
+                    parts(&mut lab.me.session)
+                },
+            );
+            let want = a.iter().enumerate().map(|(i, a)| a.wrapping_mul(b[i / shape.width]));
+            assert!(worst(&c, want, shape.product) < 9.0 * 2f64.powi(shape.tolerance + 1));
+            if let Some(tolerance) = shape.squares {
+                let sum = |row: &[u64]| row.iter().fold(0u64, |sum, a| sum.wrapping_add(a.wrapping_mul(*a)));
+                let error = worst(&squares, a.chunks(shape.width).map(sum), shape.ring);
+                assert!(error < 9.0 * 2f64.powi(tolerance + 1), "{error}");
+            }
+            assert_eq!(squares.is_empty(), shape.squares.is_none());
+        }
+    }
+
+    fn factors<P: Holder>(lab: &mut Lab<P>, shape: Shape) -> [Share; 2] {
+        let ring = Ring::new(52);
+        let x: Vec<u64> = elements(shape.len(), ring);
+        let y = elements(shape.rows, ring);
+        [lab.share(&x, ring, 14, shape), lab.share(&y, ring, 24, Shape::new(shape.rows, 1))]
+    }
+
+    #[test]
+    fn rows_meet_their_numbers_at_the_stated_cost() {
+        let (shape, ring) = (Shape::new(5, 24), Ring::new(52));
+        let (got, traffic) = testing::run_keyed(
+            async |lab| {
+                let [x, y] = factors(lab, shape);
+                client(&mut lab.me, RowShape::scale(24), 5).await.unwrap();
+                lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
+            },
+            async |lab| {
+                let [x, y] = factors(lab, shape);
+                server(&mut lab.me, RowShape::scale(24), 5).await.unwrap();
+                lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
+            },
+        );
+        let (x, y) = (elements(120, ring), elements(5, ring));
+        let want = x.iter().enumerate().map(|(i, x)| x.wrapping_mul(y[i / 24]));
+        assert!(worst(&got, want, ring) < 9.0 * 2f64.powi(23));
+        assert_eq!(traffic.cost, Bill::mutual(&[52 * 125], 0).cost());
+    }
+}
