@@ -146,6 +146,35 @@ impl Layout {
         })
     }
 
+    /// A layout for ring elements with a fixed number of data primes (2 or 3), one column of W a polynomial, and blocks of `t` rows (a power of
+    /// two) and N / t columns: X may grow by whole blocks ([`crate::EncryptedMatrix::joined`]).
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn dense(
+        context: &Context,
+        shape: MatmulShape,
+        bits: u32,
+        tolerance: i32,
+        levels: usize,
+        t: usize,
+        batch: usize,
+    ) -> Result<Self, Error> {
+        Self::check(shape, bits, tolerance)?;
+        let degree = context.degree();
+        let MatmulShape { tokens, inner, outer } = shape;
+        if !t.is_power_of_two() || t > degree || !(MIN_LEVELS..=MAX_LEVELS).contains(&levels) {
+            return Err(Error::Shape { tokens, inner, outer });
+        }
+        let (k, operand) = (degree / t, Operand::Ring);
+        let layout = |split| Self { degree, levels, shape, operand, bits, tolerance, t, n: 1, k, split };
+        let splits = 0..=search::MAX_SPLIT.min(k.ilog2()).min(63 - bits.min(63));
+        let quiet = splits.map(layout).filter(noise::acceptable);
+        quiet
+            .min_by_key(|layout| layout.price(batch))
+            .ok_or_else(|| Error::Noise { best: layout(0).error_log2(), allowed: f64::from(tolerance) })
+    }
+
     fn check(shape: MatmulShape, bits: u32, tolerance: i32) -> Result<(), Error> {
         let MatmulShape { tokens, inner, outer } = shape;
         if [tokens, inner, outer].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {

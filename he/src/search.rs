@@ -12,7 +12,7 @@ use crate::params::{MAX_LEVELS, MIN_LEVELS};
 const BYTE: u64 = 80;
 
 /// Largest number of levels on the input.
-const MAX_SPLIT: u32 = 7;
+pub(crate) const MAX_SPLIT: u32 = 7;
 
 /// Most bytes the images of all inputs may take.
 const MAX_IMAGE_BYTES: u64 = 1 << 30;

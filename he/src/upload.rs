@@ -269,7 +269,7 @@ fn scale_up(context: &Context, layout: &Layout, prime: &Prime, x: &[u64], out: &
 pub struct EncryptedMatrix {
     pub(crate) layout: Layout,
     /// Blocks of X, rows of blocks first.
-    pub(crate) blocks: Arc<Vec<Ciphertext>>,
+    pub(crate) blocks: Vec<Arc<Ciphertext>>,
 }
 
 impl EncryptedMatrix {
@@ -285,9 +285,9 @@ impl EncryptedMatrix {
         check_length("encrypted matrix", bytes, layout.plain_upload_len())?;
         let blocks = bytes
             .par_chunks_exact(layout.plain_upload_len() / layout.upload_ciphertexts())
-            .map(|bytes| decode_block(context, layout, bytes))
+            .map(|bytes| decode_block(context, layout, bytes).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { layout: *layout, blocks: Arc::new(blocks) })
+        Ok(Self { layout: *layout, blocks })
     }
 
     /// Checks and expands an upload of [`encrypt_random`] for `layout`.
@@ -309,9 +309,9 @@ impl EncryptedMatrix {
         let parts: Vec<_> = parts.collect();
         let blocks = parts
             .into_par_iter()
-            .map(|(block, bytes)| decode_random_block(context, layout, block, bytes))
+            .map(|(block, bytes)| decode_random_block(context, layout, block, bytes).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { layout: *layout, blocks: Arc::new(blocks) })
+        Ok(Self { layout: *layout, blocks })
     }
 
     /// The same ciphertexts in the other of the two layouts of [`Layout::group`].
@@ -328,6 +328,19 @@ impl EncryptedMatrix {
             "two layouts of the same ciphertexts"
         );
         Self { layout: *layout, blocks: self.blocks.clone() }
+    }
+
+    /// One matrix of the ciphertexts of several, block after block, in a layout of [`Layout::dense`]. Rows or columns that a block
+    /// lacks are arbitrary numbers: what they give is not to be read, or meets zeros in W.
+    ///
+    /// # Panics
+    /// If the layouts differ in more than the shape, or the blocks are not as many as the layout has.
+    pub fn joined(layout: &Layout, parts: &[Self]) -> Self {
+        let form = |l: &Layout| (l.degree, l.levels, l.bits, l.t, l.n, l.k);
+        assert!(parts.iter().all(|part| form(&part.layout) == form(layout)), "blocks of one form");
+        let blocks: Vec<_> = parts.iter().flat_map(|part| part.blocks.iter().cloned()).collect();
+        assert_eq!(blocks.len(), layout.upload_ciphertexts(), "as many blocks as the layout has");
+        Self { layout: *layout, blocks }
     }
 
     /// The layout it was decoded for.
@@ -458,6 +471,56 @@ mod tests {
         }
         let three = Layout::group(&session.context, 3, 6, 40, [12, 12]);
         assert!(matches!(three, Err(crate::Error::Shape { .. })));
+    }
+
+    /// A matrix that grows by rows, and one that grows by columns; their first blocks are not full.
+    #[test]
+    fn blocks_are_joined() {
+        let mut session = Session::small(SMALL, 5);
+        let (counts, t, width, outer) = ([5, 8, 3], 8, 7, 6);
+        let (bits, tolerance) = (40, 12);
+        for by_rows in [true, false] {
+            let shape = |count, outer| match by_rows {
+                true => MatmulShape { tokens: count, inner: width, outer },
+                false => MatmulShape { tokens: width, inner: count, outer },
+            };
+            let layout = |count, outer| {
+                let (context, shape) = (&session.context, shape(count, outer));
+                Layout::dense(context, shape, bits, tolerance, 3, t, 1).unwrap()
+            };
+            let whole = layout(3 * t, outer);
+            let parts = counts.map(|count| layout(count, 1));
+            // X with zeros where blocks have nothing, and W with zeros where columns of X are nothing.
+            let mut x = vec![0; 3 * t * width];
+            let mut w = session.ring(whole.shape.inner * outer, bits);
+            let mut blocks = Vec::new();
+            for (b, (layout, count)) in parts.iter().zip(counts).enumerate() {
+                let (upload, values) =
+                    encrypt_random(&session.context, &session.key, layout, &mut session.rng);
+                blocks.push(EncryptedMatrix::decode_random(&session.context, layout, &upload).unwrap());
+                for (at, &value) in values.iter().enumerate() {
+                    let (row, column) = (at / layout.shape.inner, at % layout.shape.inner);
+                    let place =
+                        if by_rows { (b * t + row) * width + column } else { row * 3 * t + b * t + column };
+                    x[place] = value;
+                }
+                if !by_rows {
+                    w[(b * t + count) * outer..(b + 1) * t * outer].fill(0);
+                }
+            }
+            let joined = EncryptedMatrix::joined(&whole, &blocks);
+            let jobs = [Job { x: &joined, w: Plain::Ring(&w) }];
+            let (reply, server) = multiply(&session.context, &session.keys, &jobs, &mut session.rng);
+            let client = decrypt(&session.context, &session.key, &[whole], &reply).unwrap();
+            let wanted = exact(&whole, &x, |i| w[i] as i64);
+            for (at, ((a, b), wanted)) in server[0].iter().zip(&client[0]).zip(&wanted).enumerate() {
+                let row = at / outer;
+                if !by_rows || row % t < counts[row / t] {
+                    let sum = [a.wrapping_add(*b) & mask(&whole)];
+                    assert!(crate::testing::max_error(&whole, &sum, &[*wanted]) < 8 << tolerance);
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,12 @@
 //! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms, softmax) are computed in
 //! real numbers and rounded once. So `Clear` and the protocols agree up to the errors that the protocols state.
 
+use std::ops::Range;
+
 use sotto_protocol::{
-    Error, activation, exp2, linear,
+    Error, activation, exp2,
+    kv_cache::Heads,
+    linear,
     linear::Weight,
     matmul, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
@@ -21,8 +25,16 @@ use crate::{
 /// Evaluates a model on plain fixed-point numbers.
 pub struct Clear;
 
+/// Keys and values in the clear.
+pub struct ClearCache {
+    heads: Heads,
+    keys: Option<Share>,
+    values: Option<Share>,
+}
+
 impl Evaluator for Clear {
     type Weight = Weight;
+    type Cache = ClearCache;
 
     async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let x = one_hots(tokens, table.shape.inner);
@@ -35,12 +47,22 @@ impl Evaluator for Clear {
         Ok(Share::new(ACTIVATION, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
     }
 
-    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
-        let product = |(x, y): &(Share, Share)| {
-            let data = matmul::ideal(&x.data, &y.data, x.shape.cols, y.shape.cols, ACTIVATION);
-            Share::new(ACTIVATION, x.frac + y.frac, Shape::new(x.shape.rows, y.shape.cols), data)
-        };
-        Ok(pairs.iter().map(product).collect())
+    fn cache(&self, heads: Heads) -> ClearCache {
+        ClearCache { heads, keys: None, values: None }
+    }
+
+    async fn scores(&mut self, cache: &mut ClearCache, q: &Share, k: &Share) -> Result<Share, Error> {
+        let keys = cache.keys.take().map_or(k.duplicate(), |keys| keys.stack(k));
+        let scores = by_head(cache.heads, q, |q, columns| product(q, &keys.columns(columns).transpose()));
+        cache.keys = Some(keys);
+        Ok(scores)
+    }
+
+    async fn sums(&mut self, cache: &mut ClearCache, p: &Share, v: &Share) -> Result<Share, Error> {
+        let values = cache.values.take().map_or(v.duplicate(), |values| values.stack(v));
+        let sums = by_head(cache.heads, p, |p, columns| product(p, &values.columns(columns)));
+        cache.values = Some(values);
+        Ok(sums)
     }
 
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
@@ -103,6 +125,18 @@ impl Evaluator for Clear {
         let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();
         Ok(Some(reals(&Share::new(ring, reveal::FRAC, x.shape, data))))
     }
+}
+
+/// `of(rows of a head, the head's columns)`, head after head.
+fn by_head(heads: Heads, x: &Share, of: impl Fn(&Share, Range<usize>) -> Share) -> Share {
+    let (rows, width) = (x.shape.rows / heads.key_value, heads.width);
+    let head = |i: usize| of(&x.rows(i * rows..(i + 1) * rows), i * width..(i + 1) * width);
+    (1..heads.key_value).fold(head(0), |all, i| all.stack(&head(i)))
+}
+
+fn product(x: &Share, y: &Share) -> Share {
+    let data = matmul::ideal(&x.data, &y.data, x.shape.cols, y.shape.cols, x.ring);
+    Share::new(x.ring, x.frac + y.frac, Shape::new(x.shape.rows, y.shape.cols), data)
 }
 
 /// `x / 2^bits`, rounded to nearest, in `ring`.

@@ -261,5 +261,6 @@ async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> 
 /// Names the phase, and plans masks for the tokens that may still come.
 fn enter_step(session: &mut sotto_protocol::Session, step: usize, new: usize) {
     session.ch.meter.phase(if step == 0 { "prefill" } else { "decode" });
-    session.lookahead = (new - 1 - step).min(LOOKAHEAD);
+    session.horizon = new - 1 - step;
+    session.lookahead = session.horizon.min(LOOKAHEAD);
 }

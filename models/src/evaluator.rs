@@ -4,7 +4,7 @@
 //! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
-use sotto_protocol::{Error, softmax::Softmax};
+use sotto_protocol::{Error, kv_cache::Heads, softmax::Softmax};
 use sotto_shares::{Ring, Share};
 
 /// The ring of activations: inputs of linear layers.
@@ -43,14 +43,25 @@ pub trait Evaluator {
     /// What this side knows of a matrix: its integers, or its shape alone.
     type Weight;
 
+    /// Keys and values of a layer.
+    type Cache;
+
     /// The rows of `table` `[V, d]` that belong to `tokens`: `[T, d]` in the residual ring.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
 
     /// `x W`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction bits added.
     async fn linear(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
 
-    /// Products of pairs of shared matrices of equal shapes, in the ring of activations.
-    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
+    /// Keys and values of a layer, without any position.
+    fn cache(&self, heads: Heads) -> Self::Cache;
+
+    /// Adds keys `[T, heads h]` to a layer's cache, and multiplies the queries of the same positions, `[T group, h]` for each head of keys, by
+    /// all keys so far: `[heads T group, positions]`, in the ring of scores, fraction bits added.
+    async fn scores(&mut self, cache: &mut Self::Cache, q: &Share, k: &Share) -> Result<Share, Error>;
+
+    /// Adds values `[T, heads h]` to a layer's cache, after [`Self::scores`], and multiplies weights `[heads T group, positions]` by
+    /// all values so far: `[heads T group, h]`, in the ring of activations, fraction bits added.
+    async fn sums(&mut self, cache: &mut Self::Cache, p: &Share, v: &Share) -> Result<Share, Error>;
 
     /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` is small enough.
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;

@@ -5,6 +5,7 @@
 
 use sotto_protocol::{
     Error, activation,
+    kv_cache::{Heads, SCORES},
     linear::{Exactness, Weight, WeightShape},
 };
 use sotto_shares::{Ring, Shape, Share};
@@ -41,14 +42,19 @@ struct Layer<W> {
     down: W,
 }
 
-/// Keys and values of the positions so far, as shares.
-#[derive(Default)]
-pub struct Cache {
-    layers: Vec<(Share, Share)>,
+/// Keys and values of the positions so far, layer by layer.
+pub struct Cache<C> {
+    layers: Vec<C>,
     length: usize,
 }
 
-impl Cache {
+impl<C> Default for Cache<C> {
+    fn default() -> Self {
+        Cache { layers: vec![], length: 0 }
+    }
+}
+
+impl<C> Cache<C> {
     /// Positions so far.
     pub fn len(&self) -> usize {
         self.length
@@ -86,7 +92,7 @@ impl<W> Llama<W> {
         &self,
         e: &mut E,
         tokens: Tokens<'_>,
-        cache: &mut Cache,
+        cache: &mut Cache<E::Cache>,
         wanted: Wanted,
     ) -> Result<Option<Vec<f64>>, Error> {
         let count = tokens.count();
@@ -119,7 +125,7 @@ impl<W> Llama<W> {
         e: &mut E,
         index: usize,
         h: &Share,
-        cache: &mut Cache,
+        cache: &mut Cache<E::Cache>,
     ) -> Result<Share, Error> {
         let layer = &self.layers[index];
         let h = h + &self.attention(e, layer, h, cache, index).await?;
@@ -132,7 +138,7 @@ impl<W> Llama<W> {
         e: &mut E,
         layer: &Layer<W>,
         h: &Share,
-        cache: &mut Cache,
+        cache: &mut Cache<E::Cache>,
         index: usize,
     ) -> Result<Share, Error> {
         let c = &self.config;
@@ -142,31 +148,22 @@ impl<W> Llama<W> {
         let qk = e.rope(&qkv.columns(0..q_size + kv_size), &self.frequencies, cache.length).await?;
         let v = qkv.columns(q_size + kv_size..q_size + 2 * kv_size);
         let v = e.truncate(&v, v.frac - ACTIVATION_FRAC, ACTIVATION).await?;
-        let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
-        let (k, v) = match cache.layers.get_mut(index) {
-            Some((keys, values)) => {
-                (*keys, *values) = (keys.stack(&k), values.stack(&v));
-                (keys.duplicate(), values.duplicate())
-            }
-            None => {
-                cache.layers.push((k.duplicate(), v.duplicate()));
-                (k, v)
-            }
-        };
+        let q = self.by_group(&qk.columns(0..q_size)).reduce(SCORES);
+        let k = qk.columns(q_size..q_size + kv_size).reduce(SCORES);
+        if cache.layers.len() <= index {
+            let heads = Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim };
+            cache.layers.push(e.cache(heads));
+        }
+        let held = &mut cache.layers[index];
 
-        let queries = self.by_group(&q);
-        let scores = queries.into_iter().enumerate().map(|(g, q)| (q, self.head_of(&k, g).transpose()));
-        let scores = e.matmul(&scores.collect::<Vec<_>>()).await?;
-        let scores = e.truncate(&stacked(&scores), ACTIVATION_FRAC, SCORE).await?;
-        let rows = h.shape.rows;
+        let scores = e.scores(held, &q, &k).await?;
+        let scores = e.truncate(&scores, ACTIVATION_FRAC, SCORE).await?;
+        let (rows, group) = (h.shape.rows, c.group_size());
         let visible: Vec<usize> =
-            (0..scores.shape.rows).map(|i| k.shape.rows - rows + i % rows + 1).collect();
+            (0..scores.shape.rows).map(|i| cache.length + i % (rows * group) / group + 1).collect();
         let softmax = e.softmax(&scores, &visible).await?;
 
-        let group = c.group_size() * rows;
-        let weighted = (0..c.num_key_value_heads)
-            .map(|g| (softmax.numerators.rows(g * group..(g + 1) * group), self.head_of(&v, g)));
-        let sums = stacked(&e.matmul(&weighted.collect::<Vec<_>>()).await?);
+        let sums = e.sums(held, &softmax.numerators, &v).await?;
         let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
         let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
         let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
@@ -193,35 +190,30 @@ impl<W> Llama<W> {
         residual(e, &y).await
     }
 
-    /// The queries `[T, heads h]` of each key head's group, `[group T, h]`, head after head.
-    fn by_group(&self, q: &Share) -> Vec<Share> {
-        let group = self.config.group_size();
-        let heads: Vec<Share> = (0..self.config.num_attention_heads).map(|i| self.head_of(q, i)).collect();
-        heads.chunks(group).map(stacked).collect()
+    /// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.
+    fn by_group(&self, q: &Share) -> Share {
+        let (heads, size) = (self.config.num_key_value_heads, self.config.head_dim);
+        let width = self.config.group_size() * size;
+        let group = |i: usize| {
+            let columns = q.columns(i * width..(i + 1) * width);
+            let rows = columns.len() / size;
+            columns.reshape(Shape::new(rows, size))
+        };
+        (1..heads).fold(group(0), |all, i| all.stack(&group(i)))
     }
 
-    /// The inverse order: `[heads T, h]` to `[T, heads h]`.
+    /// The inverse order: to `[T, heads h]`.
     fn by_row(&self, x: &Share, rows: usize) -> Share {
-        let heads = self.config.num_attention_heads;
-        Share::beside(&(0..heads).map(|i| x.rows(i * rows..(i + 1) * rows)).collect::<Vec<_>>())
-    }
-
-    fn head_of(&self, x: &Share, head: usize) -> Share {
-        let size = self.config.head_dim;
-        x.columns(head * size..(head + 1) * size)
+        let (heads, group) = (self.config.num_key_value_heads, self.config.group_size());
+        let width = group * self.config.head_dim;
+        let of = |i: usize| x.rows(i * rows * group..(i + 1) * rows * group).reshape(Shape::new(rows, width));
+        Share::beside(&(0..heads).map(of).collect::<Vec<_>>())
     }
 }
 
 /// A linear layer's output in the residual stream; local.
 async fn residual<E: Evaluator>(e: &mut E, y: &Share) -> Result<Share, Error> {
     e.truncate(y, y.frac - RESIDUAL_FRAC, RESIDUAL).await
-}
-
-fn stacked(blocks: &[Share]) -> Share {
-    let (first, rest) = blocks.split_first().expect("at least one block");
-    let data = blocks.iter().flat_map(|b| b.data.iter().copied()).collect();
-    let rows = first.shape.rows + rest.iter().map(|b| b.shape.rows).sum::<usize>();
-    Share::new(first.ring, first.frac, Shape::new(rows, first.shape.cols), data)
 }
 
 impl Llama<Weight> {

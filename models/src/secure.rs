@@ -2,9 +2,11 @@
 
 use sotto_net::Half;
 use sotto_protocol::{
-    Client, Error, Server, Session, activation, extend, linear,
+    Client, Error, Server, Session, activation, extend,
+    kv_cache::{self, Heads, KvCache},
+    linear,
     linear::{Weight, WeightShape},
-    matmul, mul, reveal, rms_norm,
+    mul, reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
     softmax::{self, Softmax},
@@ -25,8 +27,8 @@ pub trait Role {
     fn shape(w: &Self::Weight) -> &WeightShape;
     /// A private matrix times shared rows.
     async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
-    /// Products of shared matrices.
-    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error>;
+    /// Sees to it that there are masks for the queries of `n` more positions.
+    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error>;
     /// Sees to it that there are `n` row triples to draw.
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error>;
 }
@@ -42,8 +44,8 @@ impl Role for Client {
     async fn product(&mut self, w: &WeightShape, x: &Share) -> Result<Share, Error> {
         linear::client(self, w, x).await
     }
-    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
-        matmul::client(self, pairs).await
+    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error> {
+        kv_cache::client(self, cache, n).await
     }
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
         rows::client(self, shape, n).await
@@ -61,8 +63,8 @@ impl Role for Server {
     async fn product(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
         linear::server(self, w, x).await
     }
-    async fn products(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
-        matmul::server(self, pairs).await
+    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error> {
+        kv_cache::server(self, cache, n).await
     }
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
         rows::server(self, shape, n).await
@@ -81,6 +83,7 @@ macro_rules! span {
 
 impl<R: Role> Evaluator for R {
     type Weight = R::Weight;
+    type Cache = KvCache;
 
     async fn embed(&mut self, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let shape = *R::shape(table);
@@ -93,8 +96,19 @@ impl<R: Role> Evaluator for R {
         span!(self, "linear", self.product(w, x))
     }
 
-    async fn matmul(&mut self, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
-        span!(self, "matmul", self.products(pairs))
+    fn cache(&self, heads: Heads) -> KvCache {
+        KvCache::new(heads)
+    }
+
+    async fn scores(&mut self, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
+        span!(self, "attention", async {
+            self.positions(cache, k.shape.rows).await?;
+            kv_cache::scores(self.session(), cache, q, k).await
+        })
+    }
+
+    async fn sums(&mut self, cache: &mut KvCache, p: &Share, v: &Share) -> Result<Share, Error> {
+        span!(self, "attention", kv_cache::sums(self.session(), cache, p, v))
     }
 
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {

@@ -13,6 +13,7 @@
 //! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
+//! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 each | `2^7`, `2^11` units |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
 //! | [`activation`] | SiLU | this project | 9 | 2.9e-3 |
 //! | [`exp2`] | `2^z` | OPAF, this project | 11 | 2.5e-4 |
@@ -36,6 +37,7 @@ mod error;
 pub mod exp2;
 pub mod extend;
 pub mod fit;
+pub mod kv_cache;
 pub mod lattice;
 pub mod leading_one;
 pub mod linear;

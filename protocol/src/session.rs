@@ -41,6 +41,8 @@ pub struct Session {
     pub rng: Rng,
     /// Rows of each linear layer's masks to make beyond those needed at once: the planned number of tokens.
     pub lookahead: usize,
+    /// Tokens that the conversation may still make, as far as both parties know.
+    pub horizon: usize,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
@@ -118,7 +120,7 @@ impl Session {
         let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
         ot.prepay(&mut ch, 1, 1).await?;
-        Ok(Session { me, ch, rng, lookahead: 0, sid, ot, pool: Pool::default() })
+        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, sid, ot, pool: Pool::default() })
     }
 
     /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.

@@ -27,7 +27,10 @@ const NO_TAGS: [&str; 4] = [
 ];
 
 /// Sent only with a feature, in checked sessions or by protocols that no model uses, or when something has gone wrong.
-const RARE: [&str; 7] = [
+const RARE: [&str; 10] = [
+    "matmul/open",
+    "matmul/reply",
+    "matmul/upload",
     "ot/kem/ciphertexts",
     "ot/kem/keys",
     "ot/silent/answer",
