@@ -34,7 +34,7 @@ pub enum Error {
         outer: usize,
     },
     /// Ours: a ring that is not served.
-    #[error("ring of {bits} bits is outside 2..={max}")]
+    #[error("ring of {bits} bits is outside 5..={max}")]
     Ring {
         /// Asked for.
         bits: u32,

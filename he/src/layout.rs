@@ -25,7 +25,7 @@
 use crate::Context;
 use crate::error::Error;
 use crate::noise;
-use crate::params::{MAX_LEVELS, MAX_RING_BITS, MIN_LEVELS};
+use crate::params::{MAX_LEVELS, MAX_RING_BITS, MIN_LEVELS, MIN_RING_BITS};
 use crate::search;
 
 /// X is `[tokens, inner]`, W is `[inner, outer]`.
@@ -57,6 +57,8 @@ pub struct Layout {
     pub(crate) operand: Operand,
     pub(crate) bits: u32,
     pub(crate) tolerance: i32,
+    /// Entries of a column of W that are not zero, at most.
+    pub(crate) terms: usize,
     pub(crate) t: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
@@ -110,8 +112,8 @@ impl Layout {
     }
 
     /// Two layouts of the same ciphertexts, for a group of `rows` rows (a power of two) of `width` elements: transposed, `[width, rows]`, to be
-    /// multiplied by `[rows, rows]`; and flat, `[1, width rows]` in the same order, to be multiplied by `[width rows, rows]`
-    /// ([`crate::EncryptedMatrix::viewed`]). Tolerances as in [`Self::search`], for matrices of ring elements.
+    /// multiplied by a diagonal `[rows, rows]`; and flat, `[1, width rows]` in the same order, to be multiplied by a `[width rows, rows]` with
+    /// `width` entries a column ([`crate::EncryptedMatrix::viewed`]). Tolerances as in [`Self::search`], for ring elements.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -129,14 +131,13 @@ impl Layout {
             let MatmulShape { tokens, inner, outer } = transposed;
             return Err(Error::Shape { tokens, inner, outer });
         }
+        let flat = MatmulShape { tokens: 1, inner: width * rows, outer: rows };
         let layouts = |levels| {
-            let flat = MatmulShape { tokens: 1, inner: width * rows, outer: rows };
-            let sides = [(transposed, degree / rows, rows), (flat, 1, degree)];
-            let of = |((shape, t, k), tolerance)| {
-                let operand = Operand::Ring;
-                Self { degree, levels, shape, operand, bits, tolerance, t, n: 1, k, split: 0 }
+            let of = |shape, tolerance, terms, t| {
+                let (operand, k) = (Operand::Ring, degree / t);
+                Self { degree, levels, shape, operand, bits, tolerance, terms, t, n: 1, k, split: 0 }
             };
-            [of((sides[0], tolerances[0])), of((sides[1], tolerances[1]))]
+            [of(transposed, tolerances[0], 1, degree / rows), of(flat, tolerances[1], width, 1)]
         };
         let mut candidates = (MIN_LEVELS..=MAX_LEVELS).map(layouts);
         let quiet = candidates.find(|layouts| layouts.iter().all(noise::acceptable));
@@ -167,7 +168,8 @@ impl Layout {
             return Err(Error::Shape { tokens, inner, outer });
         }
         let (k, operand) = (degree / t, Operand::Ring);
-        let layout = |split| Self { degree, levels, shape, operand, bits, tolerance, t, n: 1, k, split };
+        let (n, terms) = (1, inner);
+        let layout = |split| Self { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
         let splits = 0..=search::MAX_SPLIT.min(k.ilog2()).min(63 - bits.min(63));
         let quiet = splits.map(layout).filter(noise::acceptable);
         quiet
@@ -180,7 +182,7 @@ impl Layout {
         if [tokens, inner, outer].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
             return Err(Error::Shape { tokens, inner, outer });
         }
-        if !(2..=MAX_RING_BITS).contains(&bits) {
+        if !(MIN_RING_BITS..=MAX_RING_BITS).contains(&bits) {
             return Err(Error::Ring { bits, max: MAX_RING_BITS });
         }
         if !(EXACT..bits as i32).contains(&tolerance) {

@@ -47,7 +47,7 @@
 //! The client's view is therefore simulated by uniform values. What remains is the *result*: the shares add up to
 //! X W + delta, where delta depends on the noise and so, for a small part, on W. [`EXACT`] makes delta = 0 but for
 //! probability 2^-40 per output. With a larger tolerance the functionality is "X W + delta": do not open such
-//! sums unless they have lost most of their low bits.
+//! sums to the client unless they have lost most of their low bits, and never to the server, who knows a linear function of s in delta.
 //!
 //! Both parties are semi-honest. Messages are checked for length and range, so a malicious one cannot crash or overrun
 //! the receiver; malformed Galois keys or ciphertexts are not detected.

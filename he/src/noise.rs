@@ -1,6 +1,6 @@
 //! The noise estimate, as variances relative to one unit Q / 2^l of the ring.
 //!
-//! With sigma^2 = 10.5 the variance of an error, w the root mean square of the weights, K n the number of terms that
+//! With sigma^2 = 10.5 the variance of an error, w the root mean square of the weights, K n the number of terms, zeros aside, that
 //! meet in a coefficient, s levels on the input and d on the output:
 //!
 //! | source                | variance                                                  |
@@ -18,9 +18,10 @@
 //! A pair of shares of a result that is to be exact is off by one with probability E|noise| = sqrt(2/pi) times the deviation.
 
 use crate::layout::{Layout, Operand};
-use crate::params::{self, ERROR_ETA};
+use crate::params::{self, ERROR_ETA, PRIME_BITS};
 
-/// The noise, of which the client knows much, is smaller than the rounding of the reply, of which it knows nothing, by so many bits.
+/// The noise, of which the client knows much, is smaller than the tolerance by so many bits, so than the
+/// rounding of the reply, of which it knows nothing, by half a bit less.
 const DROWNED: i32 = 6;
 
 /// Variance of one error coefficient.
@@ -42,7 +43,7 @@ pub(crate) fn variance(layout: &Layout, weight_square: f64) -> f64 {
     // In a batch a reply may be packed to the full, however few units this product has.
     let packed = layout.units_per_reply().ilog2() as i32;
 
-    let terms = weight_square * (layout.shape.inner * layout.n) as f64;
+    let terms = weight_square * (layout.terms * layout.n) as f64;
     let switch = levels * n * SIGMA_SQUARE / 12.0 + n / 18.0;
     let fresh = (SIGMA_SQUARE + 1.0 / 12.0) * terms;
     let input = switch * f64::from(split) / 2.0 * terms * power(2 * split);
@@ -64,7 +65,10 @@ pub(crate) fn error_deviation(layout: &Layout) -> f64 {
 /// Whether the error keeps within its tolerance, and the part of it that W decides within 2^-6 of that.
 pub(crate) fn acceptable(layout: &Layout) -> bool {
     let decided_by_weights = variance(layout, weight_square(layout)).sqrt();
-    error_deviation(layout) <= power(layout.tolerance)
+    // a' s must not wrap modulo Q.
+    let wraps = layout.degree.ilog2() + layout.reply_bits() >= PRIME_BITS * layout.levels as u32 - 1;
+    !wraps
+        && error_deviation(layout) <= power(layout.tolerance)
         && decided_by_weights <= power(layout.tolerance - DROWNED)
 }
 
@@ -86,7 +90,9 @@ mod tests {
         let (bits, degree) = (40, session.context.degree());
         let shape = MatmulShape { tokens: 4, inner: 300, outer: 70 };
         let t = degree / (n * k);
-        let layout = Layout { shape, operand, bits, t, n, k, split, ..testing::layout(degree, levels) };
+        let terms = shape.inner;
+        let layout =
+            Layout { shape, operand, bits, terms, t, n, k, split, ..testing::layout(degree, levels) };
         let (x, weights, ring) =
             (session.ring(4 * 300, bits), session.weights(300 * 70), session.ring(300 * 70, bits));
         let (w, y, square) = match operand {

@@ -2,7 +2,7 @@
 //!
 //! | N    | data primes q1 q2 q3 | special P | log QP | moduli Q of ciphertexts            | rings l |
 //! |------|----------------------|-----------|--------|------------------------------------|---------|
-//! | 8192 | 3 x 44 bit           | 44 bit    | 176    | q1 q2 (88 bit), q1 q2 q3 (132 bit) | 2..=64  |
+//! | 8192 | 3 x 44 bit           | 44 bit    | 176    | q1 q2 (88 bit), q1 q2 q3 (132 bit) | 5..=64  |
 //!
 //! One secret key and one set of Galois keys serve both moduli: a key modulo q1 q2 q3 P, reduced, is a key modulo q1 q2 P.
 //! [`crate::Layout::search`] takes the smaller modulus where its noise is small enough.
@@ -27,6 +27,9 @@ pub(crate) const MAX_LEVELS: usize = 3;
 
 /// Fewest data primes of a ciphertext.
 pub(crate) const MIN_LEVELS: usize = 2;
+
+/// Smallest ring served: what remains of Q / 2^l must fit 128 bits.
+pub(crate) const MIN_RING_BITS: u32 = 5;
 
 /// Largest ring served.
 pub(crate) const MAX_RING_BITS: u32 = 64;

@@ -12,7 +12,9 @@
 //!
 //! The shares add up to the result plus delta, with the deviation that module [`noise`](crate::noise) estimates. It consists of the
 //! noise of the evaluation, which depends on W and of which the client knows the errors it drew itself, and of rounding a', of which it
-//! knows nothing: the low bits of a are those of `p1 u + e1`. The latter is 2^6 times the former at least.
+//! knows nothing: the low bits of a are those of `p1 u + e1`. The latter is 40 times the former at least.
+//! The *server* knows how it rounded a', and delta is that, times s: sums with a tolerance must never be opened to the server, at no
+//! precision, or a few thousand of them give it the key.
 //!
 //! *Security.* The server's share and everything it computes is a function of the client's ciphertexts. The client sees
 //! `round(2^kr (a + p1 u + e1) / Q)` per ciphertext, with u and e1 fresh for *every* one of them and added after the last

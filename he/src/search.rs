@@ -28,9 +28,11 @@ pub(crate) fn cheapest(
     let (mut best, mut quietest): (Option<(u64, Layout)>, f64) = (None, f64::INFINITY);
     for layout in candidates(degree, shape, operand, bits, tolerance) {
         quietest = quietest.min(noise::error_deviation(&layout));
-        let price = price(&layout, batch as u64);
-        if noise::acceptable(&layout) && best.is_none_or(|(least, _)| price < least) {
-            best = Some((price, layout));
+        if noise::acceptable(&layout) {
+            let price = price(&layout, batch as u64);
+            if best.is_none_or(|(least, _)| price < least) {
+                best = Some((price, layout));
+            }
         }
     }
     let noise = Error::Noise { best: quietest.log2(), allowed: f64::from(tolerance) };
@@ -56,7 +58,8 @@ pub(crate) fn candidates(
     sizes.flat_map(move |(levels, log_k, log_t)| {
         (0..=log_k.min(most_split)).filter_map(move |split| {
             let (t, k, n) = (1 << log_t, 1 << log_k, 1 << (log_n - log_k - log_t));
-            let layout = Layout { degree, levels, shape, operand, bits, tolerance, t, n, k, split };
+            let terms = shape.inner;
+            let layout = Layout { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
             let images = (layout.upload_ciphertexts() << split) as u64;
             let bytes = images * (16 * levels * degree) as u64;
             let empty = split > 0 && layout.unit_columns() >= 2 * shape.outer;

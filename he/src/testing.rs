@@ -108,7 +108,7 @@ fn phase(session: &Session, ct: &Ciphertext) -> Vec<u128> {
 pub(crate) fn layout(degree: usize, levels: usize) -> Layout {
     let shape = MatmulShape { tokens: 1, inner: 1, outer: 1 };
     let (operand, bits, tolerance) = (Operand::Weights, 40, crate::EXACT);
-    Layout { degree, levels, shape, operand, bits, tolerance, t: 1, n: 1, k: degree, split: 0 }
+    Layout { degree, levels, shape, operand, bits, tolerance, terms: 1, t: 1, n: 1, k: degree, split: 0 }
 }
 
 /// X W modulo 2^l.

@@ -23,21 +23,22 @@
 //! *Security.* For fixed `-a s + e` the map u -> x is a bijection of Z_{2^l}, so (a, b, x) has exactly the distribution of an honest
 //! encryption of a uniform x that is independent of s, e and a. But the server sees u and v, not b alone: near the ends of its range v
 //! tells how things were rounded, hence something of x. So the ciphertext is drawn again, with a fresh seed, unless every v lies
-//! in `[2, floor(Q / 2^l) - 2]`: then u and v are a function of b and a, and x is uniform given them. A draw fails with
-//! probability below N 2^(l + 3) / Q. Seeds are never used twice; a, u and the secrets come from separate domains.
+//! in `[2, floor(Q / 2^l) - 2]`, or from 2^10 for three primes, where c is not computed exactly below: then every x is as likely, given u, v
+//! and a. A draw fails with probability below N 2^(l + 3) / Q, or N 2^(l + 10) / Q. Seeds are never used twice; a, u and the secrets come from separate domains.
 
 use crate::bits::{Reader, Writer};
 use crate::context::{Context, Prime};
 use crate::error::{Error, check_length};
 use crate::keys::{SecretKey, fresh_seed};
 use crate::layout::Layout;
-use crate::params::{PRIME_BITS, residues_len};
+use crate::params::{MAX_LEVELS, PRIME_BITS, residues_len};
 use crate::prg::{Domain, Prg, Seed};
 use crate::rlwe::{Ciphertext, Encryptor, errors, read_residues, write_residues};
 use crate::rows::Rows;
 use crate::sample;
 use rand::CryptoRng;
 use rayon::prelude::*;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -138,7 +139,12 @@ impl Layout {
     /// Bytes of an upload of [`encrypt_random`]: per ciphertext a seed of 32 bytes, `44 L - l` bits for each coefficient that carries a
     /// value, and `44 L` bits for each that must be zero.
     pub fn upload_len(&self) -> usize {
-        (0..self.upload_ciphertexts()).map(|block| self.block_len(block)).sum()
+        // Blocks are of four kinds: the last of a row or of a column may not be full.
+        let (down, across) = (self.token_blocks(), self.inner_blocks());
+        let last_row = (down - 1) * across;
+        (down - 1) * ((across - 1) * self.block_len(0) + self.block_len(across - 1))
+            + (across - 1) * self.block_len(last_row)
+            + self.block_len(last_row + across - 1)
     }
 
     fn block_len(&self, block: usize) -> usize {
@@ -190,7 +196,7 @@ fn random_block(
 ) -> Option<(Vec<u8>, Zeroizing<Vec<u64>>)> {
     let (n, primes) = (context.degree(), context.data_primes(layout.levels));
     let basis = context.basis(layout.levels);
-    // -a s + e, and its fraction of Q.
+    // -a s + e, and its fraction of Q, never too large.
     let e = errors(Domain::Error, secret, [0, 0], n);
     let mut base = Wiped(Rows::new(layout.levels, n));
     let mut fractions = Zeroizing::new(vec![0u128; n]);
@@ -222,11 +228,11 @@ fn random_block(
     let base = &base.0;
     let mut out = public.to_vec();
     let mut writer = Writer::new(&mut out);
-    let most = basis.quotient(layout.bits) - 2;
+    let window = window(context, layout);
     let mut within = true;
     for (_, at) in used(layout, block) {
         let v = basis.compose(primes, |i| base.row(i)[at]);
-        within &= (2..=most).contains(&v);
+        within &= window.contains(&v);
         writer.put_wide(v & (u128::MAX >> (128 - layout.value_bits())), layout.value_bits());
     }
     for at in zeros(layout, block) {
@@ -234,6 +240,13 @@ fn random_block(
     }
     writer.finish();
     within.then(|| (out, Zeroizing::new(used(layout, block).map(|(_, at)| x[at]).collect())))
+}
+
+/// Values of v that do not tell how things were rounded: `floor(2^l base / Q)` is computed exactly for the bases that give them. The fraction of a
+/// base is known to 9 units of 2^-128 for each prime, which is below one base for two primes and below 2^9 bases for three.
+fn window(context: &Context, layout: &Layout) -> RangeInclusive<u128> {
+    let least = if layout.levels == MAX_LEVELS { 1 << 10 } else { 2 };
+    least..=context.basis(layout.levels).quotient(layout.bits) - 2
 }
 
 /// Residues that are wiped on drop.
@@ -324,6 +337,7 @@ impl EncryptedMatrix {
         let same = |block| places(layout, block) == places(&self.layout, block);
         assert!(
             (layout.levels, layout.bits, count) == (self.layout.levels, self.layout.bits, self.blocks.len())
+                && (layout.n, self.layout.n) == (1, 1)
                 && (0..count).all(same),
             "two layouts of the same ciphertexts"
         );
@@ -337,7 +351,10 @@ impl EncryptedMatrix {
     /// If the layouts differ in more than the shape, or the blocks are not as many as the layout has.
     pub fn joined(layout: &Layout, parts: &[Self]) -> Self {
         let form = |l: &Layout| (l.degree, l.levels, l.bits, l.t, l.n, l.k);
-        assert!(parts.iter().all(|part| form(&part.layout) == form(layout)), "blocks of one form");
+        assert!(
+            layout.n == 1 && parts.iter().all(|part| form(&part.layout) == form(layout)),
+            "blocks of one form"
+        );
         let blocks: Vec<_> = parts.iter().flat_map(|part| part.blocks.iter().cloned()).collect();
         assert_eq!(blocks.len(), layout.upload_ciphertexts(), "as many blocks as the layout has");
         Self { layout: *layout, blocks }
@@ -552,7 +569,7 @@ mod tests {
         let mut session = Session::small(SMALL, 1);
         let shape = MatmulShape { tokens: 1, inner: SMALL, outer: 1 };
         let layout = Layout { shape, bits: 64, ..layout(SMALL, 2) };
-        let most = session.context.basis(2).quotient(64) - 2;
+        let window = window(&session.context, &layout);
         let mut refused = 0;
         for _ in 0..1 << 18 {
             let (public, secret) = (*fresh_seed(&mut session.rng), fresh_seed(&mut session.rng));
@@ -560,7 +577,7 @@ mod tests {
                 None => refused += 1,
                 Some((bytes, _)) => {
                     let mut reader = Reader::new(&bytes[32..]);
-                    assert!((0..SMALL).all(|_| (2..=most).contains(&reader.take_wide(24))));
+                    assert!((0..SMALL).all(|_| window.contains(&reader.take_wide(24))));
                 }
             }
         }
@@ -589,6 +606,46 @@ mod tests {
             }
             assert_eq!(counts.len() as i64, t * (q / t - 3));
             assert!(counts.values().all(|messages| messages.iter().all(|&count| count == 1)), "{q} {t}");
+        }
+    }
+
+    /// With the real primes: whatever message is wanted, there is a base with which it comes out, for every v in the window.
+    #[test]
+    fn at_the_ends_of_the_window_every_message_occurs() {
+        let (context, mut rng) = (Context::insecure(SMALL), ChaCha20Rng::seed_from_u64(2));
+        for (levels, bits) in [(2, 44), (2, 64), (3, 44), (3, 54), (3, 64)] {
+            let layout = Layout { bits, ..layout(SMALL, levels) };
+            let (primes, basis) = (context.data_primes(levels), context.basis(levels));
+            let window = window(&context, &layout);
+            let ends = (0..400).map(|i| window.start() + i).chain((0..40).map(|i| window.end() - i));
+            for v in ends.collect::<Vec<_>>() {
+                let [u, x] = [0; 2].map(|_| rng.next_u64() & mask(&layout));
+                // The base is v + round(Q u / 2^l) - round(Q x / 2^l); its fraction is computed as in `random_block`.
+                let mut fraction = 0u128;
+                for (i, prime) in primes.iter().enumerate() {
+                    let modulus = prime.modulus;
+                    let [mut of_u, mut of_x] = [[0]; 2];
+                    scale_up(&context, &layout, prime, &[u], &mut of_u);
+                    scale_up(&context, &layout, prime, &[x], &mut of_x);
+                    let base = modulus.sub(modulus.add(modulus.reduce_wide(v), of_u[0]), of_x[0]);
+                    let factor = modulus.constant(basis.inverses[i]);
+                    fraction = fraction.wrapping_add(modulus.fraction(modulus.mul(base, factor)));
+                }
+                let got = u.wrapping_sub((fraction >> (128 - bits)) as u64) & mask(&layout);
+                assert_eq!(got, x, "{levels} primes, {bits} bits, v = {v}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_of_uploads_are_sums_over_blocks() {
+        for (tokens, inner, t, k, n) in
+            [(5, 7, 2, 4, 8), (1, 1, 64, 1, 1), (64, 64, 8, 8, 1), (3, 70, 1, 16, 4)]
+        {
+            let shape = MatmulShape { tokens, inner, outer: 1 };
+            let layout = Layout { shape, t, k, n, ..layout(SMALL, 2) };
+            let blocks = 0..layout.upload_ciphertexts();
+            assert_eq!(layout.upload_len(), blocks.map(|block| layout.block_len(block)).sum::<usize>());
         }
     }
 

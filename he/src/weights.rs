@@ -131,7 +131,7 @@ fn place(polynomial: &mut [i64], lead: usize, first: usize, values: impl Iterato
         if j <= lead {
             polynomial[lead - j] = value;
         } else {
-            polynomial[degree + lead - j] = -value;
+            polynomial[degree + lead - j] = value.wrapping_neg();
         }
     }
 }

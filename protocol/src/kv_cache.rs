@@ -401,7 +401,7 @@ impl Inputs {
         a: &[Vec<u64>],
         weights: &[Vec<u64>],
     ) -> Result<Inputs, Error> {
-        let Heads { key_value, group, width } = cache.heads;
+        let Heads { group, width, .. } = cache.heads;
         let (context, columns, rows) = (lattice::context(), plan.columns, plan.positions * group);
         let [first, second, third, fourth] = &plan.layouts.products;
         let decode = |layout: &Layout, bytes: &[u8]| EncryptedMatrix::decode_random(context, layout, bytes);
@@ -416,16 +416,16 @@ impl Inputs {
             |kind: usize, head: usize| cache.head(&cache.masks[kind][..columns * cache.heads.row()], head);
         let places = cache.places();
         let mut inputs = Inputs { encrypted: vec![], plain: vec![] };
-        for head in 0..key_value {
-            inputs.encrypted.push(decode(first, uploads[head].0)?);
+        for (head, (queries, _)) in uploads.iter().enumerate() {
+            inputs.encrypted.push(decode(first, queries)?);
             inputs.plain.push(transpose(&mask(0, head), columns, width));
         }
         for (head, a) in a.iter().enumerate() {
             inputs.encrypted.push(joined(0, head, second)?);
             inputs.plain.push(transpose(a, rows, width));
         }
-        for head in 0..key_value {
-            inputs.encrypted.push(decode(third, uploads[head].1)?);
+        for (head, (_, weights)) in uploads.iter().enumerate() {
+            inputs.encrypted.push(decode(third, weights)?);
             inputs.plain.push(mask(1, head));
         }
         for (head, weights) in weights.iter().enumerate() {

@@ -16,8 +16,8 @@
 //!
 //! Online one turn, `l T K` bits. Ring 44. The shares add up to `x W + delta`: this is the functionality. For an exact layer delta
 //! is zero but with probability `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
-//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), so such sums are never opened, and go into truncations that
-//! drop 8 bits or more; only an exact layer's outputs are revealed, after a faithful truncation.
+//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and is linear in the client's key, so such sums are never
+//! opened, only masked anew after some bits have been dropped; only an exact layer's outputs are revealed, after a faithful truncation.
 //! The server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the first part of a
 //! re-randomised ciphertext, pseudo-random whatever `W` is.
 //! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.

@@ -9,6 +9,8 @@
 //! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo `2^16`: the server's message is then a
 //! function of the revealed value and the client's own share, and nothing else. Turns: those of the
 //! truncation, with whose last message the share travels.
+//! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
+//! linear in the client's key.
 //! The client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
 use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};

@@ -8,7 +8,7 @@
 //!    activations.
 //!
 //! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
-//! `d < 2^16`. 40 turns.
+//! `d < 2^15`. 40 turns.
 //! No leakage: `d` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
 //! Source: `nonlinear.md` 3.5 in the design notes.

@@ -22,7 +22,7 @@
 
 use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Client, Error, Server, Session, lattice,
@@ -184,7 +184,8 @@ fn batches(s: &mut Session, shape: RowShape, n: usize) -> Vec<usize> {
 
 /// Triples that [`client`] and [`server`] have made.
 pub(crate) fn take(s: &mut Session, shape: RowShape, n: usize) -> RowTriples {
-    s.pool.record("rows", shape.width as u64, n);
+    let rings = u64::from(shape.ring.bits()) << 8 | u64::from(shape.product.bits());
+    s.pool.record("rows", (shape.width as u64) << 16 | rings, n);
     draw(s.pool.rows.entry(shape).or_default(), n)
 }
 
@@ -226,11 +227,13 @@ async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Resu
     let mut rng = s.rng.fork();
     let (upload, a, b) = sotto_net::compute(|| {
         let mut upload = Vec::with_capacity(layouts.upload_len(groups));
-        let (mut a, mut b) = (vec![], vec![]);
+        let rows = groups * shape.group();
+        let (mut a, mut b) = (Vec::with_capacity(rows * shape.width), Vec::with_capacity(rows));
         for _ in 0..groups {
             let (bytes, columns) = sotto_he::encrypt_random(context, key, &layouts.transposed, &mut rng);
             upload.extend(bytes);
-            a.extend(transpose(&columns, shape.width, shape.group()));
+            let columns = Zeroizing::new(transpose(&columns, shape.width, shape.group()));
+            a.extend(columns.iter());
             let (bytes, numbers) = sotto_he::encrypt_random(context, key, &layouts.numbers, &mut rng);
             upload.extend(bytes);
             b.extend(numbers.iter());
@@ -264,16 +267,13 @@ async fn prepare_server(me: &mut Server, shape: RowShape, groups: usize) -> Resu
             None => vec![],
         };
         let groups = || a.chunks(shape.group() * shape.width);
-        let scaled: Vec<u64> = b.iter().map(|b| b << shape.excess()).collect();
-        let factors: Vec<_> = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1)).collect();
-        let diagonals: Vec<_> = groups().map(|a| block_diagonal(a, shape.width)).collect();
-        let interleaved: Vec<_> = match shape.squares {
-            Some(_) => groups().map(|a| interleaved_columns(a, shape.width)).collect(),
-            None => vec![],
-        };
-        let jobs = columns.iter().zip(&factors);
-        let jobs = jobs.chain(numbers.iter().zip(&diagonals)).chain(flat.iter().zip(&interleaved));
-        let jobs: Vec<_> = jobs.map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
+        let scaled = Zeroizing::new(b.iter().map(|b| b << shape.excess()).collect::<Vec<u64>>());
+        let factors = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1));
+        let diagonals = groups().map(|a| block_diagonal(a, shape.width));
+        let sums = groups().take(flat.len()).map(|a| interleaved_columns(a, shape.width));
+        let plain: Vec<Zeroizing<Vec<u64>>> = factors.chain(diagonals).chain(sums).collect();
+        let encrypted = columns.iter().chain(&numbers).chain(&flat);
+        let jobs: Vec<_> = encrypted.zip(&plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
         Ok(sotto_he::multiply(context, keys, &jobs, &mut rng))
     })?;
     s.ch.send("rows/reply", reply)?;
@@ -281,8 +281,8 @@ async fn prepare_server(me: &mut Server, shape: RowShape, groups: usize) -> Resu
 }
 
 /// `[G, G d]` with row `r` of `rows` in the columns `r d ..`: numbers times it are scaled rows.
-fn block_diagonal(rows: &[u64], width: usize) -> Vec<u64> {
-    let mut out = vec![0; rows.len() / width * rows.len()];
+fn block_diagonal(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
+    let mut out = Zeroizing::new(vec![0; rows.len() / width * rows.len()]);
     for (r, row) in rows.chunks(width).enumerate() {
         out[r * rows.len() + r * width..][..width].copy_from_slice(row);
     }
@@ -290,9 +290,9 @@ fn block_diagonal(rows: &[u64], width: usize) -> Vec<u64> {
 }
 
 /// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are inner products row by row.
-fn interleaved_columns(rows: &[u64], width: usize) -> Vec<u64> {
+fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     let count = rows.len() / width;
-    let mut out = vec![0; rows.len() * count];
+    let mut out = Zeroizing::new(vec![0; rows.len() * count]);
     for (r, row) in rows.chunks(width).enumerate() {
         for (i, &a) in row.iter().enumerate() {
             out[(i * count + r) * count + r] = a;

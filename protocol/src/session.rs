@@ -6,7 +6,7 @@
 //! | nonce, parameter digest, rate       | `<- session/terms ->`  | the same                       |
 //! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
-//! | keys, public part seeded by `sid`   | `-- keys/fast, keys/strict ->` | checks and keeps them  |
+//! | keys, public part seeded by `sid`   | `-- keys/lattice ->`   | checks and keeps them          |
 //! | COTs as fits the rate               | `<- session/link --`   | the connection's rate          |
 //!
 //! The rate is the least that a party has stated in its terms, or else what the keys came in with.
