@@ -171,7 +171,7 @@ impl Layout {
         let (n, terms) = (1, inner);
         let layout = |split| Self { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
         let splits = 0..=search::MAX_SPLIT.min(k.ilog2()).min(63 - bits.min(63));
-        let quiet = splits.map(layout).filter(noise::acceptable);
+        let quiet = splits.map(layout).filter(search::images_fit).filter(noise::acceptable);
         quiet
             .min_by_key(|layout| layout.price(batch))
             .ok_or_else(|| Error::Noise { best: layout(0).error_log2(), allowed: f64::from(tolerance) })

@@ -60,12 +60,16 @@ pub(crate) fn candidates(
             let (t, k, n) = (1 << log_t, 1 << log_k, 1 << (log_n - log_k - log_t));
             let terms = shape.inner;
             let layout = Layout { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
-            let images = (layout.upload_ciphertexts() << split) as u64;
-            let bytes = images * (16 * levels * degree) as u64;
             let empty = split > 0 && layout.unit_columns() >= 2 * shape.outer;
-            (!empty && (split == 0 || bytes <= MAX_IMAGE_BYTES)).then_some(layout)
+            (!empty && images_fit(&layout)).then_some(layout)
         })
     })
+}
+
+/// Whether the images of all inputs keep within their bound.
+pub(crate) fn images_fit(layout: &Layout) -> bool {
+    let images = (layout.upload_ciphertexts() << layout.split) as u64;
+    layout.split == 0 || images * (16 * layout.levels * layout.degree) as u64 <= MAX_IMAGE_BYTES
 }
 
 /// Nanoseconds for one product of a batch: both sides' computation, and the bytes each way.

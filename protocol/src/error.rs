@@ -22,6 +22,12 @@ pub enum Error {
         /// The peer's.
         theirs: u32,
     },
+    /// Attention on so many positions at once takes messages of more than 4 GiB.
+    #[error("a step of {positions} positions is too long for one message of attention: use a shorter prompt")]
+    Step {
+        /// Positions of the step, those to come included.
+        positions: usize,
+    },
     /// The peer was built with other rings, tables or lattice parameters.
     #[error(
         "the peer was built with other protocol parameters: install the same release, with the same features, on both sides"

@@ -19,7 +19,7 @@
 //! | `p0 - a'0`, `v0 - B0`            | `<- attention/open-values ->` | `p1 - a'1`, `v1 - B1`                |
 //! | `p0 V' + p' B0 + [a' B]0`        |                              | `p1 V' + p' B1 + [a' B]1`            |
 //!
-//! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position: `2 (l d + l' d)` bits for `d`-wide keys and values,
+//! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values,
 //! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 36 bits, sums in one of 44; the errors, of deviations below `2^7` and `2^11`
 //! units, are independent of the inputs, and the caller drops 12 bits or more.
 //!
@@ -28,11 +28,14 @@
 //! row is named by the order in which it was made, never by a position of a text: a [`KvCache`] only grows, and cannot be copied or cut, so
 //! that no mask meets two values (review of the design notes, item 3).
 //!
+//! Where `p` is a zero that both sides know (positions to come), the opening tells each side the other's share of `a'`. That is a plaintext coefficient of an encryption
+//! to the server, and a factor of a re-randomised product to the client; neither says anything of the others, and such an `a'` is not used again.
+//!
 //! Source: Beaver (1991) with one factor kept; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Client, Error, Server, Session, lattice, matmul::transpose, open::open};
 
@@ -86,36 +89,64 @@ pub struct KvCache {
     chunks: Vec<Chunk>,
     /// Shares of the masks of keys, and of values, `[positions made, heads h]`.
     masks: [Vec<u64>; 2],
-    queries: Option<Queries>,
+    queries: Queries,
+    pending: Option<Pending>,
 }
 
 /// Masks that were made together.
 struct Chunk {
     positions: usize,
+    /// Of the uploads.
+    blocks: [Layout; 2],
     /// The uploads of each head's masks of keys and of values; empty at the client.
     uploads: Vec<[Vec<u8>; 2]>,
 }
 
 /// Masks for the queries of the next positions, one entry a head, with their products.
+#[derive(Default)]
 struct Queries {
-    /// Positions that are used up.
-    used: usize,
     positions: usize,
     /// Positions that they can look back on, their own included.
     columns: usize,
     /// `[positions group, h]`, and times the keys' masks, `[positions group, columns]`.
-    a: Vec<Vec<u64>>,
-    a_keys: Vec<Vec<u64>>,
+    a: Vec<Zeroizing<Vec<u64>>>,
+    a_keys: Vec<Zeroizing<Vec<u64>>>,
     /// `[positions group, columns]`, and times the values' masks, `[positions group, h]`.
-    weights: Vec<Vec<u64>>,
-    weights_values: Vec<Vec<u64>>,
+    weights: Vec<Zeroizing<Vec<u64>>>,
+    weights_values: Vec<Zeroizing<Vec<u64>>>,
 }
 
-impl Drop for Queries {
-    fn drop(&mut self) {
-        let all = [&mut self.a, &mut self.a_keys, &mut self.weights, &mut self.weights_values];
-        all.into_iter().flatten().for_each(Zeroize::zeroize);
+/// Masks for weights of positions whose scores are made.
+struct Pending {
+    positions: usize,
+    columns: usize,
+    weights: Vec<Zeroizing<Vec<u64>>>,
+    weights_values: Vec<Zeroizing<Vec<u64>>>,
+}
+
+impl Queries {
+    /// Moves the masks of the next positions out: for queries, with their products, and for weights.
+    fn take(&mut self, positions: usize, heads: Heads) -> ([Vec<Zeroizing<Vec<u64>>>; 2], Pending) {
+        assert!(positions <= self.positions, "masks were made before they are used");
+        self.positions -= positions;
+        let (rows, columns, width) = (positions * heads.group, self.columns, heads.width);
+        let a = front(&mut self.a, rows * width);
+        let a_keys = front(&mut self.a_keys, rows * columns);
+        let weights = front(&mut self.weights, rows * columns);
+        let weights_values = front(&mut self.weights_values, rows * width);
+        ([a, a_keys], Pending { positions, columns, weights, weights_values })
     }
+}
+
+/// Splits off the first `n` words of each head; what is left moves to memory of its own.
+fn front(heads: &mut [Zeroizing<Vec<u64>>], n: usize) -> Vec<Zeroizing<Vec<u64>>> {
+    let split = |all: &mut Zeroizing<Vec<u64>>| {
+        let rest = Zeroizing::new(all[n..].to_vec());
+        all[n..].zeroize();
+        all.truncate(n);
+        std::mem::replace(all, rest)
+    };
+    heads.iter_mut().map(split).collect()
 }
 
 impl Drop for KvCache {
@@ -145,8 +176,9 @@ struct Layouts {
 impl KvCache {
     /// Without any position.
     pub fn new(heads: Heads) -> KvCache {
-        let (keys, values, chunks) = (vec![], vec![], vec![]);
-        KvCache { heads, length: 0, keys, values, chunks, masks: [vec![], vec![]], queries: None }
+        let (keys, values, chunks, masks) = (vec![], vec![], vec![], [vec![], vec![]]);
+        let queries = Queries::default();
+        KvCache { heads, length: 0, keys, values, chunks, masks, queries, pending: None }
     }
 
     /// Positions so far.
@@ -165,8 +197,14 @@ impl KvCache {
     }
 
     /// What is lacking for queries of `n` more positions, or nothing.
-    fn plan(&self, s: &Session, n: usize) -> Result<Option<Plan>, Error> {
-        if self.queries.as_ref().is_some_and(|queries| queries.positions - queries.used >= n) {
+    ///
+    /// # Panics
+    /// In the middle of a step, or after one that failed.
+    fn plan(&self, s: &mut Session, n: usize) -> Result<Option<Plan>, Error> {
+        let opened = self.length * self.heads.row();
+        let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
+        assert!(whole, "a cache is used step by step, and not after an error");
+        if self.queries.positions >= n {
             return Ok(None);
         }
         let positions = n + s.lookahead;
@@ -175,11 +213,16 @@ impl KvCache {
         let mut lacking = columns.saturating_sub(self.made());
         if lacking > 0 {
             // The positions that the conversation may still reach, as far as one chunk goes.
-            lacking = lacking.max((n + s.horizon).min(chunk));
+            lacking = lacking.max((self.length + n + s.horizon - self.made()).min(chunk));
         }
         let chunks: Vec<usize> =
             (0..lacking).step_by(chunk).map(|start| chunk.min(lacking - start)).collect();
         let layouts = self.layouts(&chunks, positions * self.heads.group, columns)?;
+        if u32::try_from(layouts.upload_len(self.heads)).is_err() {
+            return Err(Error::Step { positions });
+        }
+        s.pool.record("masks of rows", self.made() as u64, lacking);
+        s.pool.record("masks of queries", columns as u64, positions);
         Ok(Some(Plan { chunks, positions, columns, layouts }))
     }
 
@@ -221,20 +264,24 @@ impl KvCache {
     }
 
     /// One head's columns of rows of all heads.
-    fn head(&self, rows: &[u64], head: usize) -> Vec<u64> {
+    fn head(&self, rows: &[u64], head: usize) -> Zeroizing<Vec<u64>> {
         let width = self.heads.width;
-        rows.chunks(self.heads.row()).flat_map(|row| &row[head * width..][..width]).copied().collect()
+        let mut out = Zeroizing::new(Vec::with_capacity(rows.len() / self.heads.key_value));
+        rows.chunks(self.heads.row()).for_each(|row| out.extend(&row[head * width..][..width]));
+        out
     }
 
     /// Adds a chunk of masks, given as `[positions, h]` for each head.
-    fn grow(&mut self, chunk: Chunk, masks: [Vec<Vec<u64>>; 2]) {
+    fn grow(&mut self, chunk: Chunk, masks: [Vec<Zeroizing<Vec<u64>>>; 2]) {
+        let Heads { key_value, width, .. } = self.heads;
         for (all, heads) in self.masks.iter_mut().zip(masks) {
+            let mut grown = Vec::with_capacity(all.len() + chunk.positions * key_value * width);
+            grown.extend_from_slice(all);
             for i in 0..chunk.positions {
-                for mut rows in heads.iter().map(|rows| rows.chunks(self.heads.width)) {
-                    all.extend(rows.nth(i).expect("a row for every position"));
-                }
+                heads.iter().for_each(|rows| grown.extend(&rows[i * width..][..width]));
             }
-            heads.into_iter().for_each(|mut rows| rows.zeroize());
+            all.zeroize();
+            *all = grown;
         }
         self.chunks.push(chunk);
     }
@@ -243,8 +290,8 @@ impl KvCache {
     fn combine(
         &self,
         plan: &Plan,
-        a: Vec<Vec<u64>>,
-        weights: Vec<Vec<u64>>,
+        a: Vec<Zeroizing<Vec<u64>>>,
+        weights: Vec<Zeroizing<Vec<u64>>>,
         mut shares: Vec<Vec<u64>>,
     ) -> Queries {
         let Heads { key_value, group, width } = self.heads;
@@ -272,8 +319,7 @@ impl KvCache {
             weights_values.push(products);
         }
         shares.iter_mut().for_each(Zeroize::zeroize);
-        let (used, positions) = (0, plan.positions);
-        Queries { used, positions, columns, a, a_keys, weights, weights_values }
+        Queries { positions: plan.positions, columns, a, a_keys, weights, weights_values }
     }
 }
 
@@ -282,11 +328,11 @@ impl KvCache {
 /// # Errors
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    if let Some(plan) = cache.plan(&me.session, n)? {
+    if let Some(plan) = cache.plan(&mut me.session, n)? {
         me.session.ch.meter.enter_offline();
         let made = prepare_client(me, cache, &plan).await;
         me.session.ch.meter.leave();
-        cache.queries = Some(made?);
+        cache.queries = made?;
     }
     Ok(())
 }
@@ -296,11 +342,11 @@ pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<()
 /// # Errors
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    if let Some(plan) = cache.plan(&me.session, n)? {
+    if let Some(plan) = cache.plan(&mut me.session, n)? {
         me.session.ch.meter.enter_offline();
         let made = prepare_server(me, cache, &plan).await;
         me.session.ch.meter.leave();
-        cache.queries = Some(made?);
+        cache.queries = made?;
     }
     Ok(())
 }
@@ -312,17 +358,18 @@ async fn prepare_client(me: &mut Client, cache: &mut KvCache, plan: &Plan) -> Re
     let (upload, a, weights) = sotto_net::compute(|| {
         let mut upload = vec![];
         let mut random = |layout: &Layout| {
-            let (bytes, mut values) = sotto_he::encrypt_random(context, key, layout, &mut rng);
+            let (bytes, values) = sotto_he::encrypt_random(context, key, layout, &mut rng);
             upload.extend(bytes);
-            std::mem::take(&mut *values)
+            values
         };
-        for (&positions, [keys, values]) in plan.chunks.iter().zip(&plan.layouts.blocks) {
+        for (&positions, &blocks) in plan.chunks.iter().zip(&plan.layouts.blocks) {
             let mut masks = [vec![], vec![]];
             for _ in 0..heads.key_value {
-                masks[0].push(random(keys));
-                masks[1].push(transpose(&random(values), heads.width, positions));
+                masks[0].push(random(&blocks[0]));
+                let values = transpose(&random(&blocks[1]), heads.width, positions);
+                masks[1].push(Zeroizing::new(values));
             }
-            cache.grow(Chunk { positions, uploads: vec![] }, masks);
+            cache.grow(Chunk { positions, blocks, uploads: vec![] }, masks);
         }
         let [queries, _, weights, _] = &plan.layouts.products;
         let pairs: Vec<_> = (0..heads.key_value).map(|_| (random(queries), random(weights))).collect();
@@ -348,18 +395,15 @@ async fn prepare_server(me: &mut Server, cache: &mut KvCache, plan: &Plan) -> Re
         rest = after;
         bytes
     };
-    for (&positions, [keys, values]) in plan.chunks.iter().zip(&plan.layouts.blocks) {
-        let uploads = (0..heads.key_value).map(|_| [next(keys).to_vec(), next(values).to_vec()]).collect();
-        let mut random = |ring| {
-            let mut one = || s.rng.elements(positions * heads.width, ring);
-            (0..heads.key_value).map(|_| one()).collect::<Vec<_>>()
-        };
-        let masks = [random(SCORES), random(SUMS)];
-        cache.grow(Chunk { positions, uploads }, masks);
+    for (&positions, &blocks) in plan.chunks.iter().zip(&plan.layouts.blocks) {
+        let uploads = (0..heads.key_value).map(|_| [0, 1].map(|kind| next(&blocks[kind]).to_vec()));
+        let uploads = uploads.collect();
+        let masks = [SCORES, SUMS].map(|ring| random(s, heads, positions * heads.width, ring));
+        cache.grow(Chunk { positions, blocks, uploads }, masks);
     }
     let rows = plan.positions * heads.group;
-    let a: Vec<_> = (0..heads.key_value).map(|_| s.rng.elements(rows * heads.width, SCORES)).collect();
-    let weights: Vec<_> = (0..heads.key_value).map(|_| s.rng.elements(rows * plan.columns, SUMS)).collect();
+    let a = random(s, heads, rows * heads.width, SCORES);
+    let weights = random(s, heads, rows * plan.columns, SUMS);
     let [first, _, third, _] = &plan.layouts.products;
     let uploads: Vec<_> = (0..heads.key_value).map(|_| (next(first), next(third))).collect();
     let mut rng = s.rng.fork();
@@ -372,6 +416,11 @@ async fn prepare_server(me: &mut Server, cache: &mut KvCache, plan: &Plan) -> Re
     })?;
     s.ch.send("attention/reply", reply)?;
     Ok(queries)
+}
+
+/// `n` uniform elements for each head.
+fn random(s: &mut Session, heads: Heads, n: usize, ring: Ring) -> Vec<Zeroizing<Vec<u64>>> {
+    (0..heads.key_value).map(|_| Zeroizing::new(s.rng.elements(n, ring))).collect()
 }
 
 impl Layouts {
@@ -387,10 +436,10 @@ impl Layouts {
     }
 }
 
-/// Both factors of all products, in the order of the reply. The plain ones are wiped on drop.
+/// Both factors of all products, in the order of the reply.
 struct Inputs {
     encrypted: Vec<EncryptedMatrix>,
-    plain: Vec<Vec<u64>>,
+    plain: Vec<Zeroizing<Vec<u64>>>,
 }
 
 impl Inputs {
@@ -398,19 +447,16 @@ impl Inputs {
         cache: &KvCache,
         plan: &Plan,
         uploads: &[(&[u8], &[u8])],
-        a: &[Vec<u64>],
-        weights: &[Vec<u64>],
+        a: &[Zeroizing<Vec<u64>>],
+        weights: &[Zeroizing<Vec<u64>>],
     ) -> Result<Inputs, Error> {
         let Heads { group, width, .. } = cache.heads;
         let (context, columns, rows) = (lattice::context(), plan.columns, plan.positions * group);
         let [first, second, third, fourth] = &plan.layouts.products;
         let decode = |layout: &Layout, bytes: &[u8]| EncryptedMatrix::decode_random(context, layout, bytes);
         let joined = |kind: usize, head: usize, whole: &Layout| -> Result<EncryptedMatrix, Error> {
-            let parts = cache.chunks.iter().map(|chunk| {
-                let block = cache.layouts(&[chunk.positions], 1, 1)?.blocks[0][kind];
-                Ok(decode(&block, &chunk.uploads[head][kind])?)
-            });
-            Ok(EncryptedMatrix::joined(whole, &parts.collect::<Result<Vec<_>, Error>>()?))
+            let parts = cache.chunks.iter().map(|c| decode(&c.blocks[kind], &c.uploads[head][kind]));
+            Ok(EncryptedMatrix::joined(whole, &parts.collect::<Result<Vec<_>, _>>()?))
         };
         let mask =
             |kind: usize, head: usize| cache.head(&cache.masks[kind][..columns * cache.heads.row()], head);
@@ -418,11 +464,11 @@ impl Inputs {
         let mut inputs = Inputs { encrypted: vec![], plain: vec![] };
         for (head, (queries, _)) in uploads.iter().enumerate() {
             inputs.encrypted.push(decode(first, queries)?);
-            inputs.plain.push(transpose(&mask(0, head), columns, width));
+            inputs.plain.push(Zeroizing::new(transpose(&mask(0, head), columns, width)));
         }
         for (head, a) in a.iter().enumerate() {
             inputs.encrypted.push(joined(0, head, second)?);
-            inputs.plain.push(transpose(a, rows, width));
+            inputs.plain.push(Zeroizing::new(transpose(a, rows, width)));
         }
         for (head, (_, weights)) in uploads.iter().enumerate() {
             inputs.encrypted.push(decode(third, weights)?);
@@ -431,7 +477,7 @@ impl Inputs {
         for (head, weights) in weights.iter().enumerate() {
             inputs.encrypted.push(joined(1, head, fourth)?);
             // Zeros where no position is: what the ciphertext holds there is arbitrary.
-            let mut spread = vec![0; fourth.shape().inner * rows];
+            let mut spread = Zeroizing::new(vec![0; fourth.shape().inner * rows]);
             for (column, &place) in places[..columns].iter().enumerate() {
                 for row in 0..rows {
                     spread[place * rows + row] = weights[row * columns + column];
@@ -447,12 +493,6 @@ impl Inputs {
     }
 }
 
-impl Drop for Inputs {
-    fn drop(&mut self) {
-        self.plain.iter_mut().for_each(Zeroize::zeroize);
-    }
-}
-
 /// Scores of new positions, of which [`client`] and [`server`] have made masks: queries `q`, `[positions group, h]` for each head of keys, one after the
 /// other, positions outside, against all keys, the new `k` `[positions, heads h]` included. Result `[heads positions group, all positions]`.
 ///
@@ -465,29 +505,27 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     assert_eq!((q.ring, k.ring), (SCORES, SCORES), "ring of queries and keys");
     assert_eq!(q.shape, Shape::new(key_value * rows, width), "queries of the new positions");
     assert_eq!(k.shape.cols, cache.heads.row(), "keys of all heads");
-    s.pool.record("attention", positions as u64, key_value);
-    let queries = cache.queries.as_ref().expect("masks were made before they are used");
-    assert!(positions <= queries.positions - queries.used, "masks were made before they are used");
-
-    let at = queries.used * group;
-    let masks = queries.a.iter().flat_map(|a| &a[at * width..][..rows * width]);
-    let q_masked = less(q, masks);
+    s.pool.record("scores", cache.length as u64, positions);
+    // Used up before anything is sent, whatever comes of it.
+    let ([a, a_keys], pending) = cache.queries.take(positions, cache.heads);
+    let q_masked = less(q, a.iter().flat_map(|a| a.iter()));
     let k_masked = less(k, &cache.masks[0][cache.length * cache.heads.row()..][..k.len()]);
+    cache.length += positions;
     let [q_open, k_open] = open(s, "attention/open-keys", [&q_masked, &k_masked]).await?;
     cache.keys.extend(k_open);
-    cache.length += positions;
 
-    let (length, columns) = (cache.length, queries.columns);
+    let (length, columns) = (cache.length, pending.columns);
+    cache.pending = Some(pending);
     let data = sotto_net::compute(|| {
         let mut data = Vec::with_capacity(key_value * rows * length);
-        for head in 0..key_value {
+        for (head, a_keys) in a_keys.iter().enumerate() {
             let range = head * rows * width..(head + 1) * rows * width;
             let keys = cache.head(&cache.keys, head);
             let masks = cache.head(&cache.masks[0][..length * cache.heads.row()], head);
             let first = times_transposed(&q.data[range.clone()], &keys, width);
             let second = times_transposed(&q_open[range], &masks, width);
-            for (i, (first, second)) in first.iter().zip(&second).enumerate() {
-                let third = queries.a_keys[head][(at + i / length) * columns + i % length];
+            for (i, (first, second)) in first.iter().zip(second.iter()).enumerate() {
+                let third = a_keys[i / length * columns + i % length];
                 data.push(SCORES.reduce(first.wrapping_add(*second).wrapping_add(third)));
             }
         }
@@ -508,17 +546,17 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
     assert_eq!((p.ring, v.ring), (SUMS, SUMS), "ring of weights and values");
     assert_eq!(p.shape, Shape::new(key_value * rows, length), "weights of the new positions");
     assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
-    let mut queries = cache.queries.take().expect("scores come first");
-
-    let (at, columns) = (queries.used * group, queries.columns);
+    let pending = cache.pending.take().expect("scores come first");
+    assert_eq!(pending.positions, positions, "values of the positions whose scores were made");
+    s.pool.record("sums", length as u64, positions);
+    let columns = pending.columns;
     // Positions to come are opened too, as nothing less their masks.
     let wide = p
         .data
         .chunks(length)
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, columns - length)));
     let wide = Share::new(SUMS, p.frac, Shape::new(key_value * rows, columns), wide.collect());
-    let masks = queries.weights.iter().flat_map(|w| &w[at * columns..][..rows * columns]);
-    let p_masked = less(&wide, masks);
+    let p_masked = less(&wide, pending.weights.iter().flat_map(|w| w.iter()));
     let start = (length - positions) * cache.heads.row();
     let v_masked = less(v, &cache.masks[1][start..][..v.len()]);
     let [p_open, v_open] = open(s, "attention/open-values", [&p_masked, &v_masked]).await?;
@@ -532,15 +570,13 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
             let (of_p, of_open) = (rows * length, rows * columns);
             let first = times(&p.data[head * of_p..][..of_p], length, &values, width);
             let second = times(&p_open[head * of_open..][..of_open], columns, &masks, width);
-            let third = &queries.weights_values[head][at * width..];
-            for ((first, second), third) in first.iter().zip(&second).zip(third) {
+            let third = &pending.weights_values[head];
+            for ((first, second), third) in first.iter().zip(second.iter()).zip(third.iter()) {
                 data.push(SUMS.reduce(first.wrapping_add(*second).wrapping_add(*third)));
             }
         }
         data
     });
-    queries.used += positions;
-    cache.queries = Some(queries);
     Ok(Share::new(SUMS, p.frac + v.frac, Shape::new(key_value * rows, width), data))
 }
 
@@ -551,8 +587,8 @@ fn less<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -> Share {
 }
 
 /// `x y` modulo `2^64`: `[T, inner]` times `[inner, cols]`.
-fn times(x: &[u64], inner: usize, y: &[u64], cols: usize) -> Vec<u64> {
-    let mut out = vec![0u64; x.len() / inner * cols];
+fn times(x: &[u64], inner: usize, y: &[u64], cols: usize) -> Zeroizing<Vec<u64>> {
+    let mut out = Zeroizing::new(vec![0u64; x.len() / inner * cols]);
     for (x, out) in x.chunks(inner).zip(out.chunks_mut(cols)) {
         for (&x, y) in x.iter().zip(y.chunks(cols)) {
             out.iter_mut().zip(y).for_each(|(o, &y)| *o = o.wrapping_add(x.wrapping_mul(y)));
@@ -562,10 +598,11 @@ fn times(x: &[u64], inner: usize, y: &[u64], cols: usize) -> Vec<u64> {
 }
 
 /// `x y^T` modulo `2^64`: `[T, inner]` times the transpose of `[cols, inner]`.
-fn times_transposed(x: &[u64], y: &[u64], inner: usize) -> Vec<u64> {
+fn times_transposed(x: &[u64], y: &[u64], inner: usize) -> Zeroizing<Vec<u64>> {
     let dot =
         |a: &[u64], b: &[u64]| a.iter().zip(b).fold(0u64, |sum, (a, b)| sum.wrapping_add(a.wrapping_mul(*b)));
-    x.chunks(inner).flat_map(|x| y.chunks(inner).map(move |y| dot(x, y))).collect()
+    let products = x.chunks(inner).flat_map(|x| y.chunks(inner).map(move |y| dot(x, y)));
+    Zeroizing::new(products.collect())
 }
 
 #[cfg(test)]
@@ -672,5 +709,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A step that fails has used its masks up, and its cache is of no more use.
+    #[test]
+    fn masks_are_spent_even_where_the_peer_is_silent() {
+        testing::run_keyed(
+            async |lab| {
+                let mut cache = KvCache::new(HEADS);
+                lab.me.session.lookahead = 3;
+                client(&mut lab.me, &mut cache, 1).await.unwrap();
+                let [q, k, ..] = shares(lab, 1, 1);
+                let answered = scores(&mut lab.me.session, &mut cache, &q, &k).await;
+                assert!(answered.is_err() && cache.length == 1 && cache.queries.positions == 3);
+                let again = std::panic::AssertUnwindSafe(|| cache.plan(&mut lab.me.session, 1).is_ok());
+                assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
+            },
+            async |lab| {
+                let mut cache = KvCache::new(HEADS);
+                lab.me.session.lookahead = 3;
+                server(&mut lab.me, &mut cache, 1).await.unwrap();
+                // Something else comes where the openings should.
+                lab.me.session.ch.send("attention/open-values", vec![0; 3]).unwrap();
+            },
+        );
     }
 }

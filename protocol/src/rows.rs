@@ -1,11 +1,11 @@
 //! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`, and `[sum a^2]` on demand.
 //!
-//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(b)` the diagonal matrix of `b`:
+//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(..)` block-diagonal:
 //!
 //! | client: key                        |                     | server: `a1`, `b1` uniform                            |
 //! |------------------------------------|---------------------|-------------------------------------------------------|
 //! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` |                                               |
-//! | its shares from the first parts    | `<- rows/reply --`  | `Enc(a0^T D(b1))`, `Enc(b0 [D(a1 columns)])`, `Enc(<a0, a1>)`, each plus `Enc(0)` |
+//! | its shares from the first parts    | `<- rows/reply --`  | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))`, `Enc(<a0, a1>)`, each plus `Enc(0)` |
 //! | `a0 b0` + shares; `<a0, a0>` + 2 share |                 | `a1 b1` + shares; `<a1, a1>` + 2 share                |
 //!
 //! Online:
@@ -53,6 +53,10 @@ const COEFFICIENTS: usize = 8192;
 /// Rows of one message, so that memory stays bounded.
 const BATCH: usize = 128;
 
+/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it costs the same upload for any number
+/// of them, and computation in proportion to their square.
+const NUMBERS: usize = 32;
+
 impl RowShape {
     /// For products of which the caller drops 26 bits or more, in a ring of 52.
     pub fn scale(width: usize) -> RowShape {
@@ -75,29 +79,37 @@ impl RowShape {
         let products = self.tolerance + self.excess() as i32;
         let sums = self.squares.unwrap_or(bits as i32 - 1);
         let [transposed, flat] = Layout::group(context, rows, self.width, bits, [products, sums])?;
-        let shape = MatmulShape { tokens: 1, inner: rows, outer: rows * self.width };
-        let bits = self.product.bits();
-        let numbers = Layout::search(context, shape, Operand::Ring, bits, self.tolerance, groups)?;
-        Ok(Layouts { transposed, flat, numbers })
+        let numbers = chunks(groups * rows, rows.max(NUMBERS)).map(|numbers| {
+            let shape = MatmulShape { tokens: 1, inner: numbers, outer: numbers * self.width };
+            Layout::search(context, shape, Operand::Ring, self.product.bits(), self.tolerance, 1)
+        });
+        Ok(Layouts { groups, transposed, flat, numbers: numbers.collect::<Result<_, _>>()? })
     }
 }
 
 /// Layouts of the rows of a group, for products and for sums, and of its numbers.
 struct Layouts {
+    groups: usize,
     transposed: Layout,
     flat: Layout,
-    numbers: Layout,
+    numbers: Vec<Layout>,
+}
+
+/// Sizes of the parts of `total` that hold `most` each, but for the last.
+fn chunks(total: usize, most: usize) -> impl Iterator<Item = usize> {
+    (0..total).step_by(most).map(move |start| most.min(total - start))
 }
 
 impl Layouts {
-    fn upload_len(&self, groups: usize) -> usize {
-        groups * (self.transposed.upload_len() + self.numbers.upload_len())
+    fn upload_len(&self) -> usize {
+        let numbers = self.numbers.iter().map(Layout::upload_len).sum::<usize>();
+        self.groups * self.transposed.upload_len() + numbers
     }
 
     /// The jobs in the order of the reply.
-    fn jobs(&self, shape: &RowShape, groups: usize) -> Vec<Layout> {
-        let sums = if shape.squares.is_some() { groups } else { 0 };
-        [vec![self.transposed; groups], vec![self.numbers; groups], vec![self.flat; sums]].concat()
+    fn jobs(&self, shape: &RowShape) -> Vec<Layout> {
+        let sums = if shape.squares.is_some() { self.groups } else { 0 };
+        [vec![self.transposed; self.groups], self.numbers.clone(), vec![self.flat; sums]].concat()
     }
 }
 
@@ -178,8 +190,7 @@ pub async fn server(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Er
 fn batches(s: &mut Session, shape: RowShape, n: usize) -> Vec<usize> {
     let lacking = lacking(s.pool.rows.entry(shape).or_default().as_ref(), n);
     let groups = if lacking == 0 { 0 } else { (lacking + s.lookahead).div_ceil(shape.group()) };
-    let most = BATCH / shape.group();
-    (0..groups).step_by(most).map(|start| most.min(groups - start)).collect()
+    chunks(groups, BATCH / shape.group()).collect()
 }
 
 /// Triples that [`client`] and [`server`] have made.
@@ -226,7 +237,7 @@ async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Resu
     let s = &mut me.session;
     let mut rng = s.rng.fork();
     let (upload, a, b) = sotto_net::compute(|| {
-        let mut upload = Vec::with_capacity(layouts.upload_len(groups));
+        let mut upload = Vec::with_capacity(layouts.upload_len());
         let rows = groups * shape.group();
         let (mut a, mut b) = (Vec::with_capacity(rows * shape.width), Vec::with_capacity(rows));
         for _ in 0..groups {
@@ -234,14 +245,16 @@ async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Resu
             upload.extend(bytes);
             let columns = Zeroizing::new(transpose(&columns, shape.width, shape.group()));
             a.extend(columns.iter());
-            let (bytes, numbers) = sotto_he::encrypt_random(context, key, &layouts.numbers, &mut rng);
+        }
+        for layout in &layouts.numbers {
+            let (bytes, numbers) = sotto_he::encrypt_random(context, key, layout, &mut rng);
             upload.extend(bytes);
             b.extend(numbers.iter());
         }
         (upload, a, b)
     });
     s.ch.send("rows/upload", upload)?;
-    let jobs = layouts.jobs(&shape, groups);
+    let jobs = layouts.jobs(&shape);
     let reply = s.ch.recv("rows/reply", sotto_he::reply_len(context, &jobs)).await?;
     let shares = sotto_net::compute(|| sotto_he::decrypt(context, key, &jobs, &reply))?;
     Ok(combine(shape, a, b, shares))
@@ -253,24 +266,25 @@ async fn prepare_server(me: &mut Server, shape: RowShape, groups: usize) -> Resu
     let a = s.rng.elements(rows * shape.width, shape.ring);
     let b = s.rng.elements(rows, shape.product);
     let mut rng = s.rng.fork();
-    let upload = s.ch.recv("rows/upload", layouts.upload_len(groups)).await?;
+    let upload = s.ch.recv("rows/upload", layouts.upload_len()).await?;
     let (reply, shares) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
-        let decode = |layout, bytes| EncryptedMatrix::decode_random(context, layout, bytes);
-        let (mut columns, mut numbers) = (vec![], vec![]);
-        for bytes in upload.chunks(layouts.upload_len(1)) {
-            let (first, second) = bytes.split_at(layouts.transposed.upload_len());
-            columns.push(decode(&layouts.transposed, first)?);
-            numbers.push(decode(&layouts.numbers, second)?);
-        }
+        let mut rest = &upload[..];
+        let mut next = |layout: &Layout| {
+            let (bytes, after) = rest.split_at(layout.upload_len());
+            rest = after;
+            EncryptedMatrix::decode_random(context, layout, bytes)
+        };
+        let columns = (0..groups).map(|_| next(&layouts.transposed)).collect::<Result<Vec<_>, _>>()?;
+        let numbers = layouts.numbers.iter().map(&mut next).collect::<Result<Vec<_>, _>>()?;
         let flat: Vec<_> = match shape.squares {
             Some(_) => columns.iter().map(|x| x.viewed(&layouts.flat)).collect(),
             None => vec![],
         };
-        let groups = || a.chunks(shape.group() * shape.width);
+        let rows_of = |count: usize| a.chunks(count * shape.width);
         let scaled = Zeroizing::new(b.iter().map(|b| b << shape.excess()).collect::<Vec<u64>>());
         let factors = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1));
-        let diagonals = groups().map(|a| block_diagonal(a, shape.width));
-        let sums = groups().take(flat.len()).map(|a| interleaved_columns(a, shape.width));
+        let diagonals = rows_of(shape.group().max(NUMBERS)).map(|a| block_diagonal(a, shape.width));
+        let sums = rows_of(shape.group()).take(flat.len()).map(|a| interleaved_columns(a, shape.width));
         let plain: Vec<Zeroizing<Vec<u64>>> = factors.chain(diagonals).chain(sums).collect();
         let encrypted = columns.iter().chain(&numbers).chain(&flat);
         let jobs: Vec<_> = encrypted.zip(&plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
@@ -305,8 +319,8 @@ fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
 fn combine(shape: RowShape, a: Vec<u64>, b: Vec<u64>, mut shares: Vec<Vec<u64>>) -> RowTriples {
     let (width, group, ring) = (shape.width, shape.group(), shape.product);
     let groups = b.len() / group;
-    let mut sums = shares.split_off(2 * groups);
     let mut second = shares.split_off(groups);
+    let mut sums = second.split_off(chunks(b.len(), group.max(NUMBERS)).count());
     let first = shares.iter().flat_map(|columns| transpose(columns, width, group));
     let terms = first.zip(second.iter().flatten()).enumerate();
     let c = terms.map(|(i, (first, second))| {
