@@ -10,7 +10,7 @@ use sotto_protocol::{
     kv_cache::Heads,
     linear,
     linear::Weight,
-    matmul, reciprocal, reveal, rms_norm,
+    matmul, mul_small, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
     truncate,
@@ -106,12 +106,13 @@ impl Evaluator for Clear {
     async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
         let x = x.reduce(activation::ARGUMENT);
         let values = x.data.iter().map(|&v| activation::ideal(x.ring.signed(v))).collect();
-        Ok(rounded(values, ACTIVATION, ACTIVATION_FRAC, x.shape))
+        Ok(rounded(values, activation::ARGUMENT, ACTIVATION_FRAC, x.shape))
     }
 
-    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
-        let data = x.data.iter().zip(&y.data).map(|(a, b)| x.ring.reduce(a.wrapping_mul(*b))).collect();
-        Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        let product = |(a, b): (&u64, &u64)| mul_small::ideal(x.ring.signed(*a), *b, y.ring);
+        let data = x.data.iter().zip(&y.data).map(product).collect();
+        Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))
     }
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {

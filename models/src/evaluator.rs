@@ -78,11 +78,11 @@ pub trait Evaluator {
     /// Softmax to base 2 of the first `visible[i]` entries of each row.
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error>;
 
-    /// SiLU of numbers with 12 fraction bits: activations.
+    /// SiLU of numbers with 12 fraction bits, in the ring of its argument.
     async fn silu(&mut self, x: &Share) -> Result<Share, Error>;
 
-    /// Elementwise product.
-    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+    /// Elementwise product of what [`Self::silu`] gives with activations; fraction bits add up.
+    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
     /// Each row of `x` times its own number in `y` `[T, 1]`.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;

@@ -184,7 +184,7 @@ impl<W> Llama<W> {
         let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
         let gate = e.silu(&gate).await?;
         let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
-        let product = e.mul(&gate, &up).await?;
+        let product = e.gate(&gate, &up).await?;
         let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
         let y = e.linear(&layer.down, &product).await?;
         residual(e, &y).await

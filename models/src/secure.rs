@@ -6,7 +6,7 @@ use sotto_protocol::{
     kv_cache::{self, Heads, KvCache},
     linear,
     linear::{Weight, WeightShape},
-    mul, reveal, rms_norm,
+    mul_small, reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
     softmax::{self, Softmax},
@@ -137,11 +137,11 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
-        span!(self, "silu", activation::silu(self.session(), x, ACTIVATION))
+        span!(self, "silu", activation::silu(self.session(), x, activation::ARGUMENT))
     }
 
-    async fn mul(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
-        span!(self, "mul", mul::mul(self.session(), x, y))
+    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+        span!(self, "mul", mul_small::mul_small(self.session(), x, y, activation::LEAST))
     }
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {

@@ -10,6 +10,7 @@
 //! | [`truncate`] | drop low bits | Cheetah | 0, 2, or a comparison's and 2 | one unit, or none |
 //! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + 2 log2(l/4)` | exact |
 //! | [`mul`], [`square`] | products, squares | Beaver, Gilboa | 1 | exact |
+//! | [`mul_small`] | few bits times many | SIRNN, Gilboa | 2 | exact within the bound |
 //! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
@@ -44,6 +45,7 @@ pub mod linear;
 pub mod matmul;
 pub mod maximum;
 pub mod mul;
+pub mod mul_small;
 pub mod mux;
 mod open;
 mod pool;

@@ -15,7 +15,7 @@ use sotto_ot::{BitTriples, Extension, OtSession, SemiHonest};
 use sotto_protocol::{
     Client, Error, Server, Session, activation, adder, and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
-    matmul, maximum, mul, mux,
+    matmul, maximum, mul, mul_small, mux,
     reciprocal::{self, Form},
     reveal, rms_norm,
     rope::{self, Angles},
@@ -71,6 +71,13 @@ fn lines() -> String {
     );
     line("compare", run(async |s| plain(compare::less_than(s, &row(s, 44, 64).data, 44).await)));
     line("compare-sign", run(async |s| plain(compare::is_negative(s, &row(s, 44, 64)).await)));
+    line(
+        "mul-small",
+        run(async |s| {
+            let x = scaled(s, 22, 12, 64);
+            one(mul_small::mul_small(s, &x, &row(s, 44, 64), 4096).await)
+        }),
+    );
     line("mul", run(async |s| one(mul::mul(s, &row(s, 44, 64), &row(s, 44, 64)).await)));
     line("square", run(async |s| one(square::square(s, &row(s, 64, 64)).await)));
     line("adder", run(async |s| plain(adder::bits(s, &row(s, 32, 8)).await)));
