@@ -37,7 +37,12 @@ use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Client, Error, Server, Session, lattice, matmul::transpose, open::open};
+use crate::{
+    Client, Error, Server, Session, lattice,
+    matmul::{product, transpose},
+    mul::subtract,
+    open::open,
+};
 
 /// The ring of queries, keys and scores.
 pub const SCORES: Ring = Ring::new(36);
@@ -77,6 +82,9 @@ impl Heads {
     }
 }
 
+/// A secret matrix of each head of keys and values.
+type PerHead = Vec<Zeroizing<Vec<u64>>>;
+
 /// Keys and values of one layer, masked, with one party's shares of the masks. Wiped on drop.
 pub struct KvCache {
     heads: Heads,
@@ -109,24 +117,24 @@ struct Queries {
     /// Positions that they can look back on, their own included.
     columns: usize,
     /// `[positions group, h]`, and times the keys' masks, `[positions group, columns]`.
-    a: Vec<Zeroizing<Vec<u64>>>,
-    a_keys: Vec<Zeroizing<Vec<u64>>>,
+    a: PerHead,
+    a_keys: PerHead,
     /// `[positions group, columns]`, and times the values' masks, `[positions group, h]`.
-    weights: Vec<Zeroizing<Vec<u64>>>,
-    weights_values: Vec<Zeroizing<Vec<u64>>>,
+    weights: PerHead,
+    weights_values: PerHead,
 }
 
 /// Masks for weights of positions whose scores are made.
 struct Pending {
     positions: usize,
     columns: usize,
-    weights: Vec<Zeroizing<Vec<u64>>>,
-    weights_values: Vec<Zeroizing<Vec<u64>>>,
+    weights: PerHead,
+    weights_values: PerHead,
 }
 
 impl Queries {
     /// Moves the masks of the next positions out: for queries, with their products, and for weights.
-    fn take(&mut self, positions: usize, heads: Heads) -> ([Vec<Zeroizing<Vec<u64>>>; 2], Pending) {
+    fn take(&mut self, positions: usize, heads: Heads) -> ([PerHead; 2], Pending) {
         assert!(positions <= self.positions, "masks were made before they are used");
         self.positions -= positions;
         let (rows, columns, width) = (positions * heads.group, self.columns, heads.width);
@@ -139,7 +147,7 @@ impl Queries {
 }
 
 /// Splits off the first `n` words of each head; what is left moves to memory of its own.
-fn front(heads: &mut [Zeroizing<Vec<u64>>], n: usize) -> Vec<Zeroizing<Vec<u64>>> {
+fn front(heads: &mut PerHead, n: usize) -> PerHead {
     let split = |all: &mut Zeroizing<Vec<u64>>| {
         let rest = Zeroizing::new(all[n..].to_vec());
         all[n..].zeroize();
@@ -272,7 +280,7 @@ impl KvCache {
     }
 
     /// Adds a chunk of masks, given as `[positions, h]` for each head.
-    fn grow(&mut self, chunk: Chunk, masks: [Vec<Zeroizing<Vec<u64>>>; 2]) {
+    fn grow(&mut self, chunk: Chunk, masks: [PerHead; 2]) {
         let Heads { key_value, width, .. } = self.heads;
         for (all, heads) in self.masks.iter_mut().zip(masks) {
             let mut grown = Vec::with_capacity(all.len() + chunk.positions * key_value * width);
@@ -287,13 +295,7 @@ impl KvCache {
     }
 
     /// Local products plus the shares of the cross terms, which come in the order of [`Layouts::products`], heads inside.
-    fn combine(
-        &self,
-        plan: &Plan,
-        a: Vec<Zeroizing<Vec<u64>>>,
-        weights: Vec<Zeroizing<Vec<u64>>>,
-        mut shares: Vec<Vec<u64>>,
-    ) -> Queries {
+    fn combine(&self, plan: &Plan, a: PerHead, weights: PerHead, mut shares: Vec<Vec<u64>>) -> Queries {
         let Heads { key_value, group, width } = self.heads;
         let (rows, columns, places) = (plan.positions * group, plan.columns, self.places());
         let of = |kind: usize, head: usize| &shares[kind * key_value + head];
@@ -303,18 +305,18 @@ impl KvCache {
             let values = self.head(&self.masks[1][..columns * self.heads.row()], head);
             let mut products = times_transposed(&a[head], &keys, width);
             let (first, second) = (of(0, head), of(1, head));
-            for (i, product) in products.iter_mut().enumerate() {
+            for (i, out) in products.iter_mut().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let other = second[places[column] * rows + row];
-                *product = SCORES.reduce(product.wrapping_add(first[i]).wrapping_add(other));
+                *out = SCORES.reduce(out.wrapping_add(first[i]).wrapping_add(other));
             }
             a_keys.push(products);
-            let mut products = times(&weights[head], columns, &values, width);
+            let mut products = Zeroizing::new(product(&weights[head], &values, columns, width));
             let (first, second) = (of(2, head), of(3, head));
-            for (i, product) in products.iter_mut().enumerate() {
+            for (i, out) in products.iter_mut().enumerate() {
                 let (row, column) = (i / width, i % width);
                 let other = second[column * rows + row];
-                *product = SUMS.reduce(product.wrapping_add(first[i]).wrapping_add(other));
+                *out = SUMS.reduce(out.wrapping_add(first[i]).wrapping_add(other));
             }
             weights_values.push(products);
         }
@@ -419,7 +421,7 @@ async fn prepare_server(me: &mut Server, cache: &mut KvCache, plan: &Plan) -> Re
 }
 
 /// `n` uniform elements for each head.
-fn random(s: &mut Session, heads: Heads, n: usize, ring: Ring) -> Vec<Zeroizing<Vec<u64>>> {
+fn random(s: &mut Session, heads: Heads, n: usize, ring: Ring) -> PerHead {
     (0..heads.key_value).map(|_| Zeroizing::new(s.rng.elements(n, ring))).collect()
 }
 
@@ -439,7 +441,7 @@ impl Layouts {
 /// Both factors of all products, in the order of the reply.
 struct Inputs {
     encrypted: Vec<EncryptedMatrix>,
-    plain: Vec<Zeroizing<Vec<u64>>>,
+    plain: PerHead,
 }
 
 impl Inputs {
@@ -447,8 +449,8 @@ impl Inputs {
         cache: &KvCache,
         plan: &Plan,
         uploads: &[(&[u8], &[u8])],
-        a: &[Zeroizing<Vec<u64>>],
-        weights: &[Zeroizing<Vec<u64>>],
+        a: &PerHead,
+        weights: &PerHead,
     ) -> Result<Inputs, Error> {
         let Heads { group, width, .. } = cache.heads;
         let (context, columns, rows) = (lattice::context(), plan.columns, plan.positions * group);
@@ -508,8 +510,8 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     s.pool.record("scores", cache.length as u64, positions);
     // Used up before anything is sent, whatever comes of it.
     let ([a, a_keys], pending) = cache.queries.take(positions, cache.heads);
-    let q_masked = less(q, a.iter().flat_map(|a| a.iter()));
-    let k_masked = less(k, &cache.masks[0][cache.length * cache.heads.row()..][..k.len()]);
+    let q_masked = subtract(q, a.iter().flat_map(|a| a.iter()));
+    let k_masked = subtract(k, &cache.masks[0][cache.length * cache.heads.row()..][..k.len()]);
     cache.length += positions;
     let [q_open, k_open] = open(s, "attention/open-keys", [&q_masked, &k_masked]).await?;
     cache.keys.extend(k_open);
@@ -556,9 +558,9 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
         .chunks(length)
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, columns - length)));
     let wide = Share::new(SUMS, p.frac, Shape::new(key_value * rows, columns), wide.collect());
-    let p_masked = less(&wide, pending.weights.iter().flat_map(|w| w.iter()));
+    let p_masked = subtract(&wide, pending.weights.iter().flat_map(|w| w.iter()));
     let start = (length - positions) * cache.heads.row();
-    let v_masked = less(v, &cache.masks[1][start..][..v.len()]);
+    let v_masked = subtract(v, &cache.masks[1][start..][..v.len()]);
     let [p_open, v_open] = open(s, "attention/open-values", [&p_masked, &v_masked]).await?;
     cache.values.extend(v_open);
 
@@ -568,8 +570,9 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
             let values = cache.head(&cache.values, head);
             let masks = cache.head(&cache.masks[1][..columns * cache.heads.row()], head);
             let (of_p, of_open) = (rows * length, rows * columns);
-            let first = times(&p.data[head * of_p..][..of_p], length, &values, width);
-            let second = times(&p_open[head * of_open..][..of_open], columns, &masks, width);
+            let first = Zeroizing::new(product(&p.data[head * of_p..][..of_p], &values, length, width));
+            let second =
+                Zeroizing::new(product(&p_open[head * of_open..][..of_open], &masks, columns, width));
             let third = &pending.weights_values[head];
             for ((first, second), third) in first.iter().zip(second.iter()).zip(third.iter()) {
                 data.push(SUMS.reduce(first.wrapping_add(*second).wrapping_add(*third)));
@@ -578,23 +581,6 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
         data
     });
     Ok(Share::new(SUMS, p.frac + v.frac, Shape::new(key_value * rows, width), data))
-}
-
-/// `x - mask`, to be opened.
-fn less<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -> Share {
-    let data: Vec<u64> = x.data.iter().zip(mask).map(|(v, m)| x.ring.reduce(v.wrapping_sub(*m))).collect();
-    Share::new(x.ring, x.frac, x.shape, data)
-}
-
-/// `x y` modulo `2^64`: `[T, inner]` times `[inner, cols]`.
-fn times(x: &[u64], inner: usize, y: &[u64], cols: usize) -> Zeroizing<Vec<u64>> {
-    let mut out = Zeroizing::new(vec![0u64; x.len() / inner * cols]);
-    for (x, out) in x.chunks(inner).zip(out.chunks_mut(cols)) {
-        for (&x, y) in x.iter().zip(y.chunks(cols)) {
-            out.iter_mut().zip(y).for_each(|(o, &y)| *o = o.wrapping_add(x.wrapping_mul(y)));
-        }
-    }
-    out
 }
 
 /// `x y^T` modulo `2^64`: `[T, inner]` times the transpose of `[cols, inner]`.

@@ -199,7 +199,7 @@ async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMas
     let split = shape.batch * forward.upload_len();
     let upload = s.ch.recv("matmul/upload", split + shape.batch * backward.upload_len()).await?;
     let (reply, ab, ba) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
-        let transposed: Vec<Vec<u64>> = a.iter().map(|a| transpose(a, shape.rows, shape.inner)).collect();
+        let mut transposed: Vec<Vec<u64>> = a.iter().map(|a| transpose(a, shape.rows, shape.inner)).collect();
         let mut answer = |layout: &Layout, uploads: &[u8], plain: &[Vec<u64>]| {
             let inputs = uploads.chunks(layout.upload_len());
             let inputs: Vec<EncryptedMatrix> = inputs
@@ -212,6 +212,7 @@ async fn prepare_server(me: &mut Server, shape: MatmulShape) -> Result<MatmulMas
         let (mut reply, ab) = answer(&forward, &upload[..split], &b)?;
         let (second, ba) = answer(&backward, &upload[split..], &transposed)?;
         reply.extend(second);
+        transposed.iter_mut().for_each(Zeroize::zeroize);
         Ok((reply, ab, ba))
     })?;
     s.ch.send("matmul/reply", reply)?;
@@ -224,8 +225,8 @@ pub(crate) fn transpose(x: &[u64], rows: usize, cols: usize) -> Vec<u64> {
     (0..cols).flat_map(|c| (0..rows).map(move |r| x[r * cols + c])).collect()
 }
 
-/// `x y` modulo `2^64`.
-fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u64> {
+/// `x y` modulo `2^64`: `[T, inner]` times `[inner, cols]`.
+pub(crate) fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u64> {
     let mut out = vec![0u64; x.len() / inner.max(1) * cols];
     for (x, out) in x.chunks(inner).zip(out.chunks_mut(cols)) {
         for (&x, y) in x.iter().zip(y.chunks(cols)) {

@@ -111,7 +111,7 @@ pub fn ideal(x: u64, y: u64, ring: Ring) -> u64 {
 }
 
 /// `x - mask`, to be opened.
-pub(crate) fn subtract(x: &Share, mask: &[u64]) -> Share {
+pub(crate) fn subtract<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -> Share {
     let data = x.data.iter().zip(mask).map(|(v, m)| x.ring.reduce(v.wrapping_sub(*m))).collect();
     Share::new(x.ring, x.frac, x.shape, data)
 }
