@@ -22,7 +22,7 @@
 //! client's to choose. So what it sees is pseudo-random whatever W is and whoever chose a: a simulator sends uniform
 //! values. What remains is the sum of shares, X W + delta: this is the functionality. With tolerance 2^-40, delta is zero but for that
 //! probability. Otherwise the sum must not be opened unless most of it is dropped first. (The construction is that of
-//! full-range masks with the mask chosen as b; review of he.md, item 1.)
+//! full-range masks with the mask chosen as b; review of the design notes, item 1.)
 
 use crate::bits::Writer;
 use crate::context::Context;

@@ -16,8 +16,7 @@
 //! | `b = -a s + e + round(Q x / 2^l)`                       |                                    |        |
 //! | `v = b - round(Q u / 2^l)`                              | `-- seed, v -->`                   | `b = round(Q u / 2^l) + v`, `(b, a)` |
 //!
-//! v lies in `[-1, Q / 2^l + 1]`: it takes log2 Q - l bits, where b takes log2 Q (review of he.md 3.4; the idea of SPU's
-//! `MatMatProtocol` seeds taken to the message). Coefficients that must be zero have x = 0, not x = u - c, and all of b is sent; those
+//! v lies in `[-1, Q / 2^l + 1]`: it takes log2 Q - l bits, where b takes log2 Q. Coefficients that must be zero have x = 0, not x = u - c, and all of b is sent; those
 //! that nothing depends on are not sent, and have b = 0.
 //!
 //! *Security.* For fixed `-a s + e` the map u -> x is a bijection of Z_{2^l}, so (a, b, x) has exactly the distribution of an honest
