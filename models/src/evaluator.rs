@@ -84,7 +84,7 @@ pub trait Evaluator {
     /// Elementwise product of what [`Self::silu`] gives with activations; fraction bits add up.
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
-    /// Each row of `x` times its own number in `y` `[T, 1]`.
+    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
     /// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all that went before.

@@ -1,7 +1,7 @@
 //! `[q K^T]` and `[p V]` against keys and values that stay: each row of them is opened once in its life, under a mask that stays with it.
 //!
 //! Offline. Masks `B` of rows to come are made in chunks; masks `a` of queries and `a'` of weights `p` for the next positions, with their
-//! products with all masks of rows so far (`*` stands for keys and for values, with `a'` and values transposed where needed):
+//! products with all masks of rows so far; the figure is that of queries and keys, and that of `p` and values is the same without the transpositions:
 //!
 //! | client: key                                  |                          | server: `a1`, `B1` uniform                |
 //! |----------------------------------------------|--------------------------|-------------------------------------------|

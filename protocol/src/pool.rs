@@ -9,6 +9,8 @@
 //! | row triples          | [`crate::rows`]         | the same, [`crate::rms_norm`]             |
 //! | matrix triples       | [`crate::matmul`]       | the same                                  |
 //!
+//! Attention's masks are not here: those of keys and values stay with their rows in a [`crate::kv_cache::KvCache`], and the others with them.
+//!
 //! Both parties fill and draw in the same order, since both follow the same public shapes. Entries are named by a
 //! session-wide counter that only grows; what was drawn is gone, also after an error. The ledger of all draws is
 //! compared between the parties before anything is revealed ([`crate::Session::checkpoint`]).

@@ -1,15 +1,15 @@
 //! `[x / sqrt(mean(x^2) + eps)] <- [x]`, row by row; the gain is folded into the weights that follow.
 //!
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
-//! 2. `d = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
-//! 3. `V = sum d^2 + 2 <d, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
+//! 2. `delta = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
+//! 3. `V = sum delta^2 + 2 <delta, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
 //! 4. `rho = sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
-//! 5. `e = rho - b` is opened, and `x rho = d rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
+//! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
 //!    activations.
 //!
 //! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
 //! `d < 2^15`. 40 turns.
-//! No leakage: `d` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
+//! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
 //! Source: `nonlinear.md` 3.5 in the design notes.
 
@@ -41,18 +41,19 @@ pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u3
     let (Shape { rows, cols }, shape) = (x.shape, row_shape(x.shape.cols));
     let [wide] = extend(s, [(x, WIDE)]).await?;
     let triples = rows::take(s, shape, rows);
-    let [d] = open(s, "rms-norm/open", [&subtract(&wide, &triples.a)]).await?;
-    let sums = d.chunks(cols).zip(triples.a.chunks(cols)).zip(&triples.squares).map(|((d, a), squares)| {
-        d.iter().zip(a).fold(*squares, |sum, (d, a)| {
-            sum.wrapping_add(d.wrapping_mul(s.me.server_only(*d))).wrapping_add(d.wrapping_mul(*a) << 1)
-        })
-    });
+    let [delta] = open(s, "rms-norm/open", [&subtract(&wide, &triples.a)]).await?;
+    let sums =
+        delta.chunks(cols).zip(triples.a.chunks(cols)).zip(&triples.squares).map(|((d, a), squares)| {
+            d.iter().zip(a).fold(*squares, |sum, (d, a)| {
+                sum.wrapping_add(d.wrapping_mul(s.me.server_only(*d))).wrapping_add(d.wrapping_mul(*a) << 1)
+            })
+        });
     let sums = Share::new(WIDE, 2 * x.frac, Shape::new(rows, 1), sums.collect());
     let sums = sums.add_public(s.me, encode(eps * cols as f64, sums.frac, WIDE));
     let form = Form::inverse_root((cols as f64).sqrt());
     let rho = reciprocal::evaluate(s, &sums, &form).await?.reduce(shape.product);
     let [e] = open(s, "rows/open", [&subtract(&rho, &triples.b)]).await?;
-    let product = rows::product(shape, &triples, &d, &rho, &e, x.frac);
+    let product = rows::product(shape, &triples, &delta, &rho, &e, x.frac);
     truncate(s, &product, product.frac - frac, ring).await
 }
 

@@ -67,7 +67,8 @@ impl KvCache {
         let mut lacking = columns.saturating_sub(self.made());
         if lacking > 0 {
             // The positions that the conversation may still reach, as far as one chunk goes.
-            lacking = lacking.max((self.length + n + s.horizon - self.made()).min(chunk));
+            let planned = (self.length + n + s.horizon).saturating_sub(self.made());
+            lacking = lacking.max(planned.min(chunk));
         }
         let chunks: Vec<usize> =
             (0..lacking).step_by(chunk).map(|start| chunk.min(lacking - start)).collect();
