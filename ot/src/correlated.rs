@@ -3,14 +3,16 @@
 //! | receiver: `b`, `t = q ^ b Delta`; bit `c` | |           | sender: `q`, `Delta`; word `x`    |
 //! |------------------------------------|-----------|------------------------------------|
 //! | `d = c ^ b`                        | `-- d ->` | (not sent if the random `b` will do) |
-//! |                                    |           | `K0 = q ^ d Delta`, `K1 = K0 ^ Delta` |
-//! |                                    | `<- m --` | `m = x + H(K0) - H(K1)`            |
-//! | returns `H(t) + c m`               |           | returns `-H(K0)`                   |
+//! |                                    | `<- m --` | `m = x + H(q) - H(q ^ Delta)`      |
+//! | returns `c m + H(t)`; `c m - H(t)` if `d = 1` | | returns `-H(q)`; `H(q ^ Delta)` if `d = 1` |
+//!
+//! The messages do not depend on each other, so both travel in the same turn: `c m` is the receiver's to compute, and of
+//! `c (x - m) = c (H(q ^ Delta) - H(q))` the COT gives shares for the choice `b`, which `d`, known to both, turns into shares for `c`.
 //!
 //! `w` bits, and one more if the choice is chosen; in Z_{2^w}, or with XOR for plus and minus. The sender sees
 //! `d`, masked by `b`; the receiver sees `m`, masked by the pad of the key that it does not hold. Sans I/O: the
 //! caller puts several messages into one. The receiver makes its pads when it chooses and keeps those, `w` bits
-//! each, until the message is there. Source: Asharov et al., CCS 2013 (eprint 2013/552).
+//! each, until the message is there. Source: Asharov et al., CCS 2013 (eprint 2013/552); both messages at once: this project.
 
 use sotto_shares::{BitReader, BitWriter};
 use zeroize::Zeroizing;
@@ -24,44 +26,58 @@ use crate::{
 };
 
 impl SendCots {
-    /// Arithmetic: one word of `x` per COT, item `i` in Z_{2^w} with `w = pattern[i % pattern.len()]`, at most
-    /// 64; 0 leaves the item out. Returns the message of [`pattern_message_len`] bytes and the own shares;
-    /// `own_i + got_i = c_i x_i mod 2^w`. Without `derand`, the random choices are the choices.
+    /// Arithmetic, for the receiver's random choices: one word of `x` per COT, item `i` in Z_{2^w} with `w = pattern[i % pattern.len()]`,
+    /// at most 64; 0 leaves the item out. Returns the message of [`pattern_message_len`] bytes and the own shares;
+    /// `own_i + got_i = c_i x_i mod 2^w`.
     ///
     /// # Panics
     /// If lengths do not fit together.
-    pub fn cot_send(self, derand: Option<&[u8]>, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Vec<u64>) {
+    pub fn cot_send(self, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Vec<u64>) {
         assert_eq!(x.len(), self.len(), "one word per COT");
-        self.words(derand, |i| x[i], pattern)
+        let (message, [own, _]) = self.words::<false>(|i| x[i], pattern);
+        (message, own)
     }
 
-    /// XOR: `x` is `[n][ceil(bits/64)]`, `bits` bits per COT, the excess ignored. Returns the message of
-    /// `ceil(n bits / 8)` bytes and the own shares in the same layout; `own_i ^ got_i = c_i x_i`.
+    /// As [`SendCots::cot_send`], for choices that the receiver corrects at the same time.
     ///
     /// # Panics
     /// If lengths do not fit together.
-    pub fn xor_send(self, derand: Option<&[u8]>, x: &[u64], bits: usize) -> (Vec<u8>, Vec<u64>) {
+    pub fn cot_send_chosen(self, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Uncorrected) {
+        assert_eq!(x.len(), self.len(), "one word per COT");
+        let (message, shares) = self.words::<true>(|i| x[i], pattern);
+        (message, Uncorrected { shares: shares.map(Zeroizing::new), words: 1 })
+    }
+
+    /// XOR, for choices that the receiver corrects at the same time: `x` is `[n][ceil(bits/64)]`, `bits` bits per COT, the excess ignored.
+    /// Returns the message of `ceil(n bits / 8)` bytes and the own shares in the same layout; `own_i ^ got_i = c_i x_i`.
+    ///
+    /// # Panics
+    /// If lengths do not fit together.
+    pub fn xor_send_chosen(self, x: &[u64], bits: usize) -> (Vec<u8>, Uncorrected) {
         let words = bits.div_ceil(64);
         assert_eq!(x.len(), self.len() * words, "one vector per COT");
-        self.vectors(derand, |i| &x[i * words..][..words], bits)
+        let (message, shares) = self.vectors::<true>(|i| &x[i * words..][..words], bits);
+        (message, Uncorrected { shares: shares.map(Zeroizing::new), words })
     }
 
-    /// [`SendCots::cot_send`]; a batch may be used so once.
-    pub(crate) fn words(
+    /// [`SendCots::cot_send`]; a batch may be used so once. The second shares, for corrected choices, only if `CHOSEN`.
+    pub(crate) fn words<const CHOSEN: bool>(
         &self,
-        derand: Option<&[u8]>,
         x: impl Fn(usize) -> u64 + Sync,
         pattern: &[u32],
-    ) -> (Vec<u8>, Vec<u64>) {
+    ) -> (Vec<u8>, [Vec<u64>; 2]) {
+        let n = self.len();
         let pads = self.claim(Purpose::Arithmetic, 1);
         let unit = whole_patterns(pattern.len());
         let widths = repeated(pattern, unit);
-        let mut message = vec![0; pattern_message_len(self.len(), pattern)];
-        let mut own = vec![0; self.len()];
-        let outputs = chunks(&mut message, pattern_message_len(unit, pattern), self.len().div_ceil(unit))
-            .zip(own.chunks_mut(unit));
-        self.batch.for_units(unit, outputs, |unit, (message, own)| {
-            self.derandomise(unit.range.start, unit.blocks, derand);
+        let units = n.div_ceil(unit);
+        let mut message = vec![0; pattern_message_len(n, pattern)];
+        let mut own = vec![0; n];
+        let mut other = vec![0; if CHOSEN { n } else { 0 }];
+        let outputs = chunks(&mut message, pattern_message_len(unit, pattern), units)
+            .zip(own.chunks_mut(unit))
+            .zip(chunks(&mut other, unit, units));
+        self.batch.for_units(unit, outputs, |unit, ((message, own), other)| {
             let mut message = BitWriter::new(message);
             let (mut pad0, mut key1, mut pad1) = (chunk_buffer(), chunk_buffer(), chunk_buffer());
             for chunk in unit.chunks(pads, Purpose::Arithmetic, 1, CHUNK) {
@@ -74,29 +90,33 @@ impl SendCots {
                     let (pad0, pad1) = (pad0.0 as u64, pad1.0 as u64);
                     message.push(x(unit.range.start + i).wrapping_add(pad0).wrapping_sub(pad1), w);
                     own[i] = low(pad0.wrapping_neg(), w);
+                    if CHOSEN {
+                        other[i] = low(pad1, w);
+                    }
                 }
             }
             message.finish();
         });
-        (message, own)
+        (message, [own, other])
     }
 
-    /// [`SendCots::xor_send`]; a batch may be used so once.
-    pub(crate) fn vectors<'a>(
+    /// [`SendCots::xor_send_chosen`]; a batch may be used so once. The second shares, for corrected choices, only if `CHOSEN`.
+    pub(crate) fn vectors<'a, const CHOSEN: bool>(
         &self,
-        derand: Option<&[u8]>,
         x: impl Fn(usize) -> &'a [u64] + Sync,
         bits: usize,
-    ) -> (Vec<u8>, Vec<u64>) {
+    ) -> (Vec<u8>, [Vec<u64>; 2]) {
         let pads = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
         let (unit, words) = (UNIT, bits.div_ceil(64));
         let widths: Vec<u32> = widths(bits).collect();
         let mut message = vec![0; bits_len(self.len() * bits)];
         let mut own = vec![0; self.len() * words];
+        let mut other = vec![0; if CHOSEN { own.len() } else { 0 }];
         let units = self.len().div_ceil(unit);
-        let outputs = chunks(&mut message, unit * bits / 8, units).zip(chunks(&mut own, unit * words, units));
-        self.batch.for_units(unit, outputs, |unit, (message, own)| {
-            self.derandomise(unit.range.start, unit.blocks, derand);
+        let outputs = chunks(&mut message, unit * bits / 8, units)
+            .zip(chunks(&mut own, unit * words, units))
+            .zip(chunks(&mut other, unit * words, units));
+        self.batch.for_units(unit, outputs, |unit, ((message, own), other)| {
             let mut message = BitWriter::new(message);
             let mut key1 = chunk_buffer();
             let (mut pad0, mut pad1) = (segments_buffer(bits), segments_buffer(bits));
@@ -109,16 +129,19 @@ impl SendCots {
                 }
                 for (at, i) in chunk.items.enumerate() {
                     let x = x(unit.range.start + i);
-                    for (j, (&w, own)) in widths.iter().zip(&mut own[i * words..]).enumerate() {
+                    for (j, &w) in widths.iter().enumerate() {
                         let (pad0, pad1) = (word(pad0[j / 2][at], j), word(pad1[j / 2][at], j));
                         message.push(x[j] ^ pad0 ^ pad1, w);
-                        *own = low(pad0, w);
+                        own[i * words + j] = low(pad0, w);
+                        if CHOSEN {
+                            other[i * words + j] = low(pad1, w);
+                        }
                     }
                 }
             }
             message.finish();
         });
-        (message, own)
+        (message, [own, other])
     }
 
     /// Turns a unit's blocks into the keys for choice 0, after the receiver has sent `derand`.
@@ -130,15 +153,38 @@ impl SendCots {
     }
 }
 
+/// The sender's shares, waiting for the receiver's correction of its choices. Wiped when dropped.
+pub struct Uncorrected {
+    /// For choices that stay, for choices that are flipped.
+    shares: [Zeroizing<Vec<u64>>; 2],
+    words: usize,
+}
+
+impl Uncorrected {
+    /// The shares, given the packed corrections.
+    ///
+    /// # Panics
+    /// If there is not one bit per COT.
+    pub fn finish(self, derand: &[u8]) -> Vec<u64> {
+        let [stays, flips] = &self.shares;
+        let cots = stays.len().checked_div(self.words);
+        assert!(cots.is_none_or(|n| derand.len() == bits_len(n)), "one bit of correction per COT");
+        let share = |(i, (s, f)): (usize, (&u64, &u64))| s ^ ((s ^ f) & bit(derand, i / self.words).wrapping_neg());
+        stays.iter().zip(flips.iter()).enumerate().map(share).collect()
+    }
+}
+
 /// The receiver's side of [`SendCots::cot_send`], waiting for the message. Wiped when dropped.
 pub struct CotPads {
     choices: Zeroizing<Vec<u8>>,
+    /// Where the choice is not the random one; empty if it always is.
+    flips: Vec<u8>,
     pads: Zeroizing<Vec<u8>>,
     pattern: Vec<u32>,
     n: usize,
 }
 
-/// The receiver's side of [`SendCots::xor_send`], waiting for the message. Wiped when dropped.
+/// The receiver's side of [`SendCots::xor_send_chosen`], waiting for the message. Wiped when dropped.
 pub struct XorPads {
     choices: Zeroizing<Vec<u8>>,
     pads: Zeroizing<Vec<u8>>,
@@ -148,7 +194,7 @@ pub struct XorPads {
 
 impl RecvCots {
     /// With chosen bits, packed: the bits that turn the random choices into them, to be sent, and what is needed
-    /// for the answer.
+    /// for the sender's message.
     ///
     /// # Panics
     /// If there is not a bit per COT.
@@ -156,7 +202,7 @@ impl RecvCots {
         let (random, pads) = self.word_pads(pattern);
         let derand = correction(&random, choices, self.len());
         let choices = Zeroizing::new(choices.to_vec());
-        (derand, CotPads { choices, pads, pattern: pattern.to_vec(), n: self.len() })
+        (derand.clone(), CotPads { choices, flips: derand, pads, pattern: pattern.to_vec(), n: self.len() })
     }
 
     /// With the random choice bits.
@@ -184,7 +230,7 @@ impl RecvCots {
     /// As [`RecvCots::cot_random`]; a batch may be used so once.
     pub(crate) fn words(&self, pattern: &[u32]) -> CotPads {
         let (choices, pads) = self.word_pads(pattern);
-        CotPads { choices, pads, pattern: pattern.to_vec(), n: self.len() }
+        CotPads { choices, flips: vec![], pads, pattern: pattern.to_vec(), n: self.len() }
     }
 
     /// The random choices and the pads, as packed as the message.
@@ -251,9 +297,10 @@ impl CotPads {
         assert_eq!(message.len(), self.pads.len(), "length of the corrections");
         let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
         let widths = self.pattern.iter().cycle();
+        let flip = |i: usize| if self.flips.is_empty() { 0 } else { bit(&self.flips, i).wrapping_neg() };
         let share = |(i, &w): (usize, &u32)| {
-            let m = message.pull(w) & bit(&self.choices, i).wrapping_neg();
-            low(pads.pull(w).wrapping_add(m), w)
+            let (m, flip) = (message.pull(w) & bit(&self.choices, i).wrapping_neg(), flip(i));
+            low(((pads.pull(w) ^ flip).wrapping_sub(flip)).wrapping_add(m), w)
         };
         (0..self.n).zip(widths).map(share).collect()
     }
@@ -355,7 +402,13 @@ mod tests {
             n.is_multiple_of(8) || u32::from(last) >> (n % 8) == 0,
             "bits beyond the last choice stay here"
         );
-        let (message, own) = s.cot_send(derand.as_deref(), &x, pattern);
+        let (message, own) = match derand {
+            Some(derand) => {
+                let (message, own) = s.cot_send_chosen(&x, pattern);
+                (message, own.finish(&derand))
+            }
+            None => s.cot_send(&x, pattern),
+        };
         let got = pads.finish(&message);
         let bits: usize = (0..n).map(|i| pattern[i % pattern.len()] as usize).sum();
         assert_eq!(message.len(), bits.div_ceil(8));
@@ -380,7 +433,16 @@ mod tests {
         } else {
             (None, r.xor_random(bits))
         };
-        let (message, own) = s.xor_send(derand.as_deref(), &x, bits);
+        let (message, own) = match derand {
+            Some(derand) => {
+                let (message, own) = s.xor_send_chosen(&x, bits);
+                (message, own.finish(&derand))
+            }
+            None => {
+                let (message, [own, _]) = s.vectors::<false>(|i| &x[i * words..][..words], bits);
+                (message, own)
+            }
+        };
         assert_eq!(message.len(), (n * bits).div_ceil(8));
         let got = pads.finish(&message);
         for i in 0..n {
@@ -425,7 +487,7 @@ mod tests {
     #[should_panic(expected = "hashed twice")]
     fn a_batch_is_used_once() {
         let (s, _) = ideal::cots(1, 10);
-        s.words(None, |_| 0, &[8]);
-        s.words(None, |_| 0, &[8]);
+        s.words::<false>(|_| 0, &[8]);
+        s.words::<false>(|_| 0, &[8]);
     }
 }

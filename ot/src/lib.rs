@@ -15,7 +15,7 @@
 //! | `hash`         | pads from COTs                                  | eprint 2019/074   | -     | -                 |
 //! | `transfer`     | random and chosen OT                            | eprint 2013/552   | 0, 2  | 0, `2 w + 1`      |
 //! | `triples`      | AND triples, bit times vector                   | eprint 2013/552   | 0     | 0                 |
-//! | `correlated`   | shares of bit times word, mod 2^w or XOR        | eprint 2013/552   | 1-2   | `w` (+ 1)         |
+//! | `correlated`   | shares of bit times word, mod 2^w or XOR        | eprint 2013/552   | 1     | `w` (+ 1)         |
 //! | `lookup`       | shares of a table entry at a private index      | eprint 2022/207   | 2     | `k + (2^k - 1) w` |
 //! | `one_hot`      | random one-hot vectors with arithmetic position | `nonlinear.md`    | `k-1` | [`one_hot_bits`]  |
 //!
@@ -61,7 +61,7 @@ pub const BASE_OT: &str =
 
 pub use block::Block;
 pub use check::{Checked, Security, SemiHonest};
-pub use correlated::{CotPads, XorPads, pattern_message_len};
+pub use correlated::{CotPads, Uncorrected, XorPads, pattern_message_len};
 pub use cots::{RecvCots, SendCots, bits_len};
 pub use error::Error;
 pub use extension::{Extension, RandomCotReceiver, RandomCotSender};

@@ -146,7 +146,8 @@ impl Cots {
         let mut message = Vec::with_capacity(self.all_index_len());
         let mut index = Zeroizing::new(vec![0; self.n]);
         for (j, (send, b)) in self.send.iter().zip(self.b.iter()).enumerate() {
-            let (corrections, cross) = send.words(None, |i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
+            let (corrections, [cross, _]) =
+                send.words::<false>(|i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
             message.extend(corrections);
             self.add_bit(&mut index, j, &Zeroizing::new(cross));
         }

@@ -2,21 +2,20 @@
 //!
 //! | client: `b0`, `v0`        |                     | server: `b1`, `v1`        |
 //! |---------------------------|---------------------|---------------------------|
-//! | choice `b0`, vector `v0`  | `<- and/choice ->`  | choice `b1`, vector `v1`  |
-//! |                           | `<- and/payload ->` |                           |
+//! | choice `b0`, vector `v0`  | `<- and/cross ->`   | choice `b1`, vector `v1`  |
 //! | `b0 v0 ^ own ^ got`       |                     | `b1 v1 ^ own ^ got`       |
 //!
-//! Two turns, `2 (w + 1)` bits, exact, no leakage. From the pool: one COT an element and direction.
+//! One turn, `2 (w + 1)` bits, exact, no leakage. From the pool: one COT an element and direction.
 //! Source: GMW87 with the products from correlated OT.
 
 use sotto_shares::XorShare;
 
 use crate::{
     Error, Session,
-    cross::{self, Tags},
+    cross,
 };
 
-const TAGS: Tags = Tags("and/choice", "and/payload");
+const TAG: &str = "and/cross";
 
 /// Multiplies each vector by its bit.
 ///
@@ -25,13 +24,13 @@ const TAGS: Tags = Tags("and/choice", "and/payload");
 pub async fn and(s: &mut Session, b: &XorShare, v: &XorShare) -> Result<XorShare, Error> {
     assert_eq!((b.width, b.len()), (1, v.len()), "one bit per vector");
     let choices: Vec<u8> = b.words.iter().map(|&b| b as u8).collect();
-    let products = cross::xor(s, TAGS, &choices, &v.words, v.width).await?;
+    let products = cross::xor(s, TAG, &choices, &v.words, v.width).await?;
     let local = b.words.iter().zip(&v.words).map(|(b, v)| v & b.wrapping_neg());
     let words = local.zip(products.own.iter().zip(&products.got)).map(|(l, (o, g))| l ^ o ^ g);
     Ok(XorShare::new(v.width, words.collect()))
 }
 
-/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same two turns.
+/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same turn.
 ///
 /// # Panics
 /// If widths or lengths differ.
@@ -75,9 +74,9 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{self, Bill, elements};
 
-    /// Two frames each way.
+    /// One frame each way.
     pub(crate) fn bill(n: usize, width: u32) -> Bill {
-        Bill::mutual(&[n, n * width as usize], n)
+        Bill::products((n, n * width as usize), (n, n * width as usize))
     }
 
     #[test]

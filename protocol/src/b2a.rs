@@ -2,11 +2,10 @@
 //!
 //! | client: bits `b0`  |                      | server: bits `b1`       |
 //! |--------------------|----------------------|-------------------------|
-//! | choice `b0`        | `-- b2a/choice ->`   | number `-b1`            |
-//! |                    | `<- b2a/payload --`  |                         |
+//! | choice `b0`        | `<- b2a/cross ->`    | number `-b1`            |
 //! | `b0 + 2 got`       |                      | `b1 + 2 own`            |
 //!
-//! `b0 xor b1 = b0 + b1 - 2 b0 b1`, so bit `j` of weight `2^j` in Z_{2^n} needs `n - 1 - j` bits. Two turns,
+//! `b0 xor b1 = b0 + b1 - 2 b0 b1`, so bit `j` of weight `2^j` in Z_{2^n} needs `n - 1 - j` bits. One turn,
 //! `sum_j (n - j)` bits for a word of consecutive weights; exact; no leakage. From the pool: one COT a bit,
 //! server to client. Source: ABY (2015), section V; widths as in `COT` of Cheetah.
 
@@ -14,10 +13,10 @@ use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Session,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
 };
 
-const TAGS: Tags = Tags("b2a/choice", "b2a/payload");
+const TAG: &str = "b2a/cross";
 
 /// The word as a number: bit `j` weighs `2^j`.
 ///
@@ -69,12 +68,12 @@ async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u
     match s.me {
         Party::Client => {
             let choices: Vec<u8> = bits.map(|b| b as u8).collect();
-            let c = Cross { tags: TAGS, choices: &choices, widths_in: widths, inputs: &[], widths_out: &[] };
+            let c = Cross { tag: TAG, choices: &choices, widths_in: widths, inputs: &[], widths_out: &[] };
             Ok(cross::add(s, c).await?.got)
         }
         Party::Server => {
             let inputs: Vec<u64> = bits.map(u64::wrapping_neg).collect();
-            let c = Cross { tags: TAGS, choices: &[], widths_in: &[], inputs: &inputs, widths_out: widths };
+            let c = Cross { tag: TAG, choices: &[], widths_in: &[], inputs: &inputs, widths_out: widths };
             Ok(cross::add(s, c).await?.own)
         }
     }
@@ -88,7 +87,7 @@ pub(crate) mod tests {
     /// Bits of widths `widths` each of `n` words.
     pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
         let bits = widths.len() * n;
-        Bill::answered(bits, n * widths.iter().sum::<u32>() as usize, bits)
+        Bill::products((bits, 0), (0, n * widths.iter().sum::<u32>() as usize))
     }
 
     #[test]

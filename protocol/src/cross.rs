@@ -2,29 +2,26 @@
 //!
 //! | client: bits `c`, numbers `x`          |                     | server: bits `c'`, numbers `x'`        |
 //! |----------------------------------------|---------------------|----------------------------------------|
-//! | spends COTs as receiver and as sender  |                     | spends COTs as sender and as receiver  |
-//! | random choices `b`                     | `<- */choice ->`    | random choices `b'`                    |
-//! | `d = c xor b`                          |                     | `d' = c' xor b'`                       |
-//! | `m = x + pad'0 - pad'1`                | `<- */payload ->`   | `m' = x' + pad0 - pad1`                |
+//! | COTs as receiver: `b`, `H(t)`          |                     | the same COTs as sender: `K0`, `K1`    |
+//! | COTs as sender: `K0'`, `K1'`           |                     | the same COTs as receiver: `b'`, `H(t')` |
+//! | `d = c xor b`, `m = x + H(K0') - H(K1')` | `<- cross ->`     | `d' = c' xor b'`, `m' = x' + H(K0) - H(K1)` |
 //! | returns `own`, `got`                   |                     | returns `own'`, `got'`                 |
 //!
 //! `own + got' = c' x` and `own' + got = c x'`, each item modulo its own `2^w`; or the same with XOR for sums.
-//! Two turns; one choice bit and `w` payload bits an item. Leakage: none; `d` and `m` are uniform to their
-//! receiver. From the pool: one COT an item and direction. Source: Cheetah (2022/207), appendix on COT.
+//! One turn; one choice bit and `w` payload bits an item, in one frame with the choices first. Leakage: none; `d` and `m` are uniform to their
+//! receiver. From the pool: one COT an item and direction. Source: Cheetah (2022/207), appendix on COT; the choices' correction and the
+//! masked numbers in one turn: [`sotto_ot::SendCots::cot_send_chosen`].
 
-use sotto_net::{Channel, compute};
-use sotto_ot::{bits_len, pattern_message_len};
+use sotto_net::compute;
+use sotto_ot::{CotPads, Uncorrected, XorPads, bits_len, pattern_message_len};
 
 use crate::{Error, Session};
-
-/// The frame tags of the two messages.
-#[derive(Clone, Copy)]
-pub(crate) struct Tags(pub &'static str, pub &'static str);
 
 /// What one party brings: choices for the other's numbers, numbers for the other's choices. The width of
 /// item `i` is entry `i` of the pattern, repeated; the two directions may differ in length and pattern.
 pub(crate) struct Cross<'a> {
-    pub tags: Tags,
+    /// The tag of the frame.
+    pub tag: &'static str,
     /// This party's bits, one byte each.
     pub choices: &'a [u8],
     /// Widths of the items that this party chooses from.
@@ -43,44 +40,104 @@ pub(crate) struct Crossed {
     pub got: Vec<u64>,
 }
 
+/// Products of which this party has sent its part: others may be begun before they are finished.
+#[must_use]
+pub(crate) struct Begun<Pads> {
+    tag: &'static str,
+    own: Option<Uncorrected>,
+    pads: Option<Pads>,
+    /// Bytes of the peer's corrections and of its numbers.
+    expected: (usize, usize),
+}
+
 /// Additive shares of the products.
 pub(crate) async fn add(s: &mut Session, c: Cross<'_>) -> Result<Crossed, Error> {
-    let (outgoing, incoming) = s.cots(c.inputs.len(), c.choices.len()).await?;
-    let choices = packed(c.choices);
-    let (mine, pads) = match c.choices {
-        [] => Default::default(),
-        _ => {
-            let (derand, pads) = compute(|| incoming.cot_choose(&choices, c.widths_in));
-            (derand, Some(pads))
-        }
-    };
-    let theirs = swap(&mut s.ch, c.tags.0, mine, bits_len(c.inputs.len())).await?;
-    let (payload, own) = match c.inputs {
-        [] => Default::default(),
-        _ => compute(|| outgoing.cot_send(Some(&theirs), c.inputs, c.widths_out)),
-    };
-    let expected = items_len(c.choices.len(), c.widths_in);
-    let payload = swap(&mut s.ch, c.tags.1, payload, expected).await?;
-    let got = pads.map_or(Vec::new(), |pads| compute(|| pads.finish(&payload)));
-    Ok(Crossed { own, got })
+    begin_add(s, c).await?.finish(s).await
 }
 
 /// XOR shares of the products of bits with vectors of one width, as many in each direction.
 pub(crate) async fn xor(
     s: &mut Session,
-    tags: Tags,
+    tag: &'static str,
     choices: &[u8],
     inputs: &[u64],
     width: u32,
 ) -> Result<Crossed, Error> {
+    begin_xor(s, tag, choices, inputs, width).await?.finish(s).await
+}
+
+/// Sends this party's part of [`add`].
+pub(crate) async fn begin_add(s: &mut Session, c: Cross<'_>) -> Result<Begun<CotPads>, Error> {
+    let (outgoing, incoming) = s.cots(c.inputs.len(), c.choices.len()).await?;
+    let (mut message, mut own, mut pads) = (vec![], None, None);
+    if !c.choices.is_empty() {
+        let (corrections, waiting) = compute(|| incoming.cot_choose(&packed(c.choices), c.widths_in));
+        message.extend(corrections);
+        pads = Some(waiting);
+    }
+    if !c.inputs.is_empty() {
+        let (numbers, waiting) = compute(|| outgoing.cot_send_chosen(c.inputs, c.widths_out));
+        message.extend(numbers);
+        own = Some(waiting);
+    }
+    if !message.is_empty() {
+        s.ch.send(c.tag, message)?;
+    }
+    let expected = (bits_len(c.inputs.len()), items_len(c.choices.len(), c.widths_in));
+    Ok(Begun { tag: c.tag, own, pads, expected })
+}
+
+/// Sends this party's part of [`xor`].
+pub(crate) async fn begin_xor(
+    s: &mut Session,
+    tag: &'static str,
+    choices: &[u8],
+    inputs: &[u64],
+    width: u32,
+) -> Result<Begun<XorPads>, Error> {
     let n = inputs.len();
     let (outgoing, incoming) = s.cots(n, n).await?;
-    let (derand, pads) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
-    let theirs = s.ch.exchange(tags.0, derand).await?;
-    let (payload, own) = compute(|| outgoing.xor_send(Some(&theirs), inputs, width as usize));
-    let payload = s.ch.exchange(tags.1, payload).await?;
-    let got = compute(|| pads.finish(&payload));
-    Ok(Crossed { own, got })
+    let (mut message, pads) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
+    let (vectors, own) = compute(|| outgoing.xor_send_chosen(inputs, width as usize));
+    message.extend(vectors);
+    if n > 0 {
+        s.ch.send(tag, message)?;
+    }
+    let expected = (bits_len(n), bits_len(n * width as usize));
+    Ok(Begun { tag, own: Some(own), pads: Some(pads), expected })
+}
+
+impl Begun<CotPads> {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<Crossed, Error> {
+        self.settle(s, CotPads::finish).await
+    }
+}
+
+impl Begun<XorPads> {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<Crossed, Error> {
+        self.settle(s, XorPads::finish).await
+    }
+}
+
+impl<Pads> Begun<Pads> {
+    async fn settle(
+        self,
+        s: &mut Session,
+        finish: impl Fn(Pads, &[u8]) -> Vec<u64>,
+    ) -> Result<Crossed, Error> {
+        let (corrections, numbers) = self.expected;
+        let message = match corrections + numbers {
+            0 => Default::default(),
+            len => s.ch.recv(self.tag, len).await?,
+        };
+        let (corrections, numbers) = message.split_at(corrections);
+        Ok(compute(|| Crossed {
+            own: self.own.map_or(vec![], |own| own.finish(corrections)),
+            got: self.pads.map_or(vec![], |pads| finish(pads, numbers)),
+        }))
+    }
 }
 
 /// The offline form, in both directions: the receiver's bits are the COTs' random choices. Returns this
@@ -92,7 +149,7 @@ pub(crate) async fn add_random(
     widths: &[u32],
 ) -> Result<(Vec<u8>, Crossed), Error> {
     let (outgoing, incoming) = s.cots(inputs.len(), inputs.len()).await?;
-    let (payload, own) = compute(|| outgoing.cot_send(None, inputs, widths));
+    let (payload, own) = compute(|| outgoing.cot_send(inputs, widths));
     let payload = s.ch.exchange(tag, payload).await?;
     let pads = compute(|| incoming.cot_random(widths));
     let bits = unpacked(pads.choices(), inputs.len());
@@ -108,7 +165,7 @@ pub(crate) async fn add_random_send(
     widths: &[u32],
 ) -> Result<Vec<u64>, Error> {
     let (outgoing, _) = s.cots(inputs.len(), 0).await?;
-    let (payload, own) = compute(|| outgoing.cot_send(None, inputs, widths));
+    let (payload, own) = compute(|| outgoing.cot_send(inputs, widths));
     s.ch.send(tag, payload)?;
     Ok(own)
 }
@@ -140,14 +197,6 @@ fn unpacked(bytes: &[u8], n: usize) -> Vec<u8> {
 /// Bits, lowest first, as a number.
 pub(crate) fn word(bits: &[u8]) -> u64 {
     bits.iter().enumerate().fold(0, |word, (j, &b)| word | u64::from(b) << j)
-}
-
-/// Both send, both receive, where either message may be empty and then does not travel.
-async fn swap(ch: &mut Channel, tag: &'static str, mine: Vec<u8>, theirs: usize) -> Result<Vec<u8>, Error> {
-    if !mine.is_empty() {
-        ch.send(tag, mine)?;
-    }
-    if theirs == 0 { Ok(Vec::new()) } else { Ok(ch.recv(tag, theirs).await?) }
 }
 
 fn items_len(items: usize, widths: &[u32]) -> usize {

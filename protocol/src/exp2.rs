@@ -1,4 +1,4 @@
-//! `[2^z] <- [z]` for `z <= 2`, without a polynomial (Pi_2^z).
+//! `[2^z] <- [z]` for `z < 2`, without a polynomial (Pi_2^z).
 //!
 //! Inputs: `z` mod `2^24` with 12 fraction bits. Write a share as `n_i 2^12 + t_i`: then
 //! `2^z = 2^(n0 + n1) 2^(t0 / 2^12) 2^(t1 / 2^12)`, where the last two factors are private, and the carry of the fractions is absorbed by their
@@ -6,16 +6,19 @@
 //!
 //! | client: `n0`, `p0`                       |                     | server: `n1`, `p1`                |
 //! |------------------------------------------|---------------------|-----------------------------------|
-//! | `n0 + 29 - r0`, `r` of digits 5 and 7    | `<- exp2/open ->`   | `n1 - r1`                         |
-//! | one-hot of the low digit; `top = 0` for carry 0 and 1 |        | the same                          |
-//! | select `top = 0` by the carry, then AND into the 18 entries `-15 <= n <= 2` | `<- and/* ->`   | the same |
-//! | choice: entries                          | `-- exp2/select ->` | `p1 2^j (1 - 2 entry_j)`          |
-//! |                                          | `<- exp2/scaled --` | `[B] = sum_j entry_j p1 2^j`      |
-//! | `p0 B1`: numbers `B0`...                 | `<- exp2/product ->`| choice: bits of `p0`, number `B1` |
+//! | `n0 + 30 - r0`, `r` of digits 5, 4 and 3 | `<- exp2/open ->`   | `n1 - r1`                         |
+//! | one-hot of the low digit; `E_c`: the upper digits are 0 after carry `c` | `<- and/cross ->` | the same |
+//! | AND into the 17 entries `-15 <= n <= 1`  | `<- and/cross ->`   | the same                          |
+//! | choices: entries                         | `<- exp2/scale ->`  | numbers `p1 2^j (1 - 2 entry_j)`: `[B] = sum_j entry_j p1 2^j` |
+//! | `[B]` to a larger ring                   | `<- extend/cross ->` | the same                         |
+//! | choices: bits of `p0`; and `p0 B0`       | `<- exp2/product ->` | numbers `B1`                     |
+//! | truncated, to the ring asked for         | `<- extend/cross ->` | the same                         |
 //!
+//! The upper digits of `r` are compared with public constants, one for either carry; and which carry goes with an entry of the low digit's
+//! one-hot is public, since it depends on the entry's position alone.
 //! All other residues of `n`, on the full twelve integer bits, give zero: saturation at both ends of the ring.
-//! Eleven turns, 1173 bits an element to a ring of 44 bits. Result: ring 44, 14 fraction bits, error at most 4 units (2.5e-4) for `z <= 1`.
-//! Leakage: none; `p_i` leaves its owner only as payload or masked choice. From the pool: one-hots of 5 and 7 bits, COTs.
+//! Seven turns, 843 bits an element to a ring of 44 bits. Result: 14 fraction bits, error at most 4 units (2.5e-4) for `z <= 1`.
+//! Leakage: none; `p_i` leaves its owner only as number or choice of an OT. From the pool: one-hots of 5, 4 and 3 bits, COTs.
 //! Source: `nonlinear.md` 3.2 in the design notes, with the range of `review.md` 5; SIRNN for local powers (OPAF, 2403.00239).
 
 use std::sync::OnceLock;
@@ -25,7 +28,7 @@ use sotto_shares::{Party, Ring, Share, XorShare};
 use crate::{
     Error, Session,
     and::and,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
     digit,
     extend::extend_positive,
     mul::subtract,
@@ -41,15 +44,17 @@ pub const RESULT_FRAC: u32 = 14;
 
 /// Elements at a time.
 const BLOCK: usize = 1 << 17;
-const LOW_DIGIT: u32 = 5;
-const HIGH_DIGIT: u32 = 7;
+/// Bits of the digits, lowest first.
+const DIGITS: [u32; 3] = [5, 4, 3];
 /// The exponents that give something, lowest first: `2^-15` rounds to half a unit at most.
 const LOWEST: i64 = -15;
-const EXPONENTS: usize = 18;
-/// Moves the exponents in use to the top of the low digit's range, `29 + 2 = 31`.
-const MOVE: u64 = 29;
-/// The ring of `2^z` with twice the fraction bits: values below `2^(2 + 2)`, a sign and two spare bits.
-const PRODUCT: Ring = Ring::new(2 * RESULT_FRAC + 7);
+const EXPONENTS: u32 = 17;
+/// Moves the exponents in use to the top of the low digit's range, `30 + 1 = 31`.
+const MOVE: u64 = 30;
+/// The ring of `2^n p1`, below `2^(14 + 2)`.
+const SCALED: Ring = Ring::new(RESULT_FRAC + 3);
+/// The ring of `2^z` with twice the fraction bits, below `2^(28 + 3)`.
+const PRODUCT: Ring = Ring::new(2 * RESULT_FRAC + 4);
 
 /// `2^z` in `ring` with 14 fraction bits; long tensors go in blocks, which bounds memory.
 ///
@@ -67,8 +72,9 @@ pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error
 async fn exp2_block(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
     let entries = exponent(s, z).await?;
     let power: Vec<u64> = z.data.iter().map(|&z| local_power(z & ((1 << ARGUMENT_FRAC) - 1))).collect();
-    let scaled = scale(s, &entries, &power, z.len()).await?;
-    let product = finish(s, scaled, &power).await?;
+    let scaled = Share::new(SCALED, RESULT_FRAC, z.shape, scale(s, &entries, &power).await?);
+    let [scaled] = extend_positive(s, [(&scaled, PRODUCT)]).await?;
+    let product = times_client_power(s, &scaled.data, &power).await?;
     // Raised by all but one of the units dropped, zero stays zero and there is no bias: a long row's sum would feel it.
     let y = Share::new(PRODUCT, 2 * RESULT_FRAC, z.shape, product).add_public(s.me, (1 << RESULT_FRAC) - 1);
     let y = y.truncate_reduce(RESULT_FRAC);
@@ -78,63 +84,71 @@ async fn exp2_block(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Err
 
 /// The functionality up to carries: zero below `2^-15`, zero above the window.
 pub fn ideal(z: f64) -> f64 {
-    if (-15.0..3.0).contains(&z) { z.exp2() } else { 0.0 }
+    if (-15.0..2.0).contains(&z) { z.exp2() } else { 0.0 }
 }
 
 /// One-hot of the exponent among those in use, or zero.
 async fn exponent(s: &mut Session, z: &Share) -> Result<XorShare, Error> {
     let n = z.truncate_reduce(ARGUMENT_FRAC).add_public(s.me, MOVE);
-    let low = s.one_hots(LOW_DIGIT, n.ring, n.len()).await?;
-    let high = s.one_hots(HIGH_DIGIT, Ring::new(HIGH_DIGIT), n.len()).await?;
-    let mask: Vec<u64> =
-        low.index().iter().zip(high.index()).map(|(l, h)| l.wrapping_add(h << LOW_DIGIT)).collect();
+    let [low_bits, mid_bits, high_bits] = DIGITS;
+    let low = s.one_hots(low_bits, n.ring, n.len()).await?;
+    let mid = s.one_hots(mid_bits, Ring::new(mid_bits + high_bits), n.len()).await?;
+    let high = s.one_hots(high_bits, Ring::new(high_bits), n.len()).await?;
+    let upper = mid.index().iter().zip(high.index()).map(|(m, h)| m.wrapping_add(h << mid_bits));
+    let mask: Vec<u64> = low.index().iter().zip(upper).map(|(l, u)| l.wrapping_add(u << low_bits)).collect();
     let [opened] = open(s, "exp2/open", [&subtract(&n, &mask)]).await?;
     let located = low.rotate(&opened);
-    let carries = digit::carries(&located, &opened, LOW_DIGIT);
-    let zero = |carry: u64| -> Vec<u64> {
-        let at =
-            |i: usize| (opened[i] >> LOW_DIGIT).wrapping_add(carry).wrapping_neg() & ((1 << HIGH_DIGIT) - 1);
-        (0..n.len()).map(|i| digit::bit(high.words(), HIGH_DIGIT, i, at(i) as usize)).collect()
+
+    // The mask's upper digits that give zero together with the opened ones and a carry.
+    let zero_at = |d: u64, carry: u64| (d >> low_bits).wrapping_add(carry).wrapping_neg();
+    let cases = || opened.iter().enumerate().flat_map(|(i, &d)| [0, 1].map(|carry| (i, zero_at(d, carry))));
+    let digit = |words: &[u64], bits: u32, i: usize, at: u64| {
+        digit::bit(words, bits, i, at as usize & ((1 << bits) - 1))
     };
-    let (without, with) = (XorShare::new(1, zero(0)), XorShare::new(1, zero(1)));
-    let top_is_zero = and(s, &carries, &without.xor(&with)).await?.xor(&without);
+    let mids = cases().map(|(i, at)| digit(mid.words(), mid_bits, i, at)).collect();
+    let highs = cases().map(|(i, at)| digit(high.words(), high_bits, i, at >> mid_bits)).collect();
+    let zero = and(s, &XorShare::new(1, mids), &XorShare::new(1, highs)).await?;
+
+    // Entry `at` of the low digit comes with a carry exactly if it is below the opened digit.
     let first = (MOVE as i64 + LOWEST) as u32;
-    let window = located.words().iter().map(|w| (w >> first) & ((1 << EXPONENTS) - 1)).collect();
-    and(s, &top_is_zero, &XorShare::new(EXPONENTS as u32, window)).await
+    let windows = located.words().iter().zip(&opened).flat_map(|(&e, &d)| {
+        let carried = (1u64 << (d & ((1 << low_bits) - 1))) - 1;
+        [e & !carried, e & carried].map(|e| (e >> first) & ((1 << EXPONENTS) - 1))
+    });
+    let cases = and(s, &zero, &XorShare::new(EXPONENTS, windows.collect())).await?;
+    Ok(XorShare::new(EXPONENTS, cases.words.chunks(2).map(|pair| pair[0] ^ pair[1]).collect()))
 }
 
 /// Shares of `2^n p1`, with the server's power: entry `j` stands for `n = LOWEST + j`.
-async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], n: usize) -> Result<Vec<u64>, Error> {
-    let tags = Tags("exp2/select", "exp2/scaled");
-    let widths = [PRODUCT.bits()];
-    let bits = entries.words.iter().flat_map(|&w| (0..EXPONENTS).map(move |j| (w >> j) & 1));
+async fn scale(s: &mut Session, entries: &XorShare, power: &[u64]) -> Result<Vec<u64>, Error> {
+    let (tag, widths, count) = ("exp2/scale", [SCALED.bits()], EXPONENTS as usize);
+    let bits = entries.words.iter().flat_map(|&w| (0..count).map(move |j| (w >> j) & 1));
     let sum = |products: Vec<u64>| -> Vec<u64> {
-        products.chunks(EXPONENTS).map(|p| p.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect()
+        products.chunks(count).map(|p| p.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect()
     };
     match s.me {
         Party::Client => {
             let choices: Vec<u8> = bits.map(|b| b as u8).collect();
-            let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
             let got = sum(cross::add(s, c).await?.got);
-            Ok(got.into_iter().map(|b| PRODUCT.reduce(b)).collect())
+            Ok(got.into_iter().map(|b| SCALED.reduce(b)).collect())
         }
         Party::Server => {
-            let shifted = power.iter().flat_map(|&p| (0..EXPONENTS).map(move |j| scaled_power(p, j)));
+            let shifted = power.iter().flat_map(|&p| (0..count).map(move |j| scaled_power(p, j)));
             let numbers: Vec<(u64, u64)> = bits.zip(shifted).collect();
             let inputs: Vec<u64> =
-                numbers.iter().map(|&(b, p)| PRODUCT.reduce(crate::mux::flip_sign(p, b))).collect();
-            let c = Cross { tags, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
+                numbers.iter().map(|&(b, p)| SCALED.reduce(crate::mux::flip_sign(p, b))).collect();
+            let c = Cross { tag, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
             let own = sum(cross::add(s, c).await?.own);
             let local = sum(numbers.iter().map(|&(b, p)| b.wrapping_mul(p)).collect());
-            debug_assert_eq!(local.len(), n);
-            Ok(own.iter().zip(local).map(|(o, l)| PRODUCT.reduce(o.wrapping_add(l))).collect())
+            Ok(own.iter().zip(local).map(|(o, l)| SCALED.reduce(o.wrapping_add(l))).collect())
         }
     }
 }
 
 /// Shares of `p0 B`: the client's part is its own, the server's share of `B` meets the bits of `p0` in COTs.
-async fn finish(s: &mut Session, b: Vec<u64>, power: &[u64]) -> Result<Vec<u64>, Error> {
-    let tags = Tags("exp2/choice", "exp2/product");
+async fn times_client_power(s: &mut Session, b: &[u64], power: &[u64]) -> Result<Vec<u64>, Error> {
+    let tag = "exp2/product";
     let bits = RESULT_FRAC as usize + 1;
     let widths: Vec<u32> = (0..bits as u32).map(|j| PRODUCT.bits() - j).collect();
     let horner = |p: &[u64]| p.iter().enumerate().fold(0u64, |sum, (j, p)| sum.wrapping_add(p << j));
@@ -142,14 +156,14 @@ async fn finish(s: &mut Session, b: Vec<u64>, power: &[u64]) -> Result<Vec<u64>,
         Party::Client => {
             let choices: Vec<u8> =
                 power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
-            let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
             let got = cross::add(s, c).await?.got;
             let local = b.iter().zip(power).map(|(b, p)| b.wrapping_mul(*p));
             Ok(local.zip(got.chunks(bits)).map(|(l, g)| PRODUCT.reduce(l.wrapping_add(horner(g)))).collect())
         }
         Party::Server => {
             let inputs: Vec<u64> = b.iter().flat_map(|&b| std::iter::repeat_n(b, bits)).collect();
-            let c = Cross { tags, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
+            let c = Cross { tag, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
             let own = cross::add(s, c).await?.own;
             Ok(own.chunks(bits).map(|o| PRODUCT.reduce(horner(o))).collect())
         }
@@ -197,19 +211,21 @@ pub(crate) mod tests {
     const UNIT: f64 = 1.0 / (1 << RESULT_FRAC) as f64;
 
     pub(crate) fn bill(n: usize, ring: u32) -> Bill {
-        let product: u32 = (0..15).map(|j| 35 - j).sum();
+        let product: u32 = (0..15).map(|j| 32 - j).sum();
         Bill::mutual(&[12 * n], 0)
-            + and::tests::bill(n, 1)
-            + and::tests::bill(n, 18)
-            + Bill::answered(18 * n, 18 * 35 * n, 18 * n)
-            + Bill::answered(15 * n, product as usize * n, 15 * n)
-            + extend::tests::bill(n, &[(21, ring)])
+            + and::tests::bill(2 * n, 1)
+            + and::tests::bill(2 * n, 17)
+            + Bill::products((17 * n, 0), (0, 17 * 17 * n))
+            + extend::tests::bill(n, &[(17, 32)])
+            + Bill::products((15 * n, 0), (0, product as usize * n))
+            + extend::tests::bill(n, &[(18, ring)])
     }
 
     pub(crate) async fn stock(lab: &mut Lab, n: usize) {
         lab.stock_cots(40 * n).await;
-        lab.stock_one_hots(LOW_DIGIT, Ring::new(12), n).await;
-        lab.stock_one_hots(HIGH_DIGIT, Ring::new(HIGH_DIGIT), n).await;
+        for (bits, ring) in [(5, 12), (4, 7), (3, 3)] {
+            lab.stock_one_hots(bits, Ring::new(ring), n).await;
+        }
     }
 
     fn evaluated(z: &[i64]) -> Vec<f64> {
@@ -221,13 +237,13 @@ pub(crate) mod tests {
             lab.measure(async |s| exp2(s, &z, RING).await).await
         });
         assert_eq!(traffic.cost, bill(n, 44).cost());
-        assert_eq!((traffic.cost.turns, bill(1, 44).bits()), (11, 1173));
+        assert_eq!((traffic.cost.turns, bill(1, 44).bits()), (7, 843));
         reals(&got, RING, RESULT_FRAC)
     }
 
     #[test]
     fn powers_are_within_four_units() {
-        let z: Vec<i64> = (-16 * 4096..3 * 4096).collect();
+        let z: Vec<i64> = (-16 * 4096..2 * 4096).collect();
         let (mut small, mut large) = (0f64, 0f64);
         for (&z, y) in z.iter().zip(evaluated(&z)) {
             let z = z as f64 / 4096.0;
@@ -239,10 +255,10 @@ pub(crate) mod tests {
     }
 
     /// Every integer part of the ring: the carry between the shares moves an exponent by one at most, so
-    /// that `[-16, -15)` and `[3, 4)` may fall on either side.
+    /// that `[-16, -15)` and `[2, 3)` may fall on either side.
     #[test]
     fn the_rest_of_the_ring_gives_zero() {
-        let outside = (-2048..-16).chain(4..2048);
+        let outside = (-2048..-16).chain(3..2048);
         let z: Vec<i64> = outside.flat_map(|n: i64| [0, 1, 2048, 4095].map(|t| n * 4096 + t)).collect();
         assert!(z.contains(&(-2048 * 4096)) && z.contains(&(2048 * 4096 - 1)));
         for (z, y) in z.iter().zip(evaluated(&z)) {

@@ -2,12 +2,11 @@
 //!
 //! | client: `x0`, `m0 = msb(x0)` |                         | server: `x1`, `m1 = msb(x1)` |
 //! |------------------------------|-------------------------|------------------------------|
-//! | choice `1 - m0`              | `-- extend/choice ->`   | number `1 - m1`              |
-//! |                              | `<- extend/payload --`  |                              |
+//! | choice `1 - m0`              | `<- extend/cross ->`    | number `1 - m1`              |
 //! | `x0 + got 2^l`               |                         | `x1 + (own - 1) 2^l`         |
 //!
 //! For `0 <= x < 2^(l-1)` the shares wrap exactly if one of them has its top bit set, and
-//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. Two turns,
+//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn,
 //! `l' - l + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From the pool: one COT an
 //! element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case of Cheetah.
 
@@ -15,12 +14,12 @@ use sotto_shares::{Party, Ring, Share};
 
 use crate::{
     Error, Session,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
 };
 
-const TAGS: Tags = Tags("extend/choice", "extend/payload");
+const TAG: &str = "extend/cross";
 
-/// Extends signed numbers, `|x| < 2^(l-2)`; shares of several rings but one length share the two turns.
+/// Extends signed numbers, `|x| < 2^(l-2)`; shares of several rings but one length share the turn.
 ///
 /// # Panics
 /// If a target ring is not larger, or lengths differ.
@@ -53,11 +52,11 @@ pub async fn extend_positive<const K: usize>(
     let no_wrap = match s.me {
         Party::Client => {
             let choices: Vec<u8> = clear.iter().map(|&m| m as u8).collect();
-            let c = Cross { tags: TAGS, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
+            let c = Cross { tag: TAG, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
             cross::add(s, c).await?.got
         }
         Party::Server => {
-            let c = Cross { tags: TAGS, choices: &[], widths_in: &[], inputs: &clear, widths_out: &widths };
+            let c = Cross { tag: TAG, choices: &[], widths_in: &[], inputs: &clear, widths_out: &widths };
             cross::add(s, c).await?.own
         }
     };
@@ -87,7 +86,7 @@ pub(crate) mod tests {
     /// From and to rings of these bits.
     pub(crate) fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
         let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
-        Bill::answered(k, bits, k)
+        Bill::products((k, 0), (0, bits))
     }
 
     /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6` outside it.

@@ -5,11 +5,11 @@
 //!
 //! | client: `x0`, `y0`                          |                          | server: `x1`, `y1`                          |
 //! |---------------------------------------------|--------------------------|---------------------------------------------|
-//! | choices: bits of `x0`, `n0`                 | `<- mul-small/choice ->` | choices: bits of `x1`, `n1`                 |
-//! | `y0 2^j` mod `2^l`; `n0 y0 2^m`             | `<- mul-small/payload ->`| `y1 2^j` mod `2^l`; `n1 y1 2^m`             |
+//! | choices: bits of `x0`, `n0`                 | `<- mul-small/cross ->`  | choices: bits of `x1`, `n1`                 |
+//! | numbers: `y0 2^j` mod `2^l`; `n0 y0 2^m`    |                          | numbers: `y1 2^j` mod `2^l`; `n1 y1 2^m`    |
 //! | `x0 y0 - 2^m y0` + its halves               |                          | `x1 y1 - 2^m y1` + its halves               |
 //!
-//! Two turns; `2 sum_{j <= m} (l + 1 - j)` bits an element, exact inside the bound, no leakage. From the pool: `m + 1` COTs a direction.
+//! One turn; `2 sum_{j <= m} (l + 1 - j)` bits an element, exact inside the bound, no leakage. From the pool: `m + 1` COTs a direction.
 //! Against a multiplication of two `l`-bit numbers it saves the bits that `x` does not have. A number that is not
 //! positive is moved by a public constant. Source: SIRNN (2021/459), section 3.3; Gilboa (1999).
 
@@ -17,10 +17,10 @@ use sotto_shares::{Ring, Share};
 
 use crate::{
     Error, Session,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
 };
 
-const TAGS: Tags = Tags("mul-small/choice", "mul-small/payload");
+const TAG: &str = "mul-small/cross";
 
 /// Elements at a time, which bounds memory.
 const BLOCK: usize = 1 << 16;
@@ -56,7 +56,7 @@ async fn positive(s: &mut Session, x: &Share, y: &Share) -> Result<Vec<u64>, Err
         .zip(&y.data)
         .flat_map(|(x, &y)| std::iter::repeat_n(y, m as usize).chain([y.wrapping_mul(clear(x))]))
         .collect();
-    let c = Cross { tags: TAGS, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
+    let c = Cross { tag: TAG, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
     let products = cross::add(s, c).await?;
     let horner = |v: &[u64]| v.iter().enumerate().fold(0u64, |sum, (j, v)| sum.wrapping_add(v << j));
     let halves = products.own.chunks(items).zip(products.got.chunks(items));
@@ -83,7 +83,7 @@ pub(crate) mod tests {
     pub(crate) fn bill(n: usize, m: u32, l: u32) -> Bill {
         let widths: u32 = (0..=m).map(|j| l - j).sum();
         let items = m as usize + 1;
-        Bill::mutual(&[items * n, widths as usize * n], items * n)
+        Bill::products((items * n, widths as usize * n), (items * n, widths as usize * n))
     }
 
     fn check(m: u32, l: u32, least: u64, x: &[i64], y: &[u64]) {

@@ -2,11 +2,10 @@
 //!
 //! | client: `b0`, `x0`              |                   | server: `b1`, `x1`              |
 //! |---------------------------------|-------------------|---------------------------------|
-//! | choice `b0`, number `x0(1-2b0)` | `<- mux/choice ->`| choice `b1`, number `x1(1-2b1)` |
-//! |                                 | `<- mux/payload ->` |                               |
+//! | choice `b0`, number `x0(1-2b0)` | `<- mux/cross ->` | choice `b1`, number `x1(1-2b1)` |
 //! | `b0 x0 + own + got`             |                   | `b1 x1 + own + got`             |
 //!
-//! `b x = b0 x0 + b1 x1 + b1 x0 (1 - 2 b0) + b0 x1 (1 - 2 b1)` with `b = b0 xor b1`. Two turns, `2 (l + 1)`
+//! `b x = b0 x0 + b1 x1 + b1 x0 (1 - 2 b0) + b0 x1 (1 - 2 b1)` with `b = b0 xor b1`. One turn, `2 (l + 1)`
 //! bits an element, exact, no leakage. From the pool: one COT an element and direction.
 //! Source: CrypTFlow2 (2020/1002), section 3.1.
 
@@ -14,10 +13,10 @@ use sotto_shares::{Share, XorShare};
 
 use crate::{
     Error, Session,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
 };
 
-/// Multiplies each shared number by its shared bit; pairs of several rings share the two turns.
+/// Multiplies each shared number by its shared bit; pairs of several rings share the turn.
 ///
 /// # Panics
 /// If a selector is not one bit wide or lengths differ.
@@ -33,8 +32,8 @@ pub async fn mux<const K: usize>(
     let choices: Vec<u8> = (0..n).flat_map(|i| pairs.map(|(b, _)| b.words[i] as u8)).collect();
     let inputs: Vec<u64> =
         (0..n).flat_map(|i| pairs.map(|(b, x)| x.ring.reduce(flip_sign(x.data[i], b.words[i])))).collect();
-    let tags = Tags("mux/choice", "mux/payload");
-    let c = Cross { tags, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
+    let tag = "mux/cross";
+    let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
     let products = cross::add(s, c).await?;
     let mut k = 0;
     Ok(pairs.map(|(b, x)| {
@@ -66,10 +65,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{self, Bill, elements};
 
-    /// Two frames each way, for numbers of `widths`.
+    /// One frame each way, for numbers of `widths`.
     pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
         let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
-        Bill::mutual(&[k * n, bits * n], k * n)
+        Bill::products((k * n, bits * n), (k * n, bits * n))
     }
 
     fn selectors(n: usize) -> Vec<u64> {
@@ -92,7 +91,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn pairs_of_several_rings_share_the_turns() {
+    fn pairs_of_several_rings_share_the_turn() {
         let (small, large, n) = (Ring::new(5), Ring::new(64), 21);
         let (b, x, y) = (selectors(n), elements(n, small), elements(n, large));
         let ([c, d], traffic) = testing::run(async |lab| {

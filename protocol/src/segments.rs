@@ -8,12 +8,12 @@
 //! | `X0 - r0`                              | `<- segments/open ->`   | `X1 - r1`                     |
 //! | `e = rotate(e_r, D)`: one-hot of `X0 + X1` |                     | the same                      |
 //! | bits of value `v` and slope `a`: inner products of `e` with the table's bit planes |    | the same |
-//! | bits of `v`, of `a`                    | `-- segments/choice ->` | bits of `a`                   |
-//! | `t0 (1 - 2 a0_j)`                      | `<- segments/payload ->`| `-v1_j`, `t1 (1 - 2 a1_j)`    |
+//! | choices: bits of `v`, of `a`           | `<- segments/cross ->`  | choices: bits of `a`          |
+//! | numbers: `t0 (1 - 2 a0_j)`             |                         | numbers: `-v1_j`, `t1 (1 - 2 a1_j)` |
 //! | `v + TR(sum_j 2^j a_j (t0 + t1))`      |                         | the same                      |
 //!
 //! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment serves
-//! offsets up to `2^(s+1)` ([`crate::fit`]). Three turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
+//! offsets up to `2^(s+1)` ([`crate::fit`]). Two turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
 //! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation. The
 //! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
 //! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
@@ -23,13 +23,13 @@ use sotto_shares::{Party, Ring, Share};
 
 use crate::{
     Error, Session,
-    cross::{self, Cross, Tags},
+    cross::{self, Cross},
     mux::flip_sign,
     open::open,
     tables::Segments,
 };
 
-const TAGS: Tags = Tags("segments/choice", "segments/payload");
+const TAG: &str = "segments/cross";
 
 /// Evaluates the table where its window is the whole ring of `x`.
 ///
@@ -82,7 +82,7 @@ pub(crate) async fn interpolate(
         Party::Client => (&all_widths, &slope_widths),
         Party::Server => (&slope_widths, &all_widths),
     };
-    let c = Cross { tags: TAGS, choices: &choices, widths_in, inputs: &inputs, widths_out };
+    let c = Cross { tag: TAG, choices: &choices, widths_in, inputs: &inputs, widths_out };
     let products = cross::add(s, c).await?;
 
     let (value_products, client_slopes, server_slopes) = match s.me {
@@ -128,7 +128,7 @@ pub(crate) mod tests {
         let values: u32 = widths(v, Ring::new(table.ring_bits)).iter().sum();
         let slopes: u32 = (0..a).map(|j| table.ring_bits + table.drop_bits() - j).sum();
         let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
-        Bill::crossed(&[(v + a, a), (slopes, values + slopes)], [a, v + a])
+        Bill::products((v + a, slopes), (a, values + slopes))
     }
 
     pub(crate) fn bill(n: usize, table: &Segments) -> Bill {
@@ -157,7 +157,7 @@ pub(crate) mod tests {
             for (y, u) in reals(&got, out, table.fit.value_frac).into_iter().zip(&u) {
                 worst = worst.max((y - f(*u as f64 / 65536.0)).abs());
             }
-            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table).cost(), 3));
+            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table).cost(), 2));
         }
         let (n, slope_ring) = (table.ring_bits, table.ring_bits + table.drop_bits());
         let values: u32 = (0..table.value_bits).map(|j| n - j).sum();

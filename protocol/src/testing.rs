@@ -105,14 +105,17 @@ pub(crate) struct Traffic {
     pub trace: [[u8; 32]; 2],
 }
 
-/// What a protocol says it costs: its steps, as payload bits of the client's and the server's frame, and COTs.
+/// What a protocol says it costs: its steps, as the client's and the server's frame, and COTs.
 /// Bills of parts add up; turns follow from the order of all steps, as a party need not wait for the other
 /// to finish a part before it goes on to the next.
 #[derive(Clone, Default)]
 pub(crate) struct Bill {
-    steps: Vec<(Option<usize>, Option<usize>)>,
+    steps: Vec<[Option<Frame>; 2]>,
     cots: [usize; 2],
 }
+
+/// Payload bits of a frame, in two parts of whole bytes.
+type Frame = (usize, usize);
 
 impl Bill {
     /// Both parties send frames of `frames` bits at the same time, one after the other; as many COTs either way.
@@ -122,35 +125,44 @@ impl Bill {
 
     /// Both send at the same time, frames of different lengths.
     pub(crate) fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
-        Bill { steps: frames.iter().map(|&(client, server)| (Some(client), Some(server))).collect(), cots }
+        let step = |&(client, server): &(usize, usize)| [Some((client, 0)), Some((server, 0))];
+        Bill { steps: frames.iter().map(step).collect(), cots }
+    }
+
+    /// [`crate::cross`]: choice bits and bits of numbers of the client's, of the server's; their COTs.
+    pub(crate) fn products(client: Frame, server: Frame) -> Bill {
+        let frame = |f: Frame| (f != (0, 0)).then_some(f);
+        Bill { steps: vec![[frame(client), frame(server)]], cots: [server.0, client.0] }
     }
 
     /// The client asks, the server answers, over COTs whose sender is the server.
     pub(crate) fn answered(client: usize, server: usize, cots: usize) -> Bill {
-        Bill { steps: vec![(Some(client), None), (None, Some(server))], cots: [0, cots] }
+        Bill { steps: vec![[Some((client, 0)), None], [None, Some((server, 0))]], cots: [0, cots] }
     }
 
     /// One frame of the client's.
     pub(crate) fn to_server(bits: usize) -> Bill {
-        Bill { steps: vec![(Some(bits), None)], cots: [0; 2] }
+        Bill { steps: vec![[Some((bits, 0)), None]], cots: [0; 2] }
     }
 
     /// One frame of the server's.
     pub(crate) fn to_client(bits: usize, cots: usize) -> Bill {
-        Bill { steps: vec![(None, Some(bits))], cots: [0, cots] }
+        Bill { steps: vec![[None, Some((bits, 0))]], cots: [0, cots] }
     }
 
     /// Bytes with headers, turns by the parties' clocks.
     pub(crate) fn cost(&self) -> Cost {
-        let bytes = |bits: Option<usize>| bits.map_or(0, |bits| (bits.div_ceil(8) + HEADER_LEN) as u64);
+        let bytes = |frame: Option<Frame>| {
+            frame.map_or(0, |(a, b)| (a.div_ceil(8) + b.div_ceil(8) + HEADER_LEN) as u64)
+        };
         let mut heard = [0; 2];
-        for &(client, server) in &self.steps {
+        for &[client, server] in &self.steps {
             let said = heard.map(|h| h + 1);
             heard = [server.map_or(heard[0], |_| said[1]), client.map_or(heard[1], |_| said[0])];
         }
         Cost {
-            client: self.steps.iter().map(|step| bytes(step.0)).sum(),
-            server: self.steps.iter().map(|step| bytes(step.1)).sum(),
+            client: self.steps.iter().map(|step| bytes(step[0])).sum(),
+            server: self.steps.iter().map(|step| bytes(step[1])).sum(),
             turns: heard[0].max(heard[1]),
             cots: self.cots,
         }
@@ -158,7 +170,7 @@ impl Bill {
 
     /// Payload bits in both directions.
     pub(crate) fn bits(&self) -> usize {
-        self.steps.iter().map(|step| step.0.unwrap_or(0) + step.1.unwrap_or(0)).sum()
+        self.steps.iter().flatten().flatten().map(|(a, b)| a + b).sum()
     }
 }
 

@@ -147,7 +147,7 @@ fn correlations(extension: Extension) -> [Side; 2] {
             ch.exchange("wire/start", vec![]).await.unwrap();
             let before = ch.meter.total();
             let (mut send, mut recv) = ot.reserve(&mut ch, 3000, 3000).await.unwrap();
-            let (message, own) = send.take(1000).cot_send(None, &[77; 1000], &[13, 1, 40]);
+            let (message, own) = send.take(1000).cot_send(&[77; 1000], &[13, 1, 40]);
             let pads = recv.take(1000).cot_random(&[13, 1, 40]);
             let message = ch.exchange("wire/cot", message).await.unwrap();
             let triples = BitTriples::new(send, recv, 3);

@@ -94,7 +94,7 @@ fn appended_batches_keep_their_indices_and_pads() {
     assert_eq!(s.batch.indices().collect::<Vec<_>>(), [4..10, 17..37]);
     let pads = r.cot_random(&[64]);
     let choices = pads.choices().to_vec();
-    let (message, own) = s.cot_send(None, &[9; 26], &[64]);
+    let (message, own) = s.cot_send(&[9; 26], &[64]);
     let got = pads.finish(&message);
     assert!((0..26).all(|i| own[i].wrapping_add(got[i]) == 9 * bit(&choices, i)));
 }

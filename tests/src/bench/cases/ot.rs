@@ -136,7 +136,7 @@ pub async fn check(ch: &mut Channel, send: SendCots, recv: RecvCots) -> Result<V
     let pattern = [ring.bits()];
     let x: Vec<u64> = (0..CHECKED as u64).map(|i| i * i + 12_345_678_901).collect();
     let data = if recv.is_empty() {
-        let (message, own) = send.cot_send(None, &x, &pattern);
+        let (message, own) = send.cot_send(&x, &pattern);
         ch.send("bench/check", message)?;
         own
     } else {
