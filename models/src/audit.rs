@@ -40,7 +40,7 @@ impl fmt::Display for Finding {
 /// Limit of what is extended from a truncated ring.
 pub(crate) const EXTENDED: f64 = 16384.0;
 /// Limit of the gate.
-pub(crate) const GATE: f64 = activation::BOUND;
+pub(crate) const GATE: f64 = activation::Activation::Silu.bound();
 /// Limit of logits.
 pub(crate) const LOGIT: f64 = 128.0;
 

@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use sotto_protocol::{
-    Error, activation, exp2,
+    Error,
+    activation::{self, Activation},
+    exp2,
     kv_cache::Heads,
     linear,
     linear::Weight,
@@ -105,7 +107,7 @@ impl Evaluator for Clear {
 
     async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
         let x = x.reduce(activation::ARGUMENT);
-        let values = x.data.iter().map(|&v| activation::ideal(x.ring.signed(v))).collect();
+        let values = x.data.iter().map(|&v| Activation::Silu.ideal(x.ring.signed(v))).collect();
         Ok(rounded(values, activation::ARGUMENT, ACTIVATION_FRAC, x.shape))
     }
 

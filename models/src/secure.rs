@@ -2,7 +2,9 @@
 
 use sotto_net::Half;
 use sotto_protocol::{
-    Client, Error, Server, Session, activation, extend,
+    Client, Error, Server, Session,
+    activation::{self, Activation},
+    extend,
     kv_cache::{self, Heads, KvCache},
     linear,
     linear::{Weight, WeightShape},
@@ -137,7 +139,7 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
-        span!(self, "silu", activation::silu(self.session(), x, activation::ARGUMENT))
+        span!(self, "silu", activation::activate(self.session(), Activation::Silu, x, activation::ARGUMENT))
     }
 
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {

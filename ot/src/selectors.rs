@@ -88,6 +88,16 @@ impl OneHots {
         self.e.rotate(d);
         Selectors(self.e)
     }
+
+    /// As [`OneHots::rotate`], at positions `r_i xor d_i`: for what was opened under the mask's bits.
+    ///
+    /// # Panics
+    /// Unless there is one `d` per vector.
+    pub fn flip(mut self, d: &[u64]) -> Selectors {
+        assert_eq!(d.len(), self.len(), "one mask per vector");
+        self.e.flip(d);
+        Selectors(self.e)
+    }
 }
 
 /// Shares of one-hot vectors at positions that nobody knows. Neither copied nor printed; wiped when dropped.

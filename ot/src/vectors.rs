@@ -59,6 +59,15 @@ impl Vectors {
         }
     }
 
+    /// Moves entry `y` of vector `i` to `y xor d_i`; `d` is public.
+    pub(crate) fn flip(&mut self, d: &[u64]) {
+        let (k, stride) = (self.k, self.stride);
+        let mut turned = Zeroizing::new(vec![0; stride]);
+        for (e, &d) in self.data.left_mut().chunks_exact_mut(stride).zip(d) {
+            flip(e, d, k, &mut turned);
+        }
+    }
+
     /// Level `j`, as the sender: all `2^j` bits but the last, times the peer's bit.
     pub(crate) fn send_level(&self, j: usize, cots: &SendCots) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
         let bits = (1 << j) - 1;
@@ -122,6 +131,25 @@ fn rotate(e: &mut [u64], d: u64, k: u32, turned: &mut [u64]) {
     e.copy_from_slice(turned);
 }
 
+/// Moves entry `y` to `y xor d`; `d` is public.
+fn flip(e: &mut [u64], d: u64, k: u32, turned: &mut [u64]) {
+    /// Where bit `j` of the entry's number is clear.
+    const CLEAR: [u64; 6] = [
+        0x5555_5555_5555_5555,
+        0x3333_3333_3333_3333,
+        0x0f0f_0f0f_0f0f_0f0f,
+        0x00ff_00ff_00ff_00ff,
+        0x0000_ffff_0000_ffff,
+        0x0000_0000_ffff_ffff,
+    ];
+    let high = (d as usize >> 6) & (e.len() - 1);
+    turned.iter_mut().enumerate().for_each(|(w, out)| *out = e[w ^ high]);
+    for (j, clear) in CLEAR.iter().enumerate().take(k as usize).filter(|(j, _)| d >> j & 1 == 1) {
+        turned.iter_mut().for_each(|w| *w = (*w & clear) << (1 << j) | (*w >> (1 << j)) & clear);
+    }
+    e.copy_from_slice(turned);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -141,6 +169,11 @@ mod tests {
             let entry = |e: &[u64], y: usize| e[y / 64] >> (y % 64) & 1;
             for y in 0..size {
                 prop_assert_eq!(entry(&after, (y + d as usize % size) % size), entry(&before, y));
+            }
+            let mut after = before.clone();
+            flip(&mut after, d, k, &mut vec![0; stride]);
+            for y in 0..size {
+                prop_assert_eq!(entry(&after, y ^ d as usize % size), entry(&before, y));
             }
         }
     }

@@ -8,12 +8,10 @@
 //! One turn, `2 (w + 1)` bits, exact, no leakage. From the pool: one COT an element and direction.
 //! Source: GMW87 with the products from correlated OT.
 
+use sotto_ot::{RecvCots, SendCots, XorPads};
 use sotto_shares::XorShare;
 
-use crate::{
-    Error, Session,
-    cross,
-};
+use crate::{Error, Session, cross};
 
 const TAG: &str = "and/cross";
 
@@ -22,12 +20,38 @@ const TAG: &str = "and/cross";
 /// # Panics
 /// If `b` is not one bit wide or lengths differ.
 pub async fn and(s: &mut Session, b: &XorShare, v: &XorShare) -> Result<XorShare, Error> {
+    let cots = s.cots(b.len(), b.len()).await?;
+    begin(s, cots, b, v)?.finish(s).await
+}
+
+/// Products of which this party has sent its part, as in [`crate::cross`].
+#[must_use]
+pub(crate) struct Begun {
+    local: XorShare,
+    products: cross::Begun<XorPads>,
+}
+
+/// Sends this party's part of [`and()`], on a COT an element and direction.
+pub(crate) fn begin(
+    s: &mut Session,
+    cots: (SendCots, RecvCots),
+    b: &XorShare,
+    v: &XorShare,
+) -> Result<Begun, Error> {
     assert_eq!((b.width, b.len()), (1, v.len()), "one bit per vector");
     let choices: Vec<u8> = b.words.iter().map(|&b| b as u8).collect();
-    let products = cross::xor(s, TAG, &choices, &v.words, v.width).await?;
-    let local = b.words.iter().zip(&v.words).map(|(b, v)| v & b.wrapping_neg());
-    let words = local.zip(products.own.iter().zip(&products.got)).map(|(l, (o, g))| l ^ o ^ g);
-    Ok(XorShare::new(v.width, words.collect()))
+    let products = cross::begin_xor(s, cots, TAG, &choices, &v.words, v.width)?;
+    let local = b.words.iter().zip(&v.words).map(|(b, v)| v & b.wrapping_neg()).collect();
+    Ok(Begun { local: XorShare::new(v.width, local), products })
+}
+
+impl Begun {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
+        let products = self.products.finish(s).await?;
+        let words = products.own.iter().zip(&products.got).zip(&self.local.words).map(|((o, g), l)| l ^ o ^ g);
+        Ok(XorShare::new(self.local.width, words.collect()))
+    }
 }
 
 /// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same turn.

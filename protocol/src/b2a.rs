@@ -1,4 +1,4 @@
-//! `[x]_A <- [x]_B`: XOR-shared bits become an additive sharing, with public weights for the bits.
+//! `[x]_A <- [x]_B`: XOR-shared bits become an additive sharing.
 //!
 //! | client: bits `b0`  |                      | server: bits `b1`       |
 //! |--------------------|----------------------|-------------------------|
@@ -30,31 +30,6 @@ pub async fn b2a(s: &mut Session, x: &XorShare, ring: Ring, frac: u32, shape: Sh
         ring.reduce(w.wrapping_add(sum))
     });
     Ok(Share::new(ring, frac, shape, data.collect()))
-}
-
-/// Sums of bits with public weights: entry `k` of the result is `sum_j weights[k][j] x_j` in the ring.
-///
-/// Costs `width (n - 1 + 1)` bits whatever the number of weight lists: the bits are converted once.
-///
-/// # Panics
-/// If a list has not one weight per bit.
-pub async fn weigh<const K: usize>(
-    s: &mut Session,
-    x: &XorShare,
-    ring: Ring,
-    weights: [&[u64]; K],
-) -> Result<[Vec<u64>; K], Error> {
-    for list in weights {
-        assert_eq!(list.len(), x.width as usize, "one weight per bit");
-    }
-    let halves = products(s, x, &[ring.bits() - 1]).await?;
-    Ok(weights.map(|weights| {
-        let row = |(w, halves): (&u64, &[u64])| {
-            let bits = halves.iter().enumerate().map(|(j, half)| ((w >> j) & 1).wrapping_add(half << 1));
-            ring.reduce(bits.zip(weights).fold(0u64, |sum, (b, w)| sum.wrapping_add(b.wrapping_mul(*w))))
-        };
-        x.words.iter().zip(halves.chunks(x.width as usize)).map(row).collect()
-    }))
 }
 
 /// Widths of the products of a word's bits in `ring`.
@@ -103,30 +78,5 @@ pub(crate) mod tests {
             let stated: u32 = (0..width).map(|j| l - j).sum();
             assert_eq!(bill(n, &widths(width, ring)).bits(), n * stated as usize);
         }
-    }
-
-    #[test]
-    fn bits_are_weighed_by_public_lists() {
-        let (ring, width) = (Ring::new(52), 32);
-        let words = elements(20, Ring::new(width));
-        let lists = [elements(32, ring), (0..32).map(|j| 1 << j).collect()];
-        let clear = |w: u64, list: &[u64]| {
-            ring.reduce(
-                list.iter()
-                    .enumerate()
-                    .fold(0, |sum: u64, (j, x)| sum.wrapping_add(((w >> j) & 1).wrapping_mul(*x))),
-            )
-        };
-        let ([a, b], traffic) = testing::run(async |lab| {
-            let x = lab.bits(&words, width);
-            let weighed = async |s: &mut Session| {
-                let sums = weigh(s, &x, ring, [&lists[0], &lists[1]]).await?;
-                Ok(sums.map(|data| Share::new(ring, 0, Shape::new(1, data.len()), data)))
-            };
-            lab.measure(weighed).await
-        });
-        assert_eq!(a, words.iter().map(|&w| clear(w, &lists[0])).collect::<Vec<_>>());
-        assert_eq!(b, words);
-        assert_eq!(traffic.cost, bill(20, &[51; 32]).cost());
     }
 }

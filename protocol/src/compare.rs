@@ -1,28 +1,38 @@
 //! `[x < y] <- x, y` for private `l`-bit numbers: the millionaires' protocol; signs and carries from it.
 //!
-//! | client: digits of `x`     |                              | server: digits of `y`          |
-//! |---------------------------|------------------------------|--------------------------------|
-//! | index `x_i`               | `-- compare/digit ->`        | table `(z < y_i, z = y_i)`, z < 16 |
-//! |                           | `<- compare/table --`        |                                |
-//! | tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs          |||
+//! Digits of `k` bits compare to `(x_i < y_i, x_i = y_i)`, by OT of the server's table or, in one turn, by products with indicators:
 //!
-//! `2 + 2 ceil(log2(ceil(l / 4)))` turns. Bits: `34` a digit (1-of-16 OT with one implied message, four
-//! choice bits) and 6 an inner node. Exact; no leakage. From the pool: 4 COTs a
-//! digit server to client, one COT an inner node and direction.
-//! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah.
+//! | client: digits of `x`           |                        | server: digits of `y`                               |
+//! |---------------------------------|------------------------|-----------------------------------------------------|
+//! | index `x_i`                     | `-- compare/digit ->`  | table `T(z) = (z < y_i, z = y_i)`, `z < 2^k`        |
+//! |                                 | `<- compare/table --`  |                                                     |
+//! | or choices `[x_i = z]`, `z > 0` | `<- compare/cross ->`  | vectors `T(z) ^ T(0)`; and `T(0)` in its own share  |
+//!
+//! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`crate::and()`]), no `eq` where the lowest digit is concerned.
+//!
+//! | schedule   | `k`                           | digits by | turns                       | bits a digit, an inner node, a lowest one |
+//! |------------|-------------------------------|-----------|-----------------------------|----------|
+//! | throughput | 2                             | tables    | `2 + ceil(log2(l / 2))`     | 8, 6, 4  |
+//! | latency    | 2 to 4, for the lowest tree   | indicators | `1 + ceil(log2(l / 4))`    | `3 (2^k - 1)`, 6, 4 |
+//!
+//! Exact; no leakage. From the pool: `k` or `2^k - 1` COTs a digit, server to client; one COT an inner node and direction.
+//! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah; indicators: this project.
 
 use sotto_ot::{bits_len, lookup_message_len};
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Session, and::and};
-
-/// Bits per digit.
-const DIGIT: u32 = 4;
+use crate::{Error, Schedule, Session, and, cross};
 
 /// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
-    let digits = bits.div_ceil(DIGIT) as usize;
-    let leaves = leaves(s, mine, digits).await?;
+    let k = digit_bits(s.schedule, bits);
+    let digits = bits.div_ceil(k) as usize;
+    let digit = |x: &u64, i: usize| (x >> (k as usize * i)) & ((1 << k) - 1);
+    let values: Vec<u64> = mine.iter().flat_map(|x| (0..digits).map(move |i| digit(x, i))).collect();
+    let leaves = match s.schedule {
+        Schedule::Throughput => by_tables(s, &values, k).await?,
+        Schedule::Latency => by_indicators(s, &values, k).await?,
+    };
     // Digit i of all elements; bit 0 is "less", bit 1 is "equal".
     let mut level: Vec<XorShare> = (0..digits)
         .map(|i| XorShare::new(2, leaves.iter().skip(i).step_by(digits).copied().collect()))
@@ -31,6 +41,15 @@ pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorSh
         level = merge(s, level).await?;
     }
     Ok(level[0].bit(0))
+}
+
+/// Bits of a digit.
+fn digit_bits(schedule: Schedule, bits: u32) -> u32 {
+    let levels = |k: u32| bits.div_ceil(k).next_power_of_two().ilog2();
+    match schedule {
+        Schedule::Throughput => 2,
+        Schedule::Latency => (2..=4).min_by_key(|&k| (levels(k), k)).expect("three sizes"),
+    }
 }
 
 /// Whether the sum of the two parties' numbers below `2^bits` reaches `2^bits`.
@@ -59,44 +78,66 @@ pub fn ideal(x: u64, y: u64) -> bool {
     x < y
 }
 
-async fn leaves(s: &mut Session, mine: &[u64], digits: usize) -> Result<Vec<u64>, Error> {
-    let items = mine.len() * digits;
-    let digit = |x: &u64, i: usize| (x >> (DIGIT as usize * i)) & 15;
-    let values: Vec<u64> = mine.iter().flat_map(|x| (0..digits).map(move |i| digit(x, i))).collect();
-    let cots = items * DIGIT as usize;
+/// `(z < y, z = y)` as two bits.
+fn relation(z: u64, y: u64) -> u64 {
+    u64::from(z < y) | u64::from(z == y) << 1
+}
+
+async fn by_tables(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
+    let cots = values.len() * k as usize;
     match s.me {
         Party::Client => {
             let (_, recv) = s.cots(0, cots).await?;
-            let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(DIGIT, &values, 2));
+            let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(k, values, 2));
             s.ch.send("compare/digit", derand)?;
-            let message = s.ch.recv("compare/table", lookup_message_len(items, DIGIT, 2)).await?;
+            let message = s.ch.recv("compare/table", lookup_message_len(values.len(), k, 2)).await?;
             Ok(sotto_net::compute(|| pads.finish(&message)))
         }
         Party::Server => {
             let (send, _) = s.cots(cots, 0).await?;
-            let table = |i: usize, z: u64| u64::from(z < values[i]) | u64::from(z == values[i]) << 1;
             let derand = s.ch.recv("compare/digit", bits_len(cots)).await?;
-            let (message, own) = sotto_net::compute(|| send.lookup_send(DIGIT, &derand, table, 2));
+            let table = |i: usize, z: u64| relation(z, values[i]);
+            let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, 2));
             s.ch.send("compare/table", message)?;
             Ok(own)
         }
     }
 }
 
-/// Joins neighbours, lowest digits first; an odd one out waits for the next level.
+async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
+    let (tag, others) = ("compare/cross", (1 << k) - 1);
+    let sum = |products: &[u64]| products.iter().fold(0, |sum, p| sum ^ p);
+    match s.me {
+        Party::Client => {
+            let choices: Vec<u8> = values.iter().flat_map(|x| (1..=others).map(move |z| (*x == z) as u8)).collect();
+            let got = cross::xor(s, tag, &choices, &[], 2).await?.got;
+            Ok(got.chunks(others as usize).map(sum).collect())
+        }
+        Party::Server => {
+            let vectors: Vec<u64> =
+                values.iter().flat_map(|y| (1..=others).map(move |z| relation(z, *y) ^ relation(0, *y))).collect();
+            let own = cross::xor(s, tag, &[], &vectors, 2).await?.own;
+            Ok(own.chunks(others as usize).zip(values).map(|(own, y)| sum(own) ^ relation(0, *y)).collect())
+        }
+    }
+}
+
+/// Joins neighbours, lowest digits first; an odd one out waits for the next level. Of the lowest digit only "less" counts.
 async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, Error> {
     let n = level[0].len();
     let pairs = level.len() / 2;
-    let selectors = (0..pairs).flat_map(|p| level[2 * p + 1].words.iter().map(|w| w >> 1)).collect();
-    let vectors = (0..pairs).flat_map(|p| level[2 * p].words.iter().copied()).collect();
-    let products = and(s, &XorShare::new(1, selectors), &XorShare::new(2, vectors)).await?;
-    let mut next: Vec<XorShare> = (0..pairs)
-        .map(|p| {
-            let high = &level[2 * p + 1].words;
-            let product = &products.words[p * n..(p + 1) * n];
-            XorShare::new(2, high.iter().zip(product).map(|(high, product)| (high & 1) ^ product).collect())
-        })
-        .collect();
+    let selectors = (1..pairs).flat_map(|p| level[2 * p + 1].words.iter().map(|w| w >> 1)).collect();
+    let vectors = (1..pairs).flat_map(|p| level[2 * p].words.iter().copied()).collect();
+    let [of_lowest, of_others] = s.cots_for([(n, n), ((pairs - 1) * n, (pairs - 1) * n)]).await?;
+    let lowest = and::begin(s, of_lowest, &level[1].bit(1), &level[0].bit(0))?;
+    let others = and::begin(s, of_others, &XorShare::new(1, selectors), &XorShare::new(2, vectors))?;
+    let (lowest, others) = (lowest.finish(s).await?, others.finish(s).await?);
+    let products = lowest.words.chunks(n).chain(others.words.chunks(n));
+    let join = |(pair, products): (&[XorShare], &[u64])| {
+        let high = pair[1].words.iter().map(|w| w & 1);
+        XorShare::new(2, high.zip(products).map(|(high, product)| high ^ product).collect())
+    };
+    let mut next: Vec<XorShare> = level.chunks_exact(2).zip(products).map(join).collect();
     next.extend(level.into_iter().skip(2 * pairs));
     Ok(next)
 }
@@ -112,12 +153,21 @@ pub(crate) mod tests {
         testing::{self, Bill, elements, log2_ceil},
     };
 
-    /// A comparison of `n` pairs of `bits` bits.
+    /// A comparison of `n` pairs of `bits` bits, by the throughput schedule.
     pub(crate) fn bill(n: usize, bits: u32) -> Bill {
-        let mut digits = bits.div_ceil(DIGIT) as usize;
-        let mut all = Bill::answered(4 * digits * n, 30 * digits * n, 4 * digits * n);
+        scheduled_bill(n, bits, Schedule::Throughput)
+    }
+
+    fn scheduled_bill(n: usize, bits: u32, schedule: Schedule) -> Bill {
+        let k = digit_bits(schedule, bits);
+        let mut digits = bits.div_ceil(k) as usize;
+        let (k, items, others) = (k as usize, digits * n, digits * n * ((1 << k) - 1));
+        let mut all = match schedule {
+            Schedule::Throughput => Bill::answered(k * items, 6 * items, k * items),
+            Schedule::Latency => Bill::products((others, 0), (0, 2 * others)),
+        };
         while digits > 1 {
-            all = all + and::tests::bill(digits / 2 * n, 2);
+            all = all + and::tests::bill(n, 1).beside(and::tests::bill((digits / 2 - 1) * n, 2));
             digits = digits.div_ceil(2);
         }
         all
@@ -135,27 +185,36 @@ pub(crate) mod tests {
     fn every_width_compares_and_carries_at_the_stated_cost() {
         let all = testing::run(async |lab| {
             let mut all = vec![];
-            for bits in 1..=64 {
+            for (schedule, bits) in cases() {
                 let (x, y) = pairs(Ring::new(bits));
                 let mine = if lab.me.me == Party::Client { x } else { y };
+                lab.me.schedule = schedule;
                 let less = lab.measure(async |s| less_than(s, &mine, bits).await).await;
                 all.push((less, lab.measure(async |s| carry(s, &mine, bits).await).await));
             }
             all
         });
-        for (bits, ((less, first), (carries, second))) in (1..=64).zip(all) {
+        for ((schedule, bits), ((less, first), (carries, second))) in cases().zip(all) {
             let (x, y) = pairs(Ring::new(bits));
             for i in 0..x.len() {
                 assert_eq!(less[i], u64::from(ideal(x[i], y[i])), "{} < {} in {bits} bits", x[i], y[i]);
                 let sum = u128::from(x[i]) + u128::from(y[i]);
                 assert_eq!(carries[i], (sum >> bits) as u64, "{} + {} in {bits} bits", x[i], y[i]);
             }
-            let stated = bill(x.len(), bits);
+            let stated = scheduled_bill(x.len(), bits, schedule);
             assert_eq!((first.cost, second.cost), (stated.cost(), stated.cost()));
-            let digits = bits.div_ceil(4) as usize;
-            assert_eq!(stated.bits(), x.len() * (34 * digits + 6 * (digits - 1)));
-            assert_eq!(first.cost.turns, 2 + 2 * log2_ceil(digits));
+            let (digits, levels) = (bits.div_ceil(2) as usize, log2_ceil(bits.div_ceil(2) as usize));
+            if schedule == Schedule::Throughput {
+                assert_eq!(first.cost.turns, 2 + levels);
+                assert_eq!(stated.bits(), x.len() * (14 * digits - 6 - 2 * levels as usize));
+            } else {
+                assert_eq!(first.cost.turns, 1 + log2_ceil(bits.div_ceil(4) as usize));
+            }
         }
+    }
+
+    fn cases() -> impl Iterator<Item = (Schedule, u32)> {
+        [Schedule::Throughput, Schedule::Latency].into_iter().flat_map(|s| (1..=64).map(move |bits| (s, bits)))
     }
 
     proptest! {

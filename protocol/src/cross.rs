@@ -13,7 +13,7 @@
 //! masked numbers in one turn: [`sotto_ot::SendCots::cot_send_chosen`].
 
 use sotto_net::compute;
-use sotto_ot::{CotPads, Uncorrected, XorPads, bits_len, pattern_message_len};
+use sotto_ot::{CotPads, RecvCots, SendCots, Uncorrected, XorPads, bits_len, pattern_message_len};
 
 use crate::{Error, Session};
 
@@ -40,7 +40,7 @@ pub(crate) struct Crossed {
     pub got: Vec<u64>,
 }
 
-/// Products of which this party has sent its part: others may be begun before they are finished.
+/// Products of which this party has sent its part: others may be begun before they are finished, if the COTs of all are drawn beforehand.
 #[must_use]
 pub(crate) struct Begun<Pads> {
     tag: &'static str,
@@ -52,10 +52,11 @@ pub(crate) struct Begun<Pads> {
 
 /// Additive shares of the products.
 pub(crate) async fn add(s: &mut Session, c: Cross<'_>) -> Result<Crossed, Error> {
-    begin_add(s, c).await?.finish(s).await
+    let cots = s.cots(c.inputs.len(), c.choices.len()).await?;
+    begin_add(s, cots, c)?.finish(s).await
 }
 
-/// XOR shares of the products of bits with vectors of one width, as many in each direction.
+/// XOR shares of the products of bits with vectors of one width; the two directions may differ in number.
 pub(crate) async fn xor(
     s: &mut Session,
     tag: &'static str,
@@ -63,12 +64,16 @@ pub(crate) async fn xor(
     inputs: &[u64],
     width: u32,
 ) -> Result<Crossed, Error> {
-    begin_xor(s, tag, choices, inputs, width).await?.finish(s).await
+    let cots = s.cots(inputs.len(), choices.len()).await?;
+    begin_xor(s, cots, tag, choices, inputs, width)?.finish(s).await
 }
 
 /// Sends this party's part of [`add`].
-pub(crate) async fn begin_add(s: &mut Session, c: Cross<'_>) -> Result<Begun<CotPads>, Error> {
-    let (outgoing, incoming) = s.cots(c.inputs.len(), c.choices.len()).await?;
+pub(crate) fn begin_add(
+    s: &mut Session,
+    (outgoing, incoming): (SendCots, RecvCots),
+    c: Cross<'_>,
+) -> Result<Begun<CotPads>, Error> {
     let (mut message, mut own, mut pads) = (vec![], None, None);
     if !c.choices.is_empty() {
         let (corrections, waiting) = compute(|| incoming.cot_choose(&packed(c.choices), c.widths_in));
@@ -88,23 +93,30 @@ pub(crate) async fn begin_add(s: &mut Session, c: Cross<'_>) -> Result<Begun<Cot
 }
 
 /// Sends this party's part of [`xor`].
-pub(crate) async fn begin_xor(
+pub(crate) fn begin_xor(
     s: &mut Session,
+    (outgoing, incoming): (SendCots, RecvCots),
     tag: &'static str,
     choices: &[u8],
     inputs: &[u64],
     width: u32,
 ) -> Result<Begun<XorPads>, Error> {
-    let n = inputs.len();
-    let (outgoing, incoming) = s.cots(n, n).await?;
-    let (mut message, pads) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
-    let (vectors, own) = compute(|| outgoing.xor_send_chosen(inputs, width as usize));
-    message.extend(vectors);
-    if n > 0 {
+    let (mut message, mut own, mut pads) = (vec![], None, None);
+    if !choices.is_empty() {
+        let (corrections, waiting) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
+        message.extend(corrections);
+        pads = Some(waiting);
+    }
+    if !inputs.is_empty() {
+        let (vectors, waiting) = compute(|| outgoing.xor_send_chosen(inputs, width as usize));
+        message.extend(vectors);
+        own = Some(waiting);
+    }
+    if !message.is_empty() {
         s.ch.send(tag, message)?;
     }
-    let expected = (bits_len(n), bits_len(n * width as usize));
-    Ok(Begun { tag, own: Some(own), pads: Some(pads), expected })
+    let expected = (bits_len(inputs.len()), bits_len(choices.len() * width as usize));
+    Ok(Begun { tag, own, pads, expected })
 }
 
 impl Begun<CotPads> {

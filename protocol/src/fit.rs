@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::activation::Activation;
+
 /// A piecewise-linear table of `2^index_bits` segments from `low` on.
 ///
 /// Segment `i` starts at `low + i 2^shift` units of the argument, and its line is
@@ -45,33 +47,40 @@ struct Window {
     value_frac: u32,
 }
 
-/// All tables, in the order of the file.
+/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`.
 pub fn all() -> Vec<Segments> {
-    let silu = Window {
-        name: "silu",
-        low: -8.0,
-        start: -8.0,
-        end: 8.0,
-        index_bits: 8,
-        argument_frac: 12,
-        slope_frac: 8,
-        value_frac: 13,
-    };
-    let row = |name| Window {
+    let activations = Activation::ALL.map(|activation| {
+        let (reach, index_bits) = activation.window();
+        let window = Window {
+            name: activation.name(),
+            low: -reach,
+            start: -reach,
+            end: reach,
+            index_bits,
+            argument_frac: 12,
+            slope_frac: 8,
+            value_frac: 13,
+        };
+        fit(&window, |x| activation.real(x) - activation.real(f64::NEG_INFINITY))
+    });
+    let row = |name, end, argument_frac| Window {
         name,
-        low: 1.0 - 1.0 / 256.0,
+        low: 0.5 - 1.0 / 64.0,
         start: 0.0,
-        end: 2.0,
+        end,
         index_bits: 9,
-        argument_frac: 16,
+        argument_frac,
         slope_frac: 10,
         value_frac: 17,
     };
-    vec![
-        fit(&silu, |x| x / (1.0 + (-x).exp())),
-        fit(&row("reciprocal"), |x| 1.0 / x),
-        fit(&row("inverse_root"), |x| 1.0 / x.sqrt()),
-    ]
+    let (reciprocal, root) = (row("reciprocal", 2.0, 17), row("inverse_root", 4.0, 16));
+    // Local truncation has made the argument a unit too small on average.
+    let unit = |window: &Window| (-f64::from(window.argument_frac)).exp2();
+    let rows = [
+        fit(&reciprocal, |x| 1.0 / (x + unit(&reciprocal))),
+        fit(&root, |x| 1.0 / (x + unit(&root)).sqrt()),
+    ];
+    activations.into_iter().chain(rows).collect()
 }
 
 /// Points at which a line's error is looked at.

@@ -28,7 +28,6 @@
 //! it meets the input, is in `pool` and each file's table.
 
 pub mod activation;
-pub mod adder;
 pub mod and;
 pub mod b2a;
 pub mod compare;
@@ -40,14 +39,17 @@ pub mod extend;
 pub mod fit;
 pub mod kv_cache;
 pub mod lattice;
+pub mod layer_norm;
 pub mod leading_one;
 pub mod linear;
+pub mod lookup;
 pub mod matmul;
 pub mod maximum;
 pub mod mul;
 pub mod mul_small;
 pub mod mux;
 mod open;
+pub mod pick;
 mod pool;
 pub mod reciprocal;
 pub mod reveal;
@@ -64,4 +66,4 @@ pub(crate) mod testing;
 pub mod truncate;
 
 pub use error::Error;
-pub use session::{Client, Server, Session, VERSION};
+pub use session::{Client, Schedule, Server, Session, VERSION};

@@ -1,12 +1,13 @@
-//! `[max_j x_ij] <- [x]`: the largest number of each row, by a tournament.
+//! `[max_j x_ij] <- [x]`: the largest number of each row, or its position, by a tournament.
 //!
 //! A level compares neighbours `a`, `b` by the sign of `a - b` ([`crate::compare`]) and keeps `a - (a < b)(a - b)`
-//! ([`crate::mux`]). Rows may have different lengths; an odd one out waits for the next level.
+//! ([`crate::mux`]); positions, whose differences are chosen by the same bit in the same turn, go along. Rows may have different lengths; an
+//! odd one out waits for the next level. Of equal numbers the first wins.
 //!
-//! `ceil(log2 n)` levels of `2 + 2 ceil(log2(ceil((l - 1) / 4))) + 2` turns. Exact while differences stay below
+//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn. Exact while differences stay below
 //! `2^(l-1)`. No leakage. From the pool: COTs. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
-use sotto_shares::{Shape, Share};
+use sotto_shares::{Ring, Shape, Share};
 
 use crate::{Error, Session, compare::is_negative, mux::mux};
 
@@ -15,47 +16,66 @@ use crate::{Error, Session, compare::is_negative, mux::mux};
 /// # Panics
 /// If a row is empty or the lengths do not add up.
 pub async fn row_max(s: &mut Session, x: &Share, lengths: &[usize]) -> Result<Share, Error> {
-    assert_eq!(lengths.iter().sum::<usize>(), x.len(), "row lengths");
-    assert!(lengths.iter().all(|&n| n > 0), "no empty row");
-    let mut lengths = lengths.to_vec();
-    let mut data = x.data.clone();
-    while lengths.iter().any(|&n| n > 1) {
-        (data, lengths) = level(s, x, data, &lengths).await?;
-    }
-    Ok(Share::new(x.ring, x.frac, Shape::new(lengths.len(), 1), data))
+    let [max] = tournament(s, [x.duplicate()], lengths).await?;
+    Ok(max)
 }
 
-async fn level(
+/// The position of each row's maximum, in a ring with a spare bit.
+///
+/// # Panics
+/// As [`row_max`].
+pub async fn row_argmax(s: &mut Session, x: &Share, lengths: &[usize]) -> Result<Share, Error> {
+    let longest = lengths.iter().copied().max().unwrap_or(1);
+    let ring = Ring::new(longest.next_power_of_two().ilog2() + 1);
+    let positions = lengths.iter().flat_map(|&n| (0..n as u64).map(|j| s.me.server_only(j))).collect();
+    let positions = Share::new(ring, 0, x.shape, positions);
+    let [_, argmax] = tournament(s, [x.duplicate(), positions], lengths).await?;
+    Ok(argmax)
+}
+
+/// What belongs to the largest of the first tensor's numbers in each row.
+async fn tournament<const K: usize>(
     s: &mut Session,
-    scale: &Share,
-    data: Vec<u64>,
+    mut players: [Share; K],
     lengths: &[usize],
-) -> Result<(Vec<u64>, Vec<usize>), Error> {
-    let mut left = vec![];
-    let mut difference = vec![];
-    let mut start = 0;
-    for &n in lengths {
-        for pair in data[start..start + n].chunks_exact(2) {
-            left.push(pair[0]);
-            difference.push(scale.ring.reduce(pair[0].wrapping_sub(pair[1])));
-        }
-        start += n;
+) -> Result<[Share; K], Error> {
+    assert_eq!(lengths.iter().sum::<usize>(), players[0].len(), "row lengths");
+    assert!(lengths.iter().all(|&n| n > 0), "no empty row");
+    let mut lengths = lengths.to_vec();
+    while lengths.iter().any(|&n| n > 1) {
+        players = level(s, players, &lengths).await?;
+        lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
     }
-    let shape = Shape::new(difference.len(), 1);
-    let difference = Share::new(scale.ring, scale.frac, shape, difference);
-    let loses = is_negative(s, &difference).await?;
-    let [deficit] = mux(s, [(&loses, &difference)]).await?;
-    let mut winners = left.iter().zip(&deficit.data).map(|(&a, d)| scale.ring.reduce(a.wrapping_sub(*d)));
-    let mut next = vec![];
-    let mut start = 0;
-    for &n in lengths {
-        next.extend(winners.by_ref().take(n / 2));
-        if n % 2 == 1 {
-            next.push(data[start + n - 1]);
+    let shape = Shape::new(lengths.len(), 1);
+    Ok(players.map(|x| x.reshape(shape)))
+}
+
+async fn level<const K: usize>(
+    s: &mut Session,
+    players: [Share; K],
+    lengths: &[usize],
+) -> Result<[Share; K], Error> {
+    // For each row the first of every pair, and its difference to the second.
+    let starts = lengths.iter().scan(0, |start, n| Some(std::mem::replace(start, *start + n)));
+    let firsts: Vec<usize> = starts.zip(lengths).flat_map(|(start, n)| (0..n / 2).map(move |p| start + 2 * p)).collect();
+    let differences = players.each_ref().map(|x| {
+        let data = firsts.iter().map(|&i| x.ring.reduce(x.data[i].wrapping_sub(x.data[i + 1]))).collect();
+        Share::new(x.ring, x.frac, Shape::new(firsts.len(), 1), data)
+    });
+    let loses = is_negative(s, &differences[0]).await?;
+    let deficits = mux(s, differences.each_ref().map(|d| (&loses, d))).await?;
+    let mut k = 0;
+    Ok(players.map(|x| {
+        let mut winners = firsts.iter().zip(&deficits[k].data).map(|(&i, d)| x.ring.reduce(x.data[i].wrapping_sub(*d)));
+        let (mut next, mut end) = (vec![], 0);
+        for &n in lengths {
+            end += n;
+            next.extend(winners.by_ref().take(n / 2));
+            next.extend((n % 2 == 1).then(|| x.data[end - 1]));
         }
-        start += n;
-    }
-    Ok((next, lengths.iter().map(|n| n.div_ceil(2)).collect()))
+        k += 1;
+        Share::new(x.ring, x.frac, Shape::new(next.len(), 1), next)
+    }))
 }
 
 /// The functionality on one row.
@@ -65,8 +85,6 @@ pub fn ideal(row: &[i64]) -> i64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sotto_shares::Ring;
-
     use super::*;
     use crate::{
         compare, mux,
@@ -74,10 +92,14 @@ pub(crate) mod tests {
     };
 
     pub(crate) fn bill(lengths: &[usize], l: u32) -> Bill {
+        carrying_bill(lengths, l, &[l])
+    }
+
+    fn carrying_bill(lengths: &[usize], l: u32, rings: &[u32]) -> Bill {
         let (mut lengths, mut all) = (lengths.to_vec(), Bill::default());
         while lengths.iter().any(|&n| n > 1) {
             let pairs = lengths.iter().map(|n| n / 2).sum();
-            all = all + compare::tests::bill(pairs, l - 1) + mux::tests::bill(pairs, &[l]);
+            all = all + compare::tests::bill(pairs, l - 1) + mux::tests::bill(pairs, rings);
             lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
         }
         all
@@ -106,8 +128,8 @@ pub(crate) mod tests {
                 rest = after;
             }
             assert_eq!(traffic.cost, bill(&lengths, l).cost());
-            let digits = (l as usize - 1).div_ceil(4);
-            assert_eq!(traffic.cost.turns, log2_ceil(33) * (4 + 2 * log2_ceil(digits)));
+            let digits = (l as usize - 1).div_ceil(2);
+            assert_eq!(traffic.cost.turns, log2_ceil(33) * (3 + log2_ceil(digits)));
         }
     }
 
@@ -118,5 +140,28 @@ pub(crate) mod tests {
             lab.measure(async |s| row_max(s, &x, &[1, 1]).await).await
         });
         assert_eq!((got, traffic.cost), (vec![5, 9], Bill::default().cost()));
+    }
+
+    #[test]
+    fn positions_of_maxima_are_the_first_ones() {
+        let ring = Ring::new(16);
+        let lengths = [1, 2, 7, 64, 31];
+        let mut x = testing::elements(105, Ring::new(15));
+        x[1..3].fill(9);
+        x[14] = (1 << 14) - 1;
+        x[60] = (1 << 14) - 1;
+        let values: Vec<i64> = x.iter().map(|&x| Ring::new(15).signed(x)).collect();
+        let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
+        let (got, traffic) = testing::run(async |lab| {
+            let x = lab.row(&raw, ring);
+            lab.measure(async |s| row_argmax(s, &x, &lengths).await).await
+        });
+        let mut rest = &values[..];
+        for (&n, got) in lengths.iter().zip(got) {
+            let (row, after) = rest.split_at(n);
+            assert_eq!(got as usize, row.iter().position(|&v| v == ideal(row)).unwrap());
+            rest = after;
+        }
+        assert_eq!(traffic.cost, carrying_bill(&lengths, 16, &[16, 7]).cost());
     }
 }

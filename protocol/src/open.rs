@@ -5,10 +5,10 @@
 //! |                   | `<- */open ->` |                   |
 //! | returns the sum   |                | returns the sum   |
 //!
-//! One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
+//! The same with XOR for plus and minus: [`open_bits`]. One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
 //! used for this opening only; every caller takes that mask from the pool by value.
 
-use sotto_shares::{BitReader, BitWriter, Ring, Share};
+use sotto_shares::{BitReader, BitWriter, Ring, Share, XorShare};
 
 use crate::{Error, Session};
 
@@ -28,6 +28,13 @@ pub(crate) async fn open<const K: usize>(
     let theirs = s.ch.exchange(tag, mine).await?;
     let mut reader = BitReader::new(&theirs);
     Ok(masked.map(|x| add(x, &mut reader, x.ring)))
+}
+
+/// Opens words masked by XOR.
+pub(crate) async fn open_bits(s: &mut Session, tag: &'static str, masked: &XorShare) -> Result<Vec<u64>, Error> {
+    let theirs = s.ch.exchange(tag, sotto_shares::pack(&masked.words, masked.width)).await?;
+    let mut reader = BitReader::new(&theirs);
+    Ok(masked.words.iter().map(|w| w ^ reader.pull(masked.width)).collect())
 }
 
 fn add(mine: &Share, theirs: &mut BitReader<'_>, ring: Ring) -> Vec<u64> {

@@ -1,100 +1,136 @@
 //! `[1/x] <- [x]` and `[1/sqrt(x)] <- [x]` for a positive number of any size, one a row.
 //!
-//! 1. the leading one `2^p` of `x` ([`crate::leading_one`]);
-//! 2. with public weights, `[2^(l-1-p)]` and `[g(p)]`, where `g(p)` undoes the normalisation (`2^-p`, or `2^(-p/2)`,
-//!    which has no square root to take: it is a table of 64 constants);
-//! 3. `u = x 2^(l-1-p)` in `[2^(l-1), 2^l)`, truncated to 17 bits: a number in `[1, 2)`;
-//! 4. a piecewise-linear table of `1/u` or `1/sqrt(u)` ([`crate::segments`]), times `g(p)`.
+//! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public bounds on `x` leave;
+//! 2. `u = x 2^-p` in `(1/2, 2)`, picked from the local shifts of `x` ([`crate::pick`]), 18 bits. For roots, `p` is rounded down to an even
+//!    one and `u` lies in `(1/2, 4)`, so that its root needs no factor;
+//! 3. a piecewise-linear table `y` of `1/u` or `1/sqrt(u)` ([`crate::segments`]);
+//! 4. the result, `y` times a public factor and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
+//! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Turns: adder + prefix OR + 2 + 1 + table + extension 2 + 1 + truncation 2, less one that overlaps:
-//! `12 + 4 ceil(log2 l)` in all. Relative error `2^-14` at most (dropped carries included) and two units of
-//! the result, which are more where the result is small. `x = 0` gives 0. No leakage. From the pool: the parts' entries.
-//! Source: SIRNN (2021/459), section 4.3, with a table and no iteration.
+//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer for up to six candidates). Relative error `2^-14` at most (dropped carries included) and two
+//! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
+//! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
 
-use sotto_shares::{Ring, Share, encode};
+use std::ops::Range;
+
+use sotto_shares::{Ring, Share, XorShare};
 
 use crate::{
     Error, Session,
-    b2a::weigh,
     extend::extend_positive,
     leading_one::leading_one,
-    mul::mul,
+    pick::pick,
     segments,
     tables::{self, Segments},
     truncate::truncate,
 };
 
-/// Fraction bits of the normalised argument.
-const ARGUMENT: u32 = 16;
-
 /// Ring and fraction bits of [`Form::reciprocal`].
 pub const RECIPROCAL: (Ring, u32) = (Ring::new(52), 24);
 
-/// What to compute of `x`, and how exactly.
+/// What to compute of which numbers, and how exactly.
 pub struct Form {
     table: &'static Segments,
-    /// `g` of the leading position `p` of the raw integer, given the input's fraction bits.
-    denormalise: fn(f64) -> f64,
-    /// A public factor of the result.
-    factor: f64,
-    /// Fraction bits of `g(p)` in the products' ring.
-    weight_frac: u32,
-    /// The ring of step 4's product and of the result.
+    /// Positions of the leading one that share a shift: 1, or 2 for roots.
+    step: u32,
+    /// Positions to expect of it, one more at the top than there are.
+    candidates: Range<u32>,
+    /// The result is `mantissa 2^(exponent - p / step) y`.
+    mantissa: u64,
+    exponent: i32,
+    /// log2 of the largest result.
+    most: u32,
     ring: Ring,
-    /// Fraction bits of the result.
     frac: u32,
 }
 
 impl Form {
-    /// `1/x`, for `x` at least 1/2: ring 52, 24 fraction bits.
-    pub fn reciprocal() -> Form {
+    /// `1/x` of numbers with `frac` fraction bits, at least 1/2, whose highest set bit is among `leads`: ring 52, 24 fraction bits.
+    pub fn reciprocal(frac: u32, leads: Range<u32>) -> Form {
         Form {
             table: tables::reciprocal(),
-            denormalise: |exponent| (-exponent).exp2(),
-            factor: 1.0,
-            weight_frac: 24,
+            step: 1,
+            candidates: leads.start..leads.end + 1,
+            mantissa: 1,
+            exponent: frac as i32,
+            most: 1,
             ring: RECIPROCAL.0,
             frac: RECIPROCAL.1,
         }
     }
 
-    /// `factor / sqrt(x)`, for results up to 2^10: ring 64, 26 fraction bits.
-    pub fn inverse_root(factor: f64) -> Form {
+    /// `factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results up to 2^10: ring 64, 26
+    /// fraction bits. The factor is rounded to 16 bits.
+    ///
+    /// # Panics
+    /// If the number of fraction bits is odd.
+    pub fn inverse_root(factor: f64, frac: u32, leads: Range<u32>) -> Form {
+        assert!(frac.is_multiple_of(2), "an even number of fraction bits");
+        let exponent = factor.log2().floor() as i32 - 15;
+        let mantissa = (factor * f64::from(-exponent).exp2()).round() as u64;
+        let spare = mantissa.trailing_zeros();
         Form {
             table: tables::inverse_root(),
-            denormalise: |exponent| (-exponent / 2.0).exp2(),
-            factor,
-            weight_frac: 28,
+            step: 2,
+            candidates: leads.start..leads.end + 1,
+            mantissa: mantissa >> spare,
+            exponent: exponent + spare as i32 + frac as i32 / 2,
+            most: 10,
             ring: Ring::new(64),
             frac: 26,
         }
     }
+
+    /// The shifts, one for `step` candidates.
+    fn shifts(&self) -> Range<u32> {
+        self.candidates.start / self.step..(self.candidates.end - 1) / self.step + 1
+    }
+
+    /// Fraction bits with which the least result is still `y` times the mantissa.
+    fn work_frac(&self) -> u32 {
+        let last = self.shifts().end as i32 - 1;
+        let least = self.table.fit.value_frac as i32 - self.exponent + last;
+        self.frac.max(least.max(0) as u32)
+    }
+
+    /// The ring of that many fraction bits.
+    fn work_ring(&self) -> Ring {
+        if self.work_frac() == self.frac { self.ring } else { Ring::new(self.work_frac() + self.most + 2) }
+    }
+
+    /// How far `y` times the mantissa is shifted to the left for each shift of `x`.
+    fn left_shifts(&self) -> Vec<u32> {
+        let first = self.work_frac() as i32 + self.exponent - self.table.fit.value_frac as i32;
+        self.shifts().map(|t| (first - t as i32) as u32).collect()
+    }
+
+    /// One-hots of shifts from one-hots of candidates.
+    fn steps(&self, lead: &XorShare) -> XorShare {
+        let (shifts, start) = (self.shifts(), self.candidates.start);
+        let place = |j: u32| (start + j) / self.step - shifts.start;
+        lead.map_linear(shifts.len() as u32, |w| {
+            (0..self.candidates.len() as u32).fold(0, |all, j| all ^ ((w >> j) & 1) << place(j))
+        })
+    }
 }
 
-/// Evaluates `form` on every element of `x`, positive in its ring taken as unsigned.
+/// Evaluates `form` on every element of `x`, `0 < x < 2^(l-1)`.
 pub async fn evaluate(s: &mut Session, x: &Share, form: &Form) -> Result<Share, Error> {
-    let bits = x.ring.bits();
-    let lead = leading_one(s, x).await?;
-    let normalise: Vec<u64> = (0..bits).map(|p| 1 << (bits - 1 - p)).collect();
-    let weights: Vec<u64> = (0..bits).map(|p| weight(form, p, x.frac)).collect();
-    let wide = x.ring.max(form.ring);
-    let [scale, weight] = weigh(s, &lead, wide, [&normalise, &weights]).await?;
-    let share = |data: Vec<u64>, ring: Ring, frac| {
-        Share::new(ring, frac, x.shape, data.into_iter().map(|v| ring.reduce(v)).collect())
-    };
-    let u = mul(s, x, &share(scale, x.ring, 0)).await?.truncate_reduce(bits - 1 - ARGUMENT);
-    let y = segments::evaluate(s, &u.with_frac(ARGUMENT), form.table).await?;
-    let [y] = extend_positive(s, [(&y, form.ring)]).await?;
-    let weight = share(weight, form.ring, form.weight_frac);
-    let y = mul(s, &y, &weight).await?;
-    let drop = y.frac - form.frac;
-    truncate(s, &y, drop, form.ring).await
-}
+    let fit = &form.table.fit;
+    let lead = form.steps(&leading_one(s, x, form.candidates.clone()).await?);
 
-/// `g(p)` as an element of the product's ring.
-fn weight(form: &Form, p: u32, frac: u32) -> u64 {
-    let exponent = f64::from(p) - f64::from(frac);
-    encode((form.denormalise)(exponent) * form.factor, form.weight_frac, form.ring)
+    let window = Ring::new(fit.index_bits + fit.shift);
+    let shifts: Vec<i32> = form.shifts().map(|t| (t * form.step) as i32 - fit.argument_frac as i32).collect();
+    let shifted = |x: u64, by: i32| if by < 0 { x << -by } else { x >> by };
+    let u = pick(s, &lead, window, &vec![0; shifts.len()], |i, j| shifted(x.data[i], shifts[j])).await?;
+    let u = Share::new(window, fit.argument_frac, x.shape, u);
+
+    let y = segments::evaluate(s, &u, form.table).await?;
+    let (ring, frac) = (form.work_ring(), form.work_frac());
+    let [y] = extend_positive(s, [(&y, ring)]).await?;
+    let out = pick(s, &lead, ring, &form.left_shifts(), |i, _| y.data[i].wrapping_mul(form.mantissa)).await?;
+    let out = Share::new(ring, frac, x.shape, out);
+    if frac == form.frac { Ok(out) } else { truncate(s, &out, frac - form.frac, form.ring).await }
 }
 
 #[cfg(test)]
@@ -103,81 +139,78 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        b2a, extend, mul,
+        extend,
+        leading_one, pick,
         testing::{self, Bill, Holder, Lab, reals},
     };
 
-    pub(crate) fn bill(n: usize, l: u32, form: &Form) -> Bill {
-        let m = form.ring.bits();
-        let drop = form.table.fit.value_frac + form.weight_frac - form.frac;
-        crate::leading_one::tests::bill(n, l)
-            + b2a::tests::bill(n, &vec![l.max(m) - 1; l as usize])
-            + mul::tests::bill(n, l)
+    pub(crate) fn bill(n: usize, form: &Form) -> Bill {
+        let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
+        let most = leading_one::tests::bill(n, form.candidates.len() as u32)
+            + pick::tests::bill(n, 18, &vec![0; form.shifts().len()])
             + segments::tests::bill(n, form.table)
-            + extend::tests::bill(n, &[(form.table.ring_bits, m)])
-            + mul::tests::bill(n, m)
-            + extend::tests::bill(n, &[(m - drop, m)])
+            + extend::tests::bill(n, &[(form.table.ring_bits, ring)])
+            + pick::tests::bill(n, ring, &form.left_shifts());
+        if drop == 0 { most } else { most + extend::tests::bill(n, &[(ring - drop, form.ring.bits())]) }
     }
 
     /// What one call draws from the pool beside COTs.
-    pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, l: u32, form: &Form) {
+    pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {
+        leading_one::tests::stock(lab, n, form.candidates.len() as u32).await;
         let index_bits = form.table.fit.index_bits;
         lab.stock_one_hots(index_bits, Ring::new(index_bits), n).await;
-        let (first, second) = (Ring::new(l), form.ring);
-        if first == second {
-            lab.stock_triples(first, 2 * n).await;
-        } else {
-            lab.stock_triples(first, n).await;
-            lab.stock_triples(second, n).await;
-        }
-        lab.stock_cots(n * l as usize * 16).await;
+        lab.stock_cots(n * 400).await;
     }
 
     fn evaluated(x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
         let n = x.len();
         let (got, traffic) = testing::run(async |lab| {
             let x = lab.share(x, ring, frac, Shape::new(n, 1));
-            stock(lab, n, ring.bits(), form).await;
+            stock(lab, n, form).await;
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
-        assert_eq!(traffic.cost, bill(n, ring.bits(), form).cost());
-        assert_eq!(traffic.cost.turns, 12 + 4 * testing::log2_ceil(ring.bits() as usize));
+        assert_eq!(traffic.cost, bill(n, form).cost());
+        assert_eq!(traffic.cost.turns, if form.work_frac() == form.frac { 9 } else { 10 });
         reals(&got, form.ring, form.frac)
     }
 
     /// From `2^low` to `2^high` evenly in the exponent, and next to every power of two.
     fn raw(low: u32, high: u32) -> Vec<u64> {
-        let steps = 12 * (high - low);
-        let even = (0..=steps).map(|i| (f64::from(low) + f64::from(i) / 12.0).exp2() as u64);
-        even.chain((low + 1..=high).flat_map(|p| [(1 << p) - 1, (1 << p) + 1])).collect()
+        let steps = 200 * (high - low);
+        let even = (0..steps).map(|i| (f64::from(low) + f64::from(i) / 200.0).exp2() as u64);
+        even.chain((low + 1..=high).flat_map(|p| [(1 << p) - 1, (1 << p) - 2])).collect()
     }
 
     #[test]
-    fn reciprocals_from_a_half_to_two_to_the_fourteen() {
-        let x = [vec![0], raw(13, 28)].concat();
-        let got = evaluated(&x, Ring::new(32), 14, &Form::reciprocal());
-        assert_eq!(got[0], 0.0);
-        let (unit, mut worst) = (2f64.powi(-24), 0f64);
-        for (x, y) in x.iter().zip(&got).skip(1) {
-            let exact = 2f64.powi(14) / *x as f64;
-            worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+    fn reciprocals_from_a_half_on() {
+        for high in [20, 29] {
+            let x = [vec![0], raw(13, high)].concat();
+            let got = evaluated(&x, Ring::new(32), 14, &Form::reciprocal(14, 13..high));
+            let (unit, mut worst) = (2f64.powi(-24), 0f64);
+            assert!(got[0] <= unit);
+            for (x, y) in x.iter().zip(&got).skip(1) {
+                let exact = 2f64.powi(14) / *x as f64;
+                worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+            }
+            eprintln!("reciprocal: relative error {worst:.2e} beside two units");
+            assert!(worst < 2f64.powi(-14), "{worst}");
         }
-        eprintln!("reciprocal: relative error {worst:.2e} beside two units");
-        assert!(worst < 2f64.powi(-14), "{worst}");
     }
 
     #[test]
     fn inverse_roots_of_sums_of_squares() {
-        let d = 64f64;
-        let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
-        let got = evaluated(&x, Ring::new(64), 36, &Form::inverse_root(d.sqrt()));
-        assert_eq!(got[0], 0.0);
-        let (unit, mut worst) = (2f64.powi(-26), 0f64);
-        for (x, y) in x.iter().zip(&got).skip(1) {
-            let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
-            worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+        for d in [64f64, 768.0] {
+            let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
+            let form = Form::inverse_root(d.sqrt(), 36, 25..63);
+            let got = evaluated(&x, Ring::new(64), 36, &form);
+            let (unit, mut worst) = (2f64.powi(-26), 0f64);
+            assert!(got[0] <= unit);
+            for (x, y) in x.iter().zip(&got).skip(1) {
+                let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
+                worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+            }
+            eprintln!("inverse root: relative error {worst:.2e} beside two units");
+            assert!(worst < 2f64.powi(-14), "{worst}");
         }
-        eprintln!("inverse root: relative error {worst:.2e} beside two units");
-        assert!(worst < 2f64.powi(-14), "{worst}");
     }
 }

@@ -1,7 +1,7 @@
 //! Rotary position embedding of shared queries and keys: positions are public, so each party rotates its share.
 //!
 //! `(x_i, x_{i+h/2}) <- (x_i cos - x_{i+h/2} sin, x_{i+h/2} cos + x_i sin)`, with cosines of 14 fraction bits in a ring
-//! that has room for them: one extension before, one truncation after, four turns, no other cost. Bound: `|x| < 2^14`.
+//! that has room for them: one extension before, one truncation after, two turns, no other cost. Bound: `|x| < 2^14`.
 //! Error: half a unit of `2^-14` a factor, one unit of the result. No leakage. Source: Su et al. (2104.09864),
 //! the half-rotated order of the public checkpoints.
 
@@ -101,6 +101,6 @@ mod tests {
         assert!(worst(&got[..8], &want[..8]) < 8200.0 * 2f64.powi(-14));
         let stated = extend::tests::bill(48, &[(44, 58)]) + extend::tests::bill(48, &[(28, 44)]);
         assert_eq!(traffic.cost, stated.cost());
-        assert_eq!(traffic.cost.turns, 4);
+        assert_eq!(traffic.cost.turns, 2);
     }
 }

@@ -18,8 +18,9 @@
 //! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
 //! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
 
-use sotto_ot::Selectors;
-use sotto_shares::{Party, Ring, Share};
+use sotto_ot::{CotPads, RecvCots, Selectors, SendCots};
+use sotto_shares::{Party, Ring, Shape, Share, XorShare};
+use zeroize::Zeroizing;
 
 use crate::{
     Error, Session,
@@ -50,31 +51,60 @@ pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Sh
 }
 
 /// The line of each element's segment at its offset, plus the table's public offset.
-pub(crate) async fn interpolate(
+async fn interpolate(
     s: &mut Session,
     x: &Share,
     located: &Selectors,
     table: &Segments,
 ) -> Result<Share, Error> {
-    let fit = &table.fit;
-    let (value_ring, slope_ring) =
-        (Ring::new(table.ring_bits), Ring::new(table.ring_bits + table.drop_bits()));
-    let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
-    let entries = &sotto_net::compute(|| located.parity(&table.columns)).words[..];
-    let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << fit.shift) - 1)).collect();
+    let (send, recv) = cots(s.me, x.len(), table);
+    let cots = s.cots(send, recv).await?;
+    begin(s, cots, x, located, table)?.finish(s).await
+}
 
-    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring.bits() - j).collect();
-    let all_widths = [crate::b2a::widths(table.value_bits, value_ring), slope_widths.clone()].concat();
-    let bit = |entry: u64, j: usize| (entry >> j) & 1;
-    let slope_choices = entries.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
-    let all_choices = entries.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
+/// COTs that a party takes as sender and as receiver.
+pub(crate) fn cots(me: Party, n: usize, table: &Segments) -> (usize, usize) {
+    let (all, slopes) = (n * (table.value_bits + table.slope_bits) as usize, n * table.slope_bits as usize);
+    match me {
+        Party::Client => (slopes, all),
+        Party::Server => (all, slopes),
+    }
+}
+
+/// An interpolation of which this party has sent its part, as in [`crate::cross`].
+#[must_use]
+pub(crate) struct Begun<'a> {
+    table: &'a Segments,
+    entries: XorShare,
+    /// This party's low parts.
+    offsets: Zeroizing<Vec<u64>>,
+    shape: Shape,
+    products: cross::Begun<CotPads>,
+}
+
+/// Sends this party's part of an interpolation, on the COTs that [`cots`] says.
+pub(crate) fn begin<'a>(
+    s: &mut Session,
+    cots: (SendCots, RecvCots),
+    x: &Share,
+    located: &Selectors,
+    table: &'a Segments,
+) -> Result<Begun<'a>, Error> {
+    let entries = sotto_net::compute(|| located.parity(&table.columns));
+    let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
+    let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
+    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table).bits() - j).collect();
+    let value_widths = crate::b2a::widths(table.value_bits, Ring::new(table.ring_bits));
+    let all_widths = [value_widths, slope_widths.clone()].concat();
+    let slope_choices = entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
+    let all_choices = entries.words.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
     let slope_inputs = |e: u64, t: u64| (values..values + slopes).map(move |j| flip_sign(t, bit(e, j)));
     let value_inputs = |e: u64| (0..values).map(move |j| bit(e, j).wrapping_neg());
-    let pairs = || entries.iter().zip(&offsets);
+    let pairs = entries.words.iter().zip(&offsets);
     let (choices, inputs): (Vec<u8>, Vec<u64>) = match s.me {
-        Party::Client => (all_choices.collect(), pairs().flat_map(|(&e, &t)| slope_inputs(e, t)).collect()),
+        Party::Client => (all_choices.collect(), pairs.flat_map(|(&e, &t)| slope_inputs(e, t)).collect()),
         Party::Server => {
-            let inputs = pairs().flat_map(|(&e, &t)| value_inputs(e).chain(slope_inputs(e, t)));
+            let inputs = pairs.flat_map(|(&e, &t)| value_inputs(e).chain(slope_inputs(e, t)));
             (slope_choices.collect(), inputs.collect())
         }
     };
@@ -83,38 +113,54 @@ pub(crate) async fn interpolate(
         Party::Server => (&slope_widths, &all_widths),
     };
     let c = Cross { tag: TAG, choices: &choices, widths_in, inputs: &inputs, widths_out };
-    let products = cross::add(s, c).await?;
+    let products = cross::begin_add(s, cots, c)?;
+    Ok(Begun { table, entries, offsets: Zeroizing::new(offsets), shape: x.shape, products })
+}
 
-    let (value_products, client_slopes, server_slopes) = match s.me {
-        Party::Client => (&products.got, &products.own, &products.got),
-        Party::Server => (&products.own, &products.own, &products.got),
-    };
-    let stride = |v: &[u64]| v.len() / entries.len().max(1);
-    let (own_stride, got_stride) = (stride(client_slopes), stride(server_slopes));
-    let half = 1u64 << (table.drop_bits() - 1);
-    let data = entries.iter().zip(&offsets).enumerate().map(|(i, (&e, &t))| {
-        let value_at = i * stride(value_products);
-        let value = (0..values).fold(0u64, |sum, j| {
-            sum.wrapping_add(bit(e, j).wrapping_add(value_products[value_at + j] << 1) << j)
+impl Begun<'_> {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<Share, Error> {
+        let table = self.table;
+        let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
+        let products = self.products.finish(s).await?;
+        let value_products = match s.me {
+            Party::Client => &products.got,
+            Party::Server => &products.own,
+        };
+        let n = self.entries.len().max(1);
+        let stride = |v: &[u64]| v.len() / n;
+        let of = |v: &'_ [u64], i: usize| (i + 1) * stride(v) - slopes..(i + 1) * stride(v);
+        let (value_ring, drop) = (Ring::new(table.ring_bits), table.drop_bits());
+        let half = 1u64 << (drop - 1);
+        let data = self.entries.words.iter().zip(self.offsets.iter()).enumerate().map(|(i, (&e, &t))| {
+            let value_at = i * stride(value_products);
+            let value = (0..values).fold(0u64, |sum, j| {
+                sum.wrapping_add(bit(e, j).wrapping_add(value_products[value_at + j] << 1) << j)
+            });
+            let own = &products.own[of(&products.own, i)];
+            let got = &products.got[of(&products.got, i)];
+            let product = (0..slopes).fold(0u64, |sum, j| {
+                let local = bit(e, values + j).wrapping_mul(t);
+                sum.wrapping_add(local.wrapping_add(own[j]).wrapping_add(got[j]) << j)
+            });
+            let least = (table.least_slope as u64).wrapping_mul(t);
+            let product = product.wrapping_add(least).wrapping_add(s.me.server_only(half));
+            value_ring.reduce(value.wrapping_add(slope_ring(table).reduce(product) >> drop))
         });
-        let own = &client_slopes[(i + 1) * own_stride - slopes..(i + 1) * own_stride];
-        let got = &server_slopes[(i + 1) * got_stride - slopes..(i + 1) * got_stride];
-        let product = (0..slopes).fold(0u64, |sum, j| {
-            let local = bit(e, values + j).wrapping_mul(t);
-            sum.wrapping_add(local.wrapping_add(own[j]).wrapping_add(got[j]) << j)
-        });
-        let least = (table.least_slope as u64).wrapping_mul(t);
-        let product = product.wrapping_add(least).wrapping_add(s.me.server_only(half));
-        value_ring.reduce(value.wrapping_add(slope_ring.reduce(product) >> table.drop_bits()))
-    });
-    let data = data.collect();
-    Ok(Share::new(value_ring, fit.value_frac, x.shape, data))
+        Ok(Share::new(value_ring, table.fit.value_frac, self.shape, data.collect()))
+    }
+}
+
+fn slope_ring(table: &Segments) -> Ring {
+    Ring::new(table.ring_bits + table.drop_bits())
+}
+
+fn bit(entry: u64, j: usize) -> u64 {
+    (entry >> j) & 1
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sotto_shares::Shape;
-
     use super::*;
     use crate::{
         b2a::widths,
@@ -135,36 +181,38 @@ pub(crate) mod tests {
         Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table)
     }
 
-    /// Every argument from one unit below 1 up to 2, three times with other shares; the table's error, one unit
+    /// Every argument from 1/2 up to the window's end, three times with other shares; the table's error relative to the value, one unit
     /// for the local truncation.
     fn sweep(table: &'static Segments, f: impl Fn(f64) -> f64) {
-        let ring = Ring::new(17);
-        let u: Vec<u64> = (0xffff..0x20000).collect();
-        let index = Ring::new(table.fit.index_bits);
+        let fit = &table.fit;
+        let (ring, one) = (Ring::new(18), 1u64 << fit.argument_frac);
+        let u: Vec<u64> = (one / 2..1 << 18).collect();
+        let index = Ring::new(fit.index_bits);
         let all = testing::run(async |lab| {
             let mut all = vec![];
             for _ in 0..3 {
-                let x = lab.share(&u, ring, 16, Shape::new(u.len(), 1));
-                lab.stock_one_hots(table.fit.index_bits, index, u.len()).await;
+                let x = lab.share(&u, ring, fit.argument_frac, Shape::new(u.len(), 1));
+                lab.stock_one_hots(fit.index_bits, index, u.len()).await;
                 lab.stock_cots(u.len() * (table.value_bits + table.slope_bits) as usize).await;
                 all.push(lab.measure(async |s| evaluate(s, &x, table).await).await);
             }
             all
         });
         let out = Ring::new(table.ring_bits);
-        let mut worst = 0f64;
+        let (unit, mut worst) = ((-(fit.value_frac as f64)).exp2(), 0f64);
         for (got, traffic) in all {
-            for (y, u) in reals(&got, out, table.fit.value_frac).into_iter().zip(&u) {
-                worst = worst.max((y - f(*u as f64 / 65536.0)).abs());
+            for (y, u) in reals(&got, out, fit.value_frac).into_iter().zip(&u) {
+                let exact = f((*u + 1) as f64 / one as f64);
+                worst = worst.max(((y - exact).abs() - unit) / exact);
             }
             assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table).cost(), 2));
         }
         let (n, slope_ring) = (table.ring_bits, table.ring_bits + table.drop_bits());
         let values: u32 = (0..table.value_bits).map(|j| n - j).sum();
         let slopes: u32 = (0..table.slope_bits).map(|j| slope_ring - j + 1).sum();
-        assert_eq!(bill(1, table).bits(), (2 * table.fit.index_bits + values + 2 * slopes) as usize);
-        eprintln!("{} off by {worst:.2e} at most", table.fit.name);
-        assert!(worst < 2.3e-5 + 2f64.powi(-17), "{} off by {worst}", table.fit.name);
+        assert_eq!(bill(1, table).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
+        eprintln!("{} off by {worst:.2e} of the value", fit.name);
+        assert!(worst < 5.0e-5, "{} off by {worst}", fit.name);
     }
 
     #[test]

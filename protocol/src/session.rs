@@ -31,6 +31,16 @@ use crate::{
 /// The version of the protocol; both sides must have the same.
 pub const VERSION: u32 = 3;
 
+/// What protocols that have the choice save, bits or turns; both parties must have chosen the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schedule {
+    /// Fewest bits: for many tokens at a time, or a near peer.
+    #[default]
+    Throughput,
+    /// Fewest turns: for one token at a time to a far peer.
+    Latency,
+}
+
 /// What both parties share of a session: channel, randomness, oblivious transfers, pool.
 pub struct Session {
     /// Which party this is.
@@ -43,6 +53,8 @@ pub struct Session {
     pub lookahead: usize,
     /// Tokens that the conversation may still make, as far as both parties know.
     pub horizon: usize,
+    /// What to save.
+    pub schedule: Schedule,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
@@ -120,7 +132,7 @@ impl Session {
         let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
         ot.prepay(&mut ch, 1, 1).await?;
-        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, sid, ot, pool: Pool::default() })
+        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, schedule: Schedule::default(), sid, ot, pool: Pool::default() })
     }
 
     /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
@@ -150,6 +162,17 @@ impl Session {
         self.pool.record("cot/client", 0, towards);
         self.pool.record("cot/server", 0, from);
         Ok(made?)
+    }
+
+    /// COTs for several steps whose messages travel at the same time.
+    pub(crate) async fn cots_for<const K: usize>(
+        &mut self,
+        wanted: [(usize, usize); K],
+    ) -> Result<[(SendCots, RecvCots); K], Error> {
+        let sum = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
+        let (send, recv) = wanted.into_iter().fold((0, 0), sum);
+        let (mut send, mut recv) = self.cots(send, recv).await?;
+        Ok(wanted.map(|(s, r)| (send.take(s), recv.take(r))))
     }
 
     /// COTs drawn so far, as their sender and as their receiver.

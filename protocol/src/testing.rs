@@ -110,7 +110,7 @@ pub(crate) struct Traffic {
 /// to finish a part before it goes on to the next.
 #[derive(Clone, Default)]
 pub(crate) struct Bill {
-    steps: Vec<[Option<Frame>; 2]>,
+    steps: Vec<[Vec<Frame>; 2]>,
     cots: [usize; 2],
 }
 
@@ -125,44 +125,56 @@ impl Bill {
 
     /// Both send at the same time, frames of different lengths.
     pub(crate) fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
-        let step = |&(client, server): &(usize, usize)| [Some((client, 0)), Some((server, 0))];
+        let step = |&(client, server): &(usize, usize)| [vec![(client, 0)], vec![(server, 0)]];
         Bill { steps: frames.iter().map(step).collect(), cots }
     }
 
     /// [`crate::cross`]: choice bits and bits of numbers of the client's, of the server's; their COTs.
     pub(crate) fn products(client: Frame, server: Frame) -> Bill {
-        let frame = |f: Frame| (f != (0, 0)).then_some(f);
+        let frame = |f: Frame| (f != (0, 0)).then_some(f).into_iter().collect();
         Bill { steps: vec![[frame(client), frame(server)]], cots: [server.0, client.0] }
+    }
+
+    /// Both protocols step by step at the same time.
+    pub(crate) fn beside(mut self, other: Bill) -> Bill {
+        assert_eq!(self.steps.len(), other.steps.len(), "as many steps");
+        for (ours, theirs) in self.steps.iter_mut().zip(other.steps) {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.extend(theirs));
+        }
+        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self
     }
 
     /// The client asks, the server answers, over COTs whose sender is the server.
     pub(crate) fn answered(client: usize, server: usize, cots: usize) -> Bill {
-        Bill { steps: vec![[Some((client, 0)), None], [None, Some((server, 0))]], cots: [0, cots] }
+        Bill { steps: vec![[vec![(client, 0)], vec![]], [vec![], vec![(server, 0)]]], cots: [0, cots] }
     }
 
     /// One frame of the client's.
     pub(crate) fn to_server(bits: usize) -> Bill {
-        Bill { steps: vec![[Some((bits, 0)), None]], cots: [0; 2] }
+        Bill { steps: vec![[vec![(bits, 0)], vec![]]], cots: [0; 2] }
     }
 
     /// One frame of the server's.
     pub(crate) fn to_client(bits: usize, cots: usize) -> Bill {
-        Bill { steps: vec![[None, Some((bits, 0))]], cots: [0, cots] }
+        Bill { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots] }
     }
 
     /// Bytes with headers, turns by the parties' clocks.
     pub(crate) fn cost(&self) -> Cost {
-        let bytes = |frame: Option<Frame>| {
-            frame.map_or(0, |(a, b)| (a.div_ceil(8) + b.div_ceil(8) + HEADER_LEN) as u64)
-        };
+        let frame = |(a, b): &Frame| (a.div_ceil(8) + b.div_ceil(8) + HEADER_LEN) as u64;
+        let bytes = |party: usize| self.steps.iter().flat_map(|step| &step[party]).map(frame).sum();
         let mut heard = [0; 2];
-        for &[client, server] in &self.steps {
-            let said = heard.map(|h| h + 1);
-            heard = [server.map_or(heard[0], |_| said[1]), client.map_or(heard[1], |_| said[0])];
+        for [client, server] in &self.steps {
+            let [by_client, by_server] = heard.map(|h| h + 1);
+            heard = [
+                if server.is_empty() { heard[0] } else { by_server },
+                if client.is_empty() { heard[1] } else { by_client },
+            ];
         }
         Cost {
-            client: self.steps.iter().map(|step| bytes(step[0])).sum(),
-            server: self.steps.iter().map(|step| bytes(step[1])).sum(),
+            client: bytes(0),
+            server: bytes(1),
             turns: heard[0].max(heard[1]),
             cots: self.cots,
         }
@@ -302,8 +314,10 @@ impl<P: Holder> Lab<P> {
     /// Makes one-hots for one call.
     pub(crate) async fn stock_one_hots(&mut self, bits: u32, ring: Ring, n: usize) {
         let s = self.me.session();
+        let mut stock = s.pool.one_hots.remove(&(bits, ring)).flatten();
         let made = s.one_hots(bits, ring, n).await.unwrap();
-        s.pool.one_hots.insert((bits, ring), Some(made));
+        crate::pool::fill(&mut stock, made);
+        s.pool.one_hots.insert((bits, ring), stock);
     }
 
     /// Makes triples for one call.

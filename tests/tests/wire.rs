@@ -11,11 +11,13 @@
 use std::{fmt::Write, fs, sync::mpsc};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
-use sotto_ot::{BitTriples, Extension, OtSession, SemiHonest};
+use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};
 use sotto_protocol::{
-    Client, Error, Server, Session, activation, adder, and, b2a, compare, exp2, extend, leading_one,
+    Client, Error, Server, Session,
+    activation::{Activation, activate},
+    and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
-    matmul, maximum, mul, mul_small, mux,
+    lookup, matmul, maximum, mul, mul_small, mux, pick,
     reciprocal::{self, Form},
     reveal, rms_norm,
     rope::{self, Angles},
@@ -80,22 +82,38 @@ fn lines() -> String {
     );
     line("mul", run(async |s| one(mul::mul(s, &row(s, 44, 64), &row(s, 44, 64)).await)));
     line("square", run(async |s| one(square::square(s, &row(s, 64, 64)).await)));
-    line("adder", run(async |s| plain(adder::bits(s, &row(s, 32, 8)).await)));
-    line("leading-one", run(async |s| plain(leading_one::leading_one(s, &row(s, 32, 8)).await)));
+    line("leading-one", run(async |s| plain(leading_one::leading_one(s, &row(s, 32, 8), 10..30).await)));
+    line(
+        "lookup",
+        run(async |s| {
+            let table = Columns::new(&[3, 1, 4, 1, 5, 9, 2, 6], 4);
+            plain(lookup::lookup(s, &bits(s, 3, 64), &table).await)
+        }),
+    );
+    line(
+        "pick",
+        run(async |s| {
+            let x = row(s, 44, 64);
+            let picked = pick::pick(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
+            one(Ok(Share::new(WIDE, 0, x.shape, picked)))
+        }),
+    );
     line(
         "segments",
-        run(async |s| one(segments::evaluate(s, &scaled(s, 17, 16, 64), tables::reciprocal()).await)),
+        run(async |s| one(segments::evaluate(s, &scaled(s, 18, 17, 64), tables::reciprocal()).await)),
     );
-    line("silu", run(async |s| one(activation::silu(s, &scaled(s, 44, 12, 64), WIDE).await)));
+    for f in Activation::ALL {
+        line(f.name(), run(async |s| one(activate(s, f, &scaled(s, 44, 12, 64), WIDE).await)));
+    }
     line("exp2", run(async |s| one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)));
     line("maximum", run(async |s| one(maximum::row_max(s, &row(s, 13, 64), &[31, 33]).await)));
     line(
         "reciprocal",
-        run(async |s| one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal()).await)),
+        run(async |s| one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal(14, 13..20)).await)),
     );
     line(
         "inverse-root",
-        run(async |s| one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0)).await)),
+        run(async |s| one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0, 36, 25..63)).await)),
     );
     line(
         "softmax",

@@ -5,7 +5,8 @@ use sotto_shares::{Shape, Share, XorShare};
 
 use super::*;
 use crate::{
-    activation, exp2, mux, reveal, softmax,
+    activation::{Activation, activate},
+    exp2, mux, reveal, softmax,
     testing::{self, elements, secret},
 };
 
@@ -25,7 +26,7 @@ fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
         let s = &mut lab.me;
         let softmax = softmax::softmax(s, &x, &[5, 3], Ring::new(44)).await.unwrap();
         let square = square::square(s, &y).await.unwrap().reduce(Ring::new(24)).with_frac(12);
-        let silu = activation::silu(s, &square, Ring::new(44)).await.unwrap();
+        let silu = activate(s, Activation::Silu, &square, Ring::new(44)).await.unwrap();
         reveal::to_client(s, &silu.duplicate().with_frac(20)).await.unwrap();
         s.checkpoint().await.unwrap();
         let shares = [softmax.numerators, softmax.reciprocal, square, silu];
@@ -217,9 +218,9 @@ fn replies_that_are_none_are_refused() {
 #[test]
 fn payloads_out_of_step_are_refused() {
     let cases: [(&'static str, usize, Expected); 3] = [
-        ("mux/payload", 9, |e| matches!(e, Error::Net(Net::WrongLength { step: "mux/payload", got: 9, .. }))),
-        ("and/payload", 8, |e| matches!(e, Error::Net(Net::WrongTag { expected: "mux/payload", .. }))),
-        ("mux/payload", 8, |_| false),
+        ("mux/cross", 10, |e| matches!(e, Error::Net(Net::WrongLength { step: "mux/cross", got: 10, .. }))),
+        ("and/cross", 9, |e| matches!(e, Error::Net(Net::WrongTag { expected: "mux/cross", .. }))),
+        ("mux/cross", 9, |_| false),
     ];
     for (tag, len, expected) in cases {
         let [client, _] = testing::run_both(async |lab| {
@@ -228,11 +229,10 @@ fn payloads_out_of_step_are_refused() {
                 return mux::mux(&mut lab.me, [(&b, &x)]).await.err();
             }
             lab.me.cots(4, 4).await.unwrap();
-            lab.me.ch.exchange("mux/choice", vec![0]).await.unwrap();
             lab.me.ch.send(tag, vec![0xff; len]).unwrap();
             None
         });
         // Garbage of the right length is a share like any other.
-        assert!(client.as_ref().map_or(len == 8, expected), "{tag} of {len} bytes: {client:?}");
+        assert!(client.as_ref().map_or(len == 9, expected), "{tag} of {len} bytes: {client:?}");
     }
 }

@@ -47,7 +47,11 @@ const NAMES: &[&str] = &[
     "rsqrt/65536",
     "rsqrt/1048576",
     "gelu/128x3072",
+    "gelu_tanh/128x3072",
     "silu/128x3072",
+    "softplus/128x3072",
+    "sigmoid/128x3072",
+    "tanh/128x3072",
     "softmax/12x128x128",
     "rms_norm/128x768",
     "layer_norm/128x768",
@@ -62,9 +66,6 @@ const NAMES: &[&str] = &[
 
 /// What the cases without a protocol lack.
 const UNWRITTEN: &[(&str, &str)] = &[
-    ("gelu/128x3072", "there is no GELU"),
-    ("layer_norm/128x768", "there is no LayerNorm"),
-    ("argmax/32000", "logits are revealed to the client, there is no argmax on shares"),
     ("block/bert-base/128", "there is no BERT"),
     ("layer/llama-7b/1", "a cache cannot be made from shares, and 63 tokens of prefill are no set-up"),
 ];

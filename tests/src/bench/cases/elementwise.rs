@@ -105,8 +105,8 @@ impl Op {
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, linear::RING).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &Form::reciprocal()).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(1.0)).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &Form::reciprocal(14, 13..29)).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(1.0, 36, 19..63)).await?,
         }))
     }
 }

@@ -1,9 +1,13 @@
-//! Functions of a layer: SiLU, softmax, RMSNorm.
+//! Functions of a layer: activations, softmax, norms.
 
 use anyhow::{Result, anyhow};
 use sotto_models::evaluator::{ACTIVATION, ACTIVATION_FRAC, RESIDUAL, RESIDUAL_FRAC};
 use sotto_net::Half;
-use sotto_protocol::{Error, Session, activation, exp2, rms_norm, rows, softmax};
+use sotto_protocol::{
+    Error, Session,
+    activation::{Activation, activate},
+    exp2, layer_norm, maximum, reveal, rms_norm, rows, softmax,
+};
 use sotto_shares::{Party, Ring, Shape, Share};
 
 use super::{Case, Run, inputs};
@@ -16,11 +20,15 @@ const EPS: f64 = 1e-5;
 
 enum Function {
     /// Inputs from -12 to 12.
-    Silu,
+    Activation(Activation),
     /// Scores from -16 to 16 in base-2 units; every row sees all of itself.
     Softmax,
     /// Inputs from -4 to 4.
     RmsNorm,
+    /// The same.
+    LayerNorm,
+    /// Logits from -60 to 60 as they are before they would be revealed.
+    Argmax,
 }
 
 struct Layer {
@@ -34,9 +42,14 @@ pub fn parse(name: &str, sizes: &[usize]) -> Option<Box<dyn Case>> {
         Some(Box::new(Layer { function, shape: Shape::new(rows, cols) }))
     };
     match (name, sizes) {
-        ("silu", &[rows, cols]) => layer(Function::Silu, rows, cols),
         ("softmax", &[heads, rows, cols]) => layer(Function::Softmax, heads * rows, cols),
         ("rms_norm", &[rows, cols]) => layer(Function::RmsNorm, rows, cols),
+        ("argmax", &[cols]) => layer(Function::Argmax, 1, cols),
+        ("layer_norm", &[rows, cols]) => layer(Function::LayerNorm, rows, cols),
+        (name, &[rows, cols]) => {
+            let activation = Activation::ALL.into_iter().find(|f| f.name() == name)?;
+            layer(Function::Activation(activation), rows, cols)
+        }
         _ => None,
     }
 }
@@ -45,9 +58,10 @@ impl Layer {
     /// Ring and fraction bits of the input, and its bound.
     fn input(&self) -> (Ring, u32, i64) {
         match self.function {
-            Function::Silu => (ACTIVATION, ACTIVATION_FRAC, 12),
+            Function::Activation(_) => (ACTIVATION, ACTIVATION_FRAC, 12),
             Function::Softmax => (exp2::ARGUMENT, exp2::ARGUMENT_FRAC, 16),
-            Function::RmsNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
+            Function::RmsNorm | Function::LayerNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
+            Function::Argmax => (reveal::RING, reveal::FRAC, 60),
         }
     }
 
@@ -63,13 +77,17 @@ impl Layer {
 
     async fn evaluate(&self, s: &mut Session, x: &Share) -> Result<Vec<Share>, Error> {
         match self.function {
-            Function::Silu => Ok(vec![activation::silu(s, x, ACTIVATION).await?]),
+            Function::Activation(f) => Ok(vec![activate(s, f, x, ACTIVATION).await?]),
             Function::Softmax => {
                 let visible = vec![x.shape.cols; x.shape.rows];
                 let softmax = softmax::softmax(s, x, &visible, ACTIVATION).await?;
                 Ok(vec![softmax.numerators, softmax.reciprocal])
             }
             Function::RmsNorm => Ok(vec![rms_norm::rms_norm(s, x, EPS, ACTIVATION, ACTIVATION_FRAC).await?]),
+            Function::LayerNorm => {
+                Ok(vec![layer_norm::layer_norm(s, x, EPS, ACTIVATION, ACTIVATION_FRAC).await?])
+            }
+            Function::Argmax => Ok(vec![maximum::row_argmax(s, x, &[x.shape.cols]).await?]),
         }
     }
 }
@@ -77,12 +95,13 @@ impl Layer {
 impl Case for Layer {
     fn about(&self) -> &'static str {
         match self.function {
-            Function::Silu => "inputs from -12 to 12",
+            Function::Activation(_) => "inputs from -12 to 12",
             // Attention multiplies by the reciprocal after the values: 64 products a row, not 128. They count in the blocks.
             Function::Softmax => {
                 "numerators and the reciprocal of their sum; the product with it belongs to attention"
             }
-            Function::RmsNorm => "without gains, which are part of the next weights",
+            Function::RmsNorm | Function::LayerNorm => "without gains, which are part of the next weights",
+            Function::Argmax => "logits of 16 bits, the position stays shared",
         }
     }
 
@@ -92,9 +111,11 @@ impl Case for Layer {
 
     fn tolerance(&self) -> f64 {
         match self.function {
-            Function::Silu => 3.1e-3,
+            Function::Activation(Activation::Silu) => 3.1e-3,
+            Function::Activation(_) => 1.2e-3,
             Function::Softmax => 1.2e-3,
-            Function::RmsNorm => 1.5e-3,
+            Function::RmsNorm | Function::LayerNorm => 1.5e-3,
+            Function::Argmax => 0.0,
         }
     }
 
@@ -103,7 +124,7 @@ impl Case for Layer {
             let me = me.ok_or_else(|| anyhow!("a layer function needs a session"))?;
             let x = self.share(stage.party);
             stage.watch.start(me.ch(), Half::Online).await?;
-            if let Function::RmsNorm = self.function {
+            if let Function::RmsNorm | Function::LayerNorm = self.function {
                 let shape = rms_norm::row_shape(x.shape.cols);
                 match me {
                     Me::Client(me) => rows::client(me, shape, x.shape.rows).await?,
@@ -131,9 +152,14 @@ impl Case for Layer {
         let x = inputs::reals(&self.values(), self.input().1);
         let rows = x.chunks(self.shape.cols);
         Ok(match self.function {
-            Function::Silu => x.iter().map(|x| x / (1.0 + (-x).exp())).collect(),
+            Function::Activation(f) => x.iter().map(|&x| f.real(x)).collect(),
             Function::Softmax => rows.flat_map(softmax::ideal).collect(),
             Function::RmsNorm => rows.flat_map(|row| rms_norm::ideal(row, EPS)).collect(),
+            Function::LayerNorm => rows.flat_map(|row| layer_norm::ideal(row, EPS)).collect(),
+            Function::Argmax => {
+                let first = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
+                rows.filter_map(first).map(|i| i as f64).collect()
+            }
         })
     }
 }
