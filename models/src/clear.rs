@@ -123,6 +123,10 @@ impl Evaluator for Clear {
         Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
     }
 
+    async fn layer_done(&mut self, _: usize, _: usize, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
         let (bits, ring) = (x.frac - reveal::FRAC, reveal::RING);
         let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();

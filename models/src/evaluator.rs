@@ -87,6 +87,9 @@ pub trait Evaluator {
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
+    /// Says that layer `index` of `layers` has been evaluated on `rows` rows: the others will need as much.
+    async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error>;
+
     /// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all that went before.
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error>;
 }

@@ -103,6 +103,7 @@ impl<W> Llama<W> {
         let mut h = e.embed(&self.embedding, tokens).await?;
         for i in 0..self.layers.len() {
             h = self.block(e, i, &h, cache).await?;
+            e.layer_done(count, i, self.layers.len()).await?;
         }
         cache.length += count;
         if wanted == Wanted::Last {

@@ -153,6 +153,17 @@ impl<R: Role> Evaluator for R {
         })
     }
 
+    async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error> {
+        let (left, tokens) = (layers - 1 - index, self.session().lookahead);
+        // After a prefill come single rows, and a row of scores is up to twice as long as they were on average.
+        let (parts, unit) = match (rows, left) {
+            (1, _) => (left + layers * tokens, 1),
+            (_, 0) => (2 * layers * tokens.min(1), rows),
+            (_, _) => (left, 1),
+        };
+        span!(self, "ahead", self.session().foresee(parts, unit))
+    }
+
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
         span!(self, "reveal", reveal::to_client(self.session(), x))

@@ -11,7 +11,7 @@
 //! | `p = e b_j ^ own ^ got`                          |                        | the same                             |
 //! | `p`'s last bit: `b_j` ^ its others, as `e` sums to 1 |                    | the same                             |
 //!
-//! `max(k-1, 1)` turns after the reservation's one; [`one_hot_bits`] bits. `k` COTs an element from the first
+//! `max(k-1, 1)` turns after the reservation's one, of the largest `k` where several kinds are made at a time; [`one_hot_bits`] bits. `k` COTs an element from the first
 //! party to the second, `k - 1` back; XOR and arithmetic payloads of a COT take disjoint segments of its pad, and
 //! no choice bit is derandomised. Both see masked payloads only: neither learns anything of `r`.
 //! Deviation: the cross term of `r_j` is even, so its payload is one bit shorter than the AM(k, m) of the source.
@@ -29,47 +29,57 @@ use crate::{
 const INDEX: &str = "ot/one-hot/index";
 const LEVEL: &str = "ot/one-hot/level";
 
-/// `n` random one-hot vectors of `2^k` bits with the position in `ring`, too. The peer asks for the same.
+/// One-hot vectors to make: `n` of `2^k` bits, with their positions in `ring`, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// How many.
+    pub n: usize,
+    /// Bits of a position, at least 1 and at most 10.
+    pub k: u32,
+    /// The ring of positions, of `k` bits or more.
+    pub ring: Ring,
+}
+
+/// Random one-hot vectors of several kinds, in as many turns as the longest of them takes alone. The peer asks for the same.
 ///
 /// # Errors
 /// Transport, or the peer asks for something else.
 ///
 /// # Panics
-/// Unless `1 <= k <= 10` and the ring has `k` bits or more.
+/// If something wanted is out of range.
 pub async fn random_one_hots(
     ch: &mut Channel,
     ot: &mut OtSession,
-    n: usize,
-    k: u32,
-    ring: Ring,
+    wanted: &[Wanted],
     rng: &mut (impl RngCore + Send),
-) -> Result<OneHots, Error> {
-    let cots = Cots::reserve(ch, ot, n, k, ring, rng).await?;
-    let mut e = Vectors::of_bit_0(k, cots.first, &cots.b[0]);
-    let mut index = None;
-    if cots.first {
-        let (corrections, share) = compute(|| cots.send_index());
-        index = Some(share);
-        if cots.all_index_len() > 0 {
+) -> Result<Vec<OneHots>, Error> {
+    let mut kinds = Kind::reserve(ch, ot, wanted, rng).await?;
+    for kind in kinds.iter_mut().filter(|kind| kind.first) {
+        let corrections = compute(|| kind.send_index());
+        if !corrections.is_empty() {
             ch.send(INDEX, corrections)?;
         }
     }
-    for j in 1..k as usize {
-        let (message, own) = compute(|| e.send_level(j, &cots.send[j]));
-        let len = message.len();
-        ch.send(LEVEL, message)?;
-        if index.is_none() {
-            // After this party's own first level: so it costs no turn.
-            index = Some(cots.recv_index(ch).await?);
+    let levels = wanted.iter().map(|w| w.k as usize).max().unwrap_or(0);
+    for j in 1..levels.max(2) {
+        let mut own = Vec::with_capacity(kinds.len());
+        for kind in kinds.iter().filter(|kind| j < kind.k()) {
+            let (message, shares) = compute(|| kind.e.send_level(j, &kind.send[j]));
+            own.push((message.len(), shares));
+            ch.send(LEVEL, message)?;
         }
-        let message = ch.recv(LEVEL, len).await?;
-        compute(|| e.grow(j, &cots.b[j], &own, cots.recv[j].xor_random((1 << j) - 1), &message));
+        if j == 1 {
+            // After this party's own first level: so it costs no turn.
+            for kind in kinds.iter_mut().filter(|kind| !kind.first) {
+                kind.recv_index(ch).await?;
+            }
+        }
+        for (kind, (len, own)) in kinds.iter_mut().filter(|kind| j < kind.k()).zip(own) {
+            let message = ch.recv(LEVEL, len).await?;
+            compute(|| kind.grow(j, &own, &message));
+        }
     }
-    let index = match index {
-        Some(index) => index,
-        None => cots.recv_index(ch).await?,
-    };
-    Ok(OneHots::new(e, cots.bits(), index, ring))
+    Ok(kinds.into_iter().map(Kind::finish).collect())
 }
 
 /// Bits in both directions for one vector, COTs apart: the sum of `2 (2^j - 1)` for `0 < j < k` and of
@@ -83,38 +93,50 @@ pub fn one_hot_cots(n: usize, k: u32) -> (usize, usize) {
     (n * k as usize, n * (k as usize - 1))
 }
 
-/// The COTs of one call, by bit, and this party's shares of the bits.
-struct Cots {
+/// The vectors of one kind on their way, their COTs by bit, and this party's shares of the bits.
+struct Kind {
     first: bool,
-    n: usize,
-    k: u32,
-    ring: Ring,
+    wanted: Wanted,
     /// Bit 0 has none where this party is second.
     send: Vec<SendCots>,
     /// Bit 0 has none where this party is first.
     recv: Vec<RecvCots>,
     /// `[k][n]`, 0 or 1.
     b: Zeroizing<Vec<Vec<u64>>>,
+    e: Vectors,
+    /// Additive shares of the positions.
+    index: Zeroizing<Vec<u64>>,
 }
 
-impl Cots {
+impl Kind {
     async fn reserve(
         ch: &mut Channel,
         ot: &mut OtSession,
-        n: usize,
-        k: u32,
-        ring: Ring,
+        wanted: &[Wanted],
         rng: &mut impl RngCore,
-    ) -> Result<Cots, Error> {
-        assert!((1..=10).contains(&k) && k <= ring.bits(), "one-hot of {k} bits with position in {ring:?}");
+    ) -> Result<Vec<Kind>, Error> {
+        for w in wanted {
+            assert!((1..=10).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
+        }
         let first = ot.is_first();
-        let (forward, back) = one_hot_cots(n, k);
+        let (forward, back) = wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let (send, recv) = if first { (forward, back) } else { (back, forward) };
         let (mut send, mut recv) = ot.reserve(ch, send, recv).await?;
+        Ok(wanted.iter().map(|w| Kind::begin(first, *w, &mut send, &mut recv, rng)).collect())
+    }
+
+    fn begin(
+        first: bool,
+        wanted: Wanted,
+        send: &mut SendCots,
+        recv: &mut RecvCots,
+        rng: &mut impl RngCore,
+    ) -> Kind {
+        let Wanted { n, k, .. } = wanted;
         let sizes = |skip_bit_0: bool| (0..k).map(move |j| if skip_bit_0 && j == 0 { 0 } else { n });
         let send = sizes(!first).map(|n| send.take(n)).collect();
         let recv: Vec<RecvCots> = sizes(first).map(|n| recv.take(n)).collect();
-        let mut b = Zeroizing::new(Vec::with_capacity(k as usize));
+        let mut b: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(Vec::with_capacity(k as usize));
         for recv in &recv {
             let choices = recv.choices();
             b.push((0..recv.len()).map(|i| bit(&choices, i)).collect());
@@ -122,64 +144,72 @@ impl Cots {
         if first {
             b[0] = (0..n).map(|_| rng.next_u64() & 1).collect();
         }
-        Ok(Cots { first, n, k, ring, send, recv, b })
+        let e = Vectors::of_bit_0(k, first, &b[0]);
+        Kind { first, wanted, send, recv, b, e, index: Zeroizing::new(vec![0; n]) }
     }
 
-    /// The XOR shares of the positions.
-    fn bits(&self) -> Zeroizing<Vec<u64>> {
+    fn k(&self) -> usize {
+        self.wanted.k as usize
+    }
+
+    fn finish(self) -> OneHots {
         let bits = |i: usize| self.b.iter().rev().fold(0, |bits, b| bits << 1 | b[i]);
-        Zeroizing::new((0..self.n).map(bits).collect())
+        let bits = Zeroizing::new((0..self.wanted.n).map(bits).collect());
+        OneHots::new(self.e, bits, self.index, self.wanted.ring)
+    }
+
+    /// Level `j`: from `2^j` bits to twice as many.
+    fn grow(&mut self, j: usize, own: &[u64], message: &[u8]) {
+        let pads = self.recv[j].xor_random((1 << j) - 1);
+        self.e.grow(j, &self.b[j], own, pads, message);
     }
 
     /// Bytes of the corrections for bit `j` of all positions.
     fn index_len(&self, j: usize) -> usize {
-        pattern_message_len(self.n, &[self.cross_bits(j)])
+        pattern_message_len(self.wanted.n, &[self.cross_bits(j)])
     }
 
-    /// Bytes of the corrections of all positions.
-    fn all_index_len(&self) -> usize {
-        (0..self.k as usize).map(|j| self.index_len(j)).sum()
-    }
-
-    /// The first party's corrections and additive shares of the positions.
-    fn send_index(&self) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
-        let mut message = Vec::with_capacity(self.all_index_len());
-        let mut index = Zeroizing::new(vec![0; self.n]);
+    /// The first party's corrections, after which it has its additive shares of the positions.
+    fn send_index(&mut self) -> Vec<u8> {
+        let mut message = Vec::new();
+        let mut index = std::mem::take(&mut self.index);
         for (j, (send, b)) in self.send.iter().zip(self.b.iter()).enumerate() {
             let (corrections, [cross, _]) =
                 send.words::<false>(|i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
             message.extend(corrections);
             self.add_bit(&mut index, j, &Zeroizing::new(cross));
         }
-        (message, index)
+        self.index = index;
+        message
     }
 
     /// The second party's additive shares of the positions.
-    async fn recv_index(&self, ch: &mut Channel) -> Result<Zeroizing<Vec<u64>>, Error> {
-        let len = self.all_index_len();
+    async fn recv_index(&mut self, ch: &mut Channel) -> Result<(), Error> {
+        let len = (0..self.k()).map(|j| self.index_len(j)).sum();
         let message = if len > 0 { ch.recv(INDEX, len).await? } else { Vec::new() };
-        Ok(compute(|| {
+        compute(|| {
             let mut rest = &message[..];
-            let mut index = Zeroizing::new(vec![0; self.n]);
+            let mut index = std::mem::take(&mut self.index);
             for (j, recv) in self.recv.iter().enumerate() {
                 let (now, later) = rest.split_at(self.index_len(j));
                 let cross = recv.words(&[self.cross_bits(j)]).finish(now);
                 self.add_bit(&mut index, j, &Zeroizing::new(cross));
                 rest = later;
             }
-            index
-        }))
+            self.index = index;
+        });
+        Ok(())
     }
 
     /// Width of the share of `-b_j b'_j`, which counts `2^(j+1)` times.
     fn cross_bits(&self, j: usize) -> u32 {
-        self.ring.bits() - 1 - j as u32
+        self.wanted.ring.bits() - 1 - j as u32
     }
 
     /// `index += 2^j (b_j + 2 cross)`.
     fn add_bit(&self, index: &mut [u64], j: usize, cross: &[u64]) {
         for ((index, cross), b) in index.iter_mut().zip(cross).zip(&self.b[j]) {
-            *index = self.ring.reduce(index.wrapping_add(b.wrapping_add(cross << 1) << j));
+            *index = self.wanted.ring.reduce(index.wrapping_add(b.wrapping_add(cross << 1) << j));
         }
     }
 }
@@ -214,7 +244,9 @@ mod tests {
                 let (mut out, mut costs) = (Vec::new(), Vec::new());
                 for (n, k, m) in calls {
                     let before = ch.meter.total();
-                    out.push(random_one_hots(&mut ch, &mut ot, n, k, Ring::new(m), &mut rng).await.unwrap());
+                    let wanted = [Wanted { n, k, ring: Ring::new(m) }];
+                    let mut made = random_one_hots(&mut ch, &mut ot, &wanted, &mut rng).await.unwrap();
+                    out.push(made.remove(0));
                     costs.push([before, ch.meter.total()]);
                 }
                 (out, costs)
@@ -315,12 +347,36 @@ mod tests {
     }
 
     #[test]
+    fn kinds_share_their_turns() {
+        let wanted = [(70, 1, 1), (3, 8, 14), (0, 5, 5), (129, 4, 7), (5, 9, 9), (64, 3, 3)];
+        let wanted = wanted.map(|(n, k, m)| Wanted { n, k, ring: Ring::new(m) });
+        let side = |first: bool| {
+            move |mut ch: Channel| async move {
+                let mut ot = party(&mut ch, first).await;
+                let mut rng = Rng::from_seed([u8::from(first); 32]);
+                ot.prepay(&mut ch, 4000, 4000).await.unwrap();
+                ch.exchange("ready", vec![0]).await.unwrap();
+                let before = ch.meter.total();
+                let made = random_one_hots(&mut ch, &mut ot, &wanted, &mut rng).await.unwrap();
+                (made, ch.meter.total().turns - before.turns)
+            }
+        };
+        let ((a, turns), (b, others)) = run_pair(side(true), side(false));
+        assert_eq!(turns.max(others), 8);
+        for ((a, b), wanted) in a.iter().zip(&b).zip(wanted) {
+            assert_eq!((a.len(), a.k(), a.ring()), (wanted.n, wanted.k, wanted.ring));
+            positions(a, b);
+        }
+    }
+
+    #[test]
     fn an_early_close_is_named() {
         let (result, ()) = run_pair(
             |mut ch: Channel| async move {
                 let mut ot = party(&mut ch, true).await;
                 let mut rng = Rng::from_seed([1; 32]);
-                random_one_hots(&mut ch, &mut ot, 10, 4, Ring::new(4), &mut rng).await.err()
+                let wanted = [Wanted { n: 10, k: 4, ring: Ring::new(4) }];
+                random_one_hots(&mut ch, &mut ot, &wanted, &mut rng).await.err()
             },
             |mut ch: Channel| async move {
                 let mut ot = party(&mut ch, false).await;

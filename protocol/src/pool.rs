@@ -62,6 +62,8 @@ pub(crate) fn lacking<T: Stock>(stock: Option<&T>, n: usize) -> usize {
 #[derive(Default)]
 pub(crate) struct Pool {
     pub one_hots: BTreeMap<(u32, Ring), Option<OneHots>>,
+    /// One-hots drawn since [`crate::Session::foresee`].
+    pub recent: BTreeMap<(u32, Ring), usize>,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
     pub linear: BTreeMap<u32, Option<LinearMasks>>,

@@ -17,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
 use sotto_net::{Channel, Half};
-use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots};
+use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots, Wanted};
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
@@ -90,6 +90,9 @@ struct Terms {
 }
 
 const MAGIC: [u8; 5] = *b"sotto";
+
+/// Bytes of one-hots to make ahead at most, where more than one repetition is asked for.
+const STOCK: usize = 64 << 20;
 
 /// Bits per second, where nothing is known of the connection.
 const DEFAULT_RATE: f64 = 1e9;
@@ -198,14 +201,42 @@ impl Session {
         let key = (bits, ring);
         let more = lacking(self.pool.one_hots.entry(key).or_default().as_ref(), n);
         if more > 0 {
-            self.ch.meter.enter_offline();
-            let (ch, ot, rng) = (&mut self.ch, &mut self.ot, &mut self.rng);
-            let made = sotto_ot::random_one_hots(ch, ot, more, bits, ring, rng).await;
-            self.ch.meter.leave();
-            fill(self.pool.one_hots.entry(key).or_default(), made?);
+            self.make_one_hots(&[Wanted { n: more, k: bits, ring }]).await?;
         }
         self.pool.record("one-hot", u64::from(bits) << 8 | u64::from(ring.bits()), n);
+        *self.pool.recent.entry(key).or_default() += n;
         Ok(draw(self.pool.one_hots.entry(key).or_default(), n))
+    }
+
+    async fn make_one_hots(&mut self, wanted: &[Wanted]) -> Result<(), Error> {
+        self.ch.meter.enter_offline();
+        let made = sotto_ot::random_one_hots(&mut self.ch, &mut self.ot, wanted, &mut self.rng).await;
+        self.ch.meter.leave();
+        for (made, w) in made?.into_iter().zip(wanted) {
+            fill(self.pool.one_hots.entry((w.k, w.ring)).or_default(), made);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that one-hots are in stock for what is about to come: `parts` times as much as has been drawn since the last call, in units
+    /// of a `unit`-th of it. Those of all kinds are made in the turns of one; and only if there is less than one repetition
+    /// of something, and no more than fit [`STOCK`]. Both parties call it at the same point with the same numbers.
+    ///
+    /// # Errors
+    /// What the peer or the network does.
+    pub async fn foresee(&mut self, parts: usize, unit: usize) -> Result<(), Error> {
+        let recent = std::mem::take(&mut self.pool.recent);
+        let of = |parts: usize, drawn: usize| (drawn * parts).div_ceil(unit);
+        let have = |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
+        let next = parts.min(unit);
+        if recent.iter().all(|(key, &drawn)| have(key) >= of(next, drawn)) {
+            return Ok(());
+        }
+        let bytes: usize = recent.iter().map(|(&(k, _), drawn)| drawn * ((1usize << k).div_ceil(64) * 8 + 16)).sum();
+        let parts = parts.min((STOCK / bytes.div_ceil(unit).max(1)).max(next));
+        let wanted = recent.iter().map(|(key, &drawn)| Wanted { n: of(parts, drawn).saturating_sub(have(key)), k: key.0, ring: key.1 });
+        let wanted: Vec<Wanted> = wanted.filter(|w| w.n > 0).collect();
+        self.make_one_hots(&wanted).await
     }
 
     /// Multiplication triples in `ring`.

@@ -77,11 +77,12 @@ pub fn parse(name: &str) -> Option<Box<dyn Case>> {
         ("cot" | "rot" | "and", _) => ot::Correlations::parse(name).map(boxed),
         ("linear", &[rows, inner, outer]) => Some(boxed(linear::Linear { rows, inner, outer })),
         ("matmul", &[batch, rows, inner, cols]) => Some(boxed(matmul::Matmul { batch, rows, inner, cols })),
-        ("silu" | "softmax" | "rms_norm", sizes) => layers::parse(kind, sizes),
         ("embed", &[tokens, vocabulary, width]) => Some(boxed(embed::Embed { tokens, vocabulary, width })),
         ("block" | "layer", _) => block::Block::parse(name).map(boxed),
-        (op, &[n]) => elementwise::Op::parse(op).map(|op| boxed(elementwise::Elementwise { op, n })),
-        _ => None,
+        (op, &[n]) if elementwise::Op::parse(op).is_some() => {
+            elementwise::Op::parse(op).map(|op| boxed(elementwise::Elementwise { op, n }))
+        }
+        (kind, sizes) => layers::parse(kind, sizes),
     }
 }
 
