@@ -19,7 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sotto_net::Channel;
 use sotto_protocol::{
-    Client, Server,
+    Client, Schedule, Server, Session,
     linear::{Weight, WeightShape},
 };
 
@@ -258,9 +258,14 @@ async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> 
     }
 }
 
-/// Names the phase, and plans masks for the tokens that may still come.
-fn enter_step(session: &mut sotto_protocol::Session, step: usize, new: usize) {
-    session.ch.meter.phase(if step == 0 { "prefill" } else { "decode" });
+/// Names the phase, says what to save in it, and plans masks for the tokens that may still come.
+fn enter_step(session: &mut Session, step: usize, new: usize) {
+    let (phase, schedule) = match step {
+        0 => ("prefill", Schedule::Throughput),
+        _ => ("decode", session.decode),
+    };
+    session.ch.meter.phase(phase);
+    session.schedule = schedule;
     session.horizon = new - 1 - step;
     session.lookahead = session.horizon.min(LOOKAHEAD);
 }

@@ -13,15 +13,18 @@
 //! | schedule   | `k`                           | digits by | turns                       | bits a digit, an inner node, a lowest one |
 //! |------------|-------------------------------|-----------|-----------------------------|----------|
 //! | throughput | 2                             | tables    | `2 + ceil(log2(l / 2))`     | 8, 6, 4  |
-//! | latency    | 2 to 4, for the lowest tree   | indicators | `1 + ceil(log2(l / 4))`    | `3 (2^k - 1)`, 6, 4 |
+//! | latency    | 2 to 4, for the lowest tree   | indicators | 2 up to 12 bits, `1 + ceil(log2(l / 4))` at most | `3 (2^k - 1)`, 6, 4 |
 //!
-//! Exact; no leakage. From the pool: `k` or `2^k - 1` COTs a digit, server to client; one COT an inner node and direction.
+//! By the latency schedule the last three or four digits are joined by a table at once ([`crate::lookup`]).
+//! Exact; no leakage. From the pool: `k` or `2^k - 1` COTs a digit, server to client; one COT an inner node and direction; one-hots for tables.
 //! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah; indicators: this project.
 
-use sotto_ot::{bits_len, lookup_message_len};
+use std::ops::RangeInclusive;
+
+use sotto_ot::{Columns, bits_len, lookup_message_len};
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Schedule, Session, and, cross};
+use crate::{Error, Schedule, Session, and, cross, lookup::lookup};
 
 /// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
@@ -38,18 +41,37 @@ pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorSh
         .map(|i| XorShare::new(2, leaves.iter().skip(i).step_by(digits).copied().collect()))
         .collect();
     while level.len() > 1 {
+        if s.schedule == Schedule::Latency && JOINED.contains(&level.len()) {
+            return join(s, &level).await;
+        }
         level = merge(s, level).await?;
     }
     Ok(level[0].bit(0))
 }
 
+/// Digits that a table joins at once.
+const JOINED: RangeInclusive<usize> = 3..=4;
+
 /// Bits of a digit.
 fn digit_bits(schedule: Schedule, bits: u32) -> u32 {
-    let levels = |k: u32| bits.div_ceil(k).next_power_of_two().ilog2();
     match schedule {
         Schedule::Throughput => 2,
-        Schedule::Latency => (2..=4).min_by_key(|&k| (levels(k), k)).expect("three sizes"),
+        Schedule::Latency => (2..=4).min_by_key(|&k| latency_cost(bits, k)).expect("three sizes"),
     }
+}
+
+/// Levels of the tree over digits of `k` bits, and about what the digits cost.
+fn latency_cost(bits: u32, k: u32) -> (u32, u32) {
+    fn levels(digits: u32) -> u32 {
+        match digits {
+            1 => 0,
+            2..=4 => 1,
+            _ => 1 + levels(digits.div_ceil(2)),
+        }
+    }
+    let digits = bits.div_ceil(k);
+    // A table for four digits has 128 entries.
+    (levels(digits), digits * ((1 << k) - 1) * 3 + if digits == 4 { 200 } else { 0 })
 }
 
 /// Whether the sum of the two parties' numbers below `2^bits` reaches `2^bits`.
@@ -122,6 +144,21 @@ async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u6
     }
 }
 
+/// "Less" of three or four digits by a table, lowest digit first; of that one only "less" counts.
+async fn join(s: &mut Session, level: &[XorShare]) -> Result<XorShare, Error> {
+    let bits = 2 * level.len() as u32 - 1;
+    let shift = |i: usize| if i == 0 { 0 } else { 2 * i as u32 - 1 };
+    let place = |i: usize, word: u64| (word & if i == 0 { 1 } else { 3 }) << shift(i);
+    let index = |at: usize| level.iter().enumerate().fold(0, |all, (i, digit)| all | place(i, digit.words[at]));
+    let index = XorShare::new(bits, (0..level[0].len()).map(index).collect());
+    let less = |index: u64| {
+        let digits = (0..level.len()).map(|i| index >> shift(i) & if i == 0 { 1 } else { 3 });
+        digits.fold(0, |low, digit| digit & 1 | (digit >> 1) & low)
+    };
+    let table: Vec<u64> = (0..1 << bits).map(less).collect();
+    lookup(s, &index, &Columns::new(&table, 1)).await
+}
+
 /// Joins neighbours, lowest digits first; an odd one out waits for the next level. Of the lowest digit only "less" counts.
 async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, Error> {
     let n = level[0].len();
@@ -150,7 +187,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         and,
-        testing::{self, Bill, elements, log2_ceil},
+        lookup,
+        testing::{self, Bill, Lab, elements, log2_ceil},
     };
 
     /// A comparison of `n` pairs of `bits` bits, by the throughput schedule.
@@ -158,7 +196,7 @@ pub(crate) mod tests {
         scheduled_bill(n, bits, Schedule::Throughput)
     }
 
-    fn scheduled_bill(n: usize, bits: u32, schedule: Schedule) -> Bill {
+    pub(crate) fn scheduled_bill(n: usize, bits: u32, schedule: Schedule) -> Bill {
         let k = digit_bits(schedule, bits);
         let mut digits = bits.div_ceil(k) as usize;
         let (k, items, others) = (k as usize, digits * n, digits * n * ((1 << k) - 1));
@@ -167,6 +205,9 @@ pub(crate) mod tests {
             Schedule::Latency => Bill::products((others, 0), (0, 2 * others)),
         };
         while digits > 1 {
+            if schedule == Schedule::Latency && JOINED.contains(&digits) {
+                return all + lookup::tests::bill(n, 2 * digits as u32 - 1);
+            }
             all = all + and::tests::bill(n, 1).beside(and::tests::bill((digits / 2 - 1) * n, 2));
             digits = digits.div_ceil(2);
         }
@@ -187,8 +228,9 @@ pub(crate) mod tests {
             let mut all = vec![];
             for (schedule, bits) in cases() {
                 let (x, y) = pairs(Ring::new(bits));
-                let mine = if lab.me.me == Party::Client { x } else { y };
                 lab.me.schedule = schedule;
+                stock(lab, 2 * x.len(), bits).await;
+                let mine = if lab.me.me == Party::Client { x } else { y };
                 let less = lab.measure(async |s| less_than(s, &mine, bits).await).await;
                 all.push((less, lab.measure(async |s| carry(s, &mine, bits).await).await));
             }
@@ -208,8 +250,24 @@ pub(crate) mod tests {
                 assert_eq!(first.cost.turns, 2 + levels);
                 assert_eq!(stated.bits(), x.len() * (14 * digits - 6 - 2 * levels as usize));
             } else {
-                assert_eq!(first.cost.turns, 1 + log2_ceil(bits.div_ceil(4) as usize));
+                let most = 1 + log2_ceil(bits.div_ceil(4) as usize);
+                assert!(first.cost.turns <= if bits <= 12 { 2 } else { most });
             }
+        }
+    }
+
+    /// What one comparison takes beside COTs.
+    pub(crate) async fn stock(lab: &mut Lab, n: usize, bits: u32) {
+        if lab.me.schedule == Schedule::Throughput {
+            return;
+        }
+        let mut digits = bits.div_ceil(digit_bits(lab.me.schedule, bits)) as usize;
+        while digits > *JOINED.end() {
+            digits = digits.div_ceil(2);
+        }
+        if JOINED.contains(&digits) {
+            let k = 2 * digits as u32 - 1;
+            lab.stock_one_hots(k, Ring::new(k), n).await;
         }
     }
 

@@ -14,7 +14,7 @@
 //! | the first group that has one               | `<- lookup/open ->`            | the same                                           |
 //! | their products                             | `<- and/cross ->`              | the same                                           |
 //!
-//! Four turns, or two where a single group will do. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `4 m` for `m`
+//! Four turns, or two where a single group will do: up to 6 candidates, 10 by the latency schedule. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `4 m` for `m`
 //! candidates; for `n` groups of `g` besides `2 n g`, `2 n`, and `2 n (g + 1)`. From the pool: one-hots of `2^g` and `2^n`, COTs.
 //! Source: leading-zero anticipation, Schmookler, Nowka (ARITH 2001), for the digits; this project for its use on shares.
 
@@ -24,7 +24,7 @@ use sotto_ot::Columns;
 use sotto_shares::{Party, Ring, Share, XorShare};
 
 use crate::{
-    Error, Session,
+    Error, Schedule, Session,
     and::and,
     cross::{self, Cross},
     digit::parity,
@@ -72,7 +72,7 @@ async fn anticipate(s: &mut Session, x: &Share, candidates: Range<u32>) -> Resul
 
 /// The highest set bit alone of each word; zero for zero.
 async fn highest(s: &mut Session, f: &XorShare) -> Result<XorShare, Error> {
-    let (groups, size) = grouping(f.width);
+    let (groups, size) = grouping(s.schedule, f.width);
     let words = f.words.iter().flat_map(|w| (0..groups).map(move |g| w >> (g * size) & ((1 << size) - 1)));
     let inner = lookup(s, &XorShare::new(size, words.collect()), &highest_table(size)).await?;
     if groups == 1 {
@@ -90,10 +90,13 @@ async fn highest(s: &mut Session, f: &XorShare) -> Result<XorShare, Error> {
 }
 
 /// Groups and their size, for a word of so many bits.
-fn grouping(width: u32) -> (u32, u32) {
-    /// Bits of a word that a single lookup serves.
-    const SINGLE: u32 = 6;
-    if width <= SINGLE {
+fn grouping(schedule: Schedule, width: u32) -> (u32, u32) {
+    // Bits of a word that a single lookup serves.
+    let single = match schedule {
+        Schedule::Throughput => 6,
+        Schedule::Latency => 10,
+    };
+    if width <= single {
         return (1, width);
     }
     let size = (1..).find(|g| g * g >= width).expect("a square is large enough");
@@ -120,8 +123,8 @@ pub(crate) mod tests {
         testing::{self, Bill, Holder, Lab},
     };
 
-    pub(crate) fn bill(n: usize, candidates: u32) -> Bill {
-        let ((groups, size), m) = (grouping(candidates), 2 * candidates as usize * n);
+    pub(crate) fn bill(schedule: Schedule, n: usize, candidates: u32) -> Bill {
+        let ((groups, size), m) = (grouping(schedule, candidates), 2 * candidates as usize * n);
         let lookups = groups as usize * n;
         let first = Bill::products((m, 0), (0, m)) + lookup::tests::bill(lookups, size);
         match groups {
@@ -132,7 +135,7 @@ pub(crate) mod tests {
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, candidates: u32) {
-        let (groups, size) = grouping(candidates);
+        let (groups, size) = grouping(lab.me.session().schedule, candidates);
         if groups == 1 {
             return lab.stock_one_hots(size, Ring::new(size), n).await;
         }
@@ -159,7 +162,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_position_and_zero_at_the_stated_cost() {
-        for (l, candidates) in [(9, 3..9), (32, 13..28), (64, 0..64), (64, 29..63), (44, 20..21)] {
+        let cases = [(9, 3..9), (32, 13..28), (64, 0..64), (64, 29..63), (44, 20..21), (20, 9..19)];
+        for (schedule, (l, candidates)) in [Schedule::Throughput, Schedule::Latency].into_iter().flat_map(|s| cases.clone().map(|c| (s, c))) {
             let (ring, start) = (Ring::new(l), candidates.start);
             // The string may have its first one right above the highest set bit.
             let powers = (candidates.start..candidates.end - 1).flat_map(|p| {
@@ -170,6 +174,7 @@ pub(crate) mod tests {
             let x: Vec<u64> = [0].into_iter().chain(powers).collect();
             let m = candidates.len() as u32;
             let (got, traffic) = testing::run(async |lab| {
+                lab.me.schedule = schedule;
                 stock(lab, x.len(), m).await;
                 let x = lab.row(&x, ring);
                 lab.measure(async |s| leading_one(s, &x, candidates.clone()).await).await
@@ -178,8 +183,9 @@ pub(crate) mod tests {
                 let exact = ideal(x) >> start;
                 assert!(got == exact || x > 0 && got == 2 * exact, "{x:b} gave {got:b} from {start}");
             }
-            assert_eq!(traffic.cost, bill(x.len(), m).cost());
-            assert_eq!(traffic.cost.turns, if m <= 6 { 2 } else { 4 });
+            assert_eq!(traffic.cost, bill(schedule, x.len(), m).cost());
+            let single = if schedule == Schedule::Throughput { 6 } else { 10 };
+            assert_eq!(traffic.cost.turns, if m <= single { 2 } else { 4 });
         }
     }
 }

@@ -4,12 +4,16 @@
 //! ([`crate::mux`]); positions, whose differences are chosen by the same bit in the same turn, go along. Rows may have different lengths; an
 //! odd one out waits for the next level. Of equal numbers the first wins.
 //!
-//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn. Exact while differences stay below
+//! By the latency schedule four at a time: all six pairs are compared, a table makes of the six bits who wins ([`crate::lookup`]), and that one
+//! is picked ([`crate::pick`]).
+//!
+//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn, or half as many with one more. Exact while differences stay below
 //! `2^(l-1)`. No leakage. From the pool: COTs. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
-use sotto_shares::{Ring, Shape, Share};
+use sotto_ot::Columns;
+use sotto_shares::{Ring, Shape, Share, XorShare};
 
-use crate::{Error, Session, compare::is_negative, mux::mux};
+use crate::{Error, Schedule, Session, compare::is_negative, lookup::lookup, mux::mux, pick::pick};
 
 /// The maximum of each row; rows are given by their lengths, one after the other in `x`.
 ///
@@ -43,8 +47,13 @@ async fn tournament<const K: usize>(
     assert!(lengths.iter().all(|&n| n > 0), "no empty row");
     let mut lengths = lengths.to_vec();
     while lengths.iter().any(|&n| n > 1) {
-        players = level(s, players, &lengths).await?;
-        lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
+        if s.schedule == Schedule::Latency && lengths.iter().any(|&n| n > 2) {
+            players = level_of_four(s, players, &lengths).await?;
+            lengths.iter_mut().for_each(|n| *n = n.div_ceil(4));
+        } else {
+            players = level(s, players, &lengths).await?;
+            lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
+        }
     }
     let shape = Shape::new(lengths.len(), 1);
     Ok(players.map(|x| x.reshape(shape)))
@@ -76,6 +85,51 @@ async fn level<const K: usize>(
         k += 1;
         Share::new(x.ring, x.frac, Shape::new(next.len(), 1), next)
     }))
+}
+
+/// Pairs of four, in the order of the bits of [`winners`].
+const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
+
+/// The one-hot of the winner, by bits `x_i < x_j` of all pairs: the first of those that nothing exceeds.
+fn winners() -> Columns {
+    let winner = |less: u64| {
+        let wins = |i: usize| {
+            PAIRS.iter().enumerate().all(|(k, &(a, b))| match less >> k & 1 {
+                1 => a != i,
+                _ => b != i,
+            })
+        };
+        (0..4).filter(|&i| wins(i)).fold(0, |all, i| all | 1 << i)
+    };
+    Columns::new(&(0..64).map(winner).collect::<Vec<_>>(), 4)
+}
+
+async fn level_of_four<const K: usize>(
+    s: &mut Session,
+    players: [Share; K],
+    lengths: &[usize],
+) -> Result<[Share; K], Error> {
+    // Who plays: the last of a row as often as it takes, but nobody alone.
+    let starts = lengths.iter().scan(0, |start, n| Some(std::mem::replace(start, *start + n)));
+    let groups: Vec<[usize; 4]> = starts
+        .zip(lengths)
+        .flat_map(|(start, &n)| (0..n).step_by(4).map(move |i| [0, 1, 2, 3].map(|j| start + (i + j).min(n - 1))))
+        .collect();
+    let played: Vec<[usize; 4]> = groups.iter().copied().filter(|group| group[0] != group[3]).collect();
+    let x = &players[0];
+    let differences = played.iter().flat_map(|g| PAIRS.map(|(a, b)| x.ring.reduce(x.data[g[a]].wrapping_sub(x.data[g[b]]))));
+    let shape = Shape::new(6 * played.len(), 1);
+    let less = is_negative(s, &Share::new(x.ring, x.frac, shape, differences.collect())).await?;
+    let less = less.words.chunks(6).map(|bits| bits.iter().enumerate().fold(0, |all, (k, bit)| all | bit << k));
+    let winner = lookup(s, &XorShare::new(6, less.collect()), &winners()).await?;
+    let mut out = vec![];
+    for x in players {
+        let picked = pick(s, &winner, x.ring, &[0; 4], |i, j| x.data[played[i][j]]).await?;
+        let mut picked = picked.into_iter();
+        let next = groups.iter().map(|g| if g[0] == g[3] { x.data[g[0]] } else { picked.next().expect("one winner a group") });
+        out.push(Share::new(x.ring, x.frac, Shape::new(groups.len(), 1), next.collect()));
+    }
+    Ok(out.try_into().ok().expect("as many players as before"))
 }
 
 /// The functionality on one row.
@@ -131,6 +185,34 @@ pub(crate) mod tests {
             let digits = (l as usize - 1).div_ceil(2);
             assert_eq!(traffic.cost.turns, log2_ceil(33) * (3 + log2_ceil(digits)));
         }
+    }
+
+    #[test]
+    fn four_at_a_time_in_fewer_turns() {
+        let (ring, half) = (Ring::new(13), Ring::new(12));
+        let lengths = [1, 2, 3, 5, 8, 17, 1, 33];
+        let mut x = testing::elements(70, half);
+        x[11..19].fill(17);
+        let values: Vec<i64> = x.iter().map(|&x| half.signed(x)).collect();
+        let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
+        let ((max, argmax), traffic) = testing::run(async |lab| {
+            lab.me.schedule = Schedule::Latency;
+            lab.stock_one_hots(5, Ring::new(5), 6 * 70 + 70).await;
+            lab.stock_one_hots(6, Ring::new(6), 70).await;
+            let x = lab.row(&raw, ring);
+            let argmax = row_argmax(&mut lab.me, &x, &lengths).await.unwrap();
+            let (max, side) = lab.measure(async |s| row_max(s, &x, &lengths).await).await;
+            ((max, argmax), side)
+        });
+        let mut rest = &values[..];
+        for ((&n, max), argmax) in lengths.iter().zip(max).zip(argmax) {
+            let (row, after) = rest.split_at(n);
+            assert_eq!(ring.signed(max), ideal(row));
+            assert_eq!(argmax as usize, row.iter().position(|&v| v == ideal(row)).unwrap());
+            rest = after;
+        }
+        // 33 are 9, are 3, are one.
+        assert_eq!(traffic.cost.turns, 3 * 4);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! 4. the result, `y` times a public factor and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer for up to six candidates). Relative error `2^-14` at most (dropped carries included) and two
+//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). Relative error `2^-14` at most (dropped carries included) and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
 
@@ -139,14 +139,13 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        extend,
-        leading_one, pick,
+        Schedule, extend, leading_one, pick,
         testing::{self, Bill, Holder, Lab, reals},
     };
 
-    pub(crate) fn bill(n: usize, form: &Form) -> Bill {
+    pub(crate) fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
         let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
-        let most = leading_one::tests::bill(n, form.candidates.len() as u32)
+        let most = leading_one::tests::bill(schedule, n, form.candidates.len() as u32)
             + pick::tests::bill(n, 18, &vec![0; form.shifts().len()])
             + segments::tests::bill(n, form.table)
             + extend::tests::bill(n, &[(form.table.ring_bits, ring)])
@@ -169,7 +168,7 @@ pub(crate) mod tests {
             stock(lab, n, form).await;
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
-        assert_eq!(traffic.cost, bill(n, form).cost());
+        assert_eq!(traffic.cost, bill(Schedule::Throughput, n, form).cost());
         assert_eq!(traffic.cost.turns, if form.work_frac() == form.frac { 9 } else { 10 });
         reals(&got, form.ring, form.frac)
     }

@@ -83,7 +83,7 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        extend,
+        Schedule, extend,
         testing::{self, Bill, Holder, Lab, reals},
     };
 
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     pub(crate) fn normalise_bill(shape: Shape) -> Bill {
         let n = shape.len();
         Bill::mutual(&[64 * n], 0)
-            + reciprocal::tests::bill(shape.rows, &normaliser(shape.cols, 1e-5, 36))
+            + reciprocal::tests::bill(Schedule::Throughput, shape.rows, &normaliser(shape.cols, 1e-5, 36))
             + Bill::mutual(&[54 * shape.rows], 0)
             + extend::tests::bill(n, &[(22, 44)])
     }

@@ -6,13 +6,16 @@
 //! | nonce, parameter digest, rate       | `<- session/terms ->`  | the same                       |
 //! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
+//! | sends it back                       | `<- session/echo ->`   | takes the time                 |
 //! | keys, public part seeded by `sid`   | `-- keys/lattice ->`   | checks and keeps them          |
-//! | COTs as fits the rate               | `<- session/link --`   | the connection's rate          |
+//! | COTs as fit the rate, decoding as fits the delay | `<- session/link --` | the connection's rate and delay |
 //!
 //! The rate is the least that a party has stated in its terms, or else what the keys came in with.
 //!
 //! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
 //! connection; nothing of it is written anywhere.
+
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
@@ -29,7 +32,7 @@ use crate::{
 };
 
 /// The version of the protocol; both sides must have the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What protocols that have the choice save, bits or turns; both parties must have chosen the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct Session {
     pub horizon: usize,
     /// What to save.
     pub schedule: Schedule,
+    /// What to save where a token is made at a time: turns, if the connection's delay is felt.
+    pub decode: Schedule,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
@@ -93,6 +98,18 @@ const MAGIC: [u8; 5] = *b"sotto";
 
 /// Bytes of one-hots to make ahead at most, where more than one repetition is asked for.
 const STOCK: usize = 64 << 20;
+
+/// What the server says of the connection.
+#[derive(Serialize, Deserialize)]
+struct LinkReport {
+    /// Bits per second.
+    rate: u64,
+    /// Time from one party to the other and back.
+    round_trip_micros: u64,
+}
+
+/// A round trip that is felt: a layer has about twenty turns to save, at the price of an eighth of its bits.
+const FELT_MICROS: u64 = 200;
 
 /// Bits per second, where nothing is known of the connection.
 const DEFAULT_RATE: f64 = 1e9;
@@ -135,7 +152,7 @@ impl Session {
         let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
         ot.prepay(&mut ch, 1, 1).await?;
-        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, schedule: Schedule::default(), sid, ot, pool: Pool::default() })
+        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, schedule: Schedule::default(), decode: Schedule::default(), sid, ot, pool: Pool::default() })
     }
 
     /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
@@ -265,9 +282,12 @@ impl Session {
         Ok(draw(self.pool.squares.entry(ring).or_default(), n))
     }
 
-    /// Goes on with the COTs that fit a connection of so many bits per second.
-    async fn choose_extension(&mut self, rate: f64) -> Result<(), Error> {
-        self.ot.switch(&mut self.ch, Extension::for_rate(rate)).await?;
+    /// Goes on with COTs and a schedule that fit the connection.
+    async fn adapt(&mut self, link: &LinkReport) -> Result<(), Error> {
+        if link.round_trip_micros >= FELT_MICROS {
+            self.decode = Schedule::Latency;
+        }
+        self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
         Ok(self.ot.prepay(&mut self.ch, 1, 1).await?)
     }
 
@@ -289,12 +309,14 @@ impl Client {
     /// The connection is gone.
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
         let mut session = Session::establish(Party::Client, ch, rng, binding).await?;
+        session.ch.recv("session/echo", 0).await?;
+        session.ch.send("session/echo", vec![])?;
         session.ch.meter.enter("keys", Half::Offline);
         let (seed, mut rng) = (session.lattice_seed(), session.rng.fork());
         let (key, message) = sotto_net::compute(|| sotto_he::keygen(lattice::context(), &seed, &mut rng));
         session.ch.send("keys/lattice", message)?;
-        let rate: u64 = session.ch.recv_control("session/link").await?;
-        session.choose_extension(rate as f64).await?;
+        let link: LinkReport = session.ch.recv_control("session/link").await?;
+        session.adapt(&link).await?;
         session.ch.meter.leave();
         Ok(Client { session, key })
     }
@@ -307,13 +329,18 @@ impl Server {
     /// The keys are malformed, or the connection is gone.
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
         let mut session = Session::establish(Party::Server, ch, rng, binding).await?;
+        let asked = Instant::now();
+        session.ch.send("session/echo", vec![])?;
+        session.ch.recv("session/echo", 0).await?;
+        let round_trip_micros = asked.elapsed().as_micros() as u64;
         session.ch.meter.enter("keys", Half::Offline);
         let (context, seed) = (lattice::context(), session.lattice_seed());
         let message = session.ch.recv("keys/lattice", EvaluationKeys::encoded_len(context)).await?;
         let keys = sotto_net::compute(|| EvaluationKeys::decode(context, &seed, &message))?;
         let rate = session.ch.stated_rate().or(session.ch.seen_rate()).unwrap_or(DEFAULT_RATE) as u64;
-        session.ch.send_control("session/link", &rate)?;
-        session.choose_extension(rate as f64).await?;
+        let link = LinkReport { rate, round_trip_micros };
+        session.ch.send_control("session/link", &link)?;
+        session.adapt(&link).await?;
         session.ch.meter.leave();
         Ok(Server { session, keys })
     }

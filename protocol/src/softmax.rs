@@ -85,15 +85,18 @@ pub(crate) mod tests {
     use sotto_shares::encode;
 
     use super::*;
-    use crate::testing::{self, Bill, reals};
+    use crate::{
+        Schedule,
+        testing::{self, Bill, reals},
+    };
 
     const RING: Ring = Ring::new(44);
 
-    pub(crate) fn bill(visible: &[usize], ring: u32) -> Bill {
+    pub(crate) fn bill(schedule: Schedule, visible: &[usize], ring: u32) -> Bill {
         let n = visible.iter().sum();
         crate::maximum::tests::bill(visible, exp2::ARGUMENT.bits() - exp2::ARGUMENT_FRAC + MAX_FRAC)
-            + exp2::tests::bill(n, ring)
-            + reciprocal::tests::bill(visible.len(), &normaliser(*visible.iter().max().unwrap()))
+            + exp2::tests::bill(schedule, n, ring)
+            + reciprocal::tests::bill(schedule, visible.len(), &normaliser(*visible.iter().max().unwrap()))
     }
 
     /// The total variation between each row and the real softmax.
@@ -113,7 +116,7 @@ pub(crate) mod tests {
             };
             lab.measure(evaluated).await
         });
-        assert_eq!(traffic.cost, bill(&visible, 44).cost());
+        assert_eq!(traffic.cost, bill(Schedule::Throughput, &visible, 44).cost());
         let after = if cols > 32 { 17 } else { 16 };
         assert_eq!(traffic.cost.turns, 6 * testing::log2_ceil(cols) + after);
         let numerators = reals(&numerators, RING, exp2::RESULT_FRAC);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use sotto_net::Link;
+use sotto_protocol::Schedule;
 
 /// Measures Sotto with two real processes over loopback TCP; prints one JSON object a line and case.
 #[derive(Clone, Debug, Parser)]
@@ -21,6 +22,9 @@ pub struct Options {
     /// Counted runs, after one warm-up in the same session; medians are printed.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
+    /// What protocols save; for generate, where tokens are made. Left out: what the session finds fit.
+    #[arg(long, value_name = "WHAT")]
+    pub schedule: Option<Saving>,
     /// Also write the JSON lines to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -46,6 +50,33 @@ pub struct Options {
     /// A folder for what parent and parties exchange.
     #[arg(long, hide = true, default_value = ".")]
     pub scratch: PathBuf,
+}
+
+/// What protocols save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Saving {
+    /// Bits.
+    Throughput,
+    /// Turns.
+    Latency,
+}
+
+impl Saving {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Saving::Throughput => "throughput",
+            Saving::Latency => "latency",
+        }
+    }
+
+    /// As protocols know it.
+    pub fn schedule(self) -> Schedule {
+        match self {
+            Saving::Throughput => Schedule::Throughput,
+            Saving::Latency => Schedule::Latency,
+        }
+    }
 }
 
 /// Which party a process is.

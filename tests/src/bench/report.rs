@@ -98,7 +98,7 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         case: name,
         link: &options.link,
         threads: options.threads,
-        schedule: "throughput",
+        schedule: options.schedule.unwrap_or(Saving::Throughput).name(),
         precision: "default",
         repeat: options.repeat,
         seconds: round(seconds(|s| s.seconds)),

@@ -11,13 +11,13 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_net::{Channel, Cost, Half, Link, Listener, Meter, Runtime};
-use sotto_protocol::{Client, Server, Session};
+use sotto_protocol::{Client, Schedule, Server, Session};
 use sotto_shares::{Party, Rng};
 
 use crate::{
     cases::Case,
     machine,
-    options::{Options, Role},
+    options::{Options, Role, Saving},
     tensor::{self, Header},
 };
 
@@ -63,6 +63,7 @@ pub struct Stage {
     pub watch: Watch,
     /// The folder that the parent has put files into.
     pub scratch: PathBuf,
+    schedule: Option<Schedule>,
     dial: Dial,
 }
 
@@ -80,7 +81,8 @@ impl Stage {
                 (Party::Server, Dial::From(listener))
             }
         };
-        Ok(Stage { party, watch: Watch::default(), scratch: options.scratch.clone(), dial })
+        let schedule = options.schedule.map(Saving::schedule);
+        Ok(Stage { party, watch: Watch::default(), scratch: options.scratch.clone(), schedule, dial })
     }
 
     /// A new connection to the other party.
@@ -103,10 +105,14 @@ impl Stage {
     /// As [`Client::establish`].
     pub async fn establish(&self, ch: Channel) -> Result<Me> {
         let rng = Rng::from_os();
-        Ok(match self.party {
+        let mut me = match self.party {
             Party::Client => Me::Client(Box::new(Client::establish(ch, rng, [0; 32]).await?)),
             Party::Server => Me::Server(Box::new(Server::establish(ch, rng, [0; 32]).await?)),
-        })
+        };
+        if let Some(schedule) = self.schedule {
+            (me.session().schedule, me.session().decode) = (schedule, schedule);
+        }
+        Ok(me)
     }
 }
 
