@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_bound_is_attained_by_the_worst_input() {
         let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
-        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100] };
+        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100], bias: vec![] };
         // An input of norm 2 along the column: all ones. Its output is half the column's sum.
         assert_eq!(bound(&w, 1..2), 200.0);
         assert_eq!(bound(&w, 0..1), 2.0);

@@ -10,7 +10,7 @@ use sotto_protocol::{
     activation::{self, Activation},
     exp2,
     kv_cache::Heads,
-    linear,
+    layer_norm, linear,
     linear::Weight,
     matmul, mul_small, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
@@ -45,7 +45,9 @@ impl Evaluator for Clear {
     }
 
     async fn linear(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
-        let y = linear::ideal(&x.data, &w.data, w.shape.inner, w.shape.outer);
+        let mut y = linear::ideal(&x.data, &w.data, w.shape.inner, w.shape.outer);
+        let bias = w.encoded_bias(x.frac);
+        y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = ACTIVATION.reduce(y.wrapping_add(*b)));
         Ok(Share::new(ACTIVATION, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
     }
 
@@ -105,10 +107,15 @@ impl Evaluator for Clear {
         })
     }
 
-    async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
+    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
+        let rows = reals(x).chunks(x.shape.cols).flat_map(|row| layer_norm::ideal(row, eps)).collect();
+        Ok(rounded(rows, ACTIVATION, ACTIVATION_FRAC, x.shape))
+    }
+
+    async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
         let x = x.reduce(activation::ARGUMENT);
-        let values = x.data.iter().map(|&v| Activation::Silu.ideal(x.ring.signed(v))).collect();
-        Ok(rounded(values, activation::ARGUMENT, ACTIVATION_FRAC, x.shape))
+        let values = x.data.iter().map(|&v| f.ideal(x.ring.signed(v))).collect();
+        Ok(rounded(values, ring, ACTIVATION_FRAC, x.shape))
     }
 
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {

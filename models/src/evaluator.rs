@@ -4,7 +4,7 @@
 //! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
-use sotto_protocol::{Error, kv_cache::Heads, softmax::Softmax};
+use sotto_protocol::{Error, activation::Activation, kv_cache::Heads, softmax::Softmax};
 use sotto_shares::{Ring, Share};
 
 /// The ring of activations: inputs of linear layers.
@@ -78,10 +78,13 @@ pub trait Evaluator {
     /// Softmax to base 2 of the first `visible[i]` entries of each row.
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error>;
 
-    /// SiLU of numbers with 12 fraction bits, in the ring of its argument.
-    async fn silu(&mut self, x: &Share) -> Result<Share, Error>;
+    /// LayerNorm without gain and bias, of the residual stream; the result is an activation.
+    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// Elementwise product of what [`Self::silu`] gives with activations; fraction bits add up.
+    /// An activation function of numbers with 12 fraction bits, in `ring`, of 22 bits at least.
+    async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error>;
+
+    /// Elementwise product of what [`Self::activate`] gives in 22 bits with activations; fraction bits add up.
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.

@@ -12,14 +12,17 @@
 //! | `sampling`      | logits to the next token                                           |
 //! | `float`         | the whole model in f32                                             |
 //! | `evaluator`     | the alphabet                                                       |
-//! | `llama`         | LLaMA in that alphabet                                             |
+//! | `llama`, `bert` | LLaMA, and a layer of BERT, in that alphabet                       |
+//! | `attention`     | attention, which they share                                        |
 //! | `secure`        | the alphabet on shares, for client and server                      |
 //! | `clear`         | the alphabet in the clear: the oracle                              |
 //! | `audit`         | what the weights may make overflow                                 |
 //! | `conversation`  | offer, request, generation: what the two programs say to each other|
 //! | `random`        | models with random weights, for tests and measurements             |
 
+mod attention;
 pub mod audit;
+pub mod bert;
 mod builtin;
 pub mod checkpoint;
 pub mod clear;

@@ -4,27 +4,22 @@
 //! them, and `log2(e) / sqrt(head_dim)` into the queries, so that scores come in base-2 units.
 
 use sotto_protocol::{
-    Error, activation,
-    kv_cache::{Heads, SCORES},
+    Error,
+    activation::{self, Activation},
+    kv_cache::Heads,
     linear::{Exactness, Weight, WeightShape},
 };
-use sotto_shares::{Ring, Shape, Share};
+use sotto_shares::Share;
 
 use crate::{
     Config, Folder, Param, RealMatrix,
+    attention::attention,
     audit::{self, Finding},
     error::Error as LoadError,
     evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
-
-/// Scores: 12 integer bits in base-2 units.
-const SCORE: Ring = sotto_protocol::exp2::ARGUMENT;
-/// The ring in which attention's sums meet the reciprocal of their weights.
-const NORMALISE: Ring = sotto_protocol::reciprocal::RECIPROCAL.0;
-/// Fraction bits of attention's sums before that.
-const SUM_FRAC: u32 = 14;
 
 /// A model as one side knows it: with matrices of integers, or with shapes alone.
 pub struct Llama<W> {
@@ -149,26 +144,14 @@ impl<W> Llama<W> {
         let qk = e.rope(&qkv.columns(0..q_size + kv_size), &self.frequencies, cache.length).await?;
         let v = qkv.columns(q_size + kv_size..q_size + 2 * kv_size);
         let v = e.truncate(&v, v.frac - ACTIVATION_FRAC, ACTIVATION).await?;
-        let q = self.by_group(&qk.columns(0..q_size)).reduce(SCORES);
-        let k = qk.columns(q_size..q_size + kv_size).reduce(SCORES);
+        let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
+        let heads = Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim };
         if cache.layers.len() <= index {
-            let heads = Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim };
             cache.layers.push(e.cache(heads));
         }
-        let held = &mut cache.layers[index];
-
-        let scores = e.scores(held, &q, &k).await?;
-        let scores = e.truncate(&scores, ACTIVATION_FRAC, SCORE).await?;
-        let (rows, group) = (h.shape.rows, c.group_size());
-        let visible: Vec<usize> =
-            (0..scores.shape.rows).map(|i| cache.length + i % (rows * group) / group + 1).collect();
-        let softmax = e.softmax(&scores, &visible).await?;
-
-        let sums = e.sums(held, &softmax.numerators, &v).await?;
-        let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
-        let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
-        let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
-        let y = e.linear(&layer.output, &self.by_row(&means, rows)).await?;
+        let (held, length) = (&mut cache.layers[index], cache.length);
+        let means = attention(e, heads, held, [&q, &k, &v], |t| length + t + 1).await?;
+        let y = e.linear(&layer.output, &means).await?;
         residual(e, &y).await
     }
 
@@ -183,32 +166,12 @@ impl<W> Llama<W> {
         let both = e.linear(&layer.gate_up, &x).await?;
         let drop = both.frac - ACTIVATION_FRAC;
         let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
-        let gate = e.silu(&gate).await?;
+        let gate = e.activate(Activation::Silu, &gate, activation::ARGUMENT).await?;
         let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
         let product = e.gate(&gate, &up).await?;
         let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
         let y = e.linear(&layer.down, &product).await?;
         residual(e, &y).await
-    }
-
-    /// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.
-    fn by_group(&self, q: &Share) -> Share {
-        let (heads, size) = (self.config.num_key_value_heads, self.config.head_dim);
-        let width = self.config.group_size() * size;
-        let group = |i: usize| {
-            let columns = q.columns(i * width..(i + 1) * width);
-            let rows = columns.len() / size;
-            columns.reshape(Shape::new(rows, size))
-        };
-        (1..heads).fold(group(0), |all, i| all.stack(&group(i)))
-    }
-
-    /// The inverse order: to `[T, heads h]`.
-    fn by_row(&self, x: &Share, rows: usize) -> Share {
-        let (heads, group) = (self.config.num_key_value_heads, self.config.group_size());
-        let width = group * self.config.head_dim;
-        let of = |i: usize| x.rows(i * rows * group..(i + 1) * rows * group).reshape(Shape::new(rows, width));
-        Share::beside(&(0..heads).map(of).collect::<Vec<_>>())
     }
 }
 
@@ -249,7 +212,7 @@ impl Llama<Weight> {
                     exactness,
                 };
                 id += 1;
-                Ok(Weight { shape, data: quantised.into_data() })
+                Ok(Weight { shape, data: quantised.into_data(), bias: vec![] })
             };
         let rounded = Exactness::Rounded;
         let score_scale = (std::f64::consts::LOG2_E / (c.head_dim as f64).sqrt()) as f32;
@@ -315,7 +278,7 @@ fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadErro
     let quantised = real.quantize(MAX_FRAC)?;
     let frac = quantised.frac();
     let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Rounded };
-    Ok(Weight { shape, data: quantised.into_data() })
+    Ok(Weight { shape, data: quantised.into_data(), bias: vec![] })
 }
 
 impl Llama<WeightShape> {

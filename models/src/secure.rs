@@ -6,7 +6,7 @@ use sotto_protocol::{
     activation::{self, Activation},
     extend,
     kv_cache::{self, Heads, KvCache},
-    linear,
+    layer_norm, linear,
     linear::{Weight, WeightShape},
     mul_small, reveal, rms_norm,
     rope::{self, Angles},
@@ -138,8 +138,15 @@ impl<R: Role> Evaluator for R {
         span!(self, "softmax", softmax::softmax(self.session(), x, visible, ACTIVATION))
     }
 
-    async fn silu(&mut self, x: &Share) -> Result<Share, Error> {
-        span!(self, "silu", activation::activate(self.session(), Activation::Silu, x, activation::ARGUMENT))
+    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
+        span!(self, "layer_norm", async {
+            self.rows(rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
+            layer_norm::layer_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
+        })
+    }
+
+    async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
+        span!(self, "activation", activation::activate(self.session(), f, x, ring))
     }
 
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {

@@ -12,7 +12,8 @@
 //!
 //! | schedule   | `k`                           | digits by | turns                       | bits a digit, an inner node, a lowest one |
 //! |------------|-------------------------------|-----------|-----------------------------|----------|
-//! | throughput | 2                             | tables    | `2 + ceil(log2(l / 2))`     | 8, 6, 4  |
+//! | throughput, `l > 16` | 2                   | tables    | `2 + ceil(log2(l / 2))`     | 8, 6, 4  |
+//! | throughput | 2                             | indicators | `1 + ceil(log2(l / 2))`    | 9, 6, 4  |
 //! | latency    | 2 to 4, for the lowest tree   | indicators | 2 up to 12 bits, `1 + ceil(log2(l / 4))` at most | `3 (2^k - 1)`, 6, 4 |
 //!
 //! By the latency schedule the last three or four digits are joined by a table at once ([`crate::lookup`]).
@@ -32,9 +33,9 @@ pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorSh
     let digits = bits.div_ceil(k) as usize;
     let digit = |x: &u64, i: usize| (x >> (k as usize * i)) & ((1 << k) - 1);
     let values: Vec<u64> = mine.iter().flat_map(|x| (0..digits).map(move |i| digit(x, i))).collect();
-    let leaves = match s.schedule {
-        Schedule::Throughput => by_tables(s, &values, k).await?,
-        Schedule::Latency => by_indicators(s, &values, k).await?,
+    let leaves = match digits_by(s.schedule, bits) {
+        Digits::Tables => by_tables(s, &values, k).await?,
+        Digits::Indicators => by_indicators(s, &values, k).await?,
     };
     // Digit i of all elements; bit 0 is "less", bit 1 is "equal".
     let mut level: Vec<XorShare> = (0..digits)
@@ -51,6 +52,20 @@ pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorSh
 
 /// Digits that a table joins at once.
 const JOINED: RangeInclusive<usize> = 3..=4;
+
+/// How digits are compared.
+enum Digits {
+    Tables,
+    Indicators,
+}
+
+/// Where there are few digits, the turn that indicators save is worth their bits.
+fn digits_by(schedule: Schedule, bits: u32) -> Digits {
+    match schedule {
+        Schedule::Throughput if bits > 16 => Digits::Tables,
+        _ => Digits::Indicators,
+    }
+}
 
 /// Bits of a digit.
 fn digit_bits(schedule: Schedule, bits: u32) -> u32 {
@@ -200,9 +215,9 @@ pub(crate) mod tests {
         let k = digit_bits(schedule, bits);
         let mut digits = bits.div_ceil(k) as usize;
         let (k, items, others) = (k as usize, digits * n, digits * n * ((1 << k) - 1));
-        let mut all = match schedule {
-            Schedule::Throughput => Bill::answered(k * items, 6 * items, k * items),
-            Schedule::Latency => Bill::products((others, 0), (0, 2 * others)),
+        let mut all = match digits_by(schedule, bits) {
+            Digits::Tables => Bill::answered(k * items, 6 * items, k * items),
+            Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
         };
         while digits > 1 {
             if schedule == Schedule::Latency && JOINED.contains(&digits) {
@@ -247,8 +262,9 @@ pub(crate) mod tests {
             assert_eq!((first.cost, second.cost), (stated.cost(), stated.cost()));
             let (digits, levels) = (bits.div_ceil(2) as usize, log2_ceil(bits.div_ceil(2) as usize));
             if schedule == Schedule::Throughput {
-                assert_eq!(first.cost.turns, 2 + levels);
-                assert_eq!(stated.bits(), x.len() * (14 * digits - 6 - 2 * levels as usize));
+                let few = u64::from(bits <= 16);
+                assert_eq!(first.cost.turns, 2 - few + levels);
+                assert_eq!(stated.bits(), x.len() * ((14 + few as usize) * digits - 6 - 2 * levels as usize));
             } else {
                 let most = 1 + log2_ceil(bits.div_ceil(4) as usize);
                 assert!(first.cost.turns <= if bits <= 12 { 2 } else { most });

@@ -24,7 +24,7 @@
 
 use rayon::prelude::*;
 use sotto_he::{EXACT, EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
-use sotto_shares::{Ring, Shape, Share, pack, packed_len, unpack};
+use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
 use zeroize::Zeroize;
 
 use crate::{
@@ -71,6 +71,19 @@ pub struct Weight {
     pub shape: WeightShape,
     /// `[inner, outer]`, row-major.
     pub data: Vec<i16>,
+    /// What the server adds to each row of the product, `[outer]`; or nothing.
+    pub bias: Vec<f64>,
+}
+
+impl Weight {
+    /// The bias as elements of the product's ring, for inputs with `frac` fraction bits.
+    ///
+    /// # Panics
+    /// If there is a bias, but not for every column.
+    pub fn encoded_bias(&self, frac: u32) -> Vec<u64> {
+        assert!(self.bias.is_empty() || self.bias.len() == self.shape.outer, "one bias per output");
+        self.bias.iter().map(|&b| encode(b, frac + self.shape.frac, RING)).collect()
+    }
 }
 
 /// Masks for rows of one layer's input and shares of their images. Wiped on drop.
@@ -153,6 +166,8 @@ pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Err
     let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
     let mut y = sotto_net::compute(|| product(&input, &w.data, w.shape.inner, w.shape.outer));
     y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = RING.reduce(y.wrapping_add(*mask)));
+    let bias = w.encoded_bias(x.frac);
+    y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = RING.reduce(y.wrapping_add(*b)));
     Ok(Share::new(RING, x.frac + w.shape.frac, Shape::new(rows, w.shape.outer), y))
 }
 
@@ -242,7 +257,7 @@ mod tests {
     fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
         let draws = elements(inner * outer, Ring::new(16));
         let data = draws.iter().map(|&w| w as u16 as i16).collect();
-        Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data }
+        Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data, bias: vec![] }
     }
 
     fn weights() -> [Weight; 4] {

@@ -15,9 +15,9 @@ fn list_names_every_case_and_marks_those_without_a_protocol() {
     let output = bench(&["list"]);
     assert!(output.status.success());
     let lines = lines(&output);
-    assert_eq!(lines.len(), 52);
+    assert_eq!(lines.len(), 56);
     for line in
-        ["setup/session", "linear/128x768x768", "block/llama-768/32", "gelu/128x3072 (not written yet)"]
+        ["setup/session", "linear/128x768x768", "block/llama-768/32", "layer/llama-7b/1 (not written yet)"]
     {
         assert!(lines.iter().any(|l| l == line), "{line}");
     }
@@ -25,7 +25,7 @@ fn list_names_every_case_and_marks_those_without_a_protocol() {
 
 #[test]
 fn what_cannot_be_measured_says_so_by_name() {
-    for (case, why) in [("gelu/128x3072", "not written yet"), ("soup/12", "unknown case")] {
+    for (case, why) in [("layer/llama-7b/1", "not written yet"), ("soup/12", "unknown case")] {
         let output = bench(&[case]);
         assert!(!output.status.success());
         let line: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();

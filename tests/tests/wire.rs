@@ -255,7 +255,8 @@ where
 
 fn linear(exactness: Exactness) -> [Side; 2] {
     let shape = WeightShape { id: 1, inner: 64, outer: 96, frac: 8, exactness };
-    let weight = Weight { shape, data: (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect() };
+    let data = (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect();
+    let weight = Weight { shape, data, bias: vec![] };
     keyed(
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));

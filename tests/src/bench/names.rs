@@ -66,7 +66,6 @@ const NAMES: &[&str] = &[
 
 /// What the cases without a protocol lack.
 const UNWRITTEN: &[(&str, &str)] = &[
-    ("block/bert-base/128", "there is no BERT"),
     ("layer/llama-7b/1", "a cache cannot be made from shares, and 63 tokens of prefill are no set-up"),
 ];
 

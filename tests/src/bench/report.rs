@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     cases::Case,
     duel::duel,
-    options::{Options, Role},
+    options::{Options, Role, Saving},
     stage::{PartyReport, Sample},
     tensor,
 };

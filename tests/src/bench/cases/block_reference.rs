@@ -40,7 +40,7 @@ fn normed(folder: &Folder, h: &[f64], gain: Param) -> Result<Vec<f64>> {
 }
 
 /// `x W^T`, with `W` `[out, in]` as checkpoints have it.
-fn linear(x: &[f64], w: &[f32], inner: usize) -> Vec<f64> {
+pub fn linear(x: &[f64], w: &[f32], inner: usize) -> Vec<f64> {
     let dot = |x: &[f64], w: &[f32]| -> f64 { x.iter().zip(w).map(|(x, &w)| x * f64::from(w)).sum() };
     x.chunks(inner).flat_map(|x| w.chunks(inner).map(move |w| dot(x, w))).collect()
 }

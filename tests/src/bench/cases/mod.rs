@@ -4,6 +4,7 @@
 //! computed from them in f64. Weights are integers over a power of two; those of the blocks are real numbers, whose rounding
 //! to 16 bits counts as error.
 
+mod bert;
 mod block;
 mod block_reference;
 mod elementwise;
@@ -78,6 +79,7 @@ pub fn parse(name: &str) -> Option<Box<dyn Case>> {
         ("linear", &[rows, inner, outer]) => Some(boxed(linear::Linear { rows, inner, outer })),
         ("matmul", &[batch, rows, inner, cols]) => Some(boxed(matmul::Matmul { batch, rows, inner, cols })),
         ("embed", &[tokens, vocabulary, width]) => Some(boxed(embed::Embed { tokens, vocabulary, width })),
+        ("block", _) if name.starts_with("block/bert") => bert::Bert::parse(name).map(boxed),
         ("block" | "layer", _) => block::Block::parse(name).map(boxed),
         (op, &[n]) if elementwise::Op::parse(op).is_some() => {
             elementwise::Op::parse(op).map(|op| boxed(elementwise::Elementwise { op, n }))

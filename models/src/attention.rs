@@ -1,0 +1,58 @@
+//! Attention of all heads, from queries, keys and values to what their weights make of the values.
+
+use sotto_protocol::{
+    Error,
+    kv_cache::{Heads, SCORES},
+};
+use sotto_shares::{Ring, Shape, Share};
+
+use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator};
+
+/// Scores: 12 integer bits in base-2 units.
+const SCORE: Ring = sotto_protocol::exp2::ARGUMENT;
+/// The ring in which attention's sums meet the reciprocal of their weights.
+const NORMALISE: Ring = sotto_protocol::reciprocal::RECIPROCAL.0;
+/// Fraction bits of attention's sums before that.
+const SUM_FRAC: u32 = 14;
+
+/// Means of values `[T, heads h]`, of queries `[T, heads h]` in base-2 units, keys and values `[T, key heads h]`; `visible(t)` positions
+/// are seen from the new position `t`. The cache gets keys and values.
+pub(crate) async fn attention<E: Evaluator>(
+    e: &mut E,
+    heads: Heads,
+    cache: &mut E::Cache,
+    [q, k, v]: [&Share; 3],
+    visible: impl Fn(usize) -> usize,
+) -> Result<Share, Error> {
+    let rows = q.shape.rows;
+    let (q, k) = (by_group(heads, q).reduce(SCORES), k.reduce(SCORES));
+    let scores = e.scores(cache, &q, &k).await?;
+    let scores = e.truncate(&scores, ACTIVATION_FRAC, SCORE).await?;
+    let visible: Vec<usize> =
+        (0..scores.shape.rows).map(|i| visible(i % (rows * heads.group) / heads.group)).collect();
+    let softmax = e.softmax(&scores, &visible).await?;
+
+    let sums = e.sums(cache, &softmax.numerators, v).await?;
+    let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
+    let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
+    let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+    Ok(by_row(heads, &means, rows))
+}
+
+/// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.
+fn by_group(heads: Heads, q: &Share) -> Share {
+    let width = heads.group * heads.width;
+    let group = |i: usize| {
+        let columns = q.columns(i * width..(i + 1) * width);
+        let rows = columns.len() / heads.width;
+        columns.reshape(Shape::new(rows, heads.width))
+    };
+    (1..heads.key_value).fold(group(0), |all, i| all.stack(&group(i)))
+}
+
+/// The inverse order: to `[T, heads h]`.
+fn by_row(heads: Heads, x: &Share, rows: usize) -> Share {
+    let (group, width) = (heads.group, heads.group * heads.width);
+    let of = |i: usize| x.rows(i * rows * group..(i + 1) * rows * group).reshape(Shape::new(rows, width));
+    Share::beside(&(0..heads.key_value).map(of).collect::<Vec<_>>())
+}

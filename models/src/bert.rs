@@ -1,0 +1,169 @@
+//! A layer of BERT, written once over any [`Evaluator`]: attention to both sides, norms after the sums, GELU.
+//!
+//! A norm's gain and bias belong to what follows it: the next matrix, and the residual stream. So the matrices behind a norm have, beside their own
+//! outputs, a diagonal one that gives the stream; a layer takes and gives what a norm puts out, without gain and bias.
+//! There is no reader of such checkpoints yet.
+
+use sotto_protocol::{
+    Error,
+    activation::{self, Activation},
+    kv_cache::Heads,
+    linear::{Exactness, Weight, WeightShape},
+};
+use sotto_shares::Share;
+
+use crate::{
+    RealMatrix,
+    attention::attention,
+    error::Error as LoadError,
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC},
+    quantize::MAX_FRAC,
+};
+
+/// The stream's diagonal is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the other weights.
+const DIAGONAL: u32 = 4;
+
+/// A layer as one side knows it: with matrices of integers, or with shapes alone.
+pub struct BertLayer<W> {
+    heads: Heads,
+    eps: f64,
+    qkv: W,
+    output: W,
+    intermediate: W,
+    down: W,
+}
+
+/// A matrix `[out, in]` and its bias `[out]`.
+pub struct Dense {
+    /// Row-major.
+    pub weight: Vec<f32>,
+    /// One an output.
+    pub bias: Vec<f32>,
+}
+
+/// A norm's gain and bias.
+pub struct Affine {
+    /// One a column.
+    pub gain: Vec<f32>,
+    /// One a column.
+    pub bias: Vec<f32>,
+}
+
+/// A layer's numbers, and the gain and bias of the norm in front of it. The layer's last norm belongs to the next layer.
+pub struct BertWeights {
+    /// Heads, all of them with keys of their own.
+    pub heads: usize,
+    /// Added to a norm's variance.
+    pub eps: f64,
+    /// The norm in front.
+    pub before: Affine,
+    /// Queries, keys, values.
+    pub qkv: [Dense; 3],
+    /// Behind the heads.
+    pub output: Dense,
+    /// The norm behind attention.
+    pub middle: Affine,
+    /// To the inner width.
+    pub intermediate: Dense,
+    /// Back from it.
+    pub down: Dense,
+}
+
+impl<W> BertLayer<W> {
+    /// From the preceding norm's output `[T, d]` to that of the layer's own second norm, both without gain and bias.
+    ///
+    /// # Errors
+    /// What the peer or the network does.
+    pub async fn forward<E: Evaluator<Weight = W>>(&self, e: &mut E, x: &Share) -> Result<Share, Error> {
+        let d = x.shape.cols;
+        let all = e.linear(&self.qkv, x).await?;
+        let stream = stream(e, &all.columns(3 * d..4 * d)).await?;
+        let qkv = all.columns(0..3 * d);
+        let qkv = e.truncate(&qkv, qkv.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * d..(i + 1) * d));
+        let (mut cache, rows) = (e.cache(self.heads), x.shape.rows);
+        let means = attention(e, self.heads, &mut cache, [&q, &k, &v], |_| rows).await?;
+        let y = e.linear(&self.output, &means).await?;
+        let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
+        let x = e.layer_norm(&h, self.eps).await?;
+
+        let all = e.linear(&self.intermediate, &x).await?;
+        let inner = all.shape.cols - d;
+        let stream = self::stream(e, &all.columns(inner..inner + d)).await?;
+        let inside = e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
+        let inside = e.activate(Activation::Gelu, &inside, ACTIVATION).await?;
+        let y = e.linear(&self.down, &inside).await?;
+        let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
+        e.layer_norm(&h, self.eps).await
+    }
+}
+
+/// The diagonal's outputs in the residual stream; local.
+async fn stream<E: Evaluator>(e: &mut E, y: &Share) -> Result<Share, Error> {
+    let frac = y.frac - DIAGONAL;
+    e.truncate(&y.duplicate().with_frac(frac), frac - RESIDUAL_FRAC, RESIDUAL).await
+}
+
+impl BertLayer<Weight> {
+    /// Folds and quantises a layer's numbers.
+    ///
+    /// # Errors
+    /// A weight is no number, or too large for 16 bits.
+    ///
+    /// # Panics
+    /// If the numbers' counts do not fit together.
+    pub fn new(w: &BertWeights) -> Result<BertLayer<Weight>, LoadError> {
+        let d = w.before.gain.len();
+        let width = d / w.heads;
+        let scale = std::f64::consts::LOG2_E / (width as f64).sqrt();
+        let [q, k, v] = &w.qkv;
+        let qkv = after_norm("query, key, value", &[(q, scale), (k, 1.0), (v, 1.0)], &w.before, 0)?;
+        let intermediate = after_norm("intermediate", &[(&w.intermediate, 1.0)], &w.middle, 2)?;
+        Ok(BertLayer {
+            heads: Heads { key_value: w.heads, group: 1, width },
+            eps: w.eps,
+            qkv,
+            output: matrix("output", &w.output.weight, &w.output.bias, d, 1)?,
+            intermediate,
+            down: matrix("down", &w.down.weight, &w.down.bias, w.intermediate.bias.len(), 3)?,
+        })
+    }
+
+    /// The layer as the client knows it.
+    pub fn outline(&self) -> BertLayer<WeightShape> {
+        BertLayer {
+            heads: self.heads,
+            eps: self.eps,
+            qkv: self.qkv.shape,
+            output: self.output.shape,
+            intermediate: self.intermediate.shape,
+            down: self.down.shape,
+        }
+    }
+}
+
+/// Matrices behind a norm, each times a factor, and the stream's diagonal: `W (g x + b) + c` and `g x + b`.
+fn after_norm(name: &str, parts: &[(&Dense, f64)], norm: &Affine, id: u32) -> Result<Weight, LoadError> {
+    let d = norm.gain.len();
+    let (mut weights, mut bias) = (vec![], vec![]);
+    for (part, factor) in parts {
+        for (row, own) in part.weight.chunks(d).zip(&part.bias) {
+            let shift: f64 = row.iter().zip(&norm.bias).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum();
+            bias.push(((shift + f64::from(*own)) * factor) as f32);
+            weights.extend(row.iter().zip(&norm.gain).map(|(w, g)| (f64::from(w * g) * factor) as f32));
+        }
+    }
+    let divisor = (1 << DIAGONAL) as f32;
+    for (i, (gain, shift)) in norm.gain.iter().zip(&norm.bias).enumerate() {
+        weights.extend((0..d).map(|j| if i == j { gain / divisor } else { 0.0 }));
+        bias.push(shift / divisor);
+    }
+    matrix(name, &weights, &bias, d, id)
+}
+
+fn matrix(name: &str, weights: &[f32], bias: &[f32], inner: usize, id: u32) -> Result<Weight, LoadError> {
+    let quantised = RealMatrix::new(name, weights, [bias.len(), inner]).quantize(MAX_FRAC)?;
+    let (outer, frac) = (bias.len(), quantised.frac());
+    let shape = WeightShape { id, inner, outer, frac, exactness: Exactness::Rounded };
+    Ok(Weight { shape, data: quantised.into_data(), bias: bias.iter().map(|&b| f64::from(b)).collect() })
+}
