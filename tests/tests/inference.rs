@@ -3,26 +3,34 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
+    bert::{Affine, BertLayer, BertWeights, Dense},
+    evaluator::{ACTIVATION, ACTIVATION_FRAC},
     Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted, conversation,
     random::{Precision, RandomFolder},
     sampling::greedy,
 };
 use sotto_net::Runtime;
-use sotto_protocol::{Client, Server, linear::Weight};
-use sotto_shares::Rng;
+use sotto_protocol::{Client, Schedule, Server, linear::Weight};
+use sotto_shares::{Ring, Rng, Shape, Share, decode, encode};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 
-/// Runs `client` and a server of the built-in model in one process.
+/// Runs `client` and a server of the built-in model in one process, decoding by `schedule`.
 fn with_server<T: Send>(
     folder: &Folder,
     model: &Llama<Weight>,
+    schedule: Schedule,
     client: impl AsyncFnOnce(Client) -> T + Send,
 ) -> T {
     let (result, served) = sotto_net::run_pair(
-        |ch| async { client(Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap()).await },
+        |ch| async move {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            me.session.decode = schedule;
+            client(me).await
+        },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            me.session.decode = schedule;
             conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
             conversation::serve(&mut me, model, 256).await.map(|_| ())
         },
@@ -64,17 +72,65 @@ fn generated_text_is_the_float_models_greedy_text() {
     let model = Llama::load(&folder).unwrap();
     let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
     let want = FloatModel::load(&folder).unwrap().generate(&prompt, 12);
-    let got = with_server(&folder, &model, async |mut me| {
-        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-        let mut out = vec![];
-        let choose = |logits: &[f32]| {
-            out.push(greedy(logits));
-            (greedy(logits), true)
-        };
-        conversation::generate(&mut me, &outline, &prompt, 12, choose).await.unwrap();
-        out
-    });
-    assert_eq!(got, want[want.len() - got.len()..]);
+    let generated = |schedule| {
+        with_server(&folder, &model, schedule, async |mut me| {
+            let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let mut out = vec![];
+            let choose = |logits: &[f32]| {
+                out.push(greedy(logits));
+                (greedy(logits), true)
+            };
+            conversation::generate(&mut me, &outline, &prompt, 12, choose).await.unwrap();
+            let decode = me.session.ch.meter.spans().into_iter().filter(|(key, _)| key.phase == "decode");
+            (out, decode.map(|(_, cost)| cost.turns).sum::<u64>())
+        })
+    };
+    let (saved_bits, turns) = generated(Schedule::Throughput);
+    let (saved_turns, fewer) = generated(Schedule::Latency);
+    assert_eq!(saved_bits, want[want.len() - 12..]);
+    assert_eq!(saved_turns, want[want.len() - 12..]);
+    assert!(fewer * 10 < turns * 9, "{fewer} turns, {turns} where bits are saved");
+}
+
+/// A layer of BERT with random weights: two parties against the clear layer.
+#[test]
+fn a_layer_of_bert_runs_on_two_parties() {
+    let (rows, d, inner) = (5, 24, 40);
+    let mut rng = Rng::from_seed([5; 32]);
+    let mut numbers = |n: usize, centre: f32, bound: f32| -> Vec<f32> {
+        let words = rng.elements(n, Ring::new(24));
+        words.into_iter().map(|w| centre + bound * (w as f32 / (1 << 23) as f32 - 1.0)).collect()
+    };
+    let mut dense = |inner: usize, outer: usize| Dense {
+        weight: numbers(inner * outer, 0.0, (3.0 / inner as f32).sqrt()),
+        bias: numbers(outer, 0.0, 0.1),
+    };
+    let (qkv, output) = ([dense(d, d), dense(d, d), dense(d, d)], dense(d, d));
+    let (intermediate, down) = (dense(d, inner), dense(inner, d));
+    let mut affine = || Affine { gain: numbers(d, 0.9, 0.2), bias: numbers(d, 0.0, 0.1) };
+    let (before, middle) = (affine(), affine());
+    let weights = BertWeights { heads: 3, eps: 1e-12, before, qkv, output, middle, intermediate, down };
+    let layer = BertLayer::new(&weights).unwrap();
+    let outline = layer.outline();
+    let values = numbers(rows * d, 0.0, 2.0);
+    let data = values.iter().map(|&x| encode(x.into(), ACTIVATION_FRAC, ACTIVATION)).collect();
+    let x = Share::new(ACTIVATION, ACTIVATION_FRAC, Shape::new(rows, d), data);
+    let nothing = Share::zeros(ACTIVATION, ACTIVATION_FRAC, x.shape);
+    let want = Runtime::new().block_on(layer.forward(&mut Clear, &x)).unwrap();
+    let (client, server) = sotto_net::run_pair(
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            outline.forward(&mut me, &x).await.unwrap()
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            layer.forward(&mut me, &nothing).await.unwrap()
+        },
+    );
+    let got = &client + &server;
+    let real = |x: &Share, i: usize| decode(x.data[i], x.frac, x.ring);
+    let worst = (0..got.len()).map(|i| (real(&got, i) - real(&want, i)).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-2, "largest difference: {worst}");
 }
 
 #[test]
@@ -88,7 +144,7 @@ fn two_parties_the_clear_model_and_f32_agree_on_every_position() {
     float.reset();
     let reference = float.logits(tokens);
     let clear = clear_logits(&model, tokens);
-    let secure = with_server(&folder, &model, async |mut me| {
+    let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
         let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
         conversation::evaluate(&mut me, &outline, tokens).await.unwrap()
     });
@@ -158,7 +214,7 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
     let model = Llama::load(&folder).unwrap();
     let tokens = [1, 17, 300, 5, 5, 64, 128];
     let reference = FloatModel::load(&folder).unwrap().logits(&tokens);
-    let secure = with_server(&folder, &model, async |mut me| {
+    let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
         let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
         conversation::evaluate(&mut me, &outline, &tokens).await.unwrap()
     });
