@@ -31,16 +31,19 @@ use crate::{Error, Schedule, Session, and, cross, lookup::lookup};
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
     let k = digit_bits(s.schedule, bits);
     let digits = bits.div_ceil(k) as usize;
-    let digit = |x: &u64, i: usize| (x >> (k as usize * i)) & ((1 << k) - 1);
-    let values: Vec<u64> = mine.iter().flat_map(|x| (0..digits).map(move |i| digit(x, i))).collect();
+    // Digit i of all elements, then the next.
+    let digit = |i: usize| move |x: &u64| (x >> (k as usize * i)) & ((1 << k) - 1);
+    let values: Vec<u64> = (0..digits).flat_map(|i| mine.iter().map(digit(i))).collect();
     let leaves = match digits_by(s.schedule, bits) {
         Digits::Tables => by_tables(s, &values, k).await?,
         Digits::Indicators => by_indicators(s, &values, k).await?,
     };
-    // Digit i of all elements; bit 0 is "less", bit 1 is "equal".
-    let mut level: Vec<XorShare> = (0..digits)
-        .map(|i| XorShare::new(2, leaves.iter().skip(i).step_by(digits).copied().collect()))
-        .collect();
+    // Bit 0 is "less", bit 1 is "equal".
+    let mut level: Vec<XorShare> =
+        leaves.chunks(mine.len().max(1)).map(|words| XorShare::new(2, words.to_vec())).collect();
+    if level.is_empty() {
+        return Ok(XorShare::new(1, vec![]));
+    }
     while level.len() > 1 {
         if s.schedule == Schedule::Latency && JOINED.contains(&level.len()) {
             return join(s, &level).await;
