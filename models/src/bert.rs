@@ -90,7 +90,8 @@ impl<W> BertLayer<W> {
         let all = e.linear(&self.intermediate, &x).await?;
         let inner = all.shape.cols - d;
         let stream = self::stream(e, &all.columns(inner..inner + d)).await?;
-        let inside = e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
+        let inside =
+            e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
         let inside = e.activate(Activation::Gelu, &inside, ACTIVATION).await?;
         let y = e.linear(&self.down, &inside).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;

@@ -169,7 +169,8 @@ impl Uncorrected {
         let [stays, flips] = &self.shares;
         let cots = stays.len().checked_div(self.words);
         assert!(cots.is_none_or(|n| derand.len() == bits_len(n)), "one bit of correction per COT");
-        let share = |(i, (s, f)): (usize, (&u64, &u64))| s ^ ((s ^ f) & bit(derand, i / self.words).wrapping_neg());
+        let share =
+            |(i, (s, f)): (usize, (&u64, &u64))| s ^ ((s ^ f) & bit(derand, i / self.words).wrapping_neg());
         stays.iter().zip(flips.iter()).enumerate().map(share).collect()
     }
 }

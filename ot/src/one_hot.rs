@@ -119,7 +119,8 @@ impl Kind {
             assert!((1..=10).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
         }
         let first = ot.is_first();
-        let (forward, back) = wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let (forward, back) =
+            wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let (send, recv) = if first { (forward, back) } else { (back, forward) };
         let (mut send, mut recv) = ot.reserve(ch, send, recv).await?;
         Ok(wanted.iter().map(|w| Kind::begin(first, *w, &mut send, &mut recv, rng)).collect())

@@ -183,7 +183,8 @@ async fn activate_block(s: &mut Session, f: Activation, x: &Share, ring: Ring) -
 
     let low = s.one_hots(fit.index_bits, digits.ring, x.len()).await?;
     let upper = Upper::draw(s, digits.ring.bits() - fit.index_bits, x.len()).await?;
-    let mask: Vec<u64> = low.index().iter().zip(upper.index()).map(|(l, u)| l.wrapping_add(u << fit.index_bits)).collect();
+    let mask: Vec<u64> =
+        low.index().iter().zip(upper.index()).map(|(l, u)| l.wrapping_add(u << fit.index_bits)).collect();
     let [opened] = open(s, "activation/open", [&subtract(&digits, &mask)]).await?;
     let located = low.rotate(&opened);
     let carries = digit::carries(&located, &opened, fit.index_bits);
@@ -291,7 +292,9 @@ fn sides_of_digit(digit: &OneHots, opened: &[u64]) -> (XorShare, XorShare) {
         (0..size).fold(0, |sides, h| {
             let value = (h + d) & (size - 1);
             let bit = (e[h as usize / 64] >> (h % 64)) & 1;
-            sides ^ bit.wrapping_neg() & (u64::from(value == 0) | u64::from(value != 0 && value < size / 2) << 1)
+            sides
+                ^ bit.wrapping_neg()
+                    & (u64::from(value == 0) | u64::from(value != 0 && value < size / 2) << 1)
         })
     };
     let sides = digit.words().chunks(stride.max(1)).zip(opened);
@@ -334,7 +337,13 @@ fn sides_of_digits(mid: &OneHots, high: &OneHots, opened: &[u64]) -> (XorShare, 
 }
 
 /// The two parts in the ring asked for, added.
-async fn finish(s: &mut Session, mid: Share, part: &Share, table: &Segments, ring: Ring) -> Result<Share, Error> {
+async fn finish(
+    s: &mut Session,
+    mid: Share,
+    part: &Share,
+    table: &Segments,
+    ring: Ring,
+) -> Result<Share, Error> {
     let extra = table.fit.value_frac - table.fit.argument_frac;
     let mid = mid.add_public(s.me, table.offset);
     let wide = Ring::new(ring.bits() + extra);
@@ -365,7 +374,8 @@ pub(crate) mod tests {
 
     pub(crate) fn bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
         let table = tables::activation(f);
-        let (line, extra) = (segments::tests::interpolation_bill(n, table), table.fit.value_frac - table.fit.argument_frac);
+        let (line, extra) =
+            (segments::tests::interpolation_bill(n, table), table.fit.value_frac - table.fit.argument_frac);
         let opened = Bill::mutual(&[(22 - table.fit.shift) as usize * n], 0);
         let wide = (table.ring_bits, ring + extra);
         let sides = match schedule {
@@ -429,7 +439,10 @@ pub(crate) mod tests {
                 }
             }
             let bits = bill(f, Schedule::Throughput, 1, 44).bits();
-            eprintln!("{}: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table, {bits} bits", f.name());
+            eprintln!(
+                "{}: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table, {bits} bits",
+                f.name()
+            );
             let stated = [8e-4, 1.1e-3, 1.1e-3, 6e-4, 8e-4, 6e-4];
             let at_edges = [2.9e-3, 4e-4, 4e-4, 4e-4, 4e-4, 8e-4];
             assert!(inside < stated[f as usize] && edges < at_edges[f as usize], "{}", f.name());
@@ -456,11 +469,14 @@ pub(crate) mod tests {
         for f in Activation::ALL {
             for schedule in [Schedule::Throughput, Schedule::Latency] {
                 let (reach, bound) = (f.window().0 as i64, f.bound() as i64);
-                let left = (-512 * 4096..-(reach + 1) * 4096).step_by(1999).chain([-512 * 4096, -511 * 4096 - 1]);
+                let left =
+                    (-512 * 4096..-(reach + 1) * 4096).step_by(1999).chain([-512 * 4096, -511 * 4096 - 1]);
                 let end = (512 - reach) * 4096 - 256;
                 let right = ((reach + 1) * 4096..bound * 4096).step_by(1999).chain([bound * 4096, end]);
                 let (left, right): (Vec<i64>, Vec<i64>) = (left.collect(), right.collect());
-                assert!(evaluated(f, schedule, &left, RING).into_iter().all(|y| y == f.real(f64::NEG_INFINITY)));
+                assert!(
+                    evaluated(f, schedule, &left, RING).into_iter().all(|y| y == f.real(f64::NEG_INFINITY))
+                );
                 let got = evaluated(f, schedule, &right, RING);
                 assert!(right.iter().zip(got).all(|(&x, y)| y == f.ideal(x)));
                 // The window's shift takes the last ones: what the bound is for.

@@ -49,7 +49,8 @@ impl Begun {
     /// Receives the peer's part.
     pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
         let products = self.products.finish(s).await?;
-        let words = products.own.iter().zip(&products.got).zip(&self.local.words).map(|((o, g), l)| l ^ o ^ g);
+        let words =
+            products.own.iter().zip(&products.got).zip(&self.local.words).map(|((o, g), l)| l ^ o ^ g);
         Ok(XorShare::new(self.local.width, words.collect()))
     }
 }

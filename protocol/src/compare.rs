@@ -149,13 +149,16 @@ async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u6
     let sum = |products: &[u64]| products.iter().fold(0, |sum, p| sum ^ p);
     match s.me {
         Party::Client => {
-            let choices: Vec<u8> = values.iter().flat_map(|x| (1..=others).map(move |z| (*x == z) as u8)).collect();
+            let choices: Vec<u8> =
+                values.iter().flat_map(|x| (1..=others).map(move |z| (*x == z) as u8)).collect();
             let got = cross::xor(s, tag, &choices, &[], 2).await?.got;
             Ok(got.chunks(others as usize).map(sum).collect())
         }
         Party::Server => {
-            let vectors: Vec<u64> =
-                values.iter().flat_map(|y| (1..=others).map(move |z| relation(z, *y) ^ relation(0, *y))).collect();
+            let vectors: Vec<u64> = values
+                .iter()
+                .flat_map(|y| (1..=others).map(move |z| relation(z, *y) ^ relation(0, *y)))
+                .collect();
             let own = cross::xor(s, tag, &[], &vectors, 2).await?.own;
             Ok(own.chunks(others as usize).zip(values).map(|(own, y)| sum(own) ^ relation(0, *y)).collect())
         }
@@ -167,7 +170,8 @@ async fn join(s: &mut Session, level: &[XorShare]) -> Result<XorShare, Error> {
     let bits = 2 * level.len() as u32 - 1;
     let shift = |i: usize| if i == 0 { 0 } else { 2 * i as u32 - 1 };
     let place = |i: usize, word: u64| (word & if i == 0 { 1 } else { 3 }) << shift(i);
-    let index = |at: usize| level.iter().enumerate().fold(0, |all, (i, digit)| all | place(i, digit.words[at]));
+    let index =
+        |at: usize| level.iter().enumerate().fold(0, |all, (i, digit)| all | place(i, digit.words[at]));
     let index = XorShare::new(bits, (0..level[0].len()).map(index).collect());
     let less = |index: u64| {
         let digits = (0..level.len()).map(|i| index >> shift(i) & if i == 0 { 1 } else { 3 });
@@ -204,8 +208,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        and,
-        lookup,
+        and, lookup,
         testing::{self, Bill, Lab, elements, log2_ceil},
     };
 
@@ -291,7 +294,9 @@ pub(crate) mod tests {
     }
 
     fn cases() -> impl Iterator<Item = (Schedule, u32)> {
-        [Schedule::Throughput, Schedule::Latency].into_iter().flat_map(|s| (1..=64).map(move |bits| (s, bits)))
+        [Schedule::Throughput, Schedule::Latency]
+            .into_iter()
+            .flat_map(|s| (1..=64).map(move |bits| (s, bits)))
     }
 
     proptest! {

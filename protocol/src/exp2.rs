@@ -79,10 +79,13 @@ async fn exp2_block(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Err
     let scaled = match s.schedule {
         Schedule::Throughput => {
             let scaled = scale(s, &entries, &power, SCALED).await?;
-            let [scaled] = extend_positive(s, [(&Share::new(SCALED, RESULT_FRAC, z.shape, scaled), PRODUCT)]).await?;
+            let [scaled] =
+                extend_positive(s, [(&Share::new(SCALED, RESULT_FRAC, z.shape, scaled), PRODUCT)]).await?;
             scaled
         }
-        Schedule::Latency => Share::new(PRODUCT, RESULT_FRAC, z.shape, scale(s, &entries, &power, PRODUCT).await?),
+        Schedule::Latency => {
+            Share::new(PRODUCT, RESULT_FRAC, z.shape, scale(s, &entries, &power, PRODUCT).await?)
+        }
     };
     let product = times_client_power(s, &scaled.data, &power).await?;
     // Raised by all but one of the units dropped, zero stays zero and there is no bias: a long row's sum would feel it.

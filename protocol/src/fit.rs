@@ -76,10 +76,8 @@ pub fn all() -> Vec<Segments> {
     let (reciprocal, root) = (row("reciprocal", 2.0, 17), row("inverse_root", 4.0, 16));
     // Local truncation has made the argument a unit too small on average.
     let unit = |window: &Window| (-f64::from(window.argument_frac)).exp2();
-    let rows = [
-        fit(&reciprocal, |x| 1.0 / (x + unit(&reciprocal))),
-        fit(&root, |x| 1.0 / (x + unit(&root)).sqrt()),
-    ];
+    let rows =
+        [fit(&reciprocal, |x| 1.0 / (x + unit(&reciprocal))), fit(&root, |x| 1.0 / (x + unit(&root)).sqrt())];
     activations.into_iter().chain(rows).collect()
 }
 

@@ -88,12 +88,14 @@ mod tests {
         );
         assert_eq!((traffic.cost, traffic.cost.turns), (bill(shape).cost(), 15));
         let (got, clear) = (reals(&got, RING, 12), reals(&raw, RESIDUAL, 18));
-        let errors: Vec<f64> = (clear.chunks(30).zip(got.chunks(30)))
-            .map(|(x, y)| testing::worst(y, &ideal(x, 1e-5)))
-            .collect();
+        let errors: Vec<f64> =
+            (clear.chunks(30).zip(got.chunks(30))).map(|(x, y)| testing::worst(y, &ideal(x, 1e-5))).collect();
         eprintln!("layer_norm: errors {errors:?}");
         let unit = 2f64.powi(-12);
         assert!(errors[..5].iter().all(|&e| e < 2e-4 * 3.0 + 2.0 * unit), "{errors:?}");
-        assert!(errors[5] < 0.01, "a constant row is near zero, by what a unit of the mean is in units of sqrt(eps)");
+        assert!(
+            errors[5] < 0.01,
+            "a constant row is near zero, by what a unit of the mean is in units of sqrt(eps)"
+        );
     }
 }

@@ -49,7 +49,8 @@ async fn anticipate(s: &mut Session, x: &Share, candidates: Range<u32>) -> Resul
         Party::Server => x.data.clone(),
     };
     // This party's digit at every candidate position, and the one below it.
-    let digits = numbers.iter().flat_map(|v| candidates.clone().map(move |i| ((v >> i) & 1, (v << 1 >> i) & 1)));
+    let digits =
+        numbers.iter().flat_map(|v| candidates.clone().map(move |i| ((v >> i) & 1, (v << 1 >> i) & 1)));
     let products = match s.me {
         Party::Client => {
             let choices: Vec<u8> = digits.flat_map(|(b, below)| [below as u8, (b & below) as u8]).collect();
@@ -63,9 +64,10 @@ async fn anticipate(s: &mut Session, x: &Share, candidates: Range<u32>) -> Resul
         }
     };
     let string = |(v, products): (&u64, &[u64])| {
-        products.chunks(2).enumerate().fold(0, |f, (j, pair)| {
-            f | ((v >> (candidates.start + j as u32)) & 1 ^ pair[0] ^ pair[1]) << j
-        })
+        products
+            .chunks(2)
+            .enumerate()
+            .fold(0, |f, (j, pair)| f | ((v >> (candidates.start + j as u32)) & 1 ^ pair[0] ^ pair[1]) << j)
     };
     Ok(XorShare::new(width as u32, numbers.iter().zip(products.chunks(2 * width)).map(string).collect()))
 }
@@ -78,7 +80,10 @@ async fn highest(s: &mut Session, f: &XorShare) -> Result<XorShare, Error> {
     if groups == 1 {
         return Ok(inner);
     }
-    let any = inner.words.chunks(groups as usize).map(|g| g.iter().enumerate().fold(0, |w, (j, e)| w | parity(*e) << j));
+    let any = inner
+        .words
+        .chunks(groups as usize)
+        .map(|g| g.iter().enumerate().fold(0, |w, (j, e)| w | parity(*e) << j));
     let outer = lookup(s, &XorShare::new(groups, any.collect()), &highest_table(groups)).await?;
     let outer = outer.words.iter().flat_map(|w| (0..groups).map(move |g| w >> g & 1)).collect();
     let both = and(s, &XorShare::new(1, outer), &inner).await?;
@@ -118,8 +123,7 @@ pub fn ideal(x: u64) -> u64 {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        and,
-        lookup,
+        and, lookup,
         testing::{self, Bill, Holder, Lab},
     };
 
@@ -163,7 +167,9 @@ pub(crate) mod tests {
     #[test]
     fn every_position_and_zero_at_the_stated_cost() {
         let cases = [(9, 3..9), (32, 13..28), (64, 0..64), (64, 29..63), (44, 20..21), (20, 9..19)];
-        for (schedule, (l, candidates)) in [Schedule::Throughput, Schedule::Latency].into_iter().flat_map(|s| cases.clone().map(|c| (s, c))) {
+        for (schedule, (l, candidates)) in
+            [Schedule::Throughput, Schedule::Latency].into_iter().flat_map(|s| cases.clone().map(|c| (s, c)))
+        {
             let (ring, start) = (Ring::new(l), candidates.start);
             // The string may have its first one right above the highest set bit.
             let powers = (candidates.start..candidates.end - 1).flat_map(|p| {

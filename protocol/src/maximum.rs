@@ -66,7 +66,8 @@ async fn level<const K: usize>(
 ) -> Result<[Share; K], Error> {
     // For each row the first of every pair, and its difference to the second.
     let starts = lengths.iter().scan(0, |start, n| Some(std::mem::replace(start, *start + n)));
-    let firsts: Vec<usize> = starts.zip(lengths).flat_map(|(start, n)| (0..n / 2).map(move |p| start + 2 * p)).collect();
+    let firsts: Vec<usize> =
+        starts.zip(lengths).flat_map(|(start, n)| (0..n / 2).map(move |p| start + 2 * p)).collect();
     let differences = players.each_ref().map(|x| {
         let data = firsts.iter().map(|&i| x.ring.reduce(x.data[i].wrapping_sub(x.data[i + 1]))).collect();
         Share::new(x.ring, x.frac, Shape::new(firsts.len(), 1), data)
@@ -75,7 +76,8 @@ async fn level<const K: usize>(
     let deficits = mux(s, differences.each_ref().map(|d| (&loses, d))).await?;
     let mut k = 0;
     Ok(players.map(|x| {
-        let mut winners = firsts.iter().zip(&deficits[k].data).map(|(&i, d)| x.ring.reduce(x.data[i].wrapping_sub(*d)));
+        let mut winners =
+            firsts.iter().zip(&deficits[k].data).map(|(&i, d)| x.ring.reduce(x.data[i].wrapping_sub(*d)));
         let (mut next, mut end) = (vec![], 0);
         for &n in lengths {
             end += n;
@@ -113,20 +115,27 @@ async fn level_of_four<const K: usize>(
     let starts = lengths.iter().scan(0, |start, n| Some(std::mem::replace(start, *start + n)));
     let groups: Vec<[usize; 4]> = starts
         .zip(lengths)
-        .flat_map(|(start, &n)| (0..n).step_by(4).map(move |i| [0, 1, 2, 3].map(|j| start + (i + j).min(n - 1))))
+        .flat_map(|(start, &n)| {
+            (0..n).step_by(4).map(move |i| [0, 1, 2, 3].map(|j| start + (i + j).min(n - 1)))
+        })
         .collect();
     let played: Vec<[usize; 4]> = groups.iter().copied().filter(|group| group[0] != group[3]).collect();
     let x = &players[0];
-    let differences = played.iter().flat_map(|g| PAIRS.map(|(a, b)| x.ring.reduce(x.data[g[a]].wrapping_sub(x.data[g[b]]))));
+    let differences = played
+        .iter()
+        .flat_map(|g| PAIRS.map(|(a, b)| x.ring.reduce(x.data[g[a]].wrapping_sub(x.data[g[b]]))));
     let shape = Shape::new(6 * played.len(), 1);
     let less = is_negative(s, &Share::new(x.ring, x.frac, shape, differences.collect())).await?;
-    let less = less.words.chunks(6).map(|bits| bits.iter().enumerate().fold(0, |all, (k, bit)| all | bit << k));
+    let less =
+        less.words.chunks(6).map(|bits| bits.iter().enumerate().fold(0, |all, (k, bit)| all | bit << k));
     let winner = lookup(s, &XorShare::new(6, less.collect()), &winners()).await?;
     let mut out = vec![];
     for x in players {
         let picked = pick(s, &winner, x.ring, &[0; 4], |i, j| x.data[played[i][j]]).await?;
         let mut picked = picked.into_iter();
-        let next = groups.iter().map(|g| if g[0] == g[3] { x.data[g[0]] } else { picked.next().expect("one winner a group") });
+        let next = groups
+            .iter()
+            .map(|g| if g[0] == g[3] { x.data[g[0]] } else { picked.next().expect("one winner a group") });
         out.push(Share::new(x.ring, x.frac, Shape::new(groups.len(), 1), next.collect()));
     }
     Ok(out.try_into().ok().expect("as many players as before"))

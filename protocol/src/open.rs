@@ -31,7 +31,11 @@ pub(crate) async fn open<const K: usize>(
 }
 
 /// Opens words masked by XOR.
-pub(crate) async fn open_bits(s: &mut Session, tag: &'static str, masked: &XorShare) -> Result<Vec<u64>, Error> {
+pub(crate) async fn open_bits(
+    s: &mut Session,
+    tag: &'static str,
+    masked: &XorShare,
+) -> Result<Vec<u64>, Error> {
     let theirs = s.ch.exchange(tag, sotto_shares::pack(&masked.words, masked.width)).await?;
     let mut reader = BitReader::new(&theirs);
     Ok(masked.words.iter().map(|w| w ^ reader.pull(masked.width)).collect())

@@ -30,7 +30,8 @@ pub async fn pick(
 ) -> Result<Vec<u64>, Error> {
     assert_eq!(e.width as usize, shifts.len(), "one shift per position");
     let widths: Vec<u32> = shifts.iter().map(|k| ring.bits() - k).collect();
-    let bits = || e.words.iter().enumerate().flat_map(|(i, w)| (0..shifts.len()).map(move |j| (i, j, (w >> j) & 1)));
+    let bits =
+        || e.words.iter().enumerate().flat_map(|(i, w)| (0..shifts.len()).map(move |j| (i, j, (w >> j) & 1)));
     let choices: Vec<u8> = bits().map(|(.., b)| b as u8).collect();
     let inputs: Vec<u64> = bits().map(|(i, j, b)| flip_sign(number(i, j), b)).collect();
     let tag = "pick/cross";

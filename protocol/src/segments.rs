@@ -96,7 +96,8 @@ pub(crate) fn begin<'a>(
     let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table).bits() - j).collect();
     let value_widths = crate::b2a::widths(table.value_bits, Ring::new(table.ring_bits));
     let all_widths = [value_widths, slope_widths.clone()].concat();
-    let slope_choices = entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
+    let slope_choices =
+        entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
     let all_choices = entries.words.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
     let slope_inputs = |e: u64, t: u64| (values..values + slopes).map(move |j| flip_sign(t, bit(e, j)));
     let value_inputs = |e: u64| (0..values).map(move |j| bit(e, j).wrapping_neg());

@@ -15,7 +15,7 @@
 //! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
 //! connection; nothing of it is written anywhere.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
@@ -99,17 +99,29 @@ const MAGIC: [u8; 5] = *b"sotto";
 /// Bytes of one-hots to make ahead at most, where more than one repetition is asked for.
 const STOCK: usize = 64 << 20;
 
-/// What the server says of the connection.
-#[derive(Serialize, Deserialize)]
+/// What the server says of the connection; in nine bytes, whatever it is.
 struct LinkReport {
     /// Bits per second.
     rate: u64,
-    /// Time from one party to the other and back.
-    round_trip_micros: u64,
+    /// Whether its delay is felt.
+    far: bool,
+}
+
+impl LinkReport {
+    const LEN: usize = 9;
+
+    fn encode(&self) -> Vec<u8> {
+        [&self.rate.to_le_bytes()[..], &[u8::from(self.far)]].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> LinkReport {
+        let rate = bytes[..8].try_into().expect("the channel has checked the length");
+        LinkReport { rate: u64::from_le_bytes(rate), far: bytes[8] != 0 }
+    }
 }
 
 /// A round trip that is felt: a layer has about twenty turns to save, at the price of an eighth of its bits.
-const FELT_MICROS: u64 = 200;
+const FELT: Duration = Duration::from_micros(200);
 
 /// Bits per second, where nothing is known of the connection.
 const DEFAULT_RATE: f64 = 1e9;
@@ -152,7 +164,18 @@ impl Session {
         let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
         ot.prepay(&mut ch, 1, 1).await?;
-        Ok(Session { me, ch, rng, lookahead: 0, horizon: 0, schedule: Schedule::default(), decode: Schedule::default(), sid, ot, pool: Pool::default() })
+        Ok(Session {
+            me,
+            ch,
+            rng,
+            lookahead: 0,
+            horizon: 0,
+            schedule: Schedule::default(),
+            decode: Schedule::default(),
+            sid,
+            ot,
+            pool: Pool::default(),
+        })
     }
 
     /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
@@ -244,14 +267,20 @@ impl Session {
     pub async fn foresee(&mut self, parts: usize, unit: usize) -> Result<(), Error> {
         let recent = std::mem::take(&mut self.pool.recent);
         let of = |parts: usize, drawn: usize| (drawn * parts).div_ceil(unit);
-        let have = |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
+        let have =
+            |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
         let next = parts.min(unit);
         if recent.iter().all(|(key, &drawn)| have(key) >= of(next, drawn)) {
             return Ok(());
         }
-        let bytes: usize = recent.iter().map(|(&(k, _), drawn)| drawn * ((1usize << k).div_ceil(64) * 8 + 16)).sum();
+        let bytes: usize =
+            recent.iter().map(|(&(k, _), drawn)| drawn * ((1usize << k).div_ceil(64) * 8 + 16)).sum();
         let parts = parts.min((STOCK / bytes.div_ceil(unit).max(1)).max(next));
-        let wanted = recent.iter().map(|(key, &drawn)| Wanted { n: of(parts, drawn).saturating_sub(have(key)), k: key.0, ring: key.1 });
+        let wanted = recent.iter().map(|(key, &drawn)| Wanted {
+            n: of(parts, drawn).saturating_sub(have(key)),
+            k: key.0,
+            ring: key.1,
+        });
         let wanted: Vec<Wanted> = wanted.filter(|w| w.n > 0).collect();
         self.make_one_hots(&wanted).await
     }
@@ -284,7 +313,7 @@ impl Session {
 
     /// Goes on with COTs and a schedule that fit the connection.
     async fn adapt(&mut self, link: &LinkReport) -> Result<(), Error> {
-        if link.round_trip_micros >= FELT_MICROS {
+        if link.far {
             self.decode = Schedule::Latency;
         }
         self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
@@ -315,7 +344,7 @@ impl Client {
         let (seed, mut rng) = (session.lattice_seed(), session.rng.fork());
         let (key, message) = sotto_net::compute(|| sotto_he::keygen(lattice::context(), &seed, &mut rng));
         session.ch.send("keys/lattice", message)?;
-        let link: LinkReport = session.ch.recv_control("session/link").await?;
+        let link = LinkReport::decode(&session.ch.recv("session/link", LinkReport::LEN).await?);
         session.adapt(&link).await?;
         session.ch.meter.leave();
         Ok(Client { session, key })
@@ -332,14 +361,14 @@ impl Server {
         let asked = Instant::now();
         session.ch.send("session/echo", vec![])?;
         session.ch.recv("session/echo", 0).await?;
-        let round_trip_micros = asked.elapsed().as_micros() as u64;
+        let far = asked.elapsed() >= FELT;
         session.ch.meter.enter("keys", Half::Offline);
         let (context, seed) = (lattice::context(), session.lattice_seed());
         let message = session.ch.recv("keys/lattice", EvaluationKeys::encoded_len(context)).await?;
         let keys = sotto_net::compute(|| EvaluationKeys::decode(context, &seed, &message))?;
         let rate = session.ch.stated_rate().or(session.ch.seen_rate()).unwrap_or(DEFAULT_RATE) as u64;
-        let link = LinkReport { rate, round_trip_micros };
-        session.ch.send_control("session/link", &link)?;
+        let link = LinkReport { rate, far };
+        session.ch.send("session/link", link.encode())?;
         session.adapt(&link).await?;
         session.ch.meter.leave();
         Ok(Server { session, keys })

@@ -131,7 +131,8 @@ mod tests {
         let half = |table: &Segments| 1i64 << (table.fit.argument_frac - 1);
         let (_, error) = worst(reciprocal(), |x| 1.0 / (x + unit(reciprocal())), half(reciprocal()));
         assert!(error < 4.6e-5, "reciprocal {error}");
-        let (_, error) = worst(inverse_root(), |x| 1.0 / (x + unit(inverse_root())).sqrt(), half(inverse_root()));
+        let (_, error) =
+            worst(inverse_root(), |x| 1.0 / (x + unit(inverse_root())).sqrt(), half(inverse_root()));
         assert!(error < 5.0e-5, "inverse root {error}");
     }
 }

@@ -172,12 +172,7 @@ impl Bill {
                 if client.is_empty() { heard[1] } else { by_client },
             ];
         }
-        Cost {
-            client: bytes(0),
-            server: bytes(1),
-            turns: heard[0].max(heard[1]),
-            cots: self.cots,
-        }
+        Cost { client: bytes(0), server: bytes(1), turns: heard[0].max(heard[1]), cots: self.cots }
     }
 
     /// Payload bits in both directions.

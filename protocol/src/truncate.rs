@@ -10,7 +10,7 @@
 //! `F(x0, x1) = floor(x0 / 2^s) + floor(x1 / 2^s)` (and one more), not "a random error". Whatever is opened afterwards is
 //! opened under a fresh mask, so that carry needs no simulation; only [`faithful`] may precede a value's
 //! revelation: its output is a function of `x` alone, and the revealing party's share is then determined by the output
-//! and the receiver's own share. `faithful`: turns of `compare` on `s` bits plus 2; exact on every ring element.
+//! and the receiver's own share. `faithful`: turns of `compare` on `s` bits plus 1; exact on every ring element.
 //! Source: Cheetah (2022/207), section 5.2; CrypTFlow2 (2020/1002), appendix B.
 
 use sotto_shares::{Ring, Share};

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
+    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted,
     bert::{Affine, BertLayer, BertWeights, Dense},
+    conversation,
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
-    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted, conversation,
     random::{Precision, RandomFolder},
     sampling::greedy,
 };

@@ -10,7 +10,7 @@ use std::{
 
 use sotto_models::{Folder, Llama, conversation, sampling::greedy};
 use sotto_net::Channel;
-use sotto_protocol::{Client, Server, linear::Weight};
+use sotto_protocol::{Client, Schedule, Server, linear::Weight};
 use sotto_shares::Rng;
 
 /// The crates that hand frames to the channel.
@@ -27,10 +27,11 @@ const NO_TAGS: [&str; 4] = [
 ];
 
 /// Sent only with a feature, in checked sessions or by protocols that no model uses, or when something has gone wrong.
-const RARE: [&str; 10] = [
+const RARE: [&str; 12] = [
     "matmul/open",
     "matmul/reply",
     "matmul/upload",
+    "mul/open",
     "ot/kem/ciphertexts",
     "ot/kem/keys",
     "ot/silent/answer",
@@ -38,6 +39,7 @@ const RARE: [&str; 10] = [
     "session/abort",
     "square/open",
     "square/payload",
+    "triple/payload",
 ];
 
 #[test]
@@ -62,7 +64,7 @@ fn every_frame_tag_of_the_sources_has_its_row_and_no_row_is_stale() {
 fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alone() {
     let folder = Folder::builtin().unwrap();
     let model = Llama::load(&folder).unwrap();
-    let (client, server) = session(&folder, &model, &[0, 481, 525]);
+    let (client, server) = session(&folder, &model, Schedule::Throughput, &[0, 481, 525]);
     for (side, trace) in [("client", &client), ("server", &server)] {
         let seen: BTreeSet<String> = trace.bytes.keys().map(|tag| tag.to_string()).collect();
         let unknown: Vec<_> = seen.difference(&rows()).cloned().collect();
@@ -70,9 +72,17 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
         let unseen: Vec<_> = rows().difference(&seen).cloned().collect();
         assert_eq!(unseen, RARE, "rows whose frame the {side} did not see");
     }
-    let (other_client, other_server) = session(&folder, &model, &[0, 34, 767]);
-    assert!(client == other_client, "another prompt of this length gives the client another trace");
-    assert!(server == other_server, "another prompt of this length gives the server another trace");
+    let traces = |schedule, prompt| session(&folder, &model, schedule, prompt);
+    let first = (client, server);
+    assert!(
+        first == traces(Schedule::Throughput, &[0, 34, 767]),
+        "another prompt of this length, another trace"
+    );
+    let first = traces(Schedule::Latency, &[0, 481, 525]);
+    assert!(
+        first == traces(Schedule::Latency, &[0, 34, 767]),
+        "another prompt of this length, another trace"
+    );
 }
 
 /// What an observer of the network could see of one party: bytes by tag, and all headers sent, in order.
@@ -88,19 +98,21 @@ impl Trace {
     }
 }
 
-/// Two new tokens after `prompt`; what each party saw.
-fn session(folder: &Folder, model: &Llama<Weight>, prompt: &[u32]) -> (Trace, Trace) {
+/// Three new tokens after `prompt`; what each party saw.
+fn session(folder: &Folder, model: &Llama<Weight>, schedule: Schedule, prompt: &[u32]) -> (Trace, Trace) {
     sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            me.session.decode = schedule;
             let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let go_on = |logits: &[f32]| (greedy(logits), true);
-            conversation::generate(&mut me, &outline, prompt, 2, go_on).await.unwrap();
+            conversation::generate(&mut me, &outline, prompt, 3, go_on).await.unwrap();
             me.session.ch.close().await.unwrap();
             Trace::of(&me.session.ch)
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            me.session.decode = schedule;
             conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
             conversation::serve(&mut me, model, 256).await.unwrap();
             Trace::of(&me.session.ch)

@@ -113,7 +113,9 @@ fn lines() -> String {
     );
     line(
         "inverse-root",
-        run(async |s| one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0, 36, 25..63)).await)),
+        run(async |s| {
+            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0, 36, 25..63)).await)
+        }),
     );
     line(
         "softmax",

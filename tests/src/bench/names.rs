@@ -65,9 +65,8 @@ const NAMES: &[&str] = &[
 ];
 
 /// What the cases without a protocol lack.
-const UNWRITTEN: &[(&str, &str)] = &[
-    ("layer/llama-7b/1", "a cache cannot be made from shares, and 63 tokens of prefill are no set-up"),
-];
+const UNWRITTEN: &[(&str, &str)] =
+    &[("layer/llama-7b/1", "a cache cannot be made from shares, and 63 tokens of prefill are no set-up")];
 
 /// Why `case` cannot be run, if it is a case and cannot.
 pub fn unwritten(case: &str) -> Option<&'static str> {

@@ -69,7 +69,10 @@ fn affine(what: &str, d: usize) -> Affine {
 
 fn dense(what: &str, inner: usize, outer: usize) -> Dense {
     let bound = (3.0 / inner as f64).sqrt();
-    Dense { weight: numbers(what, inner * outer, 0.0, bound), bias: numbers(&format!("{what} bias"), outer, 0.0, 0.1) }
+    Dense {
+        weight: numbers(what, inner * outer, 0.0, bound),
+        bias: numbers(&format!("{what} bias"), outer, 0.0, 0.1),
+    }
 }
 
 impl Case for Bert {
@@ -92,7 +95,8 @@ impl Case for Bert {
                 self.layer = Some(BertLayer::new(&self.weights())?);
             }
             let layer = self.layer.as_ref().expect("the layer was just made");
-            let x = inputs::share(stage.party, "x", ACTIVATION, ACTIVATION_FRAC, self.shape(), &self.values());
+            let x =
+                inputs::share(stage.party, "x", ACTIVATION, ACTIVATION_FRAC, self.shape(), &self.values());
             stage.watch.start(me.ch(), Half::Online).await?;
             let y = match &mut *me {
                 Me::Client(me) => layer.outline().forward(&mut **me, &x).await?,
@@ -109,7 +113,8 @@ impl Case for Bert {
         let [q, k, v] = [0, 1, 2].map(|i| through(&x, &w.qkv[i]));
         let h = sum(&x, &through(&attention(&q, &k, &v, self.width, self.heads), &w.output));
         let x = scaled(&normed(&h, self.width, w.eps), &w.middle);
-        let inside: Vec<f64> = through(&x, &w.intermediate).into_iter().map(|x| Activation::Gelu.real(x)).collect();
+        let inside: Vec<f64> =
+            through(&x, &w.intermediate).into_iter().map(|x| Activation::Gelu.real(x)).collect();
         Ok(normed(&sum(&x, &through(&inside, &w.down)), self.width, w.eps))
     }
 }
@@ -140,7 +145,8 @@ fn attention(q: &[f64], k: &[f64], v: &[f64], width: usize, heads: usize) -> Vec
         for head in 0..heads {
             let of = |x: &'_ [f64], row: usize| x[row * width + head * size..][..size].to_vec();
             let q = &q[head * size..][..size];
-            let score = |row| q.iter().zip(of(k, row)).map(|(q, k)| q * k).sum::<f64>() / (size as f64).sqrt();
+            let score =
+                |row| q.iter().zip(of(k, row)).map(|(q, k)| q * k).sum::<f64>() / (size as f64).sqrt();
             let scores: Vec<f64> = (0..k.len() / width).map(score).collect();
             let weights: Vec<f64> = scores.iter().map(|s| s.exp()).collect();
             let total: f64 = weights.iter().sum();

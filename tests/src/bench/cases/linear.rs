@@ -63,7 +63,8 @@ impl Case for Linear {
                     linear::client(me, &shape, &x).await?
                 }
                 Me::Server(me) => {
-                    let weight = Weight { shape, data: inputs::weights(self.inner * self.outer), bias: vec![] };
+                    let weight =
+                        Weight { shape, data: inputs::weights(self.inner * self.outer), bias: vec![] };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     linear::server(me, &weight, &x).await?
                 }
