@@ -1,6 +1,7 @@
 //! Everything that depends on the parameters alone: transforms, constants of the residue system, automorphisms.
 
 use crate::automorphism::Automorphism;
+use crate::elementwise::Plain;
 use crate::error::Error;
 use crate::kernel;
 use crate::modulus::{Modulus, Shoup};
@@ -18,14 +19,15 @@ struct Inner {
     degree: usize,
     /// The data primes, then the special prime.
     primes: Vec<Prime>,
-    /// The moduli of two and of three primes.
+    /// The moduli of two and of three data primes, and of all primes.
     bases: Vec<Basis>,
     automorphisms: Vec<Automorphism>,
+    plains: Vec<Plain>,
 }
 
 /// One modulus Q, a product of data primes.
 pub(crate) struct Basis {
-    /// (Q / q_i)^{-1} modulo q_i.
+    /// (Q / q_i)^{-1} modulo q_i. Of all primes together only these are used.
     pub(crate) inverses: Vec<u64>,
     /// Q / q_i modulo 2^128.
     pub(crate) factors: Vec<u128>,
@@ -75,9 +77,10 @@ impl Context {
     fn build(degree: usize) -> Result<Self, Error> {
         let moduli = params::data_primes().iter().copied().chain([params::special_prime()]);
         let primes: Vec<Prime> = moduli.map(|p| Prime::new(degree, p)).collect::<Result<_, _>>()?;
-        let bases = (MIN_LEVELS..=MAX_LEVELS).map(|levels| Basis::new(&primes[..levels])).collect();
+        let bases = (MIN_LEVELS..=primes.len()).map(|levels| Basis::new(&primes[..levels])).collect();
         let automorphisms = (1..=degree.ilog2()).map(|j| Automorphism::new(degree, 1 + (1 << j))).collect();
-        Ok(Self { inner: Arc::new(Inner { degree, primes, bases, automorphisms }) })
+        let plains = Plain::all(degree)?;
+        Ok(Self { inner: Arc::new(Inner { degree, primes, bases, automorphisms, plains }) })
     }
 
     pub(crate) fn degree(&self) -> usize {
@@ -89,7 +92,12 @@ impl Context {
         &self.inner.primes
     }
 
-    /// The first `levels` data primes.
+    /// The primes of plaintexts with slots.
+    pub(crate) fn plains(&self) -> &[Plain] {
+        &self.inner.plains
+    }
+
+    /// The first `levels` data primes; one more, and the special prime is among them.
     pub(crate) fn data_primes(&self, levels: usize) -> &[Prime] {
         &self.inner.primes[..levels]
     }
@@ -135,7 +143,9 @@ impl Basis {
             inverses: primes.iter().map(inverse).collect(),
             factors: primes
                 .iter()
-                .map(|prime| others(prime.modulus.p()).fold(1, |product, q| product * u128::from(q)))
+                .map(|prime| {
+                    others(prime.modulus.p()).fold(1u128, |product, q| product.wrapping_mul(u128::from(q)))
+                })
                 .collect(),
             product: limbs.1 << 64 | u128::from(limbs.0),
             product_high: limbs.1,
@@ -165,7 +175,7 @@ impl Prime {
         let modulus = Modulus::new(p);
         Ok(Self {
             modulus,
-            ntt: ntt::plan(degree, modulus)?,
+            ntt: ntt::plan(degree, p)?,
             degree_inverse: modulus.inverse_public(degree as u64),
             special_inverse: modulus.inverse_public(params::special_prime() % p),
             two_52: (1 << 52) % p,

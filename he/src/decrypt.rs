@@ -58,19 +58,25 @@ fn ciphertext_share(context: &Context, key: &SecretKey, format: Format, bytes: &
         Some(drop) => (phase.wrapping_add(1 << (drop - 1)) >> drop) as u64 & mask,
         None => (phase as u64) << (bits - reply_bits) & mask,
     };
-    Zeroizing::new(phases(context, key, format, bytes).iter().map(share).collect())
+    Zeroizing::new(phases(context, key, format.levels, reply_bits, bytes).iter().map(share).collect())
 }
 
 /// `a' s`, coefficient by coefficient, modulo 2^128.
-fn phases(context: &Context, key: &SecretKey, format: Format, bytes: &[u8]) -> Zeroizing<Vec<u128>> {
-    let (n, reply_bits, basis) = (context.degree(), format.reply_bits, context.basis(format.levels));
+pub(crate) fn phases(
+    context: &Context,
+    key: &SecretKey,
+    levels: usize,
+    reply_bits: u32,
+    bytes: &[u8],
+) -> Zeroizing<Vec<u128>> {
+    let (n, basis) = (context.degree(), context.basis(levels));
     let mut reader = Reader::new(bytes);
     let a: Vec<u128> = (0..n).map(|_| reader.take_wide(reply_bits)).collect();
 
     let (mut residues, mut y) = (vec![0; n], Zeroizing::new(vec![0; n]));
     let mut phases = Zeroizing::new(vec![0u128; n]);
     let mut quotients = Zeroizing::new(vec![1u128 << 63; n]);
-    for (i, prime) in context.data_primes(format.levels).iter().enumerate() {
+    for (i, prime) in context.data_primes(levels).iter().enumerate() {
         let modulus = prime.modulus;
         let full = modulus.reduce_wide(1 << reply_bits);
         for (out, &a) in residues.iter_mut().zip(&a) {

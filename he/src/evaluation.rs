@@ -54,13 +54,13 @@ impl GaloisKey {
 }
 
 impl EvaluationKeys {
-    /// Length of the key message: `44 N / 8 (3 + 12 log2(N)) + 32 log2(N)` bytes.
+    /// Length of the key message: `44 N / 8 (4 + 12 log2(N)) + 32 log2(N)` bytes.
     pub fn encoded_len(context: &Context) -> usize {
         Self::public_len(context) + context.automorphisms().len() * GaloisKey::encoded_len(context)
     }
 
     fn public_len(context: &Context) -> usize {
-        MAX_LEVELS * residues_len(context.degree())
+        context.primes().len() * residues_len(context.degree())
     }
 
     /// Checks and expands the client's key message; `session_seed` is the one given to [`crate::keygen`].
@@ -79,9 +79,9 @@ impl EvaluationKeys {
 }
 
 fn decode_public(context: &Context, session_seed: &Seed, bytes: &[u8]) -> Result<Ciphertext, Error> {
-    let mut public = Ciphertext::zero(context, MAX_LEVELS);
+    let mut public = Ciphertext::zero(context, context.primes().len());
     let polynomials = bytes.chunks_exact(residues_len(context.degree()));
-    for ((i, prime), bytes) in context.data_primes(MAX_LEVELS).iter().enumerate().zip(polynomials) {
+    for ((i, prime), bytes) in context.primes().iter().enumerate().zip(polynomials) {
         read_residues("public key", bytes, prime.modulus, public.b.row_mut(i))?;
         let mut prg = Prg::new(Domain::PublicKey, session_seed, [0, i as u32]);
         sample::uniform(&mut prg, prime.modulus, public.a.row_mut(i));

@@ -3,14 +3,14 @@
 //! | key               | modulus | form                                                                 |
 //! |-------------------|---------|----------------------------------------------------------------------|
 //! | secret key        |         | `s` ternary                                                          |
-//! | public key        | Q       | `p0 = -p1 s + e`, `p1` expanded from the session's seed              |
+//! | public key        | QP      | `p0 = -p1 s + e`, `p1` expanded from the session's seed              |
 //! | Galois key of g   | QP      | for each data prime i: `b_i = -a_i s + e_i + P g_i s(X^g)`           |
 //!
 //! `g_i` is 1 modulo q_i and 0 modulo the other primes, so `P g_i s(X^g)` is added to one residue only. There are
 //! log2 N Galois keys, g = 1 + 2^j.
 //!
-//! Message: `p0`, 3 packed polynomials; then for each Galois key a seed of 32 bytes and 3 x 4 packed polynomials
-//! `b_i mod p`, digit by digit. Length `44 N / 8 (3 + 12 log2(N)) + 32 log2(N)` bytes.
+//! Message: `p0`, 4 packed polynomials; then for each Galois key a seed of 32 bytes and 3 x 4 packed polynomials
+//! `b_i mod p`, digit by digit. Length `44 N / 8 (4 + 12 log2(N)) + 32 log2(N)` bytes.
 //!
 //! The Galois keys encrypt functions of s under s (circular security, as in every packing scheme).
 
@@ -96,7 +96,7 @@ fn public_key(context: &Context, key: &SecretKey, session: &Seed, secret: &Seed,
     let e = errors(Domain::Error, secret, [0, 0], context.degree());
     let (mut a, mut encryptor) = (vec![0; context.degree()], Encryptor::new(context));
     let mut message = Zeroizing::new(vec![0; context.degree()]);
-    for (i, prime) in context.data_primes(MAX_LEVELS).iter().enumerate() {
+    for (i, prime) in context.primes().iter().enumerate() {
         sample::uniform(&mut Prg::new(Domain::PublicKey, session, [0, i as u32]), prime.modulus, &mut a);
         kernel::embed(prime.modulus, &e, &mut message);
         encryptor.hide(prime, &a, key.slots(i), &mut message);

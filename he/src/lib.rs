@@ -24,6 +24,8 @@
 //! * Noise: formulas in module `noise`; a test holds them against measurement. [`Layout::search`] offers no layout whose
 //!   estimate breaks the tolerance that the caller asks for.
 //!
+//! * Products of vectors element by element are another matter: slots of two plaintext primes, all four primes as Q, no key switch: module `elementwise`.
+//!
 //! # Two savings
 //!
 //! * A *random* X is not sent: half of it comes from a public seed, and the other half is what the ciphertext happens to be
@@ -75,6 +77,7 @@ mod automorphism;
 mod bits;
 mod context;
 mod decrypt;
+mod elementwise;
 mod error;
 mod evaluation;
 mod images;
@@ -102,6 +105,9 @@ mod weights;
 
 pub use context::Context;
 pub use decrypt::decrypt;
+pub use elementwise::{
+    MAX_BITS, decrypt_products, encrypt_factors, factors_len, multiply_factors, products_len,
+};
 pub use error::Error;
 pub use evaluation::EvaluationKeys;
 pub use keys::{SecretKey, keygen};

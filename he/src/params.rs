@@ -19,6 +19,9 @@ use tfhe::core_crypto::prelude::{GlweDimension, PolynomialSize};
 /// The four largest primes below 2^44 that are 1 modulo 2^14; the first is the special prime.
 pub(crate) const PRIMES: [u64; 4] = [17592186028033, 17592185438209, 17592184717313, 17592184225793];
 
+/// The two largest primes below 2^46 that are 1 modulo 2^14: of plaintexts with slots.
+pub(crate) const PLAIN_PRIMES: [u64; 2] = [70368743669761, 70368743587841];
+
 /// Bits of one packed residue.
 pub(crate) const PRIME_BITS: u32 = 44;
 
@@ -41,8 +44,8 @@ pub(crate) const ERROR_ETA: u32 = 21;
 const MAX_LOG_QP: u32 = 214;
 
 /// A description of the parameters, for programs to compare.
-pub const PARAMETERS: &str =
-    "N=8192 primes 17592186028033, 17592185438209, 17592184717313, 17592184225793 ternary eta=21";
+pub const PARAMETERS: &str = "N=8192 primes 17592186028033, 17592185438209, 17592184717313, 17592184225793 ternary eta=21 \
+    plain 70368743669761, 70368743587841";
 
 /// Degree N of the ring Z\[X\]/(X^N + 1).
 pub(crate) const DEGREE: usize = 8192;

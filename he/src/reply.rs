@@ -80,7 +80,12 @@ pub(crate) fn reshare(
 }
 
 /// `(b, a) += (p0, p1) u + (e0, e1)`.
-fn add_encryption_of_zero(context: &Context, keys: &EvaluationKeys, ct: &mut Ciphertext, seeds: &Seeds) {
+pub(crate) fn add_encryption_of_zero(
+    context: &Context,
+    keys: &EvaluationKeys,
+    ct: &mut Ciphertext,
+    seeds: &Seeds,
+) {
     let n = context.degree();
     let u = ternary(Domain::Ephemeral, &seeds.ephemeral, n);
     let e = [0, 1].map(|part| errors(Domain::ReplyError, &seeds.errors, [part, 0], n));
@@ -99,10 +104,17 @@ fn add_encryption_of_zero(context: &Context, keys: &EvaluationKeys, ct: &mut Cip
     }
 }
 
-/// round(2^bits c / Q) modulo 2^bits of every coefficient, for 1 <= bits < 128: the fraction c / Q is the sum of the fractions
-/// `[c (Q / q_i)^{-1}]_{q_i} / q_i` modulo 1, known to 2^-120.
+/// round(2^bits c / Q) modulo 2^bits of every coefficient, for 1 <= bits < 128.
 pub(crate) fn rounded(context: &Context, poly: &Rows<u64>, bits: u32) -> Zeroizing<Vec<u128>> {
-    let mut fractions = Zeroizing::new(vec![1u128 << (127 - bits); context.degree()]);
+    let mut fractions = fractions(context, poly, 1 << (127 - bits));
+    fractions.iter_mut().for_each(|f| *f >>= 128 - bits);
+    fractions
+}
+
+/// The fraction c / Q of every coefficient in units of 2^-128, plus `start`: the sum of the fractions
+/// `[c (Q / q_i)^{-1}]_{q_i} / q_i` modulo 1, known to 2^-120.
+pub(crate) fn fractions(context: &Context, poly: &Rows<u64>, start: u128) -> Zeroizing<Vec<u128>> {
+    let mut fractions = Zeroizing::new(vec![start; context.degree()]);
     let basis = context.basis(poly.count());
     for (i, prime) in context.data_primes(poly.count()).iter().enumerate() {
         let factor = prime.modulus.constant(basis.inverses[i]);
@@ -110,7 +122,6 @@ pub(crate) fn rounded(context: &Context, poly: &Rows<u64>, bits: u32) -> Zeroizi
             *f = f.wrapping_add(prime.modulus.fraction(prime.modulus.mul(c, factor)));
         }
     }
-    fractions.iter_mut().for_each(|f| *f >>= 128 - bits);
     fractions
 }
 

@@ -13,7 +13,7 @@
 //! | gate                       | 503      | the ring of the activation's argument                 |
 //! | logits                     | 128      | 16 bits, 8 of them fraction, are revealed             |
 //!
-//! Not covered: the residual stream (`|x| < 2^14`, `sum x^2 < 2^27` a row) and scores (rows must not spread over more than 2048 base-2 units),
+//! Not covered: the residual stream (`|x| < 2^14`, `sum x^2 < 2^27` a row) and scores (rows must not spread over more than 2047 base-2 units),
 //! whose static bounds are too weak to be of use.
 
 use std::{fmt, ops::Range};

@@ -1,7 +1,8 @@
 //! A layer of BERT, written once over any [`Evaluator`]: attention to both sides, norms after the sums, GELU.
 //!
 //! A norm's gain and bias belong to what follows it: the next matrix, and the residual stream. So the matrices behind a norm have, beside their own
-//! outputs, a diagonal one that gives the stream; a layer takes and gives what a norm puts out, without gain and bias.
+//! outputs, a diagonal one that gives the stream; a layer takes and gives what a norm puts out, without gain and bias. On the stream the
+//! product's error has deviation `2^-14`, and gains are rounded to three bits fewer than weights.
 //! There is no reader of such checkpoints yet.
 
 use sotto_protocol::{
@@ -22,6 +23,12 @@ use crate::{
 
 /// The stream's diagonal is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the other weights.
 const DIAGONAL: u32 = 4;
+
+/// The fewest fraction bits of a matrix: the stream keeps 18 of those of its product with a diagonal.
+const FEWEST_FRAC: u32 = 10;
+
+/// Biases stay below this, as sums of the linear layers' ring do.
+const BIAS_BOUND: f64 = 1024.0;
 
 /// A layer as one side knows it: with matrices of integers, or with shapes alone.
 pub struct BertLayer<W> {
@@ -106,27 +113,27 @@ async fn stream<E: Evaluator>(e: &mut E, y: &Share) -> Result<Share, Error> {
 }
 
 impl BertLayer<Weight> {
-    /// Folds and quantises a layer's numbers.
+    /// Folds and quantises a layer's numbers; its four matrices are numbered from `first` on, differently in every layer of a model.
     ///
     /// # Errors
-    /// A weight is no number, or too large for 16 bits.
+    /// A weight or bias is no number, or too large for 16 bits of which at least ten are fraction.
     ///
     /// # Panics
     /// If the numbers' counts do not fit together.
-    pub fn new(w: &BertWeights) -> Result<BertLayer<Weight>, LoadError> {
+    pub fn new(first: u32, w: &BertWeights) -> Result<BertLayer<Weight>, LoadError> {
         let d = w.before.gain.len();
         let width = d / w.heads;
         let scale = std::f64::consts::LOG2_E / (width as f64).sqrt();
         let [q, k, v] = &w.qkv;
-        let qkv = after_norm("query, key, value", &[(q, scale), (k, 1.0), (v, 1.0)], &w.before, 0)?;
-        let intermediate = after_norm("intermediate", &[(&w.intermediate, 1.0)], &w.middle, 2)?;
+        let qkv = after_norm("query, key, value", &[(q, scale), (k, 1.0), (v, 1.0)], &w.before, first)?;
+        let intermediate = after_norm("intermediate", &[(&w.intermediate, 1.0)], &w.middle, first + 2)?;
         Ok(BertLayer {
             heads: Heads { key_value: w.heads, group: 1, width },
             eps: w.eps,
             qkv,
-            output: matrix("output", &w.output.weight, &w.output.bias, d, 1)?,
+            output: matrix("output", &w.output.weight, &w.output.bias, d, first + 1)?,
             intermediate,
-            down: matrix("down", &w.down.weight, &w.down.bias, w.intermediate.bias.len(), 3)?,
+            down: matrix("down", &w.down.weight, &w.down.bias, w.intermediate.bias.len(), first + 3)?,
         })
     }
 
@@ -165,6 +172,19 @@ fn after_norm(name: &str, parts: &[(&Dense, f64)], norm: &Affine, id: u32) -> Re
 fn matrix(name: &str, weights: &[f32], bias: &[f32], inner: usize, id: u32) -> Result<Weight, LoadError> {
     let quantised = RealMatrix::new(name, weights, [bias.len(), inner]).quantize(MAX_FRAC)?;
     let (outer, frac) = (bias.len(), quantised.frac());
+    let largest = bias.iter().fold(0f64, |largest, b| largest.max(f64::from(b.abs())));
+    let finite = bias.iter().all(|b| b.is_finite());
+    if frac < FEWEST_FRAC || !finite || largest >= BIAS_BOUND {
+        let bound = f64::from(i16::MAX) * (-f64::from(frac)).exp2();
+        let actual = if frac < FEWEST_FRAC {
+            bound
+        } else if finite {
+            largest
+        } else {
+            f64::NAN
+        };
+        return Err(LoadError::WeightTooLarge { matrix: name.into(), actual });
+    }
     let shape = WeightShape { id, inner, outer, frac, exactness: Exactness::Rounded };
     Ok(Weight { shape, data: quantised.into_data(), bias: bias.iter().map(|&b| f64::from(b)).collect() })
 }

@@ -2,13 +2,13 @@
 
 use sotto_net::Half;
 use sotto_protocol::{
-    Client, Error, Server, Session,
+    Client, Error, Schedule, Server, Session,
     activation::{self, Activation},
     extend,
     kv_cache::{self, Heads, KvCache},
     layer_norm, linear,
     linear::{Weight, WeightShape},
-    mul_small, reveal, rms_norm,
+    mul, mul_small, reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
     softmax::{self, Softmax},
@@ -33,6 +33,8 @@ pub trait Role {
     async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error>;
     /// Sees to it that there are `n` row triples to draw.
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error>;
+    /// Sees to it that there are `n` multiplication triples to draw.
+    async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error>;
 }
 
 impl Role for Client {
@@ -52,6 +54,9 @@ impl Role for Client {
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
         rows::client(self, shape, n).await
     }
+    async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
+        mul::client(self, ring, n).await
+    }
 }
 
 impl Role for Server {
@@ -70,6 +75,9 @@ impl Role for Server {
     }
     async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
         rows::server(self, shape, n).await
+    }
+    async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
+        mul::server(self, ring, n).await
     }
 }
 
@@ -150,7 +158,18 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
-        span!(self, "mul", mul_small::mul_small(self.session(), x, y, activation::LEAST))
+        span!(self, "mul", async {
+            let (n, least) = (x.len(), activation::LEAST);
+            // Bytes of the two ways: an extension and an opening, or OTs for every bit of the smaller factor.
+            if mul::lattice_len(n) + 25 * n > 203 * n {
+                return mul_small::mul_small(self.session(), x, y, least).await;
+            }
+            self.triples(y.ring, n).await?;
+            let moved = x.add_public(self.session().me, least);
+            let [wide] = extend::extend_positive(self.session(), [(&moved, y.ring)]).await?;
+            let wide = wide.add_public(self.session().me, least.wrapping_neg());
+            mul::mul(self.session(), &wide, y).await
+        })
     }
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
@@ -161,7 +180,10 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error> {
-        let (left, tokens) = (layers - 1 - index, self.session().lookahead);
+        let left = layers - 1 - index;
+        // A prefill says nothing of what another schedule will need.
+        let s = self.session();
+        let tokens = if rows == 1 || s.decode == s.schedule { s.lookahead } else { 0 };
         // After a prefill come single rows, and a row of scores is up to twice as long as they were on average.
         let (parts, unit) = match (rows, left) {
             (1, _) => (left + layers * tokens, 1),
@@ -173,7 +195,11 @@ impl<R: Role> Evaluator for R {
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
-        span!(self, "reveal", reveal::to_client(self.session(), x))
+        // Once a token: its few turns are not worth bits for the whole vocabulary.
+        let schedule = std::mem::replace(&mut self.session().schedule, Schedule::Throughput);
+        let revealed = span!(self, "reveal", reveal::to_client(self.session(), x));
+        self.session().schedule = schedule;
+        revealed
     }
 }
 

@@ -7,7 +7,7 @@
 //! By the latency schedule four at a time: all six pairs are compared, a table makes of the six bits who wins ([`crate::lookup`]), and that one
 //! is picked ([`crate::pick`]).
 //!
-//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn, or half as many with one more. Exact while differences stay below
+//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn, or half as many with one more (two for positions). Exact while differences stay below
 //! `2^(l-1)`. No leakage. From the pool: COTs. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
 use sotto_ot::Columns;

@@ -1,12 +1,19 @@
 //! `[x y] <- [x], [y]`: products of shared numbers, from multiplication triples.
 //!
-//! Offline: `[a], [b], [ab]`, with `a` and `b` uniform.
+//! Offline: `[a], [b], [ab]`, with `a` and `b` uniform. From COTs, for a few:
 //!
 //! | client                                 |                         | server                           |
 //! |----------------------------------------|-------------------------|----------------------------------|
 //! | `b0` = choice bits of `l` COTs, `a0` uniform |                   | `b1` = choice bits, `a1` uniform |
 //! | `a0 2^j` against bit `j` of `b1`       | `<- triple/payload ->`  | `a1 2^j` against bit `j` of `b0` |
 //! | `a0 b0 + own + got`                    |                         | `a1 b1 + own + got`              |
+//!
+//! or under encryption, for thousands ([`sotto_he::encrypt_factors`]):
+//!
+//! | client: `a0`, `b0` uniform             |                         | server: `a1`, `b1` uniform       |
+//! |----------------------------------------|-------------------------|----------------------------------|
+//! | `Enc(a0)`, `Enc(b0)`                   | `-- triple/upload ->`   | shares of `a0 b1 + b0 a1`        |
+//! | `a0 b0` + its shares                   | `<- triple/reply --`    | `a1 b1` + its shares             |
 //!
 //! Online:
 //!
@@ -15,20 +22,33 @@
 //! | `x0 - a0`, `y0 - b0` | `<- mul/open ->` | `x1 - a1`, `y1 - b1`            |
 //! | `d b0 + e a0 + c0`   |                  | `d b1 + e a1 + c1 + d e`        |
 //!
-//! with `d = x - a`, `e = y - b` public. One turn each; offline `l (l + 1)` bits, online `4 l`; exact modulo `2^l`.
-//! `d` and `e` are uniform; a triple is consumed by value. From the pool: one triple; offline, `l` COTs a direction.
-//! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah.
+//! with `d = x - a`, `e = y - b` public. One turn, `4 l` bits; offline `l (l + 1)` bits and a turn, or 936 bits (in batches of 8192) and two turns; exact
+//! modulo `2^l` from COTs, to a unit from encryption. `d` and `e` are uniform; a triple is consumed by value. What the unit depends on is in
+//! `sotto_he`'s module `elementwise`: sums with it are opened under masks only. From the pool: one triple; offline, `l` COTs a direction.
+//! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah; SIMD packing as in SPU's Cheetah backend.
 
 use sotto_shares::{Ring, Share};
 use zeroize::Zeroize;
 
-use crate::{Error, Session, cross, open::open, pool::Stock};
+use crate::{
+    Client, Error, Server, Session, cross, lattice,
+    open::open,
+    pool::{Stock, fill, lacking},
+};
 
 /// Multiplication triples in one ring, to be used once. Wiped on drop.
 pub struct Triples {
     a: Vec<u64>,
     b: Vec<u64>,
     c: Vec<u64>,
+}
+
+impl Triples {
+    /// The products: this party's own, and its shares of the others.
+    fn add(&mut self, ring: Ring, cross: &[u64]) {
+        let own = self.a.iter().zip(&self.b).map(|(a, b)| a.wrapping_mul(*b));
+        self.c = own.zip(cross).map(|(own, cross)| ring.reduce(own.wrapping_add(*cross))).collect();
+    }
 }
 
 impl Drop for Triples {
@@ -57,7 +77,90 @@ impl Stock for Triples {
     }
 }
 
-/// The offline half: `n` triples, in batches that keep memory bounded.
+/// Triples whose factors travel in one message.
+const PART: usize = 8 << 13;
+
+/// Bytes that `n` triples under encryption take.
+pub fn lattice_len(n: usize) -> usize {
+    sotto_he::factors_len(lattice::context(), n) + sotto_he::products_len(lattice::context(), n)
+}
+
+/// The client's part in having `n` triples in `ring`, of 44 bits at most, to draw: what is lacking is made under encryption.
+///
+/// # Errors
+/// The peer's reply is malformed or missing.
+pub async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> {
+    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
+    me.session.ch.meter.enter_offline();
+    let made = prepare_client(me, ring, more).await;
+    me.session.ch.meter.leave();
+    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    Ok(())
+}
+
+/// The server's part in having `n` triples in `ring`, of 44 bits at most, to draw.
+///
+/// # Errors
+/// The peer's upload is malformed or missing.
+pub async fn server(me: &mut Server, ring: Ring, n: usize) -> Result<(), Error> {
+    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
+    me.session.ch.meter.enter_offline();
+    let made = prepare_server(me, ring, more).await;
+    me.session.ch.meter.leave();
+    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    Ok(())
+}
+
+/// Sizes of the parts of `n` triples.
+fn parts(n: usize) -> impl Iterator<Item = usize> {
+    (0..n).step_by(PART).map(move |start| PART.min(n - start))
+}
+
+async fn prepare_client(me: &mut Client, ring: Ring, n: usize) -> Result<Triples, Error> {
+    let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
+    let mut waiting: Option<Triples> = None;
+    let mut all = Triples { a: vec![], b: vec![], c: vec![] };
+    // The server multiplies one part while the next is encrypted.
+    for part in parts(n).map(Some).chain([None]) {
+        let next = match part {
+            Some(n) => {
+                let (a, b, mut rng) = (s.rng.elements(n, ring), s.rng.elements(n, ring), s.rng.fork());
+                let upload = sotto_net::compute(|| sotto_he::encrypt_factors(context, key, &a, &b, &mut rng));
+                s.ch.send("triple/upload", upload)?;
+                Some(Triples { a, b, c: vec![] })
+            }
+            None => None,
+        };
+        if let Some(mut triples) = std::mem::replace(&mut waiting, next) {
+            let n = triples.a.len();
+            let reply = s.ch.recv("triple/reply", sotto_he::products_len(context, n)).await?;
+            let cross =
+                sotto_net::compute(|| sotto_he::decrypt_products(context, key, &reply, n, ring.bits()))?;
+            triples.add(ring, &cross);
+            all.append(triples);
+        }
+    }
+    Ok(all)
+}
+
+async fn prepare_server(me: &mut Server, ring: Ring, n: usize) -> Result<Triples, Error> {
+    let (context, s, keys) = (lattice::context(), &mut me.session, &me.keys);
+    let mut all = Triples { a: vec![], b: vec![], c: vec![] };
+    for n in parts(n) {
+        let (a, b, mut rng) = (s.rng.elements(n, ring), s.rng.elements(n, ring), s.rng.fork());
+        let upload = s.ch.recv("triple/upload", sotto_he::factors_len(context, n)).await?;
+        let (reply, cross) = sotto_net::compute(|| {
+            sotto_he::multiply_factors(context, keys, &upload, [&a, &b], ring.bits(), &mut rng)
+        })?;
+        s.ch.send("triple/reply", reply)?;
+        let mut triples = Triples { a, b, c: vec![] };
+        triples.add(ring, &cross);
+        all.append(triples);
+    }
+    Ok(all)
+}
+
+/// The offline half from COTs: `n` triples, in batches that keep memory bounded.
 pub(crate) async fn prepare(s: &mut Session, ring: Ring, n: usize) -> Result<Triples, Error> {
     let mut all = Triples { a: vec![], b: vec![], c: vec![] };
     for batch in batches(n, ring.bits() as usize) {
@@ -175,5 +278,29 @@ pub(crate) mod tests {
         assert_eq!(c, a.iter().zip(&b).map(|(&a, &b)| ideal(a, b, ring)).collect::<Vec<_>>());
         let stated = Bill::mutual(&[n * l * (l + 1) / 2], n * l);
         assert_eq!((traffic.cost, stated.bits()), (stated.cost(), n * l * (l + 1)));
+    }
+
+    #[test]
+    fn triples_from_encryption_are_right_to_a_unit() {
+        let ring = Ring::new(44);
+        let (x, y) = (elements(9000, ring), elements(9000, ring).into_iter().rev().collect::<Vec<_>>());
+        let shape = Shape::new(9000, 1);
+        let (got, traffic) = testing::run_keyed(
+            async |lab| {
+                client(&mut lab.me, ring, 9000).await.unwrap();
+                let (x, y) = (lab.share(&x, ring, 12, shape), lab.share(&y, ring, 12, shape));
+                lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
+            },
+            async |lab| {
+                server(&mut lab.me, ring, 9000).await.unwrap();
+                let (x, y) = (lab.share(&x, ring, 12, shape), lab.share(&y, ring, 12, shape));
+                lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
+            },
+        );
+        assert_eq!(traffic.cost, bill(9000, 44).cost());
+        for ((got, x), y) in got.into_iter().zip(&x).zip(&y) {
+            let off = ring.signed(ring.reduce(got.wrapping_sub(ideal(*x, *y, ring))));
+            assert!(off.abs() <= 1, "{x} times {y} is off by {off}");
+        }
     }
 }

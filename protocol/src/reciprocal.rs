@@ -45,7 +45,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// `1/x` of numbers with `frac` fraction bits, at least 1/2, whose highest set bit is among `leads`: ring 52, 24 fraction bits.
+    /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among `leads`: ring 52, 24 fraction bits.
     pub fn reciprocal(frac: u32, leads: Range<u32>) -> Form {
         Form {
             table: tables::reciprocal(),
@@ -59,7 +59,7 @@ impl Form {
         }
     }
 
-    /// `factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results up to 2^10: ring 64, 26
+    /// `factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^10: ring 64, 26
     /// fraction bits. The factor is rounded to 16 bits.
     ///
     /// # Panics

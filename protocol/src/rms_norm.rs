@@ -7,7 +7,7 @@
 //! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
 //!    activations.
 //!
-//! Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
+//! `eps` below `2^-20` is taken for that. Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
 //! `d < 2^15`. 14 turns.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
@@ -51,6 +51,7 @@ pub(crate) async fn normalise(
     frac: u32,
 ) -> Result<Share, Error> {
     let (Shape { rows, cols }, shape) = (wide.shape, row_shape(wide.shape.cols));
+    let eps = eps.max(LEAST_EPS);
     let triples = rows::take(s, shape, rows);
     let [delta] = open(s, "rms-norm/open", [&subtract(wide, &triples.a)]).await?;
     let sums =
@@ -67,6 +68,9 @@ pub(crate) async fn normalise(
     truncate(s, &product, product.frac - frac, ring).await
 }
 
+/// The least `eps` that is served: with it results stay below `2^10`, and `d eps` above the sums' own noise.
+pub const LEAST_EPS: f64 = 1.0 / (1 << 20) as f64;
+
 /// `sqrt(d / V)` of sums of `d` squares and of `d eps`, which bounds them from below.
 fn normaliser(d: usize, eps: f64, frac: u32) -> Form {
     let least = (eps * d as f64 * f64::from(frac).exp2()).log2().floor() - 1.0;
@@ -76,7 +80,7 @@ fn normaliser(d: usize, eps: f64, frac: u32) -> Form {
 /// The functionality in real arithmetic.
 pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
     let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
-    row.iter().map(|x| x / (mean + eps).sqrt()).collect()
+    row.iter().map(|x| x / (mean + eps.max(LEAST_EPS)).sqrt()).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | nonce, parameter digest, rate       | `<- session/terms ->`  | the same                       |
 //! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
-//! | sends it back                       | `<- session/echo ->`   | takes the time                 |
+//! | sends it back, three times          | `<- session/echo ->`   | takes the time                 |
 //! | keys, public part seeded by `sid`   | `-- keys/lattice ->`   | checks and keeps them          |
 //! | COTs as fit the rate, decoding as fits the delay | `<- session/link --` | the connection's rate and delay |
 //!
@@ -96,7 +96,7 @@ struct Terms {
 
 const MAGIC: [u8; 5] = *b"sotto";
 
-/// Bytes of one-hots to make ahead at most, where more than one repetition is asked for.
+/// Bytes of one-hots to make ahead at most.
 const STOCK: usize = 64 << 20;
 
 /// What the server says of the connection; in nine bytes, whatever it is.
@@ -119,6 +119,9 @@ impl LinkReport {
         LinkReport { rate: u64::from_le_bytes(rate), far: bytes[8] != 0 }
     }
 }
+
+/// How often the server asks the client for a sign of life.
+const ECHOES: usize = 3;
 
 /// A round trip that is felt: a layer has about twenty turns to save, at the price of an eighth of its bits.
 const FELT: Duration = Duration::from_micros(200);
@@ -260,7 +263,8 @@ impl Session {
 
     /// Sees to it that one-hots are in stock for what is about to come: `parts` times as much as has been drawn since the last call, in units
     /// of a `unit`-th of it. Those of all kinds are made in the turns of one; and only if there is less than one repetition
-    /// of something, and no more than fit [`STOCK`]. Both parties call it at the same point with the same numbers.
+    /// of something, and no more than 64 MB: what a prompt of thousands of tokens needs is made piece by piece where it is drawn. Both
+    /// parties call it at the same point with the same numbers.
     ///
     /// # Errors
     /// What the peer or the network does.
@@ -270,12 +274,12 @@ impl Session {
         let have =
             |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
         let next = parts.min(unit);
-        if recent.iter().all(|(key, &drawn)| have(key) >= of(next, drawn)) {
+        if parts == 0 || recent.iter().all(|(key, &drawn)| have(key) >= of(next, drawn)) {
             return Ok(());
         }
         let bytes: usize =
             recent.iter().map(|(&(k, _), drawn)| drawn * ((1usize << k).div_ceil(64) * 8 + 16)).sum();
-        let parts = parts.min((STOCK / bytes.div_ceil(unit).max(1)).max(next));
+        let parts = parts.min(STOCK / bytes.div_ceil(unit).max(1));
         let wanted = recent.iter().map(|(key, &drawn)| Wanted {
             n: of(parts, drawn).saturating_sub(have(key)),
             k: key.0,
@@ -338,8 +342,10 @@ impl Client {
     /// The connection is gone.
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
         let mut session = Session::establish(Party::Client, ch, rng, binding).await?;
-        session.ch.recv("session/echo", 0).await?;
-        session.ch.send("session/echo", vec![])?;
+        for _ in 0..ECHOES {
+            session.ch.recv("session/echo", 0).await?;
+            session.ch.send("session/echo", vec![])?;
+        }
         session.ch.meter.enter("keys", Half::Offline);
         let (seed, mut rng) = (session.lattice_seed(), session.rng.fork());
         let (key, message) = sotto_net::compute(|| sotto_he::keygen(lattice::context(), &seed, &mut rng));
@@ -358,10 +364,17 @@ impl Server {
     /// The keys are malformed, or the connection is gone.
     pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
         let mut session = Session::establish(Party::Server, ch, rng, binding).await?;
-        let asked = Instant::now();
-        session.ch.send("session/echo", vec![])?;
-        session.ch.recv("session/echo", 0).await?;
-        let far = asked.elapsed() >= FELT;
+        // The first waits for all that is on its way; the others take the time.
+        let mut round_trip = Duration::MAX;
+        for echo in 0..ECHOES {
+            let asked = Instant::now();
+            session.ch.send("session/echo", vec![])?;
+            session.ch.recv("session/echo", 0).await?;
+            if echo > 0 {
+                round_trip = round_trip.min(asked.elapsed());
+            }
+        }
+        let far = round_trip >= FELT;
         session.ch.meter.enter("keys", Half::Offline);
         let (context, seed) = (lattice::context(), session.lattice_seed());
         let message = session.ch.recv("keys/lattice", EvaluationKeys::encoded_len(context)).await?;

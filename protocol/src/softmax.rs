@@ -8,7 +8,7 @@
 //! 3. their sum, local, and its reciprocal ([`crate::reciprocal`]).
 //!
 //! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products a row, not `n`.
-//! A causal mask is the omission of what a row may not see. Scores must differ by less than 2048 units within a row.
+//! A causal mask is the omission of what a row may not see. Scores must differ by less than 2047 units within a row.
 //! `5 ceil(log2 n)` turns for the maximum, 17 after it, 16 up to 32 entries; by the latency schedule about `2 log2 n` and 12 to 15. Error: total variation below `5e-4` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
@@ -66,10 +66,10 @@ pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize], ring: Ring) 
     Ok(Softmax { numerators: Share::new(ring, powers.frac, x.shape, numerators), reciprocal })
 }
 
-/// The reciprocal of a row's sum: its largest numerator is at least 1 and, as the maximum may be a unit off, at most 2.
+/// The reciprocal of a row's sum: its largest numerator is about 1 at least and, as the maximum is less than 1 below the largest score, below 2.
 fn normaliser(entries: usize) -> Form {
     let least = exp2::RESULT_FRAC - 1;
-    Form::reciprocal(exp2::RESULT_FRAC, least..least + 3 + entries.next_power_of_two().ilog2())
+    Form::reciprocal(exp2::RESULT_FRAC, least..least + 2 + entries.next_power_of_two().ilog2())
 }
 
 /// The functionality in real arithmetic: the normalised row, in base-2 units.

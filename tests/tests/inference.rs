@@ -111,7 +111,7 @@ fn a_layer_of_bert_runs_on_two_parties() {
     let mut affine = || Affine { gain: numbers(d, 0.9, 0.2), bias: numbers(d, 0.0, 0.1) };
     let (before, middle) = (affine(), affine());
     let weights = BertWeights { heads: 3, eps: 1e-12, before, qkv, output, middle, intermediate, down };
-    let layer = BertLayer::new(&weights).unwrap();
+    let layer = BertLayer::new(0, &weights).unwrap();
     let outline = layer.outline();
     let values = numbers(rows * d, 0.0, 2.0);
     let data = values.iter().map(|&x| encode(x.into(), ACTIVATION_FRAC, ACTIVATION)).collect();

@@ -179,7 +179,9 @@ fn keys_that_are_none_are_refused() {
             |ch| async move {
                 let establish = Session::establish(Party::Client, ch, secret(Party::Client), [0; 32]);
                 let mut s = establish.await.unwrap();
-                s.ch.exchange("session/echo", vec![]).await.unwrap();
+                for _ in 0..ECHOES {
+                    s.ch.exchange("session/echo", vec![]).await.unwrap();
+                }
                 s.ch.send(tag, vec![0xff; len]).unwrap();
                 let _ = s.ch.close().await;
             },

@@ -92,7 +92,7 @@ impl Case for Bert {
         Box::pin(async move {
             let me = me.ok_or_else(|| anyhow!("a block needs a session"))?;
             if self.layer.is_none() {
-                self.layer = Some(BertLayer::new(&self.weights())?);
+                self.layer = Some(BertLayer::new(0, &self.weights())?);
             }
             let layer = self.layer.as_ref().expect("the layer was just made");
             let x =

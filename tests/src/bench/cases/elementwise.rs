@@ -134,7 +134,8 @@ impl Elementwise {
 impl Case for Elementwise {
     fn about(&self) -> &'static str {
         match self.op {
-            Op::Mul | Op::Square => "ring 44, 12 fraction bits, truncated to 12 again",
+            Op::Mul => "ring 44, 12 fraction bits, truncated to 12 again; triples under encryption",
+            Op::Square => "ring 44, 12 fraction bits, truncated to 12 again",
             Op::Compare => "sign of 64-bit shares",
             Op::Truncate => "ring 64 by 18 bits to ring 64, one unit too low at most",
             Op::Exp => "inputs from -16 to 0, times log2 e beforehand",
@@ -160,10 +161,17 @@ impl Case for Elementwise {
 
     fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a> {
         Box::pin(async move {
-            let s = me.ok_or_else(|| anyhow!("a function needs a session"))?.session();
+            let me = me.ok_or_else(|| anyhow!("a function needs a session"))?;
             let (x, y) = (self.share(stage.party, "x"), self.share(stage.party, "y"));
             let mut outputs = vec![];
-            stage.watch.start(&mut s.ch, Half::Online).await?;
+            stage.watch.start(me.ch(), Half::Online).await?;
+            if let Op::Mul = self.op {
+                match me {
+                    Me::Client(me) => mul::client(me, linear::RING, self.n).await?,
+                    Me::Server(me) => mul::server(me, linear::RING, self.n).await?,
+                }
+            }
+            let s = me.session();
             for start in (0..self.n).step_by(PIECE) {
                 let range = start..self.n.min(start + PIECE);
                 outputs.push(self.op.evaluate(s, &x.rows(range.clone()), &y.rows(range)).await?);

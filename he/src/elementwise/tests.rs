@@ -1,0 +1,126 @@
+//! Products against plain arithmetic, and the margin that makes them exact.
+
+use super::*;
+use crate::testing::Session;
+
+/// Distances of the sums of shares from the products.
+fn distances(s: &mut Session, a0: &[u64], b0: &[u64], a1: &[u64], b1: &[u64], bits: u32) -> Vec<i64> {
+    let upload = encrypt_factors(&s.context, &s.key, a0, b0, &mut s.rng);
+    assert_eq!(upload.len(), factors_len(&s.context, a0.len()));
+    let (reply, server) = multiply_factors(&s.context, &s.keys, &upload, [a1, b1], bits, &mut s.rng).unwrap();
+    assert_eq!(reply.len(), products_len(&s.context, a0.len()));
+    let client = decrypt_products(&s.context, &s.key, &reply, a0.len(), bits).unwrap();
+    assert_eq!((client.len(), server.len()), (a0.len(), a0.len()));
+    let distance = |i: usize| {
+        let exact = a0[i].wrapping_mul(b1[i]).wrapping_add(b0[i].wrapping_mul(a1[i]));
+        let off = client[i].wrapping_add(server[i]).wrapping_sub(exact) << (64 - bits);
+        (off as i64) >> (64 - bits)
+    };
+    (0..a0.len()).map(distance).collect()
+}
+
+#[test]
+fn products_are_right_to_a_unit() {
+    let mut s = Session::small(64, 1);
+    for bits in [8, 30, 44] {
+        for n in [1, 63, 64, 65, 1000] {
+            let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(n, bits));
+            let off = distances(&mut s, &a0, &b0, &a1, &b1, bits);
+            assert!(off.iter().all(|d| d.abs() <= 1), "{bits} bits, {n} elements");
+        }
+    }
+}
+
+#[test]
+fn edges_meet_edges() {
+    let mut s = Session::small(64, 2);
+    let most = (1u64 << 44) - 1;
+    let edges = [0, 1, most, most - 1, 1 << 43, (1 << 43) - 1, 0x0aaa_aaaa_aaaa, 0x0555_5555_5555];
+    let pairs: Vec<(u64, u64)> = edges.iter().flat_map(|&x| edges.map(|y| (x, y))).collect();
+    let (x, y): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
+    let off = distances(&mut s, &x, &y, &y, &x, 44);
+    assert!(off.iter().all(|d| d.abs() <= 1));
+    let zeros = vec![0; 64];
+    assert!(distances(&mut s, &zeros, &zeros, &x, &y, 44).iter().all(|d| d.abs() <= 1));
+}
+
+/// With the real parameters, both primes and all batches: no element is off by more than a unit.
+#[test]
+fn no_product_of_many_is_wrong() {
+    let mut s = Session::full(3);
+    let n = 5 * 8192 + 77;
+    let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(n, 44));
+    let off = distances(&mut s, &a0, &b0, &a1, &b1, 44);
+    assert!(off.iter().all(|d| d.abs() <= 1));
+    let ones = off.iter().filter(|d| **d != 0).count();
+    eprintln!("{ones} of {n} products are off by a unit");
+}
+
+/// Both parties' fractions of a coefficient add up to a multiple of `1 / t` but for far less than the stated margin.
+#[test]
+fn the_noise_is_within_its_margin() {
+    let mut s = Session::full(4);
+    let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(8192, 44));
+    let upload = encrypt_factors(&s.context, &s.key, &a0, &b0, &mut s.rng);
+    let n = s.context.degree();
+    let plain = &s.context.plains()[0];
+    // The same as the server, without the encryption of zero, and exactly rounded.
+    let plaintexts = [&b1, &a1].map(|x| plain.polynomial(scaled(plain, &padded(x, 0, n), 44)));
+    let (public, body) = upload.split_first_chunk::<32>().unwrap();
+    let mut sum = Ciphertext::zero(&s.context, LEVELS);
+    for (j, prime) in s.context.primes().iter().enumerate() {
+        let terms = [0, 1].map(|f| {
+            let (mut hidden, mut uniform) = (vec![0; n], vec![0; n]);
+            let at = (f * PLAINS * LEVELS + j) * residues_len(n);
+            read_residues("factors", &body[at..at + residues_len(n)], prime.modulus, &mut hidden).unwrap();
+            let mut prg = Prg::new(Domain::Upload, public, [(f * PLAINS) as u32, j as u32]);
+            sample::uniform(&mut prg, prime.modulus, &mut uniform);
+            [hidden, uniform, lifted(plain, prime, &plaintexts[f]).to_vec()]
+        });
+        // b + a s, in coefficients.
+        let row = sum.b.row_mut(j);
+        let masked: Vec<Vec<u64>> = terms
+            .iter()
+            .map(|[b, a, _]| {
+                let sum =
+                    |i: usize| prime.modulus.add(b[i], prime.modulus.mul_public(a[i], s.key.slots(j)[i]));
+                (0..n).map(sum).collect()
+            })
+            .collect();
+        let pairs = [(&masked[0][..], &terms[0][2][..]), (&masked[1][..], &terms[1][2][..])];
+        kernel::dot(&pairs, prime.modulus, prime.scale_from_slots(1), row);
+        prime.inverse_unscaled(row);
+    }
+    let distance = |f: &u128| {
+        // t f modulo 1, centred.
+        let low = ((f >> 64) as u64)
+            .wrapping_mul(plain.t)
+            .wrapping_add(((u128::from(*f as u64) * u128::from(plain.t)) >> 64) as u64);
+        (low as i64).unsigned_abs()
+    };
+    let worst = fractions(&s.context, &sum.b, 0).iter().map(distance).max().unwrap();
+    let log = (worst as f64).log2() - 64.0;
+    eprintln!("largest noise: 2^{log:.1} of a unit, before the reply is rounded");
+    // What is left of 128 bits of fraction after a multiplication by t shows no less than 2^-64.
+    assert!(log < -60.0, "2^{log}");
+}
+
+#[test]
+fn replies_are_fresh_and_messages_are_checked() {
+    let mut s = Session::small(64, 5);
+    let x = s.ring(64, 44);
+    let upload = encrypt_factors(&s.context, &s.key, &x, &x, &mut s.rng);
+    let mut reply = || multiply_factors(&s.context, &s.keys, &upload, [&x, &x], 44, &mut s.rng).unwrap().0;
+    let (first, second) = (reply(), reply());
+    let same = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+    assert!(same * 10 < first.len(), "{same} of {} bytes", first.len());
+    let again = encrypt_factors(&s.context, &s.key, &x, &x, &mut s.rng);
+    assert_ne!(upload[..32], again[..32], "a seed is used once");
+    let short = multiply_factors(&s.context, &s.keys, &upload[1..], [&x, &x], 44, &mut s.rng);
+    assert!(matches!(short, Err(Error::Length { .. })));
+    let mut broken = upload.clone();
+    broken[40..60].fill(0xff);
+    let broken = multiply_factors(&s.context, &s.keys, &broken, [&x, &x], 44, &mut s.rng);
+    assert!(matches!(broken, Err(Error::Residue { .. })));
+    assert!(matches!(decrypt_products(&s.context, &s.key, &first[1..], 64, 44), Err(Error::Length { .. })));
+}
