@@ -172,7 +172,7 @@ mod tests {
             let mut after = before.clone();
             flip(&mut after, d, k, &mut vec![0; stride]);
             for y in 0..size {
-                prop_assert_eq!(entry(&after, y ^ d as usize % size), entry(&before, y));
+                prop_assert_eq!(entry(&after, y ^ (d as usize % size)), entry(&before, y));
             }
         }
     }

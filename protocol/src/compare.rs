@@ -8,7 +8,7 @@
 //! |                                 | `<- compare/table --`  |                                                     |
 //! | or choices `[x_i = z]`, `z > 0` | `<- compare/cross ->`  | vectors `T(z) ^ T(0)`; and `T(0)` in its own share  |
 //!
-//! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`crate::and()`]), no `eq` where the lowest digit is concerned.
+//! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
 //!
 //! | schedule   | `k`                           | digits by | turns                       | bits a digit, an inner node, a lowest one |
 //! |------------|-------------------------------|-----------|-----------------------------|----------|

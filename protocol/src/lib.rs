@@ -2,27 +2,30 @@
 //!
 //! | file | functionality | source | turns | error |
 //! |------|---------------|--------|-------|-------|
-//! | `cross` | `choice * x` both ways | Cheetah | 2 | exact |
-//! | [`mux`] | bit times number | CrypTFlow2 | 2 | exact |
-//! | [`and`] | bit times bit vector | GMW | 2 | exact |
-//! | [`b2a`] | XOR to additive | ABY | 2 | exact |
-//! | [`extend`] | to a larger ring | SIRNN | 2 | exact within the bound |
-//! | [`truncate`] | drop low bits | Cheetah | 0, 2, or a comparison's and 2 | one unit, or none |
-//! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + 2 log2(l/4)` | exact |
-//! | [`mul`], [`square`] | products, squares | Beaver, Gilboa | 1 | exact |
-//! | [`mul_small`] | few bits times many | SIRNN, Gilboa | 2 | exact within the bound |
+//! | `cross` | `choice * x` both ways | Cheetah, this project | 1 | exact |
+//! | [`mux`], [`pick`] | bit times number, one of several numbers | CrypTFlow2 | 1 | exact |
+//! | [`and`] | bit times bit vector | GMW | 1 | exact |
+//! | [`lookup`] | public table at a shared index | FLUTE | 1 | exact |
+//! | [`b2a`] | XOR to additive | ABY | 1 | exact |
+//! | [`extend`] | to a larger ring | SIRNN | 1 | exact within the bound |
+//! | [`truncate`] | drop low bits | Cheetah | 0, 1, or a comparison's and 1 | one unit, or none |
+//! | [`compare`] | less than, carry, sign | CrypTFlow2, this project | `2 + log2(l/2)`, or fewer | exact |
+//! | [`mul`], [`square`] | products, squares | Beaver, Gilboa, SPU | 1 | exact, or a unit |
+//! | [`mul_small`] | few bits times many | SIRNN, Gilboa | 1 | exact within the bound |
 //! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
 //! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 each | `2^7`, `2^11` units |
-//! | [`segments`] | piecewise-linear table | FLUTE, this project | 3 | the table's |
-//! | [`activation`] | SiLU | this project | 9 | 2.9e-3 |
-//! | [`exp2`] | `2^z` | OPAF, this project | 11 | 2.5e-4 |
-//! | [`adder`], [`leading_one`] | bits, leading one | ABY, SIRNN | `2 + 4 log2 l` | exact |
-//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | `12 + 4 log2 l` | `2^-14` relative, two units |
-//! | [`maximum`] | row maxima | Cheetah | per level | exact |
-//! | [`softmax`], [`rms_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
+//! | [`segments`] | piecewise-linear table | FLUTE, this project | 2 | the table's |
+//! | [`activation`] | SiLU, GELU, softplus, sigmoid, tanh | this project | 5 or 4 | 1.1e-3, SiLU 2.9e-3 |
+//! | [`exp2`] | `2^z` | OPAF, this project | 7 or 5 | 2.5e-4 |
+//! | [`leading_one`] | leading one, to a position | Schmookler-Nowka, this project | 4 or 2 | one position |
+//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10 | `2^-14` relative, two units |
+//! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
+//! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
+//!
+//! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns.
 //!
 //! Where it is more than an operator, a file has its functionality in plain arithmetic, `ideal`. What is made before the input exists, and how
 //! it meets the input, is in `pool` and each file's table.

@@ -26,8 +26,9 @@ const NO_TAGS: [&str; 4] = [
     "session/close",
 ];
 
-/// Sent only with a feature, in checked sessions or by protocols that no model uses, or when something has gone wrong.
-const RARE: [&str; 12] = [
+/// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer prompts than these, or when something has
+/// gone wrong.
+const RARE: [&str; 14] = [
     "matmul/open",
     "matmul/reply",
     "matmul/upload",
@@ -40,6 +41,8 @@ const RARE: [&str; 12] = [
     "square/open",
     "square/payload",
     "triple/payload",
+    "triple/reply",
+    "triple/upload",
 ];
 
 #[test]
