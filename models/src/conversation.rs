@@ -24,7 +24,8 @@ use sotto_protocol::{
 };
 
 use crate::{
-    Cache, Config, Llama, Tokenizer, Tokens, Wanted, error::Error as ModelError, tokenizer::TOKENIZER_LIMIT,
+    Cache, Config, Llama, Revealed, Tokenizer, Tokens, Wanted, error::Error as ModelError,
+    tokenizer::TOKENIZER_LIMIT,
 };
 
 /// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
@@ -72,6 +73,9 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// All positions' logits are asked of a server that shows none.
+    #[error("this server reveals the next token only: its logits cannot be compared with a reference")]
+    NoLogits,
     /// The server refuses the request.
     #[error("the server refuses the request: its operator allows shorter prompts only; shorten the prompt")]
     Refused,
@@ -86,11 +90,47 @@ impl From<sotto_net::Error> for Error {
     }
 }
 
+/// What a server's owner lets clients see of each step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answers {
+    /// The logits of the whole vocabulary.
+    #[default]
+    Logits,
+    /// The likeliest token only.
+    Tokens,
+}
+
+/// What a server's owner has decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What clients see.
+    pub answers: Answers,
+    /// Tokens of a prompt at most: memory grows with it.
+    pub max_prompt: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { answers: Answers::Logits, max_prompt: usize::MAX }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Offer {
     config: Config,
     fractions: Vec<u32>,
     tokenizer: [u8; 32],
+    answers: Answers,
+}
+
+/// A model as a client knows it.
+pub struct Offered {
+    /// Its shape.
+    pub model: Llama<WeightShape>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What the client will see.
+    pub answers: Answers,
 }
 
 /// What a client asks for: lengths, nothing else.
@@ -121,9 +161,18 @@ impl Request {
 ///
 /// # Errors
 /// The connection, or the peer.
-pub async fn offer(ch: &mut Channel, model: &Llama<Weight>, tokenizer: &Tokenizer) -> Result<(), Error> {
-    let offer =
-        Offer { config: model.config().clone(), fractions: model.fractions(), tokenizer: tokenizer.digest() };
+pub async fn offer(
+    ch: &mut Channel,
+    model: &Llama<Weight>,
+    tokenizer: &Tokenizer,
+    policy: Policy,
+) -> Result<(), Error> {
+    let offer = Offer {
+        config: model.config().clone(),
+        fractions: model.fractions(),
+        tokenizer: tokenizer.digest(),
+        answers: policy.answers,
+    };
     ch.send_control("model/offer", &offer)?;
     if ch.recv("model/want-tokenizer", 1).await? == [1] {
         ch.send("model/tokenizer", tokenizer.json().to_vec())?;
@@ -135,10 +184,7 @@ pub async fn offer(ch: &mut Channel, model: &Llama<Weight>, tokenizer: &Tokenize
 ///
 /// # Errors
 /// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
-pub async fn receive_offer(
-    ch: &mut Channel,
-    tokenizer: Option<&Path>,
-) -> Result<(Llama<WeightShape>, Tokenizer), Error> {
+pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Offered, Error> {
     let offer: Offer = ch.recv_control("model/offer").await?;
     let model = Llama::outline(offer.config, &offer.fractions)
         .ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
@@ -153,29 +199,29 @@ pub async fn receive_offer(
     if tokenizer.digest() != offer.tokenizer {
         return Err(Error::Tokenizer);
     }
-    Ok((model, tokenizer))
+    Ok(Offered { model, tokenizer, answers: offer.answers })
 }
 
-/// The client's side of one generation: `next` picks a token from logits and says whether to go on.
+/// The client's side of one generation: `next` picks a token from what is revealed and says whether to go on.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
 pub async fn generate(
     me: &mut Client,
-    model: &Llama<WeightShape>,
+    offered: &Offered,
     prompt: &[u32],
     new: usize,
-    mut next: impl FnMut(&[f32]) -> (u32, bool),
+    mut next: impl FnMut(&Revealed) -> (u32, bool),
 ) -> Result<(), Error> {
+    let (model, wanted) = (&offered.model, wanted(offered.answers));
     let request = Request { prompt: length(prompt.len()), new: length(new), all_positions: false };
     ask(me, model, &request).await?;
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
     for step in 0..new {
         enter_step(&mut me.session, step, new);
-        let logits = model.forward(me, Tokens::Known(&tokens), &mut cache, Wanted::Last).await?;
-        let logits: Vec<f32> = logits.expect("the client gets logits").iter().map(|&x| x as f32).collect();
-        let (token, go_on) = next(&logits);
+        let revealed = model.forward(me, Tokens::Known(&tokens), &mut cache, wanted).await?;
+        let (token, go_on) = next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
@@ -190,39 +236,43 @@ pub async fn generate(
 ///
 /// # Errors
 /// As [`generate`].
-pub async fn evaluate(
-    me: &mut Client,
-    model: &Llama<WeightShape>,
-    tokens: &[u32],
-) -> Result<Vec<f32>, Error> {
+pub async fn evaluate(me: &mut Client, offered: &Offered, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    let model = &offered.model;
+    if offered.answers != Answers::Logits {
+        return Err(Error::NoLogits);
+    }
     let request = Request { prompt: length(tokens.len()), new: 1, all_positions: true };
     ask(me, model, &request).await?;
     enter_step(&mut me.session, 0, 1);
-    let logits = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
+    let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
     done(me).await?;
-    Ok(logits.expect("the client gets logits").iter().map(|&x| x as f32).collect())
+    match revealed {
+        Some(Revealed::Logits(logits)) => Ok(logits),
+        _ => unreachable!("the client gets the logits that are wanted"),
+    }
 }
 
-/// The server's side of one request, whose prompt has at most `max_prompt` tokens: memory grows with it. Returns what it saw: the request and the number of tokens made.
+/// The server's side of one request. Returns what it saw: the request and the number of tokens made.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
 pub async fn serve(
     me: &mut Server,
     model: &Llama<Weight>,
-    max_prompt: usize,
+    policy: Policy,
 ) -> Result<(Request, usize), Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     let verdict = match request.prompt as usize {
-        prompt if prompt > max_prompt => Err(Error::PromptLimit { prompt, limit: max_prompt }),
+        prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
+        _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
         _ => request.check(model.config()),
     };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
     let mut cache = Cache::default();
     let mut count = request.prompt as usize;
-    let wanted = if request.all_positions { Wanted::All } else { Wanted::Last };
+    let wanted = if request.all_positions { Wanted::All } else { wanted(policy.answers) };
     let new = request.new as usize;
     let mut made = 0;
     for step in 0..new {
@@ -236,6 +286,13 @@ pub async fn serve(
     }
     me.session.ch.send("model/done", vec![0])?;
     Ok((request, made))
+}
+
+fn wanted(answers: Answers) -> Wanted {
+    match answers {
+        Answers::Logits => Wanted::Last,
+        Answers::Tokens => Wanted::Token,
+    }
 }
 
 /// Waits until the server knows that this was all: whoever leaves earlier may take the last message along.

@@ -54,7 +54,7 @@ pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};
 pub use float::FloatModel;
 pub use folder::Folder;
-pub use llama::{Cache, Llama, Wanted};
+pub use llama::{Cache, Llama, Revealed, Wanted};
 pub use param::Param;
 pub use quantize::{QuantMatrix, RealMatrix};
 pub use rope::rope_inverse_frequencies;

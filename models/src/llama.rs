@@ -61,13 +61,34 @@ impl<C> Cache<C> {
     }
 }
 
-/// Which positions' logits are wanted.
+/// What is to be revealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Only the last one's: the next token.
+    /// The last position's logits: for the next token.
     Last,
-    /// All: to compare with a reference.
+    /// The likeliest next token and nothing else.
+    Token,
+    /// All positions' logits: to compare with a reference.
     All,
+}
+
+/// What was revealed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Revealed {
+    /// Logits, `[positions, V]`.
+    Logits(Vec<f32>),
+    /// The likeliest token.
+    Token(u32),
+}
+
+impl Revealed {
+    /// The next token: what `choose` makes of logits, if there are any.
+    pub fn token(&self, choose: impl FnOnce(&[f32]) -> u32) -> u32 {
+        match self {
+            Revealed::Logits(logits) => choose(logits),
+            Revealed::Token(token) => *token,
+        }
+    }
 }
 
 impl<W> Llama<W> {
@@ -76,7 +97,7 @@ impl<W> Llama<W> {
         &self.config
     }
 
-    /// Runs the model on `tokens`, which follow those in the cache. The client gets logits, `[wanted, V]`.
+    /// Runs the model on `tokens`, which follow those in the cache. The client gets what is wanted.
     ///
     /// # Errors
     /// What the peer or the network does.
@@ -89,7 +110,7 @@ impl<W> Llama<W> {
         tokens: Tokens<'_>,
         cache: &mut Cache<E::Cache>,
         wanted: Wanted,
-    ) -> Result<Option<Vec<f64>>, Error> {
+    ) -> Result<Option<Revealed>, Error> {
         let count = tokens.count();
         assert!(
             count > 0 && cache.length + count <= self.config.max_position_embeddings,
@@ -101,12 +122,16 @@ impl<W> Llama<W> {
             e.layer_done(count, i, self.layers.len()).await?;
         }
         cache.length += count;
-        if wanted == Wanted::Last {
+        if wanted != Wanted::All {
             h = h.rows(count - 1..count);
         }
         let x = e.rms_norm(&h, self.config.rms_norm_eps).await?;
         let logits = e.linear(&self.head, &x).await?;
-        e.reveal(&logits).await
+        if wanted == Wanted::Token {
+            return Ok(e.reveal_best(&logits).await?.map(|best| Revealed::Token(best[0])));
+        }
+        let revealed = e.reveal(&logits).await?;
+        Ok(revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| x as f32).collect())))
     }
 
     /// Layer `index` on the residual stream `[T, d]`. The cache gets its keys and values; its length is the caller's business.

@@ -19,6 +19,11 @@ impl Sampling {
     /// Always the likeliest token; of equals, the one with the smallest id.
     pub const GREEDY: Sampling = Sampling(Choice::Greedy);
 
+    /// Whether it is [`Sampling::GREEDY`].
+    pub fn is_greedy(&self) -> bool {
+        matches!(self.0, Choice::Greedy)
+    }
+
     /// A random token, by the softmax of `logits / temperature` over the `top_k` likeliest tokens, and of
     /// these over the fewest that have at least `top_p` of the probability. Temperature 0 is
     /// [`Sampling::GREEDY`].

@@ -193,6 +193,12 @@ impl<R: Role> Evaluator for R {
         span!(self, "ahead", self.session().foresee(parts, unit))
     }
 
+    async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error> {
+        span!(self, "session", self.session().checkpoint())?;
+        let best = span!(self, "reveal", reveal::best_to_client(self.session(), x))?;
+        Ok(best.map(|best| best.into_iter().map(|i| i as u32).collect()))
+    }
+
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
         // Once a token: its few turns are not worth bits for the whole vocabulary.

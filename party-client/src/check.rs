@@ -38,8 +38,8 @@ async fn converse(
     connection: &mut Connection,
     progress: &Progress,
 ) -> Result<Report> {
-    let (model, tokenizer) = connection.offer(args).await?;
-    let config = model.config();
+    let offered = connection.offer(args).await?;
+    let config = offered.model.config();
     if reference.config() != config {
         let reason = format!(
             "--reference {}: another model than the server's (their configurations differ); point to the same one",
@@ -47,10 +47,10 @@ async fn converse(
         );
         return Err(Usage(reason).into());
     }
-    let mut tokens = tokenizer.encode(&check.text, usize::MAX)?;
+    let mut tokens = offered.tokenizer.encode(&check.text, usize::MAX)?;
     tokens.truncate(check.tokens.min(config.max_position_embeddings));
     progress.now(format!("evaluating {} tokens", tokens.len()));
-    let got = conversation::evaluate(&mut connection.me, &model, &tokens).await?;
+    let got = conversation::evaluate(&mut connection.me, &offered, &tokens).await?;
     let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
     let saw = Saw::new(config, tokens.len(), 1, 1, tokens.len());
     let spans = connection.me.session.ch.meter.spans();

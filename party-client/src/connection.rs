@@ -1,12 +1,9 @@
 //! To the server: connection, session, and the model that it offers.
 
 use anyhow::Result;
-use sotto_models::{
-    Llama, Tokenizer,
-    conversation::{self, Error},
-};
+use sotto_models::conversation::{self, Error, Offered};
 use sotto_net::{Fingerprint, Identity, connect, connect_tls};
-use sotto_protocol::{Client, linear::WeightShape};
+use sotto_protocol::Client;
 use sotto_shares::Rng;
 
 use crate::{
@@ -57,7 +54,7 @@ impl Connection {
     ///
     /// # Errors
     /// The offer makes no sense, or the user's tokenizer is not the model's.
-    pub async fn offer(&mut self, args: &Args) -> Result<(Llama<WeightShape>, Tokenizer)> {
+    pub async fn offer(&mut self, args: &Args) -> Result<Offered> {
         let offer = conversation::receive_offer(&mut self.me.session.ch, args.tokenizer.as_deref()).await;
         offer.map_err(|e| match e {
             Error::Model(e) if args.tokenizer.is_none() => BadOffer(e).into(),

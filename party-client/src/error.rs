@@ -67,6 +67,7 @@ fn of_conversation(error: &Conversation) -> Guilty {
         | Conversation::Tokenizer
         | Conversation::TooLong { .. }
         | Conversation::PromptLimit { .. }
+        | Conversation::NoLogits
         | Conversation::Refused
         | Conversation::Empty => Guilty::User,
     }

@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use sotto_models::{Sampler, Stream, conversation};
+use sotto_models::{
+    Revealed, Sampler, Stream,
+    conversation::{self, Answers},
+};
 
 use crate::{
     args::{Args, Wish},
     connection::Connection,
+    error::Usage,
     progress::Progress,
     report::{Answer, Report, Saw},
 };
@@ -36,8 +40,12 @@ async fn converse(
     connection: &mut Connection,
     progress: &Progress,
 ) -> Result<Report> {
-    let (model, tokenizer) = connection.offer(args).await?;
-    let config = model.config();
+    let offered = connection.offer(args).await?;
+    let (config, tokenizer) = (offered.model.config(), &offered.tokenizer);
+    if offered.answers == Answers::Tokens && !wish.sampling.is_greedy() {
+        let reason = "this server reveals the likeliest token only: leave out --temperature, or set it to 0";
+        return Err(Usage(reason.into()).into());
+    }
     let context = config.max_position_embeddings;
     let prompt = tokenizer.encode(&wish.prompt, context)?;
     let new = wish.max_tokens.unwrap_or(DEFAULT_NEW.min(context + 1 - prompt.len()));
@@ -52,9 +60,9 @@ async fn converse(
         so_far: Answer::default(),
     };
     let mut failure = None;
-    let generated = conversation::generate(&mut connection.me, &model, &prompt, new, |logits| {
+    let generated = conversation::generate(&mut connection.me, &offered, &prompt, new, |revealed| {
         progress.token(answer.so_far.tokens.len() + 1, new);
-        let taken = answer.take(logits);
+        let taken = answer.take(revealed);
         let go_on = matches!(taken, Ok(Next::GoOn));
         failure = taken.err();
         (answer.so_far.tokens.last().copied().unwrap_or_default(), go_on)
@@ -64,7 +72,8 @@ async fn converse(
     progress.end();
     let answer = answer.finish()?;
 
-    let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), answer.tokens.len());
+    let rows_of_logits = if offered.answers == Answers::Logits { answer.tokens.len() } else { 0 };
+    let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), rows_of_logits);
     let spans = connection.me.session.ch.meter.spans();
     Ok(Report::new(args, connection.server, saw, &spans).with_answer(answer))
 }
@@ -87,9 +96,9 @@ struct Growing<'a> {
 }
 
 impl Growing<'_> {
-    /// Chooses the next token from its logits.
-    fn take(&mut self, logits: &[f32]) -> Result<Next> {
-        let token = self.sampler.next(logits);
+    /// Chooses the next token from what is revealed.
+    fn take(&mut self, revealed: &Revealed) -> Result<Next> {
+        let token = revealed.token(|logits| self.sampler.next(logits));
         self.so_far.tokens.push(token);
         self.so_far.token_seconds.push(self.begun.elapsed().as_secs_f64());
         self.begun = Instant::now();

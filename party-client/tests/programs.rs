@@ -171,6 +171,25 @@ fn two_processes_write_what_the_model_would() {
 }
 
 #[test]
+fn a_server_may_reveal_tokens_only() {
+    let server = Server::start(&["--reveal", "tokens"]);
+    let out = server.client().args(["--prompt", PROMPT, "--max-tokens", "4", "--json"]).output();
+    let json: Value = serde_json::from_str(&good(&out.unwrap())).unwrap();
+    let (tokens, _) = reference(4);
+    assert!(json["tokens"].as_array().unwrap().iter().zip(&tokens).all(|(a, b)| a == *b));
+    assert_eq!(json["saw"]["client"]["rows_of_logits"], 0);
+    mistake(
+        server.client().args(["--quiet", "--prompt", PROMPT, "--temperature", "0.7"]),
+        2,
+        &["likeliest token only", "--temperature"],
+    );
+    let story = server.folder.path().join("story.txt");
+    fs::write(&story, PROMPT).unwrap();
+    let check = ["--quiet", "--reference", "builtin", "--check"];
+    mistake(server.client().args(check).arg(&story), 2, &["reveals the next token only"]);
+}
+
+#[test]
 fn check_agrees_with_the_reference() {
     let server = Server::start(&["--insecure-no-tls", "--once"]);
     let text = server.folder.path().join("text");

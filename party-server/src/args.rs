@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use sotto_models::conversation::{Answers, Policy};
 use sotto_net::{Fingerprint, Link};
 use tracing::level_filters::LevelFilter;
 
@@ -51,6 +52,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_prompt: u32,
 
+    /// What clients see of each step: the logits of the whole vocabulary, from which they choose as they like and
+    /// from enough of which they can compute the output head; or the likeliest token only, which takes longer.
+    #[arg(long, value_name = "logits|tokens", default_value = "logits")]
+    pub reveal: Reveal,
+
     /// Serve one client, then exit.
     #[arg(long)]
     pub once: bool,
@@ -70,7 +76,25 @@ pub struct Args {
     pub log: LevelFilter,
 }
 
+/// What clients see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reveal {
+    /// Logits.
+    Logits,
+    /// The likeliest token.
+    Tokens,
+}
+
 impl Args {
+    /// What the owner has decided.
+    pub fn policy(&self) -> Policy {
+        let answers = match self.reveal {
+            Reveal::Logits => Answers::Logits,
+            Reveal::Tokens => Answers::Tokens,
+        };
+        Policy { answers, max_prompt: self.max_prompt as usize }
+    }
+
     /// How long a silent client is waited for.
     pub fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)

@@ -30,9 +30,10 @@ pub fn farewell(error: &Conversation) -> Option<Abort> {
             Net::Closed { .. } | Net::Transport { .. } | Net::Aborted { .. },
         )) => None,
         Conversation::Protocol(Protocol::Version { .. } | Protocol::Parameters) => Some(Abort::Mismatch),
-        Conversation::TooLong { .. } | Conversation::PromptLimit { .. } | Conversation::Empty => {
-            Some(Abort::Refused)
-        }
+        Conversation::TooLong { .. }
+        | Conversation::PromptLimit { .. }
+        | Conversation::Empty
+        | Conversation::NoLogits => Some(Abort::Refused),
         Conversation::Protocol(_) => Some(Abort::Protocol),
         Conversation::Model(_) | Conversation::Offer(_) | Conversation::Tokenizer | Conversation::Refused => {
             Some(Abort::Internal)

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Folder, Llama,
-    conversation::{self, Error, Request},
+    conversation::{self, Error, Policy, Request},
 };
 use sotto_net::{Channel, Cost, Fingerprint, Identity, Incoming, Link, Listener, Peers, Runtime};
 use sotto_protocol::{Server, linear::Weight};
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         sessions: Slots::new(args.max_sessions.into()),
         patience: args.patience(),
         link: args.link,
-        max_prompt: args.max_prompt as usize,
+        policy: args.policy(),
     });
     if args.once {
         let guest = house.accept(&listener)?;
@@ -128,7 +128,7 @@ struct House {
     sessions: Slots,
     patience: Duration,
     link: Link,
-    max_prompt: usize,
+    policy: Policy,
 }
 
 /// How clients come in.
@@ -238,8 +238,9 @@ impl House {
         let mut me =
             Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
         let served = async {
-            conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer()).await?;
-            let (request, made) = conversation::serve(&mut me, &self.model, self.max_prompt).await?;
+            conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
+                .await?;
+            let (request, made) = conversation::serve(&mut me, &self.model, self.policy).await?;
             me.session.ch.close().await?;
             Ok::<_, Error>((request, made))
         };

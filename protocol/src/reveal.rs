@@ -1,4 +1,4 @@
-//! `x -> client`: the only place where a value leaves the shares.
+//! `x -> client`, or the position of each row's largest number: the only place where a value leaves the shares.
 //!
 //! | client                    |                     | server                    |
 //! |---------------------------|---------------------|---------------------------|
@@ -9,13 +9,17 @@
 //! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo `2^16`: the server's message is then a
 //! function of the revealed value and the client's own share, and nothing else. Turns: those of the
 //! truncation, with whose last message the share travels.
+//!
+//! Of positions ([`best_to_client`]), the truncation is the same, into 17 bits; then come a tournament ([`crate::maximum`]) and `reveal/position` with the
+//! server's share of the winners, again the revealed value less the client's own.
+//!
 //! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
 //! linear in the client's key.
 //! The client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
 use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};
 
-use crate::{Error, Session, truncate::faithful};
+use crate::{Error, Session, maximum::row_argmax, truncate::faithful};
 
 /// Fraction bits of what is revealed.
 pub const FRAC: u32 = 8;
@@ -23,6 +27,33 @@ pub const FRAC: u32 = 8;
 pub const RING: Ring = Ring::new(16);
 /// The least number of bits dropped before anything is revealed.
 pub const DROPPED: u32 = 12;
+
+/// The ring of differences of such numbers.
+const COMPARED: Ring = Ring::new(17);
+
+/// Reveals the position of the largest number of each row of `x` to the client, of equal ones the first; the server gets nothing.
+///
+/// # Panics
+/// If fewer than [`DROPPED`] bits would be dropped.
+pub async fn best_to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<u64>>, Error> {
+    assert!(x.frac >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
+    let short = faithful(s, x, x.frac - FRAC, COMPARED).await?;
+    let best = row_argmax(s, &short, &vec![x.shape.cols; x.shape.rows]).await?;
+    match s.me {
+        Party::Server => {
+            s.ch.send("reveal/position", pack(&best.data, best.ring.bits()))?;
+            Ok(None)
+        }
+        Party::Client => {
+            let (n, bits) = (best.len(), best.ring.bits());
+            let bytes = s.ch.recv("reveal/position", packed_len(n, bits)).await?;
+            let theirs = unpack(&bytes, n, bits);
+            Ok(Some(
+                best.data.iter().zip(&theirs).map(|(a, b)| best.ring.reduce(a.wrapping_add(*b))).collect(),
+            ))
+        }
+    }
+}
 
 /// Reveals `x` to the client, who gets real values; the server gets none.
 ///
@@ -69,6 +100,35 @@ mod tests {
         assert!(server.0.is_none());
         let sent = Bill::to_client(16 * 101, 0);
         assert_eq!(Open::open(client.1, server.1).cost, (truncate::tests::bill(101, 20, 16) + sent).cost());
+    }
+
+    #[test]
+    fn the_client_gets_positions_and_the_server_nothing() {
+        let (rows, cols) = (5, 70);
+        // Logits up to both ends of what is revealed, and a tie that only the dropped bits decide.
+        let mut x: Vec<i64> = (0..rows * cols).map(|i| ((i * 7919) % 251) as i64 - 125).collect();
+        x[3] = 127;
+        (x[2 * cols + 69], x[2 * cols]) = (127, -128);
+        let mut raw: Vec<u64> = x.iter().map(|&x| WIDE.reduce((x << 28) as u64)).collect();
+        (raw[3 * cols + 11], raw[3 * cols + 40]) = (127 << 28, (127 << 28) + 999);
+        let want: Vec<u64> = [3, 0, 69, 11, 0]
+            .into_iter()
+            .enumerate()
+            .map(|(row, best)| match row {
+                1 | 4 => {
+                    let row = &x[row * cols..(row + 1) * cols];
+                    let most = row.iter().max().unwrap();
+                    row.iter().position(|v| v == most).unwrap() as u64
+                }
+                _ => best,
+            })
+            .collect();
+        let [client, server] = testing::run_both(async |lab| {
+            let x = lab.share(&raw, WIDE, 28, Shape::new(rows, cols));
+            best_to_client(&mut lab.me, &x).await.unwrap()
+        });
+        assert_eq!(client.unwrap(), want);
+        assert!(server.is_none());
     }
 
     /// What the server sends is the result less the client's share, and the client's share is uniform whatever

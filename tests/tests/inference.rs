@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
-    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Tokens, Wanted,
+    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Revealed, Tokens, Wanted,
     bert::{Affine, BertLayer, BertWeights, Dense},
-    conversation,
+    conversation::{self, Answers, Policy},
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
     random::{Precision, RandomFolder},
     sampling::greedy,
@@ -23,6 +23,17 @@ fn with_server<T: Send>(
     schedule: Schedule,
     client: impl AsyncFnOnce(Client) -> T + Send,
 ) -> T {
+    with_policy(folder, model, schedule, Policy { max_prompt: 256, ..Policy::default() }, client)
+}
+
+/// As [`with_server`], by the rules of an owner.
+fn with_policy<T: Send>(
+    folder: &Folder,
+    model: &Llama<Weight>,
+    schedule: Schedule,
+    policy: Policy,
+    client: impl AsyncFnOnce(Client) -> T + Send,
+) -> T {
     let (result, served) = sotto_net::run_pair(
         |ch| async move {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
@@ -32,8 +43,8 @@ fn with_server<T: Send>(
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.decode = schedule;
-            conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
-            conversation::serve(&mut me, model, 256).await.map(|_| ())
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
+            conversation::serve(&mut me, model, policy).await.map(|_| ())
         },
     );
     served.unwrap();
@@ -43,8 +54,10 @@ fn with_server<T: Send>(
 fn clear_logits(model: &Llama<Weight>, tokens: &[u32]) -> Vec<f32> {
     let (mut clear, mut cache) = (Clear, Cache::default());
     let run = model.forward(&mut clear, Tokens::Known(tokens), &mut cache, Wanted::All);
-    let logits = Runtime::new().block_on(run).unwrap().unwrap();
-    logits.into_iter().map(|x| x as f32).collect()
+    match Runtime::new().block_on(run).unwrap().unwrap() {
+        Revealed::Logits(logits) => logits,
+        Revealed::Token(_) => unreachable!("logits were wanted"),
+    }
 }
 
 /// The distance of the two largest logits.
@@ -75,13 +88,13 @@ fn generated_text_is_the_float_models_greedy_text() {
     let want = FloatModel::load(&folder).unwrap().generate(&prompt, 12);
     let generated = |schedule| {
         with_server(&folder, &model, schedule, async |mut me| {
-            let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let mut out = vec![];
-            let choose = |logits: &[f32]| {
-                out.push(greedy(logits));
-                (greedy(logits), true)
+            let choose = |revealed: &Revealed| {
+                out.push(revealed.token(greedy));
+                (revealed.token(greedy), true)
             };
-            conversation::generate(&mut me, &outline, &prompt, 12, choose).await.unwrap();
+            conversation::generate(&mut me, &offered, &prompt, 12, choose).await.unwrap();
             let decode = me.session.ch.meter.spans().into_iter().filter(|(key, _)| key.phase == "decode");
             (out, decode.map(|(_, cost)| cost.turns).sum::<u64>())
         })
@@ -91,6 +104,33 @@ fn generated_text_is_the_float_models_greedy_text() {
     assert_eq!(saved_bits, want[want.len() - 12..]);
     assert_eq!(saved_turns, want[want.len() - 12..]);
     assert!(fewer * 10 < turns * 9, "{fewer} turns, {turns} where bits are saved");
+}
+
+#[test]
+fn an_owner_may_reveal_tokens_only() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let want = FloatModel::load(&folder).unwrap().generate(&prompt, 6);
+    let policy = Policy { answers: Answers::Tokens, ..Policy::default() };
+    for schedule in [Schedule::Throughput, Schedule::Latency] {
+        let (seen, refused) = with_policy(&folder, &model, schedule, policy, async |mut me| {
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            assert_eq!(offered.answers, Answers::Tokens);
+            let refused = conversation::evaluate(&mut me, &offered, &prompt).await;
+            let mut seen = vec![];
+            let take = |revealed: &Revealed| {
+                seen.push(revealed.clone());
+                (revealed.token(|_| unreachable!("no logits")), true)
+            };
+            conversation::generate(&mut me, &offered, &prompt, 6, take).await.unwrap();
+            (seen, matches!(refused, Err(conversation::Error::NoLogits)))
+        });
+        let tokens: Vec<Revealed> =
+            want[want.len() - 6..].iter().map(|&token| Revealed::Token(token)).collect();
+        assert_eq!(seen, tokens);
+        assert!(refused, "logits of all positions are not to be had");
+    }
 }
 
 /// A layer of BERT with random weights: two parties against the clear layer.
@@ -146,8 +186,8 @@ fn two_parties_the_clear_model_and_f32_agree_on_every_position() {
     let reference = float.logits(tokens);
     let clear = clear_logits(&model, tokens);
     let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
-        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-        conversation::evaluate(&mut me, &outline, tokens).await.unwrap()
+        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        conversation::evaluate(&mut me, &offered, tokens).await.unwrap()
     });
     let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(distance(&secure, &clear) < 0.25, "two parties and clear: {}", distance(&secure, &clear));
@@ -216,8 +256,8 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
     let tokens = [1, 17, 300, 5, 5, 64, 128];
     let reference = FloatModel::load(&folder).unwrap().logits(&tokens);
     let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
-        let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-        conversation::evaluate(&mut me, &outline, &tokens).await.unwrap()
+        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        conversation::evaluate(&mut me, &offered, &tokens).await.unwrap()
     });
     let worst = secure.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 0.05, "largest difference of a logit: {worst}");

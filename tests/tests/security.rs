@@ -8,7 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sotto_models::{Folder, Llama, conversation, sampling::greedy};
+use sotto_models::{
+    Folder, Llama, Revealed,
+    conversation::{self, Policy},
+    sampling::greedy,
+};
 use sotto_net::Channel;
 use sotto_protocol::{Client, Schedule, Server, linear::Weight};
 use sotto_shares::Rng;
@@ -28,7 +32,7 @@ const NO_TAGS: [&str; 4] = [
 
 /// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer prompts than these, or when something has
 /// gone wrong.
-const RARE: [&str; 14] = [
+const RARE: [&str; 15] = [
     "matmul/open",
     "matmul/reply",
     "matmul/upload",
@@ -37,6 +41,7 @@ const RARE: [&str; 14] = [
     "ot/kem/keys",
     "ot/silent/answer",
     "ot/silent/verdict",
+    "reveal/position",
     "session/abort",
     "square/open",
     "square/payload",
@@ -107,17 +112,19 @@ fn session(folder: &Folder, model: &Llama<Weight>, schedule: Schedule, prompt: &
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.decode = schedule;
-            let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-            let go_on = |logits: &[f32]| (greedy(logits), true);
-            conversation::generate(&mut me, &outline, prompt, 3, go_on).await.unwrap();
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let go_on = |revealed: &Revealed| (revealed.token(greedy), true);
+            conversation::generate(&mut me, &offered, prompt, 3, go_on).await.unwrap();
             me.session.ch.close().await.unwrap();
             Trace::of(&me.session.ch)
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.decode = schedule;
-            conversation::offer(&mut me.session.ch, model, folder.tokenizer()).await.unwrap();
-            conversation::serve(&mut me, model, 256).await.unwrap();
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), Policy::default())
+                .await
+                .unwrap();
+            conversation::serve(&mut me, model, Policy::default()).await.unwrap();
             Trace::of(&me.session.ch)
         },
     )

@@ -5,7 +5,11 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sotto_models::{FloatModel, Folder, Llama, Sampler, Sampling, conversation, sampling};
+use sotto_models::{
+    FloatModel, Folder, Llama, Sampler, Sampling,
+    conversation::{self, Policy},
+    sampling,
+};
 use sotto_net::Runtime;
 
 use crate::{
@@ -94,18 +98,19 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
         match &mut me {
             Me::Server(me) => {
                 let llama = Llama::load(&folder)?;
-                conversation::offer(&mut me.session.ch, &llama, folder.tokenizer()).await?;
+                conversation::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
+                    .await?;
                 for _ in 0..windows {
-                    conversation::serve(me, &llama, usize::MAX).await?;
+                    conversation::serve(me, &llama, Policy::default()).await?;
                 }
             }
             Me::Client(me) => {
-                let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await?;
+                let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
                 let mut reference = FloatModel::load(&folder)?;
                 for window in 0..windows {
                     let length = WINDOW.min(options.tokens as usize - window * WINDOW);
                     let text = text(&folder, &mut reference, window as u64, length)?;
-                    let got = conversation::evaluate(me, &outline, &text).await?;
+                    let got = conversation::evaluate(me, &offered, &text).await?;
                     reference.reset();
                     tally.add(&got, &reference.logits(&text), folder.config().vocab_size);
                 }

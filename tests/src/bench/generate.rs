@@ -8,7 +8,11 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sotto_models::{FloatModel, Folder, Llama, conversation, sampling};
+use sotto_models::{
+    FloatModel, Folder, Llama,
+    conversation::{self, Policy},
+    sampling,
+};
 use sotto_net::{Cost, Meter, Runtime};
 
 use crate::{
@@ -140,8 +144,9 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 let stage = Stage::open(options, role).await?;
                 let mut me = stage.establish(stage.connect().await?).await?;
                 if let Me::Server(me) = &mut me {
-                    conversation::offer(&mut me.session.ch, &llama, folder.tokenizer()).await?;
-                    conversation::serve(me, &llama, usize::MAX).await?;
+                    conversation::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
+                        .await?;
+                    conversation::serve(me, &llama, Policy::default()).await?;
                     me.session.ch.close().await?;
                 }
                 Report::default()
@@ -159,12 +164,12 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let start = Instant::now();
     let mut me = stage.establish(stage.connect().await?).await?;
     let Me::Client(me) = &mut me else { unreachable!("a client establishes a client") };
-    let (outline, _) = conversation::receive_offer(&mut me.session.ch, None).await?;
+    let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
-    conversation::generate(me, &outline, &prompt, new, |logits| {
+    conversation::generate(me, &offered, &prompt, new, |revealed| {
         times.push(start.elapsed().as_secs_f64());
-        report.tokens.push(sampling::greedy(logits));
+        report.tokens.push(revealed.token(sampling::greedy));
         (report.tokens[report.tokens.len() - 1], true)
     })
     .await?;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
-    Cache, Config, Fields, Folder, Llama, conversation,
+    Cache, Config, Fields, Folder, Llama,
+    conversation::{self, Policy},
     evaluator::{RESIDUAL, RESIDUAL_FRAC},
     random::{Precision, RandomFolder},
 };
@@ -64,12 +65,13 @@ impl Block {
     async fn meet(&self, me: &mut Me, scratch: &Path) -> Result<Known> {
         Ok(match me {
             Me::Client(me) => {
-                Known::Shapes(Box::new(conversation::receive_offer(&mut me.session.ch, None).await?.0))
+                Known::Shapes(Box::new(conversation::receive_offer(&mut me.session.ch, None).await?.model))
             }
             Me::Server(me) => {
                 let folder = Folder::open(&scratch.join(FOLDER))?;
                 let model = Llama::load(&folder)?;
-                conversation::offer(&mut me.session.ch, &model, folder.tokenizer()).await?;
+                conversation::offer(&mut me.session.ch, &model, folder.tokenizer(), Policy::default())
+                    .await?;
                 Known::Weights(Box::new(model))
             }
         })
