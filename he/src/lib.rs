@@ -83,6 +83,8 @@ mod evaluation;
 mod images;
 mod interleave;
 mod kernel;
+#[cfg(test)]
+mod kernels;
 mod keys;
 mod keyswitch;
 mod layout;
