@@ -9,7 +9,7 @@
 //!
 //! Elements are the slots of `Z_t[X]/(X^N + 1)`, for two primes t just below 2^46 with N-th roots of -1; T is their product, and shares modulo T
 //! come from shares modulo both. That `x T / 2^l` stands for x makes a wrap of shares modulo T one modulo 2^l, so that T needs to exceed
-//! `2^(2l)` by no more than what rounding takes: `T >= 2^(2l + 4)`, hence `l <= 44`. The shares add up to the products, or to that plus or minus one.
+//! `2^(2l)` by no more than what rounding takes: four bits, hence `l <= 44`. The shares add up to the products, or to that plus or minus one.
 //!
 //! *Parameters.* All four primes are the modulus, Q of 176 bits, since nothing is switched to another key; the public key has all four. N = 8192,
 //! so log Q = 176 is what the Galois keys have, too (module `params`).
@@ -47,7 +47,7 @@ use crate::{
     sample,
 };
 
-/// Widest ring: `2^(2l + 4)` must not exceed T.
+/// Widest ring: T is about `2^(2l + 4)`.
 pub const MAX_BITS: u32 = 44;
 
 /// Bits of a coefficient of the reply.

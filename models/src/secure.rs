@@ -91,6 +91,19 @@ macro_rules! span {
     }};
 }
 
+/// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole vocabulary, so that turns are not worth its
+/// bits, and one-hots for it are not what layers need.
+macro_rules! saving_bits {
+    ($me:expr, $protocol:expr) => {
+        async {
+            let schedule = std::mem::replace(&mut $me.session().schedule, Schedule::Throughput);
+            let result = $protocol.await;
+            $me.session().schedule = schedule;
+            result
+        }
+    };
+}
+
 impl<R: Role> Evaluator for R {
     type Weight = R::Weight;
     type Cache = KvCache;
@@ -195,17 +208,13 @@ impl<R: Role> Evaluator for R {
 
     async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
-        let best = span!(self, "reveal", reveal::best_to_client(self.session(), x))?;
+        let best = span!(self, "reveal", saving_bits!(self, reveal::best_to_client(self.session(), x)))?;
         Ok(best.map(|best| best.into_iter().map(|i| i as u32).collect()))
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
-        // Once a token: its few turns are not worth bits for the whole vocabulary.
-        let schedule = std::mem::replace(&mut self.session().schedule, Schedule::Throughput);
-        let revealed = span!(self, "reveal", reveal::to_client(self.session(), x));
-        self.session().schedule = schedule;
-        revealed
+        span!(self, "reveal", saving_bits!(self, reveal::to_client(self.session(), x)))
     }
 }
 

@@ -22,7 +22,7 @@
 //! | sigmoid           | `[-8, 8)`, 128   | 8e-4         | 4e-4         | 1     | 503 | 576 |
 //! | tanh              | `[-4, 4)`, 256   | 6e-4         | 8e-4         | 1     | 507 | 677 |
 //!
-//! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `2 a` below 512 count as left, so the bound
+//! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `a` below 512 count as left, so the bound
 //! on `|x|` is what the range audit has to check. Leakage: none; every opened value is uniformly masked.
 //! From the pool: one-hots of the digits, COTs. Source: `nonlinear.md` 3.1 in the design notes.
 
