@@ -160,6 +160,7 @@ impl Basis {
 
     /// The integer below Q with the residues `residue(i)`, modulo 2^128: Garner's mixed radix.
     pub(crate) fn compose(&self, primes: &[Prime], residue: impl Fn(usize) -> u64) -> u128 {
+        debug_assert!(self.garner.len() <= MAX_LEVELS, "of all primes only the inverses fit");
         let mut value = u128::from(residue(0));
         for (i, (prime, &(inverse, below))) in primes.iter().zip(&self.garner).enumerate().skip(1) {
             let modulus = prime.modulus;

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, check_length};
 use crate::keys::SecretKey;
 use crate::layout::{Format, Layout};
+use crate::params::MAX_LEVELS;
 use crate::reply::reply_len;
 use crate::schedule;
 use rayon::prelude::*;
@@ -69,6 +70,7 @@ pub(crate) fn phases(
     reply_bits: u32,
     bytes: &[u8],
 ) -> Zeroizing<Vec<u128>> {
+    assert!(levels <= MAX_LEVELS, "of all primes only the inverses fit");
     let (n, basis) = (context.degree(), context.basis(levels));
     let mut reader = Reader::new(bytes);
     let a: Vec<u128> = (0..n).map(|_| reader.take_wide(reply_bits)).collect();

@@ -28,7 +28,7 @@
 
 use rand::CryptoRng;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     bits::Writer,
@@ -243,7 +243,7 @@ pub fn multiply_factors(
     [a, b]: [&[u64]; 2],
     bits: u32,
     rng: &mut (impl CryptoRng + ?Sized),
-) -> Result<(Vec<u8>, Vec<u64>), Error> {
+) -> Result<(Vec<u8>, Zeroizing<Vec<u64>>), Error> {
     assert!(a.len() == b.len() && bits <= MAX_BITS, "factors in a ring of {bits} bits");
     check_length("factors", upload, factors_len(context, a.len()))?;
     let (public, body) = upload.split_first_chunk::<32>().expect("the length was checked");
@@ -282,12 +282,14 @@ pub fn multiply_factors(
                 .for_each(|f| writer.put_wide(f >> (128 - REPLY_BITS), REPLY_BITS));
             writer.finish();
             shares.push(slots_of(plain, &fractions(context, &sum.b, 0)));
+            sum.b.zeroize();
         }
         Ok((reply, joined(context, &shares, bits)))
     };
     let length = FACTORS * PLAINS * LEVELS * residues_len(n);
     let parts: Vec<_> = body.par_chunks_exact(length).enumerate().map(batch).collect::<Result<_, _>>()?;
-    let mut shares: Vec<u64> = parts.iter().flat_map(|(_, shares)| shares.iter().copied()).collect();
+    let mut shares = Zeroizing::new(Vec::with_capacity(count * n));
+    parts.iter().for_each(|(_, part)| shares.extend_from_slice(part));
     shares.truncate(a.len());
     Ok((parts.into_iter().flat_map(|(reply, _)| reply).collect(), shares))
 }
@@ -345,7 +347,7 @@ pub fn decrypt_products(
     reply: &[u8],
     n: usize,
     bits: u32,
-) -> Result<Vec<u64>, Error> {
+) -> Result<Zeroizing<Vec<u64>>, Error> {
     assert!(bits <= MAX_BITS, "products in a ring of {bits} bits");
     check_length("products", reply, products_len(context, n))?;
     let batch = |bytes: &[u8]| {
@@ -360,7 +362,8 @@ pub fn decrypt_products(
         joined(context, &shares, bits)
     };
     let parts: Vec<_> = reply.par_chunks_exact(PLAINS * reply_ciphertext_len(context)).map(batch).collect();
-    let mut shares: Vec<u64> = parts.iter().flat_map(|shares| shares.iter().copied()).collect();
+    let mut shares = Zeroizing::new(Vec::with_capacity(batches(context, n) * context.degree()));
+    parts.iter().for_each(|part| shares.extend_from_slice(part));
     shares.truncate(n);
     Ok(shares)
 }

@@ -145,8 +145,8 @@ mod tests {
         let (_, message) = keygen(&context, &[1; 32], &mut ChaCha20Rng::seed_from_u64(1));
         let decode = |seed| EvaluationKeys::decode(&context, &[seed; 32], &message);
         let (ours, other) = (decode(1).unwrap(), decode(2).unwrap());
-        assert!((0..2).all(|i| ours.public.b.row(i) == other.public.b.row(i)));
-        assert!((0..2).all(|i| ours.public.a.row(i) != other.public.a.row(i)));
+        assert!((0..4).all(|i| ours.public.b.row(i) == other.public.b.row(i)));
+        assert!((0..4).all(|i| ours.public.a.row(i) != other.public.a.row(i)));
         let short = EvaluationKeys::decode(&context, &[1; 32], &message[1..]);
         assert!(matches!(short, Err(Error::Length { .. })));
     }
@@ -157,7 +157,7 @@ mod tests {
         wiped::<SecretKey>();
         let context = Context::insecure(64);
         let (mut key, _) = keygen(&context, &[1; 32], &mut ChaCha20Rng::seed_from_u64(1));
-        assert!((0..3).all(|i| key.slots(i).iter().any(|&x| x != 0)));
+        assert!((0..4).all(|i| key.slots(i).iter().any(|&x| x != 0)));
         key.slots.zeroize();
         assert!(key.slots.is_empty());
     }

@@ -5,7 +5,8 @@
 //! | 8192 | 3 x 44 bit           | 44 bit    | 176    | q1 q2 (88 bit), q1 q2 q3 (132 bit) | 5..=64  |
 //!
 //! One secret key and one set of Galois keys serve both moduli: a key modulo q1 q2 q3 P, reduced, is a key modulo q1 q2 P.
-//! [`crate::Layout::search`] takes the smaller modulus where its noise is small enough.
+//! [`crate::Layout::search`] takes the smaller modulus where its noise is small enough. Products element by element, which are not switched to another key,
+//! have all four primes as their modulus.
 //!
 //! Secret ternary, errors centred binomial with eta = 21 (deviation 3.24). The modulus that counts is QP, because the
 //! Galois keys live there. For N = 8192 and 128 bits the homomorphic encryption standard allows log QP <= 218, the
@@ -107,9 +108,10 @@ mod tests {
 
     #[test]
     fn primes_are_primes_with_roots_and_named() {
-        for p in PRIMES {
-            assert!(p > 1 << (PRIME_BITS - 1) && p < 1 << PRIME_BITS && p % (2 * DEGREE as u64) == 1);
-            assert!((3..1 << 22).step_by(2).take_while(|d| d * d <= p).all(|d| p % d != 0));
+        for p in PRIMES.into_iter().chain(PLAIN_PRIMES) {
+            let bits = if PRIMES.contains(&p) { PRIME_BITS } else { 46 };
+            assert!(p > 1 << (bits - 1) && p < 1 << bits && p % (2 * DEGREE as u64) == 1);
+            assert!((3..1 << 23).step_by(2).take_while(|d| d * d <= p).all(|d| p % d != 0));
             assert!(PARAMETERS.contains(&p.to_string()));
         }
     }

@@ -20,7 +20,7 @@ pub(crate) enum Domain {
     PublicKey,
     /// Uniform part of a Galois key; indices: digit, prime.
     GaloisKey,
-    /// Uniform part of an uploaded ciphertext; indices: 0, prime.
+    /// Uniform part of an uploaded ciphertext; indices: its number, prime.
     Upload,
     /// The public half u of the message of a compressed upload.
     Values,

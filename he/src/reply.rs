@@ -35,7 +35,7 @@ use crate::rlwe::{Ciphertext, errors, small_to_slots, ternary};
 use crate::rows::Rows;
 use crate::schedule;
 use rand::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Fresh randomness of one reply ciphertext.
 pub(crate) struct Seeds {
@@ -76,6 +76,7 @@ pub(crate) fn reshare(
     a.iter().for_each(|&a| writer.put_wide(a, format.reply_bits));
     writer.finish();
     let share = rounded(context, &ct.b, format.bits).iter().map(|&b| b as u64).collect();
+    ct.b.zeroize();
     Reply { bytes, share: Zeroizing::new(share) }
 }
 

@@ -77,7 +77,9 @@ pub enum Error {
     #[error("this server reveals the next token only: its logits cannot be compared with a reference")]
     NoLogits,
     /// The server refuses the request.
-    #[error("the server refuses the request: its operator allows shorter prompts only; shorten the prompt")]
+    #[error(
+        "the server refuses the request: its operator allows shorter prompts only, or no comparison of logits; shorten the prompt"
+    )]
     Refused,
     /// The client asks for nothing.
     #[error("the request is empty: a prompt of at least one token and --max-tokens of at least 1 are needed")]

@@ -91,6 +91,24 @@ macro_rules! span {
     }};
 }
 
+/// Elements of a gated product at a time, which bounds memory.
+const GATED: usize = 1 << 19;
+
+/// A part of a gated product: by OTs for every bit of the smaller factor, or, where bits are saved and it takes fewer, by triples under encryption,
+/// an extension and an opening.
+async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error> {
+    let (n, least) = (x.len(), activation::LEAST);
+    let (by_ots, by_triples) = (203 * n, mul::lattice_len(n) + 25 * n);
+    if me.session().schedule == Schedule::Latency || by_ots < by_triples {
+        return mul_small::mul_small(me.session(), x, y, least).await;
+    }
+    me.triples(y.ring, n).await?;
+    let moved = x.add_public(me.session().me, least);
+    let [wide] = extend::extend_positive(me.session(), [(&moved, y.ring)]).await?;
+    let wide = wide.add_public(me.session().me, least.wrapping_neg());
+    mul::mul(me.session(), &wide, y).await
+}
+
 /// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole vocabulary, so that turns are not worth its
 /// bits, and one-hots for it are not what layers need.
 macro_rules! saving_bits {
@@ -172,16 +190,11 @@ impl<R: Role> Evaluator for R {
 
     async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
         span!(self, "mul", async {
-            let (n, least) = (x.len(), activation::LEAST);
-            // Bytes of the two ways: an extension and an opening, or OTs for every bit of the smaller factor.
-            if mul::lattice_len(n) + 25 * n > 203 * n {
-                return mul_small::mul_small(self.session(), x, y, least).await;
+            let mut data = Vec::with_capacity(x.len());
+            for (x, y) in x.blocks(GATED).zip(y.blocks(GATED)) {
+                data.extend_from_slice(&gated(self, &x, &y).await?.data);
             }
-            self.triples(y.ring, n).await?;
-            let moved = x.add_public(self.session().me, least);
-            let [wide] = extend::extend_positive(self.session(), [(&moved, y.ring)]).await?;
-            let wide = wide.add_public(self.session().me, least.wrapping_neg());
-            mul::mul(self.session(), &wide, y).await
+            Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))
         })
     }
 

@@ -4,8 +4,8 @@
 //!
 //! | client: digits of `x`           |                        | server: digits of `y`                               |
 //! |---------------------------------|------------------------|-----------------------------------------------------|
-//! | index `x_i`                     | `-- compare/digit ->`  | table `T(z) = (z < y_i, z = y_i)`, `z < 2^k`        |
-//! |                                 | `<- compare/table --`  |                                                     |
+//! | index `x_i`, for half of the digits | `<- compare/digit ->`  | table `T(z) = (z < y_i, z = y_i)`, `z < 2^k`    |
+//! | tables `(x_i < z, x_i = z)` for the other half | `<- compare/table ->` | index `y_i` of those                  |
 //! | or choices `[x_i = z]`, `z > 0` | `<- compare/cross ->`  | vectors `T(z) ^ T(0)`; and `T(0)` in its own share  |
 //!
 //! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
@@ -17,7 +17,7 @@
 //! | latency    | 2 to 4, for the lowest tree   | indicators | 2 up to 12 bits, `1 + ceil(log2(l / 4))` at most | `3 (2^k - 1)`, 6, 4 |
 //!
 //! By the latency schedule the last three or four digits are joined by a table at once ([`crate::lookup`]).
-//! Exact; no leakage. From the pool: `k` or `2^k - 1` COTs a digit, server to client; one COT an inner node and direction; one-hots for tables.
+//! Exact; no leakage. From the pool: `k` COTs a digit in one direction or the other, or `2^k - 1`, server to client; one COT an inner node and direction; one-hots for tables.
 //! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah; indicators: this project.
 
 use std::ops::RangeInclusive;
@@ -123,25 +123,30 @@ fn relation(z: u64, y: u64) -> u64 {
     u64::from(z < y) | u64::from(z == y) << 1
 }
 
+/// Half of the digits are looked up by either party in the other's tables, so that both work at the same time.
 async fn by_tables(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
-    let cots = values.len() * k as usize;
-    match s.me {
-        Party::Client => {
-            let (_, recv) = s.cots(0, cots).await?;
-            let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(k, values, 2));
-            s.ch.send("compare/digit", derand)?;
-            let message = s.ch.recv("compare/table", lookup_message_len(values.len(), k, 2)).await?;
-            Ok(sotto_net::compute(|| pads.finish(&message)))
-        }
-        Party::Server => {
-            let (send, _) = s.cots(cots, 0).await?;
-            let derand = s.ch.recv("compare/digit", bits_len(cots)).await?;
-            let table = |i: usize, z: u64| relation(z, values[i]);
-            let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, 2));
-            s.ch.send("compare/table", message)?;
-            Ok(own)
-        }
-    }
+    let (first, second) = values.split_at(values.len().div_ceil(2));
+    let (chosen, tabled) = match s.me {
+        Party::Client => (first, second),
+        Party::Server => (second, first),
+    };
+    let (send, recv) = s.cots(tabled.len() * k as usize, chosen.len() * k as usize).await?;
+    let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(k, chosen, 2));
+    s.ch.send("compare/digit", derand)?;
+    let derand = s.ch.recv("compare/digit", bits_len(tabled.len() * k as usize)).await?;
+    let me = s.me;
+    let table = |i: usize, z: u64| match me {
+        Party::Client => relation(tabled[i], z),
+        Party::Server => relation(z, tabled[i]),
+    };
+    let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, 2));
+    s.ch.send("compare/table", message)?;
+    let message = s.ch.recv("compare/table", lookup_message_len(chosen.len(), k, 2)).await?;
+    let got = sotto_net::compute(|| pads.finish(&message));
+    Ok(match s.me {
+        Party::Client => [got, own].concat(),
+        Party::Server => [own, got].concat(),
+    })
 }
 
 async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
@@ -222,7 +227,11 @@ pub(crate) mod tests {
         let mut digits = bits.div_ceil(k) as usize;
         let (k, items, others) = (k as usize, digits * n, digits * n * ((1 << k) - 1));
         let mut all = match digits_by(schedule, bits) {
-            Digits::Tables => Bill::answered(k * items, 6 * items, k * items),
+            Digits::Tables => {
+                let (first, second) = (items.div_ceil(2), items / 2);
+                let frames = [(k * first, k * second), (6 * second, 6 * first)];
+                Bill::crossed(&frames, [k * second, k * first])
+            }
             Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
         };
         while digits > 1 {

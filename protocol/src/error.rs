@@ -28,6 +28,16 @@ pub enum Error {
         /// Positions of the step, those to come included.
         positions: usize,
     },
+    /// The position that was revealed is none.
+    #[error(
+        "the peer's share of a position leads to number {position} of {of}: it does not follow the protocol"
+    )]
+    Position {
+        /// What came out.
+        position: u64,
+        /// How many there are.
+        of: usize,
+    },
     /// The peer was built with other rings, tables or lattice parameters.
     #[error(
         "the peer was built with other protocol parameters: install the same release, with the same features, on both sides"

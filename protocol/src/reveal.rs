@@ -14,7 +14,7 @@
 //! server's share of the winners, again the revealed value less the client's own.
 //!
 //! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
-//! linear in the client's key.
+//! linear in the client's key; nor for products of triples from encryption, whose last unit says something of the client's shares.
 //! The client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
 use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};
@@ -48,9 +48,11 @@ pub async fn best_to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<u64
             let (n, bits) = (best.len(), best.ring.bits());
             let bytes = s.ch.recv("reveal/position", packed_len(n, bits)).await?;
             let theirs = unpack(&bytes, n, bits);
-            Ok(Some(
-                best.data.iter().zip(&theirs).map(|(a, b)| best.ring.reduce(a.wrapping_add(*b))).collect(),
-            ))
+            let position = |(a, b): (&u64, &u64)| match best.ring.reduce(a.wrapping_add(*b)) {
+                position if position < x.shape.cols as u64 => Ok(position),
+                position => Err(Error::Position { position, of: x.shape.cols }),
+            };
+            best.data.iter().zip(&theirs).map(position).collect::<Result<_, _>>().map(Some)
         }
     }
 }

@@ -145,11 +145,6 @@ impl Bill {
         self
     }
 
-    /// The client asks, the server answers, over COTs whose sender is the server.
-    pub(crate) fn answered(client: usize, server: usize, cots: usize) -> Bill {
-        Bill { steps: vec![[vec![(client, 0)], vec![]], [vec![], vec![(server, 0)]]], cots: [0, cots] }
-    }
-
     /// One frame of the client's.
     pub(crate) fn to_server(bits: usize) -> Bill {
         Bill { steps: vec![[vec![(bits, 0)], vec![]]], cots: [0; 2] }
