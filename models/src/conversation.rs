@@ -159,6 +159,17 @@ impl Request {
     }
 }
 
+/// What a server saw of a request that it served.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The request.
+    pub request: Request,
+    /// Tokens made.
+    pub made: usize,
+    /// Positions in the cache of keys and values at the end, and its bytes.
+    pub cached: (usize, usize),
+}
+
 /// Tells the client what model this is.
 ///
 /// # Errors
@@ -255,15 +266,11 @@ pub async fn evaluate(me: &mut Client, offered: &Offered, tokens: &[u32]) -> Res
     }
 }
 
-/// The server's side of one request. Returns what it saw: the request and the number of tokens made.
+/// The server's side of one request. Returns what it saw.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn serve(
-    me: &mut Server,
-    model: &Llama<Weight>,
-    policy: Policy,
-) -> Result<(Request, usize), Error> {
+pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Result<Served, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     let verdict = match request.prompt as usize {
         prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
@@ -287,7 +294,7 @@ pub async fn serve(
         count = 1;
     }
     me.session.ch.send("model/done", vec![0])?;
-    Ok((request, made))
+    Ok(Served { request, made, cached: (cache.len(), cache.bytes()) })
 }
 
 fn wanted(answers: Answers) -> Wanted {

@@ -6,7 +6,7 @@
 use sotto_protocol::{
     Error,
     activation::{self, Activation},
-    kv_cache::Heads,
+    kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
 };
 use sotto_shares::Share;
@@ -58,6 +58,13 @@ impl<C> Cache<C> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+}
+
+impl Cache<KvCache> {
+    /// Bytes held by all layers.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(KvCache::bytes).sum()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Folder, Llama,
-    conversation::{self, Error, Policy, Request},
+    conversation::{self, Error, Policy, Served},
 };
 use sotto_net::{Channel, Cost, Fingerprint, Identity, Incoming, Link, Listener, Peers, Runtime};
 use sotto_protocol::{Server, linear::Weight};
@@ -211,14 +211,16 @@ impl House {
         let _session = self.sessions.take();
         let name = peer.map_or_else(|| "no identity".to_string(), |peer| peer.to_string());
         info!("{addr}: session begins ({name})");
-        let (request, made, cost) = self.runtime.block_on(self.converse(ch, binding))?;
+        let (served, cost) = self.runtime.block_on(self.converse(ch, binding))?;
         info!(
-            "{addr}: served: {} prompt tokens, {made} of at most {} new ones, {:.1} s, {:.1} MB, {} turns",
-            request.prompt,
-            request.new,
+            "{addr}: served: {} prompt tokens, {} of at most {} new ones, {:.1} s, {:.1} MB, {} turns, {:.1} kB of cache a token",
+            served.request.prompt,
+            served.made,
+            served.request.new,
             cost.seconds,
             cost.bytes() as f64 / 1e6,
-            cost.turns
+            cost.turns,
+            served.cached.1 as f64 / 1e3 / served.cached.0.max(1) as f64
         );
         Ok(())
     }
@@ -234,18 +236,18 @@ impl House {
         }
     }
 
-    async fn converse(&self, ch: Channel, binding: [u8; 32]) -> Result<(Request, usize, Cost)> {
+    async fn converse(&self, ch: Channel, binding: [u8; 32]) -> Result<(Served, Cost)> {
         let mut me =
             Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
         let served = async {
             conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
                 .await?;
-            let (request, made) = conversation::serve(&mut me, &self.model, self.policy).await?;
+            let served = conversation::serve(&mut me, &self.model, self.policy).await?;
             me.session.ch.close().await?;
-            Ok::<_, Error>((request, made))
+            Ok::<_, Error>(served)
         };
         match served.await {
-            Ok((request, made)) => Ok((request, made, me.session.ch.meter.total())),
+            Ok(served) => Ok((served, me.session.ch.meter.total())),
             Err(e) => {
                 if let Some(code) = farewell(&e) {
                     me.session.ch.abort(code).await;

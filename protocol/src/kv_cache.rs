@@ -166,6 +166,14 @@ impl KvCache {
         self.length == 0
     }
 
+    /// Bytes held for the positions that have come and those whose masks are made: 32 a position and column of the heads, and at the server the
+    /// uploads of the masks.
+    pub fn bytes(&self) -> usize {
+        let words = self.keys.len() + self.values.len() + self.masks.iter().map(Vec::len).sum::<usize>();
+        let uploads = self.chunks.iter().flat_map(|chunk| &chunk.uploads).flatten();
+        8 * words + uploads.map(Vec::len).sum::<usize>()
+    }
+
     /// One head's columns of rows of all heads.
     fn head(&self, rows: &[u64], head: usize) -> Zeroizing<Vec<u64>> {
         let width = self.heads.width;

@@ -46,7 +46,7 @@ struct Layouts {
 
 impl KvCache {
     /// Positions that have masks.
-    fn made(&self) -> usize {
+    pub(super) fn made(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.positions).sum()
     }
 

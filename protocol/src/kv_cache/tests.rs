@@ -59,6 +59,12 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
             // The look ahead of the first step served the next two; chunks were made for the first, for a
             // look ahead beyond what was planned, and for the long one.
             assert_eq!(cache.chunks.iter().map(|c| c.positions).collect::<Vec<_>>(), [14, 2, 126]);
+            let (made, columns) = (cache.made(), HEADS.key_value * HEADS.width);
+            assert_eq!(
+                cache.bytes(),
+                16 * columns * (cache.len() + made),
+                "two words for what has come, two for masks"
+            );
             all
         },
         async |lab| {
