@@ -19,7 +19,7 @@
 //! All other residues of `n`, on the full twelve integer bits, give zero: saturation at both ends of the ring.
 //! Seven turns, 843 bits an element to a ring of 44 bits; by the latency schedule five, 1074 bits: the upper digits are one, whose one-hot costs
 //! 200 bits more, and `B` is in its larger ring from the start. Result: 14 fraction bits, error at most 4 units (2.5e-4) for `z <= 1`.
-//! Leakage: none; `p_i` leaves its owner only as number or choice of an OT. From the pool: one-hots of 5, 4 and 3 bits, COTs.
+//! Leakage: none; `p_i` leaves its owner only as number or choice of an OT. From the pool: one-hots of 5, 4 and 3 bits, or of 5 and 7, COTs.
 //! Source: `nonlinear.md` 3.2 in the design notes, with the range of `review.md` 5; SIRNN for local powers (OPAF, 2403.00239).
 
 use std::sync::OnceLock;

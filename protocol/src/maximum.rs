@@ -8,7 +8,8 @@
 //! is picked ([`crate::pick`]).
 //!
 //! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn, or half as many with one more (two for positions). Exact while differences stay below
-//! `2^(l-1)`. No leakage. From the pool: COTs. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
+//! `2^(l-1)`. No leakage. From the pool: COTs; by the latency schedule one-hots of 6 bits and what
+//! comparisons take. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
 use sotto_ot::Columns;
 use sotto_shares::{Ring, Shape, Share, XorShare};

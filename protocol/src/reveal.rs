@@ -11,11 +11,11 @@
 //! truncation, with whose last message the share travels.
 //!
 //! Of positions ([`best_to_client`]), the truncation is the same, into 17 bits; then come a tournament ([`crate::maximum`]) and `reveal/position` with the
-//! server's share of the winners, again the revealed value less the client's own.
+//! server's share of the winners, again the revealed value less the client's own. The client learns the position and nothing else.
 //!
 //! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
 //! linear in the client's key; nor for products of triples from encryption, whose last unit says something of the client's shares.
-//! The client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
+//! Of values the client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
 use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};
 
