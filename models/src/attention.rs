@@ -3,13 +3,12 @@
 use sotto_protocol::{
     Error,
     kv_cache::{Heads, SCORES},
+    softmax,
 };
 use sotto_shares::{Ring, Shape, Share};
 
 use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator};
 
-/// Scores: 12 integer bits in base-2 units.
-const SCORE: Ring = sotto_protocol::exp2::ARGUMENT;
 /// The ring in which attention's sums meet the reciprocal of their weights.
 const NORMALISE: Ring = sotto_protocol::reciprocal::RECIPROCAL.0;
 /// Fraction bits of attention's sums before that.
@@ -27,7 +26,7 @@ pub(crate) async fn attention<E: Evaluator>(
     let rows = q.shape.rows;
     let (q, k) = (by_group(heads, q).reduce(SCORES), k.reduce(SCORES));
     let scores = e.scores(cache, &q, &k).await?;
-    let scores = e.truncate(&scores, ACTIVATION_FRAC, SCORE).await?;
+    let scores = e.truncate(&scores, ACTIVATION_FRAC, softmax::SCORES).await?;
     let visible: Vec<usize> =
         (0..scores.shape.rows).map(|i| visible(i % (rows * heads.group) / heads.group)).collect();
     let softmax = e.softmax(&scores, &visible).await?;

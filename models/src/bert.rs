@@ -100,6 +100,7 @@ impl<W> BertLayer<W> {
         let inside =
             e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
         let inside = e.activate(Activation::Gelu, &inside, ACTIVATION).await?;
+        e.watch(&inside).await?;
         let y = e.linear(&self.down, &inside).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
         e.layer_norm(&h, self.eps).await

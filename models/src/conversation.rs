@@ -9,18 +9,20 @@
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
+//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::ranges`])                  |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
 //! The server learns the lengths asked for and how many tokens were made. The client learns the public shape, the
-//! tokenizer, and the logits it was sent.
+//! tokenizer, whether the audit has cleared the model, the logits it was sent, and the bit about ranges.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sotto_net::Channel;
+use sotto_net::{Channel, Half};
 use sotto_protocol::{
     Client, Schedule, Server, Session,
     linear::{Weight, WeightShape},
+    ranges,
 };
 
 use crate::{
@@ -102,6 +104,16 @@ pub enum Answers {
     Tokens,
 }
 
+/// Whether every number stayed in its range while a request was served.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// All did.
+    Kept,
+    /// One did not: what was revealed may be wrong.
+    Left,
+}
+
 /// What a server's owner has decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -109,11 +121,13 @@ pub struct Policy {
     pub answers: Answers,
     /// Tokens of a prompt at most: memory grows with it.
     pub max_prompt: usize,
+    /// Whether the model's audit has found nothing.
+    pub audited: bool,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { answers: Answers::Logits, max_prompt: usize::MAX }
+        Policy { answers: Answers::Logits, max_prompt: usize::MAX, audited: true }
     }
 }
 
@@ -123,6 +137,7 @@ struct Offer {
     fractions: Vec<u32>,
     tokenizer: [u8; 32],
     answers: Answers,
+    audited: bool,
 }
 
 /// A model as a client knows it.
@@ -133,6 +148,8 @@ pub struct Offered {
     pub tokenizer: Tokenizer,
     /// What the client will see.
     pub answers: Answers,
+    /// Whether the server says that the model's audit has found nothing: otherwise numbers may leave ranges that are not watched.
+    pub audited: bool,
 }
 
 /// What a client asks for: lengths, nothing else.
@@ -185,6 +202,7 @@ pub async fn offer(
         fractions: model.fractions(),
         tokenizer: tokenizer.digest(),
         answers: policy.answers,
+        audited: policy.audited,
     };
     ch.send_control("model/offer", &offer)?;
     if ch.recv("model/want-tokenizer", 1).await? == [1] {
@@ -212,7 +230,7 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     if tokenizer.digest() != offer.tokenizer {
         return Err(Error::Tokenizer);
     }
-    Ok(Offered { model, tokenizer, answers: offer.answers })
+    Ok(Offered { model, tokenizer, answers: offer.answers, audited: offer.audited })
 }
 
 /// The client's side of one generation: `next` picks a token from what is revealed and says whether to go on.
@@ -225,7 +243,7 @@ pub async fn generate(
     prompt: &[u32],
     new: usize,
     mut next: impl FnMut(&Revealed) -> (u32, bool),
-) -> Result<(), Error> {
+) -> Result<Ranges, Error> {
     let (model, wanted) = (&offered.model, wanted(offered.answers));
     let request = Request { prompt: length(prompt.len()), new: length(new), all_positions: false };
     ask(me, model, &request).await?;
@@ -249,7 +267,11 @@ pub async fn generate(
 ///
 /// # Errors
 /// As [`generate`].
-pub async fn evaluate(me: &mut Client, offered: &Offered, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+pub async fn evaluate(
+    me: &mut Client,
+    offered: &Offered,
+    tokens: &[u32],
+) -> Result<(Vec<f32>, Ranges), Error> {
     let model = &offered.model;
     if offered.answers != Answers::Logits {
         return Err(Error::NoLogits);
@@ -259,9 +281,9 @@ pub async fn evaluate(me: &mut Client, offered: &Offered, tokens: &[u32]) -> Res
     enter_step(&mut me.session, 0, 1);
     let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
-    done(me).await?;
+    let ranges = done(me).await?;
     match revealed {
-        Some(Revealed::Logits(logits)) => Ok(logits),
+        Some(Revealed::Logits(logits)) => Ok((logits, ranges)),
         _ => unreachable!("the client gets the logits that are wanted"),
     }
 }
@@ -293,6 +315,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
         }
         count = 1;
     }
+    in_range(&mut me.session).await?;
     me.session.ch.send("model/done", vec![0])?;
     Ok(Served { request, made, cached: (cache.len(), cache.bytes()) })
 }
@@ -304,10 +327,24 @@ fn wanted(answers: Answers) -> Wanted {
     }
 }
 
-/// Waits until the server knows that this was all: whoever leaves earlier may take the last message along.
-async fn done(me: &mut Client) -> Result<(), Error> {
+/// Learns whether numbers stayed in range, and waits until the server knows that this was all: whoever leaves earlier may take the last
+/// message along.
+async fn done(me: &mut Client) -> Result<Ranges, Error> {
+    let kept = in_range(&mut me.session).await?.expect("the client gets the verdict");
     me.session.ch.recv("model/done", 1).await?;
-    Ok(())
+    Ok(if kept { Ranges::Kept } else { Ranges::Left })
+}
+
+/// The verdict, once both sides agree on all that went before.
+async fn in_range(session: &mut Session) -> Result<Option<bool>, Error> {
+    session.ch.meter.enter("session", Half::Online);
+    let agreed = session.checkpoint().await;
+    session.ch.meter.leave();
+    agreed?;
+    session.ch.meter.enter("ranges", Half::Online);
+    let verdict = ranges::verdict(session).await;
+    session.ch.meter.leave();
+    Ok(verdict?)
 }
 
 /// A length as it is told to the server; one that does not fit is refused like any that is too long.

@@ -69,6 +69,9 @@ pub trait Evaluator {
     /// The same numbers in a larger ring.
     async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error>;
 
+    /// Notes that the rows of `x`, numbers below 2^18 with 12 fraction bits, must have norms below 2^13 or so: what is known of that is told at the end. Local.
+    async fn watch(&mut self, x: &Share) -> Result<(), Error>;
+
     /// `x / rms(x)` for each row of the residual stream: activations.
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 

@@ -3,6 +3,7 @@
 //! Matrices that share an input are one matrix: `q|k|v` and `gate|up`. Gains of norms are folded into what follows
 //! them, and `log2(e) / sqrt(head_dim)` into the queries, so that scores come in base-2 units.
 
+use rayon::prelude::*;
 use sotto_protocol::{
     Error,
     activation::{self, Activation},
@@ -202,6 +203,7 @@ impl<W> Llama<W> {
         let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
         let product = e.gate(&gate, &up).await?;
         let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
+        e.watch(&product).await?;
         let y = e.linear(&layer.down, &product).await?;
         residual(e, &y).await
     }
@@ -275,6 +277,7 @@ impl Llama<Weight> {
             let v = audit::bound(&l.qkv, rotated..l.qkv.shape.outer);
             let gate = audit::bound(&l.gate_up, 0..width);
             let up = audit::bound(&l.gate_up, width..2 * width);
+            let (score, attended) = self.attention_bounds(l);
             [
                 ("rotated queries and keys", qk, audit::EXTENDED),
                 ("values", v, audit::EXTENDED),
@@ -282,6 +285,9 @@ impl Llama<Weight> {
                 ("the gate", gate, audit::GATE),
                 ("up", up, audit::EXTENDED),
                 ("the gate's product", gate.min(audit::GATE) * up, audit::PRODUCT),
+                ("scores", score, audit::SCORE),
+                ("attention's output", attended, audit::ADDED),
+                ("the MLP's output", self.mlp_bound(l), audit::ADDED),
             ]
             .map(|(what, bound, limit)| Finding {
                 what: format!("layer {i}: {what}"),
@@ -292,6 +298,43 @@ impl Llama<Weight> {
         let bound = audit::bound(&self.head, 0..c.vocab_size);
         let head = Finding { what: "logits".into(), bound, limit: audit::LOGIT };
         layers.chain([head]).filter(|f| f.bound >= f.limit).collect()
+    }
+
+    /// Bounds on a layer's scores, and on what its attention adds to the residual stream.
+    fn attention_bounds(&self, l: &Layer<Weight>) -> (f64, f64) {
+        let (c, h) = (&self.config, self.config.head_dim);
+        let norms: Vec<f64> = (0..l.qkv.shape.outer / h)
+            .into_par_iter()
+            .map(|i| audit::norm_bound(&l.qkv, i * h..(i + 1) * h))
+            .collect();
+        let (queries, others) = norms.split_at(c.num_attention_heads);
+        let (keys, values) = others.split_at(c.num_key_value_heads);
+        let scores = queries.iter().enumerate().map(|(i, q)| q * keys[i / c.group_size()]);
+        let mut attended = vec![0f64; c.hidden_size];
+        for head in 0..c.num_attention_heads {
+            let columns = audit::column_norms(&l.output, head * h..(head + 1) * h, 0..c.hidden_size);
+            let value = values[head / c.group_size()];
+            attended.iter_mut().zip(columns).for_each(|(sum, norm)| *sum += norm * value);
+        }
+        (scores.fold(0.0, f64::max), attended.into_iter().fold(0.0, f64::max))
+    }
+
+    /// A bound on what a layer's MLP adds to the residual stream: from what its neurons can reach, or from the norms that are watched.
+    fn mlp_bound(&self, l: &Layer<Weight>) -> f64 {
+        let (width, d) = (self.config.intermediate_size, self.config.hidden_size);
+        let inputs = audit::column_norms(&l.gate_up, 0..d, 0..2 * width);
+        let neuron = |i: usize| {
+            (inputs[i] * (d as f64).sqrt()).min(audit::GATE) * inputs[width + i] * (d as f64).sqrt()
+        };
+        let unit = (-f64::from(l.down.shape.frac)).exp2();
+        let mut reached = vec![0f64; d];
+        for (i, row) in l.down.data.chunks(d).enumerate() {
+            let neuron = neuron(i) * unit;
+            reached.iter_mut().zip(row).for_each(|(sum, &q)| *sum += neuron * f64::from(q).abs());
+        }
+        let watched =
+            audit::column_norms(&l.down, 0..width, 0..d).into_iter().map(|norm| norm * audit::WATCHED_NORM);
+        reached.into_iter().zip(watched).map(|(a, b)| a.min(b)).fold(0.0, f64::max)
     }
 
     /// The fraction bits of every matrix, in the order of use: all that the client learns of them beyond shapes.

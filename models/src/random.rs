@@ -48,12 +48,16 @@ pub struct RandomFolder<'a> {
     seed: u64,
     precision: Precision,
     shards: usize,
+    edits: Vec<(Param, Edit)>,
 }
+
+/// What changes a weight before it is stored.
+type Edit = fn(&mut [f32]);
 
 impl<'a> RandomFolder<'a> {
     /// A model in one file of f32.
     pub fn new(config: &'a Config, seed: u64) -> RandomFolder<'a> {
-        RandomFolder { config, seed, precision: Precision::F32, shards: 1 }
+        RandomFolder { config, seed, precision: Precision::F32, shards: 1, edits: vec![] }
     }
 
     /// Stores the weights in another precision.
@@ -69,6 +73,12 @@ impl<'a> RandomFolder<'a> {
     pub fn shards(self, shards: usize) -> RandomFolder<'a> {
         assert!(shards > 0, "weights need at least one file");
         RandomFolder { shards, ..self }
+    }
+
+    /// Changes a weight, row-major as it is stored: for models with something unusual.
+    pub fn edit(mut self, param: Param, edit: fn(&mut [f32])) -> RandomFolder<'a> {
+        self.edits.push((param, edit));
+        self
     }
 
     /// Writes `config.json`, `tokenizer.json` and the weights.
@@ -99,7 +109,9 @@ impl<'a> RandomFolder<'a> {
         let params = Param::all(self.config).filter(|&param| own_head || param != Param::Head);
         let tensor = |param: Param| {
             let shape = param.shape(self.config);
-            let bytes = self.encode(values(&shape, &mut rng));
+            let mut values = values(&shape, &mut rng);
+            self.edits.iter().filter(|(edited, _)| *edited == param).for_each(|(_, edit)| edit(&mut values));
+            let bytes = self.encode(values);
             Tensor { name: param.name(self.config), shape, bytes }
         };
         params.map(tensor).collect()

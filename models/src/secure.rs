@@ -8,7 +8,7 @@ use sotto_protocol::{
     kv_cache::{self, Heads, KvCache},
     layer_norm, linear,
     linear::{Weight, WeightShape},
-    mul, mul_small, reveal, rms_norm,
+    mul, mul_small, ranges, reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
     softmax::{self, Softmax},
@@ -109,6 +109,9 @@ async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
     mul::mul(me.session(), &wide, y).await
 }
 
+/// The ring of watched rows of activations, and its top bits that are watched: units of 2048.
+const WATCHED: (Ring, u32) = (Ring::new(30), 7);
+
 /// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole vocabulary, so that turns are not worth its
 /// bits, and one-hots for it are not what layers need.
 macro_rules! saving_bits {
@@ -159,6 +162,11 @@ impl<R: Role> Evaluator for R {
     async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error> {
         let [out] = span!(self, "truncate", extend::extend(self.session(), [(x, ring)]))?;
         Ok(out)
+    }
+
+    async fn watch(&mut self, x: &Share) -> Result<(), Error> {
+        ranges::rows(self.session(), &x.reduce(WATCHED.0), WATCHED.1);
+        Ok(())
     }
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
@@ -216,7 +224,8 @@ impl<R: Role> Evaluator for R {
             (_, 0) => (2 * layers * tokens.min(1), rows),
             (_, _) => (left, 1),
         };
-        span!(self, "ahead", self.session().foresee(parts, unit))
+        span!(self, "ahead", self.session().foresee(parts, unit))?;
+        span!(self, "ranges", ranges::relieve(self.session()))
     }
 
     async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error> {

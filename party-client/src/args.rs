@@ -203,6 +203,7 @@ Exit codes:
   2  a mistake in the options, the prompt or a file named there
   3  the server cannot be reached, is not the pinned one, does not let this client in, or the connection was lost
   4  the server broke the protocol, ended the session, or is another version
+  5  done, but the answer may be wrong: a number left its range while the model computed
 
 Example:
   party-client --server 192.0.2.7:7700 --fingerprint sotto-... --prompt \"Once upon a time\"";

@@ -50,11 +50,11 @@ async fn converse(
     let mut tokens = offered.tokenizer.encode(&check.text, usize::MAX)?;
     tokens.truncate(check.tokens.min(config.max_position_embeddings));
     progress.now(format!("evaluating {} tokens", tokens.len()));
-    let got = conversation::evaluate(&mut connection.me, &offered, &tokens).await?;
+    let (got, ranges) = conversation::evaluate(&mut connection.me, &offered, &tokens).await?;
     let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
     let saw = Saw::new(config, tokens.len(), 1, 1, tokens.len());
     let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, &spans).with_comparison(comparison))
+    Ok(Report::new(args, connection.server, saw, ranges, &spans).with_comparison(comparison))
 }
 
 /// Compares logits `[T, vocab]`, position by position.

@@ -56,10 +56,17 @@ impl Connection {
     /// The offer makes no sense, or the user's tokenizer is not the model's.
     pub async fn offer(&mut self, args: &Args) -> Result<Offered> {
         let offer = conversation::receive_offer(&mut self.me.session.ch, args.tokenizer.as_deref()).await;
-        offer.map_err(|e| match e {
+        let offer = offer.map_err(|e| match e {
             Error::Model(e) if args.tokenizer.is_none() => BadOffer(e).into(),
-            e => e.into(),
-        })
+            e => anyhow::Error::new(e),
+        })?;
+        if !offer.audited {
+            eprintln!(
+                "party-client: warning: the server says that its model may leave ranges that are not watched; wrong answers may \
+                 go unnoticed"
+            );
+        }
+        Ok(offer)
     }
 
     /// Ends the session: all is said, or the server is told why not.

@@ -16,6 +16,14 @@ pub struct Usage(pub String);
 #[error("the server's offer: {0}")]
 pub struct BadOffer(pub Model);
 
+/// The answer is there, but may be wrong.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the answer may be wrong: a number left its range while the model computed; try another prompt, and tell the server's owner, \
+     whose model has weights or activations of unusual size"
+)]
+pub struct Unreliable;
+
 /// A mistake in this program.
 pub const INTERNAL: ExitCode = ExitCode::FAILURE;
 
@@ -25,6 +33,7 @@ enum Guilty {
     User = 2,
     Connection = 3,
     Peer = 4,
+    Model = 5,
 }
 
 /// The exit code for `error`, as documented in `--help`.
@@ -41,7 +50,7 @@ pub fn farewell(error: &anyhow::Error) -> Option<Abort> {
         Guilty::Connection => None,
         Guilty::Peer => Some(Abort::Protocol),
         Guilty::User => Some(Abort::Refused),
-        Guilty::Program => Some(Abort::Internal),
+        Guilty::Program | Guilty::Model => Some(Abort::Internal),
     }
 }
 
@@ -54,6 +63,8 @@ fn guilty(error: &anyhow::Error) -> Guilty {
         of_conversation(e)
     } else if error.is::<BadOffer>() {
         Guilty::Peer
+    } else if error.is::<Unreliable>() {
+        Guilty::Model
     } else {
         Guilty::Program
     }

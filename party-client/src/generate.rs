@@ -67,7 +67,7 @@ async fn converse(
         failure = taken.err();
         (answer.so_far.tokens.last().copied().unwrap_or_default(), go_on)
     });
-    generated.await?;
+    let ranges = generated.await?;
     failure.map_or(Ok(()), Err).context("the answer cannot be shown")?;
     progress.end();
     let answer = answer.finish()?;
@@ -75,7 +75,7 @@ async fn converse(
     let rows_of_logits = if offered.answers == Answers::Logits { answer.tokens.len() } else { 0 };
     let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), rows_of_logits);
     let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, &spans).with_answer(answer))
+    Ok(Report::new(args, connection.server, saw, ranges, &spans).with_answer(answer))
 }
 
 enum Next {

@@ -29,6 +29,7 @@ use party_server::process;
 use sotto_net::Runtime;
 
 use args::{Args, Task};
+use error::Unreliable;
 
 /// Runs the program with its command line, its own name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -59,5 +60,5 @@ fn run(args: &Args) -> Result<()> {
     } else if !args.quiet {
         eprint!("\n{report}");
     }
-    Ok(())
+    if report.in_range { Ok(()) } else { Err(Unreliable.into()) }
 }

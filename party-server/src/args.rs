@@ -87,12 +87,12 @@ pub enum Reveal {
 
 impl Args {
     /// What the owner has decided.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self, audited: bool) -> Policy {
         let answers = match self.reveal {
             Reveal::Logits => Answers::Logits,
             Reveal::Tokens => Answers::Tokens,
         };
-        Policy { answers, max_prompt: self.max_prompt as usize }
+        Policy { answers, max_prompt: self.max_prompt as usize, audited }
     }
 
     /// How long a silent client is waited for.

@@ -39,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub fn run(args: &Args) -> Result<()> {
     let door = door(args)?;
     let (model, folder) = load(&args.model)?;
-    audit(&model, args.accept_unproven_ranges)?;
+    let audited = audit(&model, args.accept_unproven_ranges)?;
     ctrlc::set_handler(|| {
         eprintln!("party-server: stopped");
         std::process::exit(0);
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         sessions: Slots::new(args.max_sessions.into()),
         patience: args.patience(),
         link: args.link,
-        policy: args.policy(),
+        policy: args.policy(audited),
     });
     if args.once {
         let guest = house.accept(&listener)?;
@@ -102,8 +102,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Refuses a model that may overflow, unless that is accepted.
-fn audit(model: &Llama<Weight>, accepted: bool) -> Result<()> {
+/// Refuses a model that may overflow, unless that is accepted; whether it cannot.
+fn audit(model: &Llama<Weight>, accepted: bool) -> Result<bool> {
     let findings = model.audit();
     for finding in &findings {
         warn!("unproven range: {finding}");
@@ -115,7 +115,7 @@ fn audit(model: &Llama<Weight>, accepted: bool) -> Result<()> {
             findings.len()
         ))
         .into()),
-        _ => Ok(()),
+        first => Ok(first.is_none()),
     }
 }
 

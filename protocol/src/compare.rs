@@ -1,11 +1,10 @@
 //! `[x < y] <- x, y` for private `l`-bit numbers: the millionaires' protocol; signs and carries from it.
 //!
-//! Digits of `k` bits compare to `(x_i < y_i, x_i = y_i)`, by OT of the server's table or, in one turn, by products with indicators:
+//! Digits of `k` bits compare to `(x_i < y_i, x_i = y_i)`, by OT of a table or, in one turn, by products with indicators:
 //!
 //! | client: digits of `x`           |                        | server: digits of `y`                               |
 //! |---------------------------------|------------------------|-----------------------------------------------------|
-//! | index `x_i`, for half of the digits | `<- compare/digit ->`  | table `T(z) = (z < y_i, z = y_i)`, `z < 2^k`    |
-//! | tables `(x_i < z, x_i = z)` for the other half | `<- compare/table ->` | index `y_i` of those                  |
+//! | `x_i`                           | table of `(x_i < y_i, x_i = y_i)` ([`mod@crate::joint_table`]) | `y_i`   |
 //! | or choices `[x_i = z]`, `z > 0` | `<- compare/cross ->`  | vectors `T(z) ^ T(0)`; and `T(0)` in its own share  |
 //!
 //! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
@@ -22,10 +21,10 @@
 
 use std::ops::RangeInclusive;
 
-use sotto_ot::{Columns, bits_len, lookup_message_len};
+use sotto_ot::Columns;
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Schedule, Session, and, cross, lookup::lookup};
+use crate::{Error, Schedule, Session, and, cross, joint_table::joint_table, lookup::lookup};
 
 /// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
@@ -35,7 +34,7 @@ pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorSh
     let digit = |i: usize| move |x: &u64| (x >> (k as usize * i)) & ((1 << k) - 1);
     let values: Vec<u64> = (0..digits).flat_map(|i| mine.iter().map(digit(i))).collect();
     let leaves = match digits_by(s.schedule, bits) {
-        Digits::Tables => by_tables(s, &values, k).await?,
+        Digits::Tables => joint_table(s, &values, k, relation, 2).await?.words.clone(),
         Digits::Indicators => by_indicators(s, &values, k).await?,
     };
     // Bit 0 is "less", bit 1 is "equal".
@@ -123,32 +122,6 @@ fn relation(z: u64, y: u64) -> u64 {
     u64::from(z < y) | u64::from(z == y) << 1
 }
 
-/// Half of the digits are looked up by either party in the other's tables, so that both work at the same time.
-async fn by_tables(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
-    let (first, second) = values.split_at(values.len().div_ceil(2));
-    let (chosen, tabled) = match s.me {
-        Party::Client => (first, second),
-        Party::Server => (second, first),
-    };
-    let (send, recv) = s.cots(tabled.len() * k as usize, chosen.len() * k as usize).await?;
-    let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(k, chosen, 2));
-    s.ch.send("compare/digit", derand)?;
-    let derand = s.ch.recv("compare/digit", bits_len(tabled.len() * k as usize)).await?;
-    let me = s.me;
-    let table = |i: usize, z: u64| match me {
-        Party::Client => relation(tabled[i], z),
-        Party::Server => relation(z, tabled[i]),
-    };
-    let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, 2));
-    s.ch.send("compare/table", message)?;
-    let message = s.ch.recv("compare/table", lookup_message_len(chosen.len(), k, 2)).await?;
-    let got = sotto_net::compute(|| pads.finish(&message));
-    Ok(match s.me {
-        Party::Client => [got, own].concat(),
-        Party::Server => [own, got].concat(),
-    })
-}
-
 async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
     let (tag, others) = ("compare/cross", (1 << k) - 1);
     let sum = |products: &[u64]| products.iter().fold(0, |sum, p| sum ^ p);
@@ -213,7 +186,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        and, lookup,
+        and, joint_table, lookup,
         testing::{self, Bill, Lab, elements, log2_ceil},
     };
 
@@ -225,13 +198,9 @@ pub(crate) mod tests {
     pub(crate) fn scheduled_bill(n: usize, bits: u32, schedule: Schedule) -> Bill {
         let k = digit_bits(schedule, bits);
         let mut digits = bits.div_ceil(k) as usize;
-        let (k, items, others) = (k as usize, digits * n, digits * n * ((1 << k) - 1));
+        let (items, others) = (digits * n, digits * n * ((1 << k) - 1));
         let mut all = match digits_by(schedule, bits) {
-            Digits::Tables => {
-                let (first, second) = (items.div_ceil(2), items / 2);
-                let frames = [(k * first, k * second), (6 * second, 6 * first)];
-                Bill::crossed(&frames, [k * second, k * first])
-            }
+            Digits::Tables => joint_table::tests::bill(items, k, 2),
             Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
         };
         while digits > 1 {

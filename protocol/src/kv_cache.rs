@@ -20,7 +20,7 @@
 //! | `p0 V' + p' B0 + [a' B]0`        |                              | `p1 V' + p' B1 + [a' B]1`            |
 //!
 //! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values,
-//! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 36 bits, sums in one of 44; the errors, of deviations below `2^7` and `2^11`
+//! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one of 44; the errors, of deviations below `2^7` and `2^11`
 //! units, are independent of the inputs, and the caller drops 12 bits or more.
 //!
 //! *What each side learns.* Nothing: the view of a party is `K', V', q'_1, p'_1, q'_2, ...`, jointly uniform, and shares from the triples'
@@ -44,7 +44,7 @@ use crate::{Error, Session, matmul::product, mul::subtract, open::open};
 pub use masks::{client, server};
 
 /// The ring of queries, keys and scores.
-pub const SCORES: Ring = Ring::new(36);
+pub const SCORES: Ring = Ring::new(38);
 
 /// The ring of weights, values and sums.
 pub const SUMS: Ring = Ring::new(44);

@@ -4,7 +4,7 @@
 //! 2. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the only step that RMSNorm does not have;
 //! 3. what is left is normalised as in [`crate::rms_norm`], from its second step on.
 //!
-//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off.
+//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
 //! 15 turns; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
@@ -24,6 +24,7 @@ const MEAN_FRAC: u32 = 26;
 /// # Panics
 /// If the stock is too small.
 pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u32) -> Result<Share, Error> {
+    rms_norm::watch(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
     let Shape { rows, cols } = wide.shape;
     let reciprocal = (f64::from(MEAN_FRAC).exp2() / cols as f64).round() as u64;

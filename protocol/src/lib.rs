@@ -6,6 +6,7 @@
 //! | [`mux`], [`pick`] | bit times number, one of several numbers | CrypTFlow2 | 1 | exact |
 //! | [`and`] | bit times bit vector | GMW | 1 | exact |
 //! | [`lookup`] | public table at a shared index | FLUTE | 1 | exact |
+//! | [`joint_table`] | public function of two private numbers | CrypTFlow2 | 2 | exact |
 //! | [`b2a`] | XOR to additive | ABY | 1 | exact |
 //! | [`extend`] | to a larger ring | SIRNN | 1 | exact within the bound |
 //! | [`truncate`] | drop low bits | Cheetah | 0, 1, or a comparison's and 1 | one unit, or none |
@@ -23,6 +24,7 @@
 //! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10 | `2^-14` relative, two units |
 //! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
 //! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
+//! | [`ranges`] | whether numbers stayed in range | this project | at the end | stated there |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
 //!
 //! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns.
@@ -40,6 +42,7 @@ mod error;
 pub mod exp2;
 pub mod extend;
 pub mod fit;
+pub mod joint_table;
 pub mod kv_cache;
 pub mod lattice;
 pub mod layer_norm;
@@ -54,6 +57,7 @@ pub mod mux;
 mod open;
 pub mod pick;
 mod pool;
+pub mod ranges;
 pub mod reciprocal;
 pub mod reveal;
 pub mod rms_norm;

@@ -13,11 +13,13 @@
 //! Of positions ([`best_to_client`]), the truncation is the same, into 17 bits; then come a tournament ([`crate::maximum`]) and `reveal/position` with the
 //! server's share of the winners, again the revealed value less the client's own. The client learns the position and nothing else.
 //!
+//! A bit of which the parties hold XOR shares is revealed by the server's share, in `reveal/flag` ([`flag_to_client`]).
+//!
 //! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
 //! linear in the client's key; nor for products of triples from encryption, whose last unit says something of the client's shares.
 //! Of values the client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
-use sotto_shares::{Party, Ring, Share, pack, packed_len, unpack};
+use sotto_shares::{Party, Ring, Share, XorShare, pack, packed_len, unpack};
 
 use crate::{Error, Session, maximum::row_argmax, truncate::faithful};
 
@@ -53,6 +55,24 @@ pub async fn best_to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<u64
                 position => Err(Error::Position { position, of: x.shape.cols }),
             };
             best.data.iter().zip(&theirs).map(position).collect::<Result<_, _>>().map(Some)
+        }
+    }
+}
+
+/// Reveals a bit to the client; the server gets nothing. Both shares must be fresh: of a lookup, say.
+///
+/// # Panics
+/// If it is not one bit.
+pub async fn flag_to_client(s: &mut Session, x: &XorShare) -> Result<Option<bool>, Error> {
+    assert_eq!((x.len(), x.width), (1, 1), "one bit");
+    match s.me {
+        Party::Server => {
+            s.ch.send("reveal/flag", vec![x.words[0] as u8])?;
+            Ok(None)
+        }
+        Party::Client => {
+            let theirs = s.ch.recv("reveal/flag", 1).await?[0];
+            Ok(Some((x.words[0] ^ u64::from(theirs)) & 1 == 1))
         }
     }
 }

@@ -7,6 +7,7 @@
 //! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
 //!    activations.
 //!
+//! The rows are watched ([`crate::ranges`]): they pass if their norm is below 1600, or if they have a few elements beside that, together below 6144.
 //! `eps` below `2^-20` is taken for that. Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
 //! `d < 2^15`. 14 turns.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
@@ -20,6 +21,7 @@ use crate::{
     extend::extend,
     mul::subtract,
     open::open,
+    ranges,
     reciprocal::{self, Form},
     rows::{self, RowShape},
     truncate::truncate,
@@ -38,8 +40,15 @@ pub fn row_shape(width: usize) -> RowShape {
 /// # Panics
 /// If the stock is too small.
 pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u32) -> Result<Share, Error> {
+    watch(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
     normalise(s, &wide, eps, ring, frac).await
+}
+
+/// Watches rows of the residual stream, in units of 2048.
+pub(crate) fn watch(s: &mut Session, x: &Share) {
+    let top = x.ring.bits().checked_sub(x.frac + 11).expect("at least eleven integer bits");
+    ranges::rows(s, x, top);
 }
 
 /// Steps 2 to 5.

@@ -27,6 +27,7 @@ use crate::{
     Error, lattice,
     mul::{self, Triples},
     pool::{Pool, draw, fill, lacking},
+    ranges::Watch,
     square::{self, Squares},
     tables,
 };
@@ -63,6 +64,7 @@ pub struct Session {
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
+    pub(crate) watch: Watch,
 }
 
 /// The client: the party with the decryption keys.
@@ -178,6 +180,7 @@ impl Session {
             sid,
             ot,
             pool: Pool::default(),
+            watch: Watch::new(sid),
         })
     }
 

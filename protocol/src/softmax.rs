@@ -1,6 +1,7 @@
 //! Softmax of rows of scores, left unnormalised: numerators `2^(x - m)` and the reciprocal of their sum.
 //!
-//! Scores come in base-2 units (`log2 e / sqrt d` is folded into the query's weights), 12 fraction bits, 12 integer bits.
+//! Scores come in base-2 units (`log2 e / sqrt d` is folded into the query's weights), 12 fraction bits, 14 integer bits, and must be below 1024 in
+//! magnitude: that is watched, and passes below 768 ([`crate::ranges`]).
 //!
 //! 1. `m`: the row maximum to one fraction bit, on 13-bit shares ([`crate::maximum`]); being off by a unit only
 //!    scales numerators and denominator alike;
@@ -8,7 +9,7 @@
 //! 3. their sum, local, and its reciprocal ([`crate::reciprocal`]).
 //!
 //! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products a row, not `n`.
-//! A causal mask is the omission of what a row may not see. Scores must differ by less than 2047 units within a row.
+//! A causal mask is the omission of what a row may not see.
 //! `5 ceil(log2 n)` turns for the maximum, 17 after it, 16 up to 32 entries; by the latency schedule about `2 log2 n` and 12 to 15. Error: total variation below `5e-4` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
@@ -17,9 +18,14 @@ use crate::{
     Error, Session,
     exp2::{self, exp2},
     maximum::row_max,
+    ranges,
     reciprocal::{self, Form},
 };
 
+/// The ring of scores, with room to see that they exceed those of [`exp2::ARGUMENT`].
+pub const SCORES: Ring = Ring::new(26);
+/// Top bits of scores that are watched: units of 256.
+const WATCHED: u32 = 6;
 /// Fraction bits kept in the maximum.
 const MAX_FRAC: u32 = 1;
 /// The ring of the sum of numerators.
@@ -38,13 +44,16 @@ pub struct Softmax {
 /// # Panics
 /// If a row sees nothing, or the scores' ring or fraction are not those of [`mod@exp2`].
 pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize], ring: Ring) -> Result<Softmax, Error> {
-    assert_eq!((x.ring, x.frac), (exp2::ARGUMENT, exp2::ARGUMENT_FRAC), "scale of scores");
+    assert_eq!((x.ring, x.frac), (SCORES, exp2::ARGUMENT_FRAC), "scale of scores");
     assert_eq!(visible.len(), x.shape.rows, "one length per row");
     let n = x.shape.cols;
     let longest = visible.iter().copied().max().unwrap_or(1);
     let seen: Vec<u64> =
         (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
     let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
+    ranges::numbers(s, &seen, WATCHED);
+    let x = x.reduce(exp2::ARGUMENT);
+    let seen = seen.reduce(x.ring);
 
     let coarse = seen.truncate_reduce(x.frac - MAX_FRAC);
     let max = row_max(s, &coarse, visible).await?.widen_left(x.frac - MAX_FRAC);
@@ -104,9 +113,9 @@ pub(crate) mod tests {
         let cols = rows.iter().map(Vec::len).max().unwrap();
         let visible: Vec<usize> = rows.iter().map(Vec::len).collect();
         let padded = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(7.0)).take(cols));
-        let raw: Vec<u64> = padded.map(|x| encode(x, exp2::ARGUMENT_FRAC, exp2::ARGUMENT)).collect();
+        let raw: Vec<u64> = padded.map(|x| encode(x, exp2::ARGUMENT_FRAC, SCORES)).collect();
         let ((numerators, reciprocals), traffic) = testing::run(async |lab| {
-            let x = lab.share(&raw, exp2::ARGUMENT, exp2::ARGUMENT_FRAC, Shape::new(rows.len(), cols));
+            let x = lab.share(&raw, SCORES, exp2::ARGUMENT_FRAC, Shape::new(rows.len(), cols));
             exp2::tests::stock(lab, visible.iter().sum()).await;
             reciprocal::tests::stock(lab, rows.len(), &normaliser(cols)).await;
             lab.stock_cots(1 << 19).await;

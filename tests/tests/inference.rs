@@ -5,7 +5,7 @@
 use sotto_models::{
     Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Revealed, Tokens, Wanted,
     bert::{Affine, BertLayer, BertWeights, Dense},
-    conversation::{self, Answers, Policy},
+    conversation::{self, Answers, Policy, Ranges},
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
     random::{Precision, RandomFolder},
     sampling::greedy,
@@ -51,6 +51,16 @@ fn with_policy<T: Send>(
     result
 }
 
+/// The logits of all positions from two parties, every number in range.
+fn evaluated(folder: &Folder, model: &Llama<Weight>, tokens: &[u32]) -> Vec<f32> {
+    let (logits, ranges) = with_server(folder, model, Schedule::Throughput, async |mut me| {
+        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        conversation::evaluate(&mut me, &offered, tokens).await.unwrap()
+    });
+    assert_eq!(ranges, Ranges::Kept);
+    logits
+}
+
 fn clear_logits(model: &Llama<Weight>, tokens: &[u32]) -> Vec<f32> {
     let (mut clear, mut cache) = (Clear, Cache::default());
     let run = model.forward(&mut clear, Tokens::Known(tokens), &mut cache, Wanted::All);
@@ -94,7 +104,8 @@ fn generated_text_is_the_float_models_greedy_text() {
                 out.push(revealed.token(greedy));
                 (revealed.token(greedy), true)
             };
-            conversation::generate(&mut me, &offered, &prompt, 12, choose).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, &prompt, 12, choose).await.unwrap();
+            assert_eq!(ranges, Ranges::Kept);
             let decode = me.session.ch.meter.spans().into_iter().filter(|(key, _)| key.phase == "decode");
             (out, decode.map(|(_, cost)| cost.turns).sum::<u64>())
         })
@@ -123,7 +134,8 @@ fn an_owner_may_reveal_tokens_only() {
                 seen.push(revealed.clone());
                 (revealed.token(|_| unreachable!("no logits")), true)
             };
-            conversation::generate(&mut me, &offered, &prompt, 6, take).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, &prompt, 6, take).await.unwrap();
+            assert_eq!(ranges, Ranges::Kept);
             (seen, matches!(refused, Err(conversation::Error::NoLogits)))
         });
         let tokens: Vec<Revealed> =
@@ -185,10 +197,7 @@ fn two_parties_the_clear_model_and_f32_agree_on_every_position() {
     float.reset();
     let reference = float.logits(tokens);
     let clear = clear_logits(&model, tokens);
-    let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
-        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-        conversation::evaluate(&mut me, &offered, tokens).await.unwrap()
-    });
+    let secure = evaluated(&folder, &model, tokens);
     let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(distance(&secure, &clear) < 0.25, "two parties and clear: {}", distance(&secure, &clear));
     assert!(distance(&clear, &reference) < 0.25, "clear and f32: {}", distance(&clear, &reference));
@@ -255,10 +264,7 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
     let model = Llama::load(&folder).unwrap();
     let tokens = [1, 17, 300, 5, 5, 64, 128];
     let reference = FloatModel::load(&folder).unwrap().logits(&tokens);
-    let secure = with_server(&folder, &model, Schedule::Throughput, async |mut me| {
-        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-        conversation::evaluate(&mut me, &offered, &tokens).await.unwrap()
-    });
+    let secure = evaluated(&folder, &model, &tokens);
     let worst = secure.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 0.05, "largest difference of a logit: {worst}");
 }

@@ -10,7 +10,7 @@ use std::{
 
 use sotto_models::{
     Folder, Llama, Revealed,
-    conversation::{self, Policy},
+    conversation::{self, Policy, Ranges},
     sampling::greedy,
 };
 use sotto_net::Channel;
@@ -114,7 +114,8 @@ fn session(folder: &Folder, model: &Llama<Weight>, schedule: Schedule, prompt: &
             me.session.decode = schedule;
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            conversation::generate(&mut me, &offered, prompt, 3, go_on).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, prompt, 3, go_on).await.unwrap();
+            assert_eq!(ranges, Ranges::Kept);
             me.session.ch.close().await.unwrap();
             Trace::of(&me.session.ch)
         },

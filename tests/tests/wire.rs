@@ -120,7 +120,7 @@ fn lines() -> String {
     line(
         "softmax",
         run(async |s| {
-            let x = scaled(s, 24, 12, 64).reshape(Shape::new(4, 16));
+            let x = scaled(s, 26, 12, 64).reshape(Shape::new(4, 16));
             let out = softmax::softmax(s, &x, &[13, 14, 15, 16], WIDE).await?;
             words(Ok([out.numerators, out.reciprocal]))
         }),

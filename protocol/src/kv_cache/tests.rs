@@ -84,7 +84,7 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
     for (i, [(scores, first), (sums, second)]) in got.into_iter().enumerate() {
         let (n, _, _) = STEPS[i];
         let (rows, new) = (key_value * group * n, n * key_value * width);
-        assert_eq!(first.cost, Bill::mutual(&[36 * (rows * width + new)], 0).cost());
+        assert_eq!(first.cost, Bill::mutual(&[SCORES.bits() as usize * (rows * width + new)], 0).cost());
         assert_eq!(second.cost, Bill::mutual(&[44 * (rows * columns[i] + new)], 0).cost());
         let length = keys.len() / (key_value * width) + n;
         let [q, k, p, v] = inputs(i, length);

@@ -6,7 +6,7 @@ use sotto_shares::{Shape, Share, XorShare};
 use super::*;
 use crate::{
     activation::{Activation, activate},
-    exp2, mux, reveal, softmax,
+    mux, reveal, softmax,
     testing::{self, elements, secret},
 };
 
@@ -20,7 +20,7 @@ type View = (Vec<u64>, [u8; 32], Vec<(&'static str, u64)>);
 fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
     testing::run_both(async |lab| {
         let shape = Shape::new(2, 5);
-        let x = lab.share(scores, exp2::ARGUMENT, 12, shape);
+        let x = lab.share(scores, softmax::SCORES, 12, shape);
         let y = lab.share(words, Ring::new(34), 18, shape);
         lab.renew();
         let s = &mut lab.me;
@@ -37,7 +37,7 @@ fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
 
 #[test]
 fn what_travels_depends_on_shapes_only() {
-    let (scores, words) = (elements(10, exp2::ARGUMENT), elements(10, Ring::new(30)));
+    let (scores, words) = (elements(10, softmax::SCORES), elements(10, Ring::new(30)));
     let one = everything(&scores, &words);
     let other = everything(&[0; 10], &elements(20, Ring::new(30))[10..]);
     for (one, other) in one.iter().zip(&other) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
     FloatModel, Folder, Llama, Sampler, Sampling,
-    conversation::{self, Policy},
+    conversation::{self, Policy, Ranges},
     sampling,
 };
 use sotto_net::Runtime;
@@ -110,7 +110,8 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 for window in 0..windows {
                     let length = WINDOW.min(options.tokens as usize - window * WINDOW);
                     let text = text(&folder, &mut reference, window as u64, length)?;
-                    let got = conversation::evaluate(me, &offered, &text).await?;
+                    let (got, ranges) = conversation::evaluate(me, &offered, &text).await?;
+                    ensure!(ranges == Ranges::Kept, "a number has left its range");
                     reference.reset();
                     tally.add(&got, &reference.logits(&text), folder.config().vocab_size);
                 }

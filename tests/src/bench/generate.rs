@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
     FloatModel, Folder, Llama,
-    conversation::{self, Policy},
+    conversation::{self, Policy, Ranges},
     sampling,
 };
 use sotto_net::{Cost, Meter, Runtime};
@@ -167,12 +167,13 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
-    conversation::generate(me, &offered, &prompt, new, |revealed| {
+    let ranges = conversation::generate(me, &offered, &prompt, new, |revealed| {
         times.push(start.elapsed().as_secs_f64());
         report.tokens.push(revealed.token(sampling::greedy));
         (report.tokens[report.tokens.len() - 1], true)
     })
     .await?;
+    ensure!(ranges == Ranges::Kept, "a number has left its range");
     let last = times[times.len() - 1];
     let seconds = [times[0], times[1] - times[0], last - times[1]];
     let meter = &mut me.session.ch.meter;

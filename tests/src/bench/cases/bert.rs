@@ -6,7 +6,7 @@ use sotto_models::{
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
 };
 use sotto_net::Half;
-use sotto_protocol::{activation::Activation, layer_norm};
+use sotto_protocol::{activation::Activation, layer_norm, ranges};
 use sotto_shares::Shape;
 
 use super::{Case, Run, block_reference::linear, inputs};
@@ -102,6 +102,7 @@ impl Case for Bert {
                 Me::Client(me) => layer.outline().forward(&mut **me, &x).await?,
                 Me::Server(me) => layer.forward(&mut **me, &x).await?,
             };
+            ranges::settle(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })

@@ -10,7 +10,10 @@ use sotto_models::{
     random::{Precision, RandomFolder},
 };
 use sotto_net::Half;
-use sotto_protocol::linear::{Weight, WeightShape};
+use sotto_protocol::{
+    linear::{Weight, WeightShape},
+    ranges,
+};
 use sotto_shares::Shape;
 
 use super::{Case, Run, block_reference::block, inputs};
@@ -121,6 +124,7 @@ impl Case for Block {
                 (Me::Server(me), Known::Weights(model)) => model.block(&mut **me, 0, &h, &mut cache).await?,
                 _ => unreachable!("a party meets the model in its own role"),
             };
+            ranges::settle(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })

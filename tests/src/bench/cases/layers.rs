@@ -6,7 +6,7 @@ use sotto_net::Half;
 use sotto_protocol::{
     Error, Session,
     activation::{Activation, activate},
-    exp2, layer_norm, maximum, reveal, rms_norm, rows, softmax,
+    exp2, layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax,
 };
 use sotto_shares::{Party, Ring, Shape, Share};
 
@@ -59,7 +59,7 @@ impl Layer {
     fn input(&self) -> (Ring, u32, i64) {
         match self.function {
             Function::Activation(_) => (ACTIVATION, ACTIVATION_FRAC, 12),
-            Function::Softmax => (exp2::ARGUMENT, exp2::ARGUMENT_FRAC, 16),
+            Function::Softmax => (softmax::SCORES, exp2::ARGUMENT_FRAC, 16),
             Function::RmsNorm | Function::LayerNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
             Function::Argmax => (reveal::RING, reveal::FRAC, 60),
         }
@@ -133,6 +133,7 @@ impl Case for Layer {
             }
             let s = me.session();
             let outputs = self.evaluate(s, &x).await?;
+            ranges::settle(s).await?;
             stage.watch.stop(&mut s.ch);
             Ok(outputs.into_iter().map(Tensor::Sum).collect())
         })

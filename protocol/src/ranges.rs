@@ -1,0 +1,273 @@
+//! `[every watched number was small] <- [x], [y], ..`: one bit a request, to the client.
+//!
+//! A number that leaves its ring wraps, and comes out wrong without a sign of it. So numbers are watched where no static bound rules that out: a
+//! watched share's top `k` bits go to a queue, locally; queues are settled when they are long, and at the end.
+//!
+//! | client: `c0 = x0 >> (l - k)`              |                            | server: `c1 = x1 >> (l - k)`             |
+//! |-------------------------------------------|----------------------------|------------------------------------------|
+//! | bit `w0` of: is `c0 + c1` not in `-4 .. 2`? ([`mod@crate::joint_table`]) ||  bit `w1`                              |
+//! | `h0 = H(all w0)`, 64 bits                 |                            | `h1 = H(all w1)`                         |
+//! | is `h0 ^ h1` not zero? three lookups of 4 bits ([`mod@crate::lookup`])  | | its share `v1`                           |
+//! |                                           | `<- reveal/flag --`        | `v1`                                     |
+//!
+//! *Numbers*: with `U = 2^(l - k)`, `c0 + c1` is `floor(x / U)` or one less. So `-3 U <= x < 3 U` passes, `x < -4 U` or `x >= 4 U` fails, and in between the shares decide.
+//!
+//! *Rows*: instead of its elements, 64 sums `z = sum_j s_j x_j` of a row are watched, `s_j` public, `-1, 0, 0, 1` with equal probability, from the session's
+//! identifier. They are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at most one of `s_j = 0` and `s_j != 0`, since passing
+//! values lie within `8 U`: with probability `2^-64` such a row goes unnoticed. A row of small elements and large norm gives sums of deviation `|x| / sqrt(2)`, about normal:
+//! all pass with probability `2^-20` if `|x| = 4.4 U`, `2^-35` if `|x| = 5.7 U`, `2^-60` if `|x| = 8 U` (`2^-31` for the worst row of that norm that we know, four equal
+//! elements). Rows of `|x| < 0.8 U` pass, but for one in `10^5` (five deviations), and so do rows with a few large elements, together below `3 U`.
+//!
+//! *The end*: if no number failed, the parties' strings of bits are equal, and so are their digests; otherwise these differ but with probability `2^-64`. Nothing
+//! but that bit is opened; tests and lookups are those of their modules. The client learns one predicate of the model, its prompt and (between `3 U` and `4 U`) the shares; the
+//! server learns nothing, and does not see the client act on it before the end of the answer. Two turns to settle, four at the end; `k + 2^k - 1` bits a test.
+//! No integrity check: who deviates can fake it. From the pool: `k` COTs a test; 21 one-hots of 4 bits.
+//! Source: equality by digests, folklore; random signs, Achlioptas (2003); this project.
+
+use std::collections::BTreeMap;
+
+use sotto_ot::Columns;
+use sotto_shares::{Share, XorShare, pack};
+use zeroize::Zeroizing;
+
+use crate::{Error, Session, joint_table::joint_table, lookup::lookup, reveal};
+
+/// Sums of a row.
+const SUMS: usize = 64;
+/// Tests that wait at most, and that are made at a time.
+const BLOCK: usize = 1 << 18;
+/// Bits of a lookup at the end.
+const DIGIT: u32 = 4;
+
+/// What is not yet settled, and a digest of what is.
+pub(crate) struct Watch {
+    sid: [u8; 32],
+    /// Top bits of shares, by their number.
+    queues: BTreeMap<u32, Zeroizing<Vec<u64>>>,
+    /// Factors of sums by the rows' width, `[width, SUMS]`.
+    signs: BTreeMap<usize, Vec<i8>>,
+    digest: blake3::Hasher,
+}
+
+impl Watch {
+    pub(crate) fn new(sid: [u8; 32]) -> Watch {
+        Watch { sid, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
+    }
+
+    /// `s_j` of all sums for rows of this width.
+    fn signs(&mut self, width: usize) -> &[i8] {
+        let sid = &self.sid;
+        self.signs.entry(width).or_insert_with(|| {
+            let mut bytes = vec![0; width * SUMS / 4];
+            let mut hash = blake3::Hasher::new_derive_key("sotto 1 signs of range sums");
+            hash.update(sid).update(&(width as u64).to_le_bytes());
+            hash.finalize_xof().fill(&mut bytes);
+            let of = |byte: u8| [0, 2, 4, 6].map(|at| [0, 0, 1, -1][usize::from(byte >> at & 3)]);
+            bytes.into_iter().flat_map(of).collect()
+        })
+    }
+}
+
+fn digest() -> blake3::Hasher {
+    blake3::Hasher::new_derive_key("sotto 1 ranges")
+}
+
+/// Watches numbers: those below `3 * 2^(l - k)` in magnitude are in range, those of `4 * 2^(l - k)` or more are not. Local.
+///
+/// # Panics
+/// Unless `4 <= k <= 8`, and less than the ring's bits.
+pub fn numbers(s: &mut Session, x: &Share, k: u32) {
+    assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
+    let queue = s.watch.queues.entry(k).or_default();
+    queue.extend(x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
+}
+
+/// Watches rows of `x` `[T, d]`: their elements, and their norms. Local.
+///
+/// # Panics
+/// As [`numbers`].
+pub fn rows(s: &mut Session, x: &Share, k: u32) {
+    assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
+    let signs = s.watch.signs(x.shape.cols);
+    let sums = sotto_net::compute(|| row_sums(x, signs));
+    let queue = s.watch.queues.entry(k).or_default();
+    queue.extend(sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
+}
+
+/// `[T, SUMS]`: the sums, in the highest 32 bits of the ring. What is below is worth `2 d` units of `2^(l - 32)` at most.
+fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
+    let bits = x.ring.bits();
+    let high = |x: u64| if bits < 32 { (x << (32 - bits)) as u32 } else { (x >> (bits - 32)) as u32 };
+    let row = |row: &[u64]| {
+        let mut sums = [0u32; SUMS];
+        for (&x, signs) in row.iter().zip(signs.chunks_exact(SUMS)) {
+            let x = high(x);
+            sums.iter_mut().zip(signs).for_each(|(z, &s)| *z = z.wrapping_add(x.wrapping_mul(s as u32)));
+        }
+        sums
+    };
+    x.data.chunks(x.shape.cols.max(1)).flat_map(row).collect()
+}
+
+/// Tests what is queued, if that is much.
+pub async fn relieve(s: &mut Session) -> Result<(), Error> {
+    match s.watch.queues.values().map(|queue| queue.len()).sum::<usize>() > BLOCK {
+        true => settle(s).await,
+        false => Ok(()),
+    }
+}
+
+/// Tests all that is queued, which [`verdict`] does, too.
+pub async fn settle(s: &mut Session) -> Result<(), Error> {
+    for (k, queue) in std::mem::take(&mut s.watch.queues) {
+        for block in queue.chunks(BLOCK) {
+            let bits = joint_table(s, block, k, |a, b| outside(a, b, k), 1).await?;
+            s.watch.digest.update(&pack(&bits.words, 1));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two shares' top bits are those of a number out of range.
+fn outside(a: u64, b: u64, k: u32) -> u64 {
+    u64::from((a + b + 4) & ((1 << k) - 1) >= 7)
+}
+
+/// Tells the client, and nobody else, whether all numbers watched since the last verdict were in range.
+pub async fn verdict(s: &mut Session) -> Result<Option<bool>, Error> {
+    settle(s).await?;
+    let digest = std::mem::replace(&mut s.watch.digest, digest()).finalize();
+    let mut words: Vec<u64> =
+        digest.as_bytes()[..8].iter().flat_map(|b| [b & 15, b >> 4]).map(u64::from).collect();
+    let not_zero: Vec<u64> = (0..1 << DIGIT).map(|z| u64::from(z != 0)).collect();
+    let table = Columns::new(&not_zero, 1);
+    loop {
+        let bits = lookup(s, &XorShare::new(DIGIT, words), &table).await?;
+        if bits.len() == 1 {
+            return Ok(reveal::flag_to_client(s, &bits).await?.map(|differs| !differs));
+        }
+        let digit = |bits: &[u64]| bits.iter().rev().fold(0, |digit, bit| digit << 1 | bit);
+        words = bits.words.chunks(DIGIT as usize).map(digit).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sotto_shares::{Ring, Rng, Shape, encode};
+
+    use super::*;
+    use crate::{
+        joint_table, lookup,
+        testing::{self, Bill, Lab, Open},
+    };
+
+    /// What the client is told of numbers (or rows) in a ring of `l` bits with `frac` fraction bits.
+    fn told(rows: &[Vec<f64>], ring: Ring, frac: u32, k: u32, watch: fn(&mut Session, &Share, u32)) -> bool {
+        let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, frac, ring)).collect();
+        let [client, server] = testing::run_both(async |lab| {
+            let x = lab.share(&raw, ring, frac, Shape::new(rows.len(), rows[0].len()));
+            watch(&mut lab.me, &x, k);
+            verdict(&mut lab.me).await.unwrap()
+        });
+        assert!(server.is_none(), "the server learns nothing");
+        client.unwrap()
+    }
+
+    /// For every pair of top bits: passes below three units, fails from four on.
+    #[test]
+    fn the_table_keeps_its_promise() {
+        for k in 4..=8 {
+            let size = 1i64 << k;
+            for (a, b) in (0..size).flat_map(|a| (0..size).map(move |b| (a, b))) {
+                for carry in [0, 1] {
+                    let floor = (a + b + carry + size / 2).rem_euclid(size) - size / 2;
+                    let out = outside(a as u64, b as u64, k) == 1;
+                    assert!(!(out && (-3..3).contains(&floor)), "{floor} is small");
+                    assert!(out || (-4..4).contains(&floor), "{floor} is large");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_in_range_pass_and_one_outside_is_told() {
+        let (ring, unit) = (Ring::new(26), 256.0);
+        let small: Vec<f64> = (0..200).map(|i| f64::from(i % 7 - 3) * (unit - 0.01)).collect();
+        assert!(told(std::slice::from_ref(&small), ring, 12, 6, numbers));
+        for large in [4.0, -4.01, 7.0, 20.0, 31.9, -31.9] {
+            let mut row = small.clone();
+            row[77] = large * unit;
+            assert!(!told(&[row], ring, 12, 6, numbers), "{large} units");
+        }
+    }
+
+    #[test]
+    fn rows_in_range_pass_and_large_elements_or_norms_are_told() {
+        let (ring, unit) = (Ring::new(34), 2048.0);
+        let random = |deviation: f64, seed: u8| -> Vec<f64> {
+            let words = Rng::from_seed([seed; 32]).elements(12 * 96, Ring::new(20));
+            let normal = |w: &[u64]| w.iter().map(|&w| w as f64 / f64::from(1 << 20)).sum::<f64>() - 6.0;
+            words.chunks(12).map(|w| deviation * normal(w)).collect()
+        };
+        let with = |mut row: Vec<f64>, spikes: &[f64]| {
+            row[5..5 + spikes.len()].copy_from_slice(spikes);
+            row
+        };
+        let quiet = random(3.0, 1);
+        let good = [random(0.7 * unit / 10.0, 2), with(quiet.clone(), &[2000.0, -2600.0]), vec![0.0; 96]];
+        assert!(told(&good, ring, 18, 5, rows));
+        let bad = [
+            random(3.0 * unit, 3),
+            random(1.7 * unit, 4),
+            with(quiet.clone(), &[16384.0]),
+            with(quiet.clone(), &[-32768.0]),
+            with(quiet.clone(), &[32767.0, 32767.0]),
+            with(quiet, &[8191.0; 4]),
+        ];
+        for row in bad {
+            let about = format!("{:?}", &row[5..9]);
+            assert!(!told(&[good[0].clone(), row], ring, 18, 5, rows), "{about}");
+        }
+    }
+
+    /// A conversation without anything to watch is in range; a verdict clears what came before.
+    #[test]
+    fn verdicts_stand_for_themselves() {
+        let ring = Ring::new(20);
+        let [client, _] = testing::run_both(async |lab| {
+            let mut verdicts = vec![];
+            for x in [vec![], vec![1 << 19], vec![5]] {
+                let x = lab.row(&x, ring);
+                numbers(&mut lab.me, &x, 4);
+                verdicts.push(verdict(&mut lab.me).await.unwrap());
+            }
+            verdicts
+        });
+        assert_eq!(client, [Some(true), Some(false), Some(true)]);
+    }
+
+    /// What a party sends is the same in length and order whatever the verdict is.
+    #[test]
+    fn the_wire_knows_no_verdict() {
+        let (n, ring) = (37, Ring::new(26));
+        let traffic = |value: u64| {
+            let [client, server] = testing::run_both(async |lab: &mut Lab| {
+                lab.stock_one_hots(DIGIT, Ring::new(DIGIT), 21).await;
+                let x = lab.row(&vec![value; n], ring);
+                lab.measure(async |s| {
+                    numbers(s, &x, 6);
+                    verdict(s).await
+                })
+                .await
+            });
+            (client.0, Open::open(client.1, server.1))
+        };
+        let ((good, first), (bad, second)) = (traffic(0), traffic(1 << 25));
+        assert_eq!((good, bad), (Some(true), Some(false)));
+        assert_eq!(first, second, "same costs, same headers");
+        let ends = [16, 4, 1].into_iter().fold(Bill::default(), |all, n| all + lookup::tests::bill(n, DIGIT));
+        let stated = joint_table::tests::bill(n, 6, 1) + ends + Bill::to_client(1, 0);
+        assert_eq!(first.cost, stated.cost());
+        assert_eq!(first.cost.turns, 6);
+    }
+}

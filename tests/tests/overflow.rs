@@ -1,0 +1,166 @@
+//! Models with numbers of unusual size: refused by the audit, told to the client at the end, or right. Never wrong without a sign.
+
+#![allow(clippy::unwrap_used)]
+
+use sotto_models::{
+    Config, Fields, FloatModel, Folder, Llama, Param,
+    conversation::{self, Policy, Ranges},
+    random::RandomFolder,
+};
+use sotto_protocol::{Client, Server};
+use sotto_shares::Rng;
+
+const TOKENS: [u32; 8] = [1, 17, 140, 5, 5, 64, 128, 77];
+
+/// What became of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// The audit found something; nothing was run.
+    Refused,
+    /// The client was told that a number left its range.
+    Told,
+    /// All in range; the largest difference of a logit from f32.
+    Evaluated(f32),
+}
+
+/// A small LLaMA, edited, on two parties.
+fn fate(edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
+    let fields = Fields {
+        vocab_size: 150,
+        hidden_size: 48,
+        intermediate_size: 40,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 12,
+        max_position_embeddings: 32,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        tie_word_embeddings: false,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![2],
+    };
+    let config = Config::try_from(fields).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    edit(RandomFolder::new(&config, 3)).write(dir.path()).unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let findings = model.audit();
+    if let Some(first) = findings.first() {
+        eprintln!("{first}");
+        return Fate::Refused;
+    }
+    let ((logits, ranges), served) = sotto_net::run_pair(
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            conversation::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let policy = Policy::default();
+            conversation::offer(&mut me.session.ch, &model, folder.tokenizer(), policy).await.unwrap();
+            conversation::serve(&mut me, &model, policy).await
+        },
+    );
+    served.unwrap();
+    if ranges == Ranges::Left {
+        return Fate::Told;
+    }
+    let reference = FloatModel::load(&folder).unwrap().logits(&TOKENS);
+    let off = |(a, b): (&f32, &f32)| (a - b).abs();
+    Fate::Evaluated(logits.iter().zip(&reference).map(off).fold(0.0, f32::max))
+}
+
+type Edit = fn(&mut [f32]);
+
+/// The direction in which neuron 3 of the first MLP looks.
+fn direction(i: usize) -> f32 {
+    if i % 5 < 3 { 1.0 } else { -1.0 }
+}
+
+/// Token 17 looks in that direction, so that with gains and weights of `strength` the neuron fires with about `(48 strength)^2`; of that `weight` times as much goes
+/// to coordinate 5.
+fn firing(strength: Edit, weight: Edit) -> Fate {
+    let token: Edit = |w| (0..48).for_each(|i| w[17 * 48 + i] = direction(i));
+    fate(|f| {
+        let f = f.edit(Param::Embedding, token).edit(Param::Gate(0), strength).edit(Param::Up(0), strength);
+        f.edit(Param::Down(0), weight)
+    })
+}
+
+macro_rules! neuron {
+    ($strength:expr) => {
+        |w: &mut [f32]| (0..48).for_each(|i| w[3 * 48 + i] = $strength * direction(i))
+    };
+}
+
+macro_rules! weight {
+    ($weight:expr) => {
+        |w: &mut [f32]| w[5 * 40 + 3] = $weight
+    };
+}
+
+macro_rules! times {
+    ($factor:expr) => {
+        |w: &mut [f32]| w.iter_mut().for_each(|w| *w *= $factor)
+    };
+}
+
+fn right(fate: Fate) -> bool {
+    matches!(fate, Fate::Evaluated(error) if error < 0.05)
+}
+
+#[test]
+fn spikes_of_two_thousand_are_right() {
+    assert!(right(firing(neuron!(0.62), weight!(2.4))));
+    assert!(right(firing(neuron!(0.62), weight!(-2.8))));
+}
+
+#[test]
+fn larger_spikes_are_told() {
+    let weights: [Edit; 3] = [weight!(5.0), weight!(-7.0), weight!(12.0)];
+    for weight in weights {
+        assert_eq!(firing(neuron!(1.0), weight), Fate::Told);
+    }
+    // A neuron out of bounds whose output stays small, and one whose output wraps.
+    assert_eq!(firing(neuron!(2.4), weight!(0.05)), Fate::Told);
+    assert_eq!(firing(neuron!(8.0), weight!(1.0)), Fate::Told);
+}
+
+#[test]
+fn what_may_wrap_to_where_it_looks_small_is_refused() {
+    assert_eq!(firing(neuron!(1.5), weight!(20.0)), Fate::Refused);
+    assert_eq!(firing(neuron!(12.0), weight!(0.1)), Fate::Refused);
+    let scaled = |param, edit: Edit| fate(|f| f.edit(param, edit));
+    assert_eq!(scaled(Param::Gate(1), times!(200.0)), Fate::Refused);
+    assert_eq!(scaled(Param::Head, times!(50.0)), Fate::Refused);
+    let attention = fate(|f| f.edit(Param::Value(0), times!(120.0)).edit(Param::Output(0), times!(120.0)));
+    assert_eq!(attention, Fate::Refused);
+}
+
+#[test]
+fn scores_are_right_or_told_or_refused() {
+    let scaled = |edit: Edit| fate(|f| f.edit(Param::Query(1), edit).edit(Param::Key(1), edit));
+    // Scores up to about 20, 250, 1400 in base-2 units, and what the audit cannot tell from 0.
+    assert!(right(scaled(times!(4.0))));
+    assert!(right(scaled(times!(14.0))));
+    assert_eq!(scaled(times!(33.0)), Fate::Told);
+    assert_eq!(scaled(times!(60.0)), Fate::Refused);
+}
+
+/// Whatever grows, and however far: refused, told, or right.
+#[test]
+fn nothing_is_wrong_without_a_sign() {
+    let factors: [Edit; 3] = [times!(0.01), times!(10.0), times!(100.0)];
+    let params =
+        [Param::Embedding, Param::Query(0), Param::Value(1), Param::Output(0), Param::Up(1), Param::Down(0)];
+    for param in params {
+        for (edit, factor) in factors.into_iter().zip(["1/100", "10", "100"]) {
+            let fate = fate(|f| f.edit(param, edit));
+            let wrong = matches!(fate, Fate::Evaluated(error) if error >= 0.05);
+            assert!(!wrong, "{param:?} times {factor}: {fate:?}");
+        }
+    }
+}
