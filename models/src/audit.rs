@@ -1,6 +1,6 @@
 //! What a model's weights can make overflow: a static audit, at load, in the clear, by the server.
 //!
-//! After a norm `||x|| <= sqrt(d)`, so by Cauchy-Schwarz an output of the next matrix is at most `sqrt(d)` times the norm of its
+//! After a norm `||x|| <= sqrt(d)` (times a factor that is divided out of the weights), so by Cauchy-Schwarz an output of the next matrix is at most `sqrt(d)` times the norm of its
 //! column, *for every input*. Where that lies within what the fixed-point rings hold, overflow is impossible; where it does not, it is
 //! unproven, and a value beyond the limit might come out wrong without a sign of it. So unproven models are refused
 //! unless their owner accepts the risk. The bounds are functions of the weights and stay with the server.
@@ -10,20 +10,21 @@
 //!
 //! | values                     | limit    | because                                               |
 //! |----------------------------|----------|-------------------------------------------------------|
-//! | queries and keys, rotated; values; up | `2^14` | extension from the truncated ring            |
-//! | sums of values, `2 n` of them at most | `2^16` | extension from 32 bits, 14 of them fraction  |
+//! | queries and keys, rotated; up | `2^14` | extension from the truncated ring                    |
+//! | values                     | `2^12`   | extension of their means from 26 bits, 12 of them fraction |
+//! | sums of values, `2 n` of them at most | `2^18 - 2^16` | watched modulo `2^18`, to be below `2^16`: extension from 32 bits, 14 of them fraction |
 //! | gate times up              | `2^18 - 2^14` | watched modulo `2^18`; extension from 32 bits, 12 of them fraction |
 //! | gate                       | 503      | the ring of the activation's argument                 |
-//! | logits                     | 128      | 16 bits, 8 of them fraction, are revealed             |
+//! | logits                     | 127.5    | 16 bits, 8 of them fraction, are revealed             |
 //! | scores, in base-2 units    | 15360    | watched modulo `2^14`, to be below 1024               |
 //! | attention's and the MLP's part of the residual stream | `2^15` | watched modulo `2^16`, to be below `2^14` before and after |
 //!
 //! The MLP's part is bounded by what every neuron can reach, or by the norms of its last matrix's columns and of their input as far as that is
-//! watched: a row of norm 9000 goes unnoticed with probability `2^-20`.
+//! watched: a row of norm 9000 goes unnoticed with probability `2^-18` at most. Bounds get a thousandth on top for what fixed-point numbers are off.
 
 use std::{fmt, ops::Range};
 
-use sotto_protocol::{activation, linear::Weight};
+use sotto_protocol::{activation, linear::Weight, rms_norm};
 
 /// Values that may exceed what their ring holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +48,11 @@ pub(crate) const EXTENDED: f64 = 16384.0;
 /// Limit of the gate.
 pub(crate) const GATE: f64 = activation::Activation::Silu.bound();
 /// Limit of logits.
-pub(crate) const LOGIT: f64 = 128.0;
-
+pub(crate) const LOGIT: f64 = 127.5;
+/// Limit of values, and so of their means.
+pub(crate) const VALUE: f64 = 4096.0;
 /// Limit of attention's sums before they are divided.
-pub(crate) const SUM: f64 = 65536.0;
+pub(crate) const SUM: f64 = 262_144.0 - 65536.0;
 /// Limit of the gated product.
 pub(crate) const PRODUCT: f64 = 262_144.0 - 16384.0;
 /// Limit of scores.
@@ -60,10 +62,26 @@ pub(crate) const ADDED: f64 = 32768.0;
 /// Norms of the MLP's watched rows.
 pub(crate) const WATCHED_NORM: f64 = 9000.0;
 
+impl Finding {
+    /// Whether the bound, with what fixed-point numbers may be off, is not below the limit.
+    pub(crate) fn is_one(&self) -> bool {
+        !(self.bound * 1.001 < self.limit)
+    }
+}
+
 /// The largest magnitude of the outputs `columns` of a matrix whose input is a norm's output.
 pub(crate) fn bound(w: &Weight, columns: Range<usize>) -> f64 {
     let norms = column_norms(w, 0..w.shape.inner, columns);
-    norms.into_iter().fold(0.0, f64::max) * (w.shape.inner as f64).sqrt()
+    norms.into_iter().fold(0.0, f64::max) * input_norm(w)
+}
+
+/// The norm of what a norm puts out.
+pub(crate) fn input_norm(w: &Weight) -> f64 {
+    input_norm_of(w.shape.inner)
+}
+
+fn input_norm_of(width: usize) -> f64 {
+    (width as f64).sqrt() * rms_norm::factor(width)
 }
 
 /// Euclidean norms of a block's columns.
@@ -106,7 +124,7 @@ pub(crate) fn norm_bound(w: &Weight, columns: Range<usize>) -> f64 {
         power *= 2.0;
     }
     let unit = (-f64::from(w.shape.frac)).exp2();
-    (log / 2.0).exp2() * unit * (w.shape.inner as f64).sqrt()
+    (log / 2.0).exp2() * unit * input_norm(w)
 }
 
 /// `G^2` of a symmetric matrix `[n, n]`.
@@ -126,8 +144,8 @@ mod tests {
         let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
         let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100], bias: vec![] };
         // An input of norm 2 along the column: all ones. Its output is half the column's sum.
-        assert_eq!(bound(&w, 1..2), 200.0);
-        assert_eq!(bound(&w, 0..1), 2.0);
+        assert_eq!(bound(&w, 1..2) / rms_norm::factor(4), 200.0);
+        assert_eq!(bound(&w, 0..1) / rms_norm::factor(4), 2.0);
     }
 
     #[test]
@@ -136,7 +154,7 @@ mod tests {
         // A matrix of rank one, a diagonal one, nothing.
         let of = |f: fn(i64, i64) -> i64| {
             let data = (0..9).flat_map(|i| (0..6).map(move |j| f(i, j) as i16)).collect();
-            norm_bound(&Weight { shape, data, bias: vec![] }, 0..5) / 3.0 * 8.0
+            norm_bound(&Weight { shape, data, bias: vec![] }, 0..5) / input_norm_of(9) * 8.0
         };
         let (u, v): (f64, f64) =
             ((0..9).map(|i| (i * i) as f64).sum(), (0..5).map(|j| ((j + 1) * (j + 1)) as f64).sum());

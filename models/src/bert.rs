@@ -10,6 +10,7 @@ use sotto_protocol::{
     activation::{self, Activation},
     kv_cache::Heads,
     linear::{Exactness, Weight, WeightShape},
+    rms_norm,
 };
 use sotto_shares::Share;
 
@@ -154,16 +155,18 @@ impl BertLayer<Weight> {
 /// Matrices behind a norm, each times a factor, and the stream's diagonal: `W (g x + b) + c` and `g x + b`.
 fn after_norm(name: &str, parts: &[(&Dense, f64)], norm: &Affine, id: u32) -> Result<Weight, LoadError> {
     let d = norm.gain.len();
+    // What the norm multiplies by is divided out.
+    let gains: Vec<f32> = norm.gain.iter().map(|&g| (f64::from(g) / rms_norm::factor(d)) as f32).collect();
     let (mut weights, mut bias) = (vec![], vec![]);
     for (part, factor) in parts {
         for (row, own) in part.weight.chunks(d).zip(&part.bias) {
             let shift: f64 = row.iter().zip(&norm.bias).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum();
             bias.push(((shift + f64::from(*own)) * factor) as f32);
-            weights.extend(row.iter().zip(&norm.gain).map(|(w, g)| (f64::from(w * g) * factor) as f32));
+            weights.extend(row.iter().zip(&gains).map(|(w, g)| (f64::from(w * g) * factor) as f32));
         }
     }
     let divisor = (1 << DIAGONAL) as f32;
-    for (i, (gain, shift)) in norm.gain.iter().zip(&norm.bias).enumerate() {
+    for (i, (gain, shift)) in gains.iter().zip(&norm.bias).enumerate() {
         weights.extend((0..d).map(|j| if i == j { gain / divisor } else { 0.0 }));
         bias.push(shift / divisor);
     }

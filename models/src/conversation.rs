@@ -27,11 +27,8 @@ use sotto_protocol::{
 
 use crate::{
     Cache, Config, Llama, Revealed, Tokenizer, Tokens, Wanted, error::Error as ModelError,
-    tokenizer::TOKENIZER_LIMIT,
+    llama::MAX_POSITIONS, tokenizer::TOKENIZER_LIMIT,
 };
-
-/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
-const MAX_POSITIONS: usize = 1 << 16;
 
 /// Rows of linear masks that are made at a time for tokens to come.
 const LOOKAHEAD: usize = 15;
@@ -127,7 +124,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { answers: Answers::Logits, max_prompt: usize::MAX, audited: true }
+        Policy { answers: Answers::Logits, max_prompt: usize::MAX, audited: false }
     }
 }
 

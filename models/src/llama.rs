@@ -9,6 +9,7 @@ use sotto_protocol::{
     activation::{self, Activation},
     kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
+    rms_norm,
 };
 use sotto_shares::Share;
 
@@ -68,6 +69,9 @@ impl Cache<KvCache> {
         self.layers.iter().map(KvCache::bytes).sum()
     }
 }
+
+/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
+pub const MAX_POSITIONS: usize = 1 << 16;
 
 /// What is to be revealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +236,10 @@ impl Llama<Weight> {
                 let name = parts[0].0.name(&c);
                 let gain = gain.map(|g| folder.param(g)).transpose()?;
                 let real = RealMatrix::new(&name, &weights, [weights.len() / inner, inner]);
-                let real = gain.iter().fold(real, |real, gain| real.scale_inputs(gain));
+                // What a norm multiplies by is divided out.
+                let real = gain
+                    .iter()
+                    .fold(real, |real, gain| real.scale_inputs(gain).times(rms_norm::factor(inner).recip()));
                 let quantised = real.quantize(MAX_FRAC)?;
                 if quantised.frac() < FEWEST_FRAC {
                     let actual = f64::from(i16::MAX) * (-f64::from(quantised.frac())).exp2();
@@ -280,8 +287,8 @@ impl Llama<Weight> {
             let (score, attended) = self.attention_bounds(l);
             [
                 ("rotated queries and keys", qk, audit::EXTENDED),
-                ("values", v, audit::EXTENDED),
-                ("sums of values", v * 2.0 * c.max_position_embeddings as f64, audit::SUM),
+                ("values", v, audit::VALUE),
+                ("sums of values", v * 2.0 * c.max_position_embeddings.min(MAX_POSITIONS) as f64, audit::SUM),
                 ("the gate", gate, audit::GATE),
                 ("up", up, audit::EXTENDED),
                 ("the gate's product", gate.min(audit::GATE) * up, audit::PRODUCT),
@@ -297,7 +304,7 @@ impl Llama<Weight> {
         });
         let bound = audit::bound(&self.head, 0..c.vocab_size);
         let head = Finding { what: "logits".into(), bound, limit: audit::LOGIT };
-        layers.chain([head]).filter(|f| f.bound >= f.limit).collect()
+        layers.chain([head]).filter(Finding::is_one).collect()
     }
 
     /// Bounds on a layer's scores, and on what its attention adds to the residual stream.
@@ -323,9 +330,9 @@ impl Llama<Weight> {
     fn mlp_bound(&self, l: &Layer<Weight>) -> f64 {
         let (width, d) = (self.config.intermediate_size, self.config.hidden_size);
         let inputs = audit::column_norms(&l.gate_up, 0..d, 0..2 * width);
-        let neuron = |i: usize| {
-            (inputs[i] * (d as f64).sqrt()).min(audit::GATE) * inputs[width + i] * (d as f64).sqrt()
-        };
+        let norm = audit::input_norm(&l.gate_up);
+        // With what the activation's table is off.
+        let neuron = |i: usize| (inputs[i] * norm + 0.003).min(audit::GATE) * inputs[width + i] * norm;
         let unit = (-f64::from(l.down.shape.frac)).exp2();
         let mut reached = vec![0f64; d];
         for (i, row) in l.down.data.chunks(d).enumerate() {
@@ -352,6 +359,10 @@ fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadErro
     let real = RealMatrix::new("model.embed_tokens.weight", &transposed, [width, vocabulary]);
     let quantised = real.quantize(MAX_FRAC)?;
     let frac = quantised.frac();
+    if frac < FEWEST_FRAC {
+        let actual = f64::from(i16::MAX) * (-f64::from(frac)).exp2();
+        return Err(LoadError::WeightTooLarge { matrix: "model.embed_tokens.weight".into(), actual });
+    }
     let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Rounded };
     Ok(Weight { shape, data: quantised.into_data(), bias: vec![] })
 }

@@ -112,6 +112,9 @@ async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
 /// The ring of watched rows of activations, and its top bits that are watched: units of 2048.
 const WATCHED: (Ring, u32) = (Ring::new(30), 7);
 
+/// Top bits of attention's sums that are watched: units of `2^14`.
+const SUMS_WATCHED: u32 = 4;
+
 /// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole vocabulary, so that turns are not worth its
 /// bits, and one-hots for it are not what layers need.
 macro_rules! saving_bits {
@@ -152,7 +155,9 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn sums(&mut self, cache: &mut KvCache, p: &Share, v: &Share) -> Result<Share, Error> {
-        span!(self, "attention", kv_cache::sums(self.session(), cache, p, v))
+        let sums = span!(self, "attention", kv_cache::sums(self.session(), cache, p, v))?;
+        ranges::numbers(self.session(), &sums, SUMS_WATCHED);
+        Ok(sums)
     }
 
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {

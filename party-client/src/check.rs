@@ -54,7 +54,8 @@ async fn converse(
     let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
     let saw = Saw::new(config, tokens.len(), 1, 1, tokens.len());
     let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, ranges, &spans).with_comparison(comparison))
+    Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans)
+        .with_comparison(comparison))
 }
 
 /// Compares logits `[T, vocab]`, position by position.

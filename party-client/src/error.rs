@@ -19,8 +19,8 @@ pub struct BadOffer(pub Model);
 /// The answer is there, but may be wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the answer may be wrong: a number left its range while the model computed; try another prompt, and tell the server's owner, \
-     whose model has weights or activations of unusual size"
+    "the answer may be wrong: a number left its range while the model computed; try another prompt or model (the server does not \
+     know of this, and learns something of the prompt if it is told)"
 )]
 pub struct Unreliable;
 
@@ -47,10 +47,11 @@ pub fn farewell(error: &anyhow::Error) -> Option<Abort> {
         return Some(Abort::Mismatch);
     }
     match guilty(error) {
-        Guilty::Connection => None,
+        // What is known of ranges is not the server's business.
+        Guilty::Connection | Guilty::Model => None,
         Guilty::Peer => Some(Abort::Protocol),
         Guilty::User => Some(Abort::Refused),
-        Guilty::Program | Guilty::Model => Some(Abort::Internal),
+        Guilty::Program => Some(Abort::Internal),
     }
 }
 

@@ -75,7 +75,7 @@ async fn converse(
     let rows_of_logits = if offered.answers == Answers::Logits { answer.tokens.len() } else { 0 };
     let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), rows_of_logits);
     let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, ranges, &spans).with_answer(answer))
+    Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans).with_answer(answer))
 }
 
 enum Next {

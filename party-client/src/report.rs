@@ -24,6 +24,8 @@ pub struct Report {
     #[serde(flatten)]
     answer: Option<Answer>,
     comparison: Option<Comparison>,
+    /// Whether the server says that the model's audit found nothing.
+    audited: bool,
     /// Whether every watched number stayed in its range: otherwise the result may be wrong.
     pub in_range: bool,
     saw: Saw,
@@ -209,13 +211,20 @@ fn half(half: Half) -> &'static str {
 
 impl Report {
     /// A run's report, from what was seen and the costs that the meter has attributed.
-    pub fn new(args: &Args, server: Option<Fingerprint>, saw: Saw, ranges: Ranges, spans: &Spans) -> Report {
+    pub fn new(
+        args: &Args,
+        server: Option<Fingerprint>,
+        saw: Saw,
+        (audited, ranges): (bool, Ranges),
+        spans: &Spans,
+    ) -> Report {
         Report {
             server: args.server.clone(),
             fingerprint: server.map(|fingerprint| fingerprint.to_string()),
             link: SimulatedLink { bits_per_second: args.link.rate, rtt_seconds: args.link.rtt.as_secs_f64() },
             answer: None,
             comparison: None,
+            audited,
             in_range: ranges == Ranges::Kept,
             cost: Costs::new(spans, saw.server.new_tokens),
             saw,

@@ -10,6 +10,7 @@
 //! `l' - l + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From the pool: one COT an
 //! element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case of Cheetah.
 
+use sotto_ot::{CotPads, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Share};
 
 use crate::{
@@ -43,34 +44,70 @@ pub async fn extend_positive<const K: usize>(
     s: &mut Session,
     x: [(&Share, Ring); K],
 ) -> Result<[Share; K], Error> {
+    let (send, recv) = cots(s.me, K * x[0].0.len());
+    let cots = s.cots(send, recv).await?;
+    begin(s, cots, x)?.finish(s).await
+}
+
+/// COTs that a party takes as sender and as receiver, for extensions of `n` numbers in all.
+pub(crate) fn cots(me: Party, n: usize) -> (usize, usize) {
+    match me {
+        Party::Client => (0, n),
+        Party::Server => (n, 0),
+    }
+}
+
+/// Extensions of which this party has sent its part, as in [`crate::cross`].
+#[must_use]
+pub(crate) struct Begun<const K: usize> {
+    x: [(Share, Ring); K],
+    no_wrap: cross::Begun<CotPads>,
+}
+
+/// Sends this party's part of [`extend_positive`], on the COTs that [`cots`] says.
+pub(crate) fn begin<const K: usize>(
+    s: &mut Session,
+    cots: (SendCots, RecvCots),
+    x: [(&Share, Ring); K],
+) -> Result<Begun<K>, Error> {
     let n = x[0].0.len();
     for (x, to) in x {
         assert!(to > x.ring && x.len() == n, "extension of {n} elements to a larger ring");
     }
     let widths = x.map(|(x, to)| to.bits() - x.ring.bits());
     let clear: Vec<u64> = (0..n).flat_map(|i| x.map(|(x, _)| 1 - x.ring.msb(x.data[i]))).collect();
-    let no_wrap = match s.me {
+    let choices: Vec<u8> = clear.iter().map(|&m| m as u8).collect();
+    let c = match s.me {
         Party::Client => {
-            let choices: Vec<u8> = clear.iter().map(|&m| m as u8).collect();
-            let c = Cross { tag: TAG, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
-            cross::add(s, c).await?.got
+            Cross { tag: TAG, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] }
         }
         Party::Server => {
-            let c = Cross { tag: TAG, choices: &[], widths_in: &[], inputs: &clear, widths_out: &widths };
-            cross::add(s, c).await?.own
+            Cross { tag: TAG, choices: &[], widths_in: &[], inputs: &clear, widths_out: &widths }
         }
     };
-    let one = s.me.server_only(1);
-    let mut k = 0;
-    Ok(x.map(|(x, to)| {
-        let data = x.data.iter().enumerate().map(|(i, &x_i)| {
-            let wraps = one.wrapping_sub(no_wrap[i * K + k]);
-            to.reduce(x_i.wrapping_sub(wraps << x.ring.bits()))
-        });
-        let out = Share::new(to, x.frac, x.shape, data.collect());
-        k += 1;
-        out
-    }))
+    let no_wrap = cross::begin_add(s, cots, c)?;
+    Ok(Begun { x: x.map(|(x, to)| (x.duplicate(), to)), no_wrap })
+}
+
+impl<const K: usize> Begun<K> {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<[Share; K], Error> {
+        let products = self.no_wrap.finish(s).await?;
+        let (no_wrap, one) = match s.me {
+            Party::Client => (products.got, 0),
+            Party::Server => (products.own, 1u64),
+        };
+        let mut k = 0;
+        Ok(self.x.map(|(x, to)| {
+            let data = x.data.iter().enumerate().map(|(i, &x_i)| {
+                let wraps = one.wrapping_sub(no_wrap[i * K + k]);
+                to.reduce(x_i.wrapping_sub(wraps << x.ring.bits()))
+            });
+            let out = Share::new(to, x.frac, x.shape, data.collect());
+            k += 1;
+            out
+        }))
+    }
 }
 
 /// The functionality on one element.

@@ -9,10 +9,14 @@
 //! choices, and of a table the receiver gets a share of one entry. From the pool: `k` COTs an item, in either direction for half of them.
 //! Source: 1-of-2^k OT as in `sotto_ot`; CrypTFlow2 (2020/1002), figure 1, for its leaves.
 
-use sotto_ot::{bits_len, lookup_message_len};
+use sotto_ot::{LookupPads, RecvCots, SendCots, bits_len, lookup_message_len};
 use sotto_shares::{Party, XorShare};
+use zeroize::Zeroizing;
 
 use crate::{Error, Session};
+
+const INDEX: &str = "joint-table/index";
+const ENTRIES: &str = "joint-table/entries";
 
 /// `f(client's number, server's number)` of `w` bits for each of this party's numbers below `2^k`.
 ///
@@ -25,29 +29,90 @@ pub async fn joint_table(
     f: impl Fn(u64, u64) -> u64 + Sync,
     w: u32,
 ) -> Result<XorShare, Error> {
+    let (send, recv) = cots(s.me, mine.len(), k);
+    let cots = s.cots(send, recv).await?;
+    ask(s, cots, mine, k, w)?.answer(s, f).await?.finish(s).await
+}
+
+/// COTs that a party takes as sender and as receiver.
+pub(crate) fn cots(me: Party, n: usize, k: u32) -> (usize, usize) {
+    let (first, second) = (n.div_ceil(2) * k as usize, n / 2 * k as usize);
+    match me {
+        Party::Client => (second, first),
+        Party::Server => (first, second),
+    }
+}
+
+/// Items of which this party has sent its indices: other messages may follow before the peer's are received.
+#[must_use]
+pub(crate) struct Asked {
+    k: u32,
+    w: u32,
+    tabled: Zeroizing<Vec<u64>>,
+    send: SendCots,
+    pads: LookupPads,
+    expected: usize,
+}
+
+/// Sends this party's indices, on the COTs that [`cots`] says.
+pub(crate) fn ask(
+    s: &mut Session,
+    (send, recv): (SendCots, RecvCots),
+    mine: &[u64],
+    k: u32,
+    w: u32,
+) -> Result<Asked, Error> {
     let (first, second) = mine.split_at(mine.len().div_ceil(2));
     let (chosen, tabled) = match s.me {
         Party::Client => (first, second),
         Party::Server => (second, first),
     };
-    let (send, recv) = s.cots(tabled.len() * k as usize, chosen.len() * k as usize).await?;
     let (derand, pads) = sotto_net::compute(|| recv.lookup_choose(k, chosen, w));
-    s.ch.send("joint-table/index", derand)?;
-    let derand = s.ch.recv("joint-table/index", bits_len(tabled.len() * k as usize)).await?;
-    let me = s.me;
-    let table = |i: usize, z: u64| match me {
-        Party::Client => f(tabled[i], z),
-        Party::Server => f(z, tabled[i]),
-    };
-    let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, w));
-    s.ch.send("joint-table/entries", message)?;
-    let message = s.ch.recv("joint-table/entries", lookup_message_len(chosen.len(), k, w)).await?;
-    let got = sotto_net::compute(|| pads.finish(&message));
-    let words = match s.me {
-        Party::Client => [got, own].concat(),
-        Party::Server => [own, got].concat(),
-    };
-    Ok(XorShare::new(w, words))
+    s.ch.send(INDEX, derand)?;
+    let expected = lookup_message_len(chosen.len(), k, w);
+    Ok(Asked { k, w, tabled: Zeroizing::new(tabled.to_vec()), send, pads, expected })
+}
+
+impl Asked {
+    /// Receives the peer's indices and sends this party's tables.
+    pub(crate) async fn answer(
+        self,
+        s: &mut Session,
+        f: impl Fn(u64, u64) -> u64 + Sync,
+    ) -> Result<Answered, Error> {
+        let Asked { k, w, tabled, send, pads, expected } = self;
+        let derand = s.ch.recv(INDEX, bits_len(tabled.len() * k as usize)).await?;
+        let me = s.me;
+        let table = |i: usize, z: u64| match me {
+            Party::Client => f(tabled[i], z),
+            Party::Server => f(z, tabled[i]),
+        };
+        let (message, own) = sotto_net::compute(|| send.lookup_send(k, &derand, table, w));
+        s.ch.send(ENTRIES, message)?;
+        Ok(Answered { w, own, pads, expected })
+    }
+}
+
+/// Items of which this party has sent its tables, too.
+#[must_use]
+pub(crate) struct Answered {
+    w: u32,
+    own: Vec<u64>,
+    pads: LookupPads,
+    expected: usize,
+}
+
+impl Answered {
+    /// Receives the peer's tables.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
+        let message = s.ch.recv(ENTRIES, self.expected).await?;
+        let got = sotto_net::compute(|| self.pads.finish(&message));
+        let words = match s.me {
+            Party::Client => [got, self.own].concat(),
+            Party::Server => [self.own, got].concat(),
+        };
+        Ok(XorShare::new(self.w, words))
+    }
 }
 
 #[cfg(test)]

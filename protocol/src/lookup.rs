@@ -9,21 +9,51 @@
 //! One turn, `2 k` bits whatever the width of an entry; exact; the opened `d` is uniform and used once. From the pool: a one-hot of `2^k`.
 //! Source: FLUTE (S&P 2023).
 
-use sotto_ot::Columns;
+use sotto_ot::{Columns, OneHots};
 use sotto_shares::{Ring, XorShare};
 
-use crate::{Error, Session, open::open_bits};
+use crate::{
+    Error, Session,
+    open::{receive_bits, send_bits},
+};
 
 /// The table's entries at the shared indices.
 ///
 /// # Panics
 /// If the table does not have `2^k` entries for indices of `k` bits.
 pub async fn lookup(s: &mut Session, x: &XorShare, table: &Columns) -> Result<XorShare, Error> {
-    let k = x.width;
-    let masks = s.one_hots(k, Ring::new(k), x.len()).await?;
-    let masked = x.xor(&XorShare::new(k, masks.bits().to_vec()));
-    let opened = open_bits(s, "lookup/open", &masked).await?;
-    Ok(sotto_net::compute(|| masks.flip(&opened).parity(table)))
+    let masks = s.one_hots(x.width, Ring::new(x.width), x.len()).await?;
+    begin(s, masks, x, table)?.finish(s).await
+}
+
+/// Lookups of which this party has sent its part, as in [`crate::cross`].
+#[must_use]
+pub(crate) struct Begun<'a> {
+    masks: OneHots,
+    masked: XorShare,
+    table: &'a Columns,
+}
+
+const TAG: &str = "lookup/open";
+
+/// Sends this party's part of [`lookup()`], on a one-hot an index.
+pub(crate) fn begin<'a>(
+    s: &mut Session,
+    masks: OneHots,
+    x: &XorShare,
+    table: &'a Columns,
+) -> Result<Begun<'a>, Error> {
+    let masked = x.xor(&XorShare::new(x.width, masks.bits().to_vec()));
+    send_bits(s, TAG, &masked)?;
+    Ok(Begun { masks, masked, table })
+}
+
+impl Begun<'_> {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
+        let opened = receive_bits(s, TAG, &self.masked).await?;
+        Ok(sotto_net::compute(|| self.masks.flip(&opened).parity(self.table)))
+    }
 }
 
 /// The functionality on one element.

@@ -5,10 +5,10 @@
 //! |                   | `<- */open ->` |                   |
 //! | returns the sum   |                | returns the sum   |
 //!
-//! The same with XOR for plus and minus: [`open_bits`]. One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
+//! The same with XOR for plus and minus: [`send_bits`], [`receive_bits`]. One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
 //! used for this opening only; every caller takes that mask from the pool by value.
 
-use sotto_shares::{BitReader, BitWriter, Ring, Share, XorShare};
+use sotto_shares::{BitReader, BitWriter, Ring, Share, XorShare, pack, packed_len};
 
 use crate::{Error, Session};
 
@@ -18,27 +18,54 @@ pub(crate) async fn open<const K: usize>(
     tag: &'static str,
     masked: [&Share; K],
 ) -> Result<[Vec<u64>; K], Error> {
-    let bits: usize = masked.iter().map(|x| x.len() * x.ring.bits() as usize).sum();
-    let mut mine = vec![0; bits.div_ceil(8)];
+    send(s, tag, masked)?;
+    receive(s, tag, masked).await
+}
+
+/// This party's half of [`open`]: other messages may follow before the peer's is received.
+pub(crate) fn send<const K: usize>(
+    s: &mut Session,
+    tag: &'static str,
+    masked: [&Share; K],
+) -> Result<(), Error> {
+    let mut mine = vec![0; bytes(masked)];
     let mut writer = BitWriter::new(&mut mine);
     for x in masked {
         x.data.iter().for_each(|&v| writer.push(v, x.ring.bits()));
     }
     writer.finish();
-    let theirs = s.ch.exchange(tag, mine).await?;
+    Ok(s.ch.send(tag, mine)?)
+}
+
+/// The other half: of the same numbers that were sent.
+pub(crate) async fn receive<const K: usize>(
+    s: &mut Session,
+    tag: &'static str,
+    masked: [&Share; K],
+) -> Result<[Vec<u64>; K], Error> {
+    let theirs = s.ch.recv(tag, bytes(masked)).await?;
     let mut reader = BitReader::new(&theirs);
     Ok(masked.map(|x| add(x, &mut reader, x.ring)))
 }
 
-/// Opens words masked by XOR.
-pub(crate) async fn open_bits(
+/// This party's half of opening words masked by XOR.
+pub(crate) fn send_bits(s: &mut Session, tag: &'static str, masked: &XorShare) -> Result<(), Error> {
+    Ok(s.ch.send(tag, pack(&masked.words, masked.width))?)
+}
+
+/// The other half.
+pub(crate) async fn receive_bits(
     s: &mut Session,
     tag: &'static str,
     masked: &XorShare,
 ) -> Result<Vec<u64>, Error> {
-    let theirs = s.ch.exchange(tag, sotto_shares::pack(&masked.words, masked.width)).await?;
+    let theirs = s.ch.recv(tag, packed_len(masked.len(), masked.width)).await?;
     let mut reader = BitReader::new(&theirs);
     Ok(masked.words.iter().map(|w| w ^ reader.pull(masked.width)).collect())
+}
+
+fn bytes<const K: usize>(masked: [&Share; K]) -> usize {
+    masked.iter().map(|x| x.len() * x.ring.bits() as usize).sum::<usize>().div_ceil(8)
 }
 
 fn add(mine: &Share, theirs: &mut BitReader<'_>, ring: Ring) -> Vec<u64> {

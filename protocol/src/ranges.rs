@@ -14,23 +14,31 @@
 //!
 //! *Rows*: instead of its elements, 64 sums `z = sum_j s_j x_j` of a row are watched, `s_j` public, `-1, 0, 0, 1` with equal probability, from the session's
 //! identifier. They are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at most one of `s_j = 0` and `s_j != 0`, since passing
-//! values lie within `8 U`: with probability `2^-64` such a row goes unnoticed. A row of small elements and large norm gives sums of deviation `|x| / sqrt(2)`, about normal:
-//! all pass with probability `2^-20` if `|x| = 4.4 U`, `2^-35` if `|x| = 5.7 U`, `2^-60` if `|x| = 8 U` (`2^-31` for the worst row of that norm that we know, four equal
-//! elements). Rows of `|x| < 0.8 U` pass, but for one in `10^5` (five deviations), and so do rows with a few large elements, together below `3 U`.
+//! values lie within `8 U`: with probability `2^-64` such a row goes unnoticed. A row of small elements and large norm gives sums of deviation `|x| / sqrt(2)`, about
+//! normal; the worst rows that a search has found have a few elements of about `3 U`:
+//!
+//! | norm of a row | goes unnoticed, if about normal | at worst |
+//! |---------------|----------|----------|
+//! | `4.4 U`       | `2^-20`  | `2^-18`  |
+//! | `5.7 U`       | `2^-35`  | `2^-31`  |
+//! | `8 U`         | `2^-60`  | `2^-52`  |
+//!
+//! A row passes, but for one in `10^5`, if its few large elements' sizes and 3.75 times the norm of the others add up to less than `3 U`: a row without large elements up to a norm of `0.8 U`.
 //!
 //! *The end*: if no number failed, the parties' strings of bits are equal, and so are their digests; otherwise these differ but with probability `2^-64`. Nothing
-//! but that bit is opened; tests and lookups are those of their modules. The client learns one predicate of the model, its prompt and (between `3 U` and `4 U`) the shares; the
-//! server learns nothing, and does not see the client act on it before the end of the answer. Two turns to settle, four at the end; `k + 2^k - 1` bits a test.
+//! but that bit is opened; tests and lookups are those of their modules. The client learns one predicate of the model, its prompt and (between `3 U` and `4 U`) the shares, of
+//! which it knows its own; the server learns nothing, and does not see the client act on it before the end of the answer. Two turns to settle up to 2^18 tests of each `k`, four at the end;
+//! `k + 2^k - 1` bits a test.
 //! No integrity check: who deviates can fake it. From the pool: `k` COTs a test; 21 one-hots of 4 bits.
 //! Source: equality by digests, folklore; random signs, Achlioptas (2003); this project.
 
 use std::collections::BTreeMap;
 
 use sotto_ot::Columns;
-use sotto_shares::{Share, XorShare, pack};
+use sotto_shares::{Ring, Share, XorShare, pack};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, joint_table::joint_table, lookup::lookup, reveal};
+use crate::{Error, Session, joint_table, lookup, reveal};
 
 /// Sums of a row.
 const SUMS: usize = 64;
@@ -38,12 +46,14 @@ const SUMS: usize = 64;
 const BLOCK: usize = 1 << 18;
 /// Bits of a lookup at the end.
 const DIGIT: u32 = 4;
+/// Lookups at the end: of 16 digits, of 4, of 1.
+const LOOKUPS: usize = 21;
 
 /// What is not yet settled, and a digest of what is.
 pub(crate) struct Watch {
     sid: [u8; 32],
     /// Top bits of shares, by their number.
-    queues: BTreeMap<u32, Zeroizing<Vec<u64>>>,
+    queues: BTreeMap<u32, Zeroizing<Vec<u8>>>,
     /// Factors of sums by the rows' width, `[width, SUMS]`.
     signs: BTreeMap<usize, Vec<i8>>,
     digest: blake3::Hasher,
@@ -52,6 +62,19 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(sid: [u8; 32]) -> Watch {
         Watch { sid, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
+    }
+
+    /// Adds top bits of shares to their queue.
+    fn queue(&mut self, k: u32, bits: impl ExactSizeIterator<Item = u64>) {
+        let queue = self.queues.entry(k).or_default();
+        if queue.capacity() < queue.len() + bits.len() {
+            // The old buffer is wiped, too.
+            let mut longer =
+                Zeroizing::new(Vec::with_capacity((2 * queue.len()).max(queue.len() + bits.len())));
+            longer.extend_from_slice(queue);
+            *queue = longer;
+        }
+        queue.extend(bits.map(|bits| bits as u8));
     }
 
     /// `s_j` of all sums for rows of this width.
@@ -78,8 +101,7 @@ fn digest() -> blake3::Hasher {
 /// Unless `4 <= k <= 8`, and less than the ring's bits.
 pub fn numbers(s: &mut Session, x: &Share, k: u32) {
     assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
-    let queue = s.watch.queues.entry(k).or_default();
-    queue.extend(x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
+    s.watch.queue(k, x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
 }
 
 /// Watches rows of `x` `[T, d]`: their elements, and their norms. Local.
@@ -90,8 +112,7 @@ pub fn rows(s: &mut Session, x: &Share, k: u32) {
     assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
     let signs = s.watch.signs(x.shape.cols);
     let sums = sotto_net::compute(|| row_sums(x, signs));
-    let queue = s.watch.queues.entry(k).or_default();
-    queue.extend(sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
+    s.watch.queue(k, sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
 }
 
 /// `[T, SUMS]`: the sums, in the highest 32 bits of the ring. What is below is worth `2 d` units of `2^(l - 32)` at most.
@@ -111,17 +132,37 @@ fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
 
 /// Tests what is queued, if that is much.
 pub async fn relieve(s: &mut Session) -> Result<(), Error> {
-    match s.watch.queues.values().map(|queue| queue.len()).sum::<usize>() > BLOCK {
+    match s.watch.queues.values().any(|queue| queue.len() >= BLOCK) {
         true => settle(s).await,
         false => Ok(()),
     }
 }
 
-/// Tests all that is queued, which [`verdict`] does, too.
+/// Tests all that is queued, which [`verdict`] does, too: a block of every queue at a time.
 pub async fn settle(s: &mut Session) -> Result<(), Error> {
-    for (k, queue) in std::mem::take(&mut s.watch.queues) {
-        for block in queue.chunks(BLOCK) {
-            let bits = joint_table(s, block, k, |a, b| outside(a, b, k), 1).await?;
+    let queues = std::mem::take(&mut s.watch.queues);
+    let longest = queues.values().map(|queue| queue.len()).max().unwrap_or(0);
+    for start in (0..longest).step_by(BLOCK) {
+        let block = |queue: &[u8]| -> Zeroizing<Vec<u64>> {
+            let here = queue.iter().skip(start).take(BLOCK);
+            Zeroizing::new(here.map(|&c| u64::from(c)).collect())
+        };
+        let blocks: Vec<_> = queues.iter().map(|(&k, queue)| (k, block(queue))).collect();
+        let needed = blocks.iter().map(|(k, block)| joint_table::cots(s.me, block.len(), *k));
+        let sum = needed.fold((0, 0), |(a, b), (send, recv)| (a + send, b + recv));
+        let (mut send, mut recv) = s.cots(sum.0, sum.1).await?;
+        let mut asked = vec![];
+        for (k, block) in &blocks {
+            let (as_sender, as_receiver) = joint_table::cots(s.me, block.len(), *k);
+            let cots = (send.take(as_sender), recv.take(as_receiver));
+            asked.push((*k, joint_table::ask(s, cots, block, *k, 1)?));
+        }
+        let mut answered = vec![];
+        for (k, asked) in asked {
+            answered.push(asked.answer(s, |a, b| outside(a, b, k)).await?);
+        }
+        for answered in answered {
+            let bits = answered.finish(s).await?;
             s.watch.digest.update(&pack(&bits.words, 1));
         }
     }
@@ -137,12 +178,14 @@ fn outside(a: u64, b: u64, k: u32) -> u64 {
 pub async fn verdict(s: &mut Session) -> Result<Option<bool>, Error> {
     settle(s).await?;
     let digest = std::mem::replace(&mut s.watch.digest, digest()).finalize();
-    let mut words: Vec<u64> =
-        digest.as_bytes()[..8].iter().flat_map(|b| [b & 15, b >> 4]).map(u64::from).collect();
+    let digits = digest.as_bytes()[..8].iter().flat_map(|b| [b & 15, b >> 4]);
+    let mut words: Vec<u64> = digits.map(u64::from).collect();
     let not_zero: Vec<u64> = (0..1 << DIGIT).map(|z| u64::from(z != 0)).collect();
     let table = Columns::new(&not_zero, 1);
+    let mut masks = s.one_hots(DIGIT, Ring::new(DIGIT), LOOKUPS).await?;
     loop {
-        let bits = lookup(s, &XorShare::new(DIGIT, words), &table).await?;
+        let here = masks.take(words.len());
+        let bits = lookup::begin(s, here, &XorShare::new(DIGIT, words), &table)?.finish(s).await?;
         if bits.len() == 1 {
             return Ok(reveal::flag_to_client(s, &bits).await?.map(|differs| !differs));
         }
@@ -153,13 +196,10 @@ pub async fn verdict(s: &mut Session) -> Result<Option<bool>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use sotto_shares::{Ring, Rng, Shape, encode};
+    use sotto_shares::{Rng, Shape, encode};
 
     use super::*;
-    use crate::{
-        joint_table, lookup,
-        testing::{self, Bill, Lab, Open},
-    };
+    use crate::testing::{self, Bill, Lab, Open};
 
     /// What the client is told of numbers (or rows) in a ring of `l` bits with `frac` fraction bits.
     fn told(rows: &[Vec<f64>], ring: Ring, frac: u32, k: u32, watch: fn(&mut Session, &Share, u32)) -> bool {
@@ -252,7 +292,7 @@ mod tests {
         let (n, ring) = (37, Ring::new(26));
         let traffic = |value: u64| {
             let [client, server] = testing::run_both(async |lab: &mut Lab| {
-                lab.stock_one_hots(DIGIT, Ring::new(DIGIT), 21).await;
+                lab.stock_one_hots(DIGIT, Ring::new(DIGIT), LOOKUPS).await;
                 let x = lab.row(&vec![value; n], ring);
                 lab.measure(async |s| {
                     numbers(s, &x, 6);

@@ -4,21 +4,34 @@
 //! 2. `u = x 2^-p` in `(1/2, 2)`, picked from the local shifts of `x` ([`crate::pick`]), 18 bits. For roots, `p` is rounded down to an even
 //!    one and `u` lies in `(1/2, 4)`, so that its root needs no factor;
 //! 3. a piecewise-linear table `y` of `1/u` or `1/sqrt(u)` ([`crate::segments`]);
-//! 4. the result, `y` times a public factor and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
+//! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). Relative error `2^-14` at most (dropped carries included) and two
+//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). By the latency schedule the table is
+//! evaluated for every shift while the position is looked for, and 2 falls away, which takes more bits for fewer turns:
+//!
+//! | turn | position                          | for every shift `u` of `x`                |
+//! |------|-----------------------------------|-------------------------------------------|
+//! | 1    | `<- leading-one/anticipate ->`    | `<- segments/open ->`                     |
+//! | 2    | `<- lookup/open ->`               | `<- segments/cross ->`                    |
+//! | 3    | `<- and/cross ->`                 | `<- extend/cross ->`                      |
+//! | 4    | `<- pick/cross ->` of the numbers by the position ||
+//!
+//! Relative error `2^-14` at most (dropped carries included) and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
 
 use std::ops::Range;
 
-use sotto_shares::{Ring, Share, XorShare};
+use sotto_shares::{Ring, Shape, Share, XorShare};
 
 use crate::{
-    Error, Session,
-    extend::extend_positive,
-    leading_one::leading_one,
+    Error, Schedule, Session, and,
+    extend::{self, extend_positive},
+    leading_one::{self, leading_one},
+    lookup,
+    mul::subtract,
+    open,
     pick::pick,
     segments,
     tables::{self, Segments},
@@ -33,10 +46,9 @@ pub struct Form {
     table: &'static Segments,
     /// Positions of the leading one that share a shift: 1, or 2 for roots.
     step: u32,
-    /// Positions to expect of it, one more at the top than there are.
-    candidates: Range<u32>,
-    /// The result is `mantissa 2^(exponent - p / step) y`.
-    mantissa: u64,
+    /// Shifts to expect, in steps.
+    shifts: Range<u32>,
+    /// The result is `2^(exponent - p / step) y`.
     exponent: i32,
     /// log2 of the largest result.
     most: u32,
@@ -50,8 +62,8 @@ impl Form {
         Form {
             table: tables::reciprocal(),
             step: 1,
-            candidates: leads.start..leads.end + 1,
-            mantissa: 1,
+            // One more at the top: the position may be the one above.
+            shifts: leads.start..leads.end + 1,
             exponent: frac as i32,
             most: 1,
             ring: RECIPROCAL.0,
@@ -59,36 +71,27 @@ impl Form {
         }
     }
 
-    /// `factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^10: ring 64, 26
-    /// fraction bits. The factor is rounded to 16 bits.
+    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^11: ring 64, 26
+    /// fraction bits.
     ///
     /// # Panics
     /// If the number of fraction bits is odd.
-    pub fn inverse_root(factor: f64, frac: u32, leads: Range<u32>) -> Form {
+    pub fn inverse_root(factor: u32, frac: u32, leads: Range<u32>) -> Form {
         assert!(frac.is_multiple_of(2), "an even number of fraction bits");
-        let exponent = factor.log2().floor() as i32 - 15;
-        let mantissa = (factor * f64::from(-exponent).exp2()).round() as u64;
-        let spare = mantissa.trailing_zeros();
         Form {
             table: tables::inverse_root(),
             step: 2,
-            candidates: leads.start..leads.end + 1,
-            mantissa: mantissa >> spare,
-            exponent: exponent + spare as i32 + frac as i32 / 2,
-            most: 10,
+            shifts: leads.start / 2..leads.end / 2 + 1,
+            exponent: (factor + frac / 2) as i32,
+            most: 11,
             ring: Ring::new(64),
             frac: 26,
         }
     }
 
-    /// The shifts, one for `step` candidates.
-    fn shifts(&self) -> Range<u32> {
-        self.candidates.start / self.step..(self.candidates.end - 1) / self.step + 1
-    }
-
-    /// Fraction bits with which the least result is still `y` times the mantissa.
+    /// Fraction bits with which the least result is still `y`.
     fn work_frac(&self) -> u32 {
-        let last = self.shifts().end as i32 - 1;
+        let last = self.shifts.end as i32 - 1;
         let least = self.table.fit.value_frac as i32 - self.exponent + last;
         self.frac.max(least.max(0) as u32)
     }
@@ -98,39 +101,95 @@ impl Form {
         if self.work_frac() == self.frac { self.ring } else { Ring::new(self.work_frac() + self.most + 2) }
     }
 
-    /// How far `y` times the mantissa is shifted to the left for each shift of `x`.
+    /// How far `y` is shifted to the left for each shift of `x`.
     fn left_shifts(&self) -> Vec<u32> {
         let first = self.work_frac() as i32 + self.exponent - self.table.fit.value_frac as i32;
-        self.shifts().map(|t| (first - t as i32) as u32).collect()
+        self.shifts.clone().map(|t| (first - t as i32) as u32).collect()
     }
 
-    /// One-hots of shifts from one-hots of candidates.
-    fn steps(&self, lead: &XorShare) -> XorShare {
-        let (shifts, start) = (self.shifts(), self.candidates.start);
-        let place = |j: u32| (start + j) / self.step - shifts.start;
-        lead.map_linear(shifts.len() as u32, |w| {
-            (0..self.candidates.len() as u32).fold(0, |all, j| all ^ ((w >> j) & 1) << place(j))
-        })
+    /// Share `x` at shift number `j`, as an argument of the table.
+    fn shifted(&self, x: u64, j: usize) -> u64 {
+        let by = ((self.shifts.start + j as u32) * self.step) as i32 - self.table.fit.argument_frac as i32;
+        if by < 0 { x << -by } else { x >> by }
+    }
+
+    /// The ring of the table's argument.
+    fn window(&self) -> Ring {
+        Ring::new(self.table.fit.index_bits + self.table.fit.shift)
+    }
+
+    /// Whether all shifts are evaluated at once: if turns matter, and the position comes from two lookups at most.
+    fn at_once(&self, schedule: Schedule) -> bool {
+        schedule == Schedule::Latency && leading_one::grouping(schedule, self.shifts.len() as u32).0 <= 2
     }
 }
 
 /// Evaluates `form` on every element of `x`, `0 < x < 2^(l-1)`.
 pub async fn evaluate(s: &mut Session, x: &Share, form: &Form) -> Result<Share, Error> {
-    let fit = &form.table.fit;
-    let lead = form.steps(&leading_one(s, x, form.candidates.clone()).await?);
-
-    let window = Ring::new(fit.index_bits + fit.shift);
-    let shifts: Vec<i32> = form.shifts().map(|t| (t * form.step) as i32 - fit.argument_frac as i32).collect();
-    let shifted = |x: u64, by: i32| if by < 0 { x << -by } else { x >> by };
-    let u = pick(s, &lead, window, &vec![0; shifts.len()], |i, j| shifted(x.data[i], shifts[j])).await?;
-    let u = Share::new(window, fit.argument_frac, x.shape, u);
-
-    let y = segments::evaluate(s, &u, form.table).await?;
     let (ring, frac) = (form.work_ring(), form.work_frac());
-    let [y] = extend_positive(s, [(&y, ring)]).await?;
-    let out = pick(s, &lead, ring, &form.left_shifts(), |i, _| y.data[i].wrapping_mul(form.mantissa)).await?;
+    let out = if form.at_once(s.schedule) { at_once(s, x, form).await? } else { in_turn(s, x, form).await? };
     let out = Share::new(ring, frac, x.shape, out);
     if frac == form.frac { Ok(out) } else { truncate(s, &out, frac - form.frac, form.ring).await }
+}
+
+/// Steps 1 to 4.
+async fn in_turn(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Error> {
+    let (window, ring) = (form.window(), form.work_ring());
+    let lead = leading_one(s, x, form.shifts.clone(), form.step).await?;
+    let unshifted = vec![0; form.shifts.len()];
+    let u = pick(s, &lead, window, &unshifted, |i, j| form.shifted(x.data[i], j)).await?;
+    let u = Share::new(window, form.table.fit.argument_frac, x.shape, u);
+    let y = segments::evaluate(s, &u, form.table).await?;
+    let [y] = extend_positive(s, [(&y, ring)]).await?;
+    pick(s, &lead, ring, &form.left_shifts(), |i, _| y.data[i]).await
+}
+
+/// The four turns of the latency schedule.
+async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Error> {
+    let (n, m, fit) = (x.len(), form.shifts.len(), &form.table.fit);
+    let (groups, size) = leading_one::grouping(Schedule::Latency, m as u32);
+    let masks = s.one_hots(fit.index_bits, Ring::new(fit.index_bits), n * m).await?;
+    let lookups = s.one_hots(size, Ring::new(size), groups as usize * n).await?;
+    let ands = if groups == 2 { 2 * n } else { 0 };
+    let [of_string, of_lines, of_ands, of_extensions] = s
+        .cots_for([
+            leading_one::cots(s.me, n, m, form.step),
+            segments::cots(s.me, n * m, form.table),
+            (ands, ands),
+            extend::cots(s.me, n * m),
+        ])
+        .await?;
+
+    let u = x.data.iter().flat_map(|&x| (0..m).map(move |j| form.shifted(x, j)));
+    let u = u.map(|u| form.window().reduce(u)).collect();
+    let u = Share::new(form.window(), fit.argument_frac, Shape::new(n, m), u);
+    let masked = subtract(&u.truncate_reduce(fit.shift), masks.index());
+    let string = leading_one::begin(s, of_string, x, form.shifts.clone(), form.step)?;
+    open::send(s, segments::OPEN, [&masked])?;
+    let string = string.finish(s).await?;
+    let [opened] = open::receive(s, segments::OPEN, [&masked]).await?;
+    let located = masks.rotate(&opened);
+
+    let table = leading_one::highest_table(size);
+    let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
+    let lines = segments::begin(s, of_lines, &u, &located, form.table)?;
+    let inner = inner.finish(s).await?;
+    let y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
+
+    let shifts = form.left_shifts();
+    let least = shifts.iter().copied().min().expect("there are shifts");
+    let ring = Ring::new(form.work_ring().bits() - least);
+    let lead = match groups {
+        1 => None,
+        _ => Some(and::begin(s, of_ands, &leading_one::first_of_two(s, &inner), &inner)?),
+    };
+    let y = extend::begin(s, of_extensions, [(&y, ring)])?;
+    let lead: XorShare = match lead {
+        None => inner,
+        Some(lead) => leading_one::joined(&lead.finish(s).await?, groups, m as u32),
+    };
+    let [y] = y.finish(s).await?;
+    pick(s, &lead, form.work_ring(), &shifts, |i, j| y.data[i * m + j]).await
 }
 
 #[cfg(test)]
@@ -145,31 +204,44 @@ pub(crate) mod tests {
 
     pub(crate) fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
         let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
-        let most = leading_one::tests::bill(schedule, n, form.candidates.len() as u32)
-            + pick::tests::bill(n, 18, &vec![0; form.shifts().len()])
-            + segments::tests::bill(n, form.table)
-            + extend::tests::bill(n, &[(form.table.ring_bits, ring)])
-            + pick::tests::bill(n, ring, &form.left_shifts());
+        let (m, shifts) = (form.shifts.len(), form.left_shifts());
+        let position = leading_one::tests::bill(schedule, n, m as u32, form.step);
+        let last = pick::tests::bill(n, ring, &shifts);
+        let most = if form.at_once(schedule) {
+            let to = ring - shifts.iter().min().unwrap();
+            let values = segments::tests::bill(n * m, form.table);
+            let extension = extend::tests::bill(n * m, &[(form.table.ring_bits, to)]);
+            position.beside(values + extension) + last
+        } else {
+            position
+                + pick::tests::bill(n, 18, &vec![0; m])
+                + segments::tests::bill(n, form.table)
+                + extend::tests::bill(n, &[(form.table.ring_bits, ring)])
+                + last
+        };
         if drop == 0 { most } else { most + extend::tests::bill(n, &[(ring - drop, form.ring.bits())]) }
     }
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {
-        leading_one::tests::stock(lab, n, form.candidates.len() as u32).await;
-        let index_bits = form.table.fit.index_bits;
-        lab.stock_one_hots(index_bits, Ring::new(index_bits), n).await;
-        lab.stock_cots(n * 400).await;
+        let (m, schedule) = (form.shifts.len(), lab.me.session().schedule);
+        leading_one::tests::stock(lab, n, m as u32).await;
+        let (index_bits, tables) = (form.table.fit.index_bits, if form.at_once(schedule) { m } else { 1 });
+        lab.stock_one_hots(index_bits, Ring::new(index_bits), n * tables).await;
+        lab.stock_cots(n * (200 + 100 * tables)).await;
     }
 
-    fn evaluated(x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
+    fn evaluated(schedule: Schedule, x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
         let n = x.len();
         let (got, traffic) = testing::run(async |lab| {
+            lab.me.schedule = schedule;
             let x = lab.share(x, ring, frac, Shape::new(n, 1));
             stock(lab, n, form).await;
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
-        assert_eq!(traffic.cost, bill(Schedule::Throughput, n, form).cost());
-        assert_eq!(traffic.cost.turns, if form.work_frac() == form.frac { 9 } else { 10 });
+        assert_eq!(traffic.cost, bill(schedule, n, form).cost());
+        let turns = if form.at_once(schedule) { 4 } else { 9 };
+        assert_eq!(traffic.cost.turns, turns + u64::from(form.work_frac() != form.frac));
         reals(&got, form.ring, form.frac)
     }
 
@@ -182,9 +254,11 @@ pub(crate) mod tests {
 
     #[test]
     fn reciprocals_from_a_half_on() {
-        for high in [20, 29] {
+        for (schedule, high) in
+            [(Schedule::Throughput, 20), (Schedule::Throughput, 29), (Schedule::Latency, 29)]
+        {
             let x = [vec![0], raw(13, high)].concat();
-            let got = evaluated(&x, Ring::new(32), 14, &Form::reciprocal(14, 13..high));
+            let got = evaluated(schedule, &x, Ring::new(32), 14, &Form::reciprocal(14, 13..high));
             let (unit, mut worst) = (2f64.powi(-24), 0f64);
             assert!(got[0] <= unit);
             for (x, y) in x.iter().zip(&got).skip(1) {
@@ -198,18 +272,30 @@ pub(crate) mod tests {
 
     #[test]
     fn inverse_roots_of_sums_of_squares() {
-        for d in [64f64, 768.0] {
+        for (schedule, factor) in [(Schedule::Throughput, 3), (Schedule::Latency, 5), (Schedule::Latency, 0)]
+        {
+            let d = f64::from(1u32 << (2 * factor));
             let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
-            let form = Form::inverse_root(d.sqrt(), 36, 25..63);
-            let got = evaluated(&x, Ring::new(64), 36, &form);
+            let form = Form::inverse_root(factor, 36, 24..63);
+            let got = evaluated(schedule, &x, Ring::new(64), 36, &form);
             let (unit, mut worst) = (2f64.powi(-26), 0f64);
             assert!(got[0] <= unit);
-            for (x, y) in x.iter().zip(&got).skip(1) {
+            for (x, y) in x.iter().zip(&got).skip(1).filter(|(x, _)| **x >= 1 << 25) {
                 let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
                 worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
             }
             eprintln!("inverse root: relative error {worst:.2e} beside two units");
             assert!(worst < 2f64.powi(-14), "{worst}");
         }
+    }
+
+    /// Few places: a single lookup, nothing to join.
+    #[test]
+    fn a_short_row_takes_four_turns_too() {
+        let x = raw(13, 17);
+        let got = evaluated(Schedule::Latency, &x, Ring::new(32), 14, &Form::reciprocal(14, 13..17));
+        let off = |(x, y): (&u64, &f64)| (y * *x as f64 / 2f64.powi(14) - 1.0).abs();
+        let worst = x.iter().zip(&got).map(off).fold(0.0, f64::max);
+        assert!(worst < 2f64.powi(-14) + 2f64.powi(-20), "{worst}");
     }
 }

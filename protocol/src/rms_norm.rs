@@ -1,15 +1,16 @@
-//! `[x / sqrt(mean(x^2) + eps)] <- [x]`, row by row; the gain is folded into the weights that follow.
+//! `[g x / sqrt(mean(x^2) + eps)] <- [x]`, row by row, with a public factor `g`, from 1 to 2 for the usual widths, that saves a multiplication: it makes the result's norm a power of two
+//! ([`factor`]). The weights that follow make up for it, into which the model's own gain is folded, too.
 //!
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
 //! 2. `delta = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
 //! 3. `V = sum delta^2 + 2 <delta, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
-//! 4. `rho = sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
+//! 4. `rho = g sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
 //! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
 //!    activations.
 //!
-//! The rows are watched ([`crate::ranges`]): they pass if their norm is below 1600, or if they have a few elements beside that, together below 6144.
+//! The rows are watched ([`crate::ranges`], in units of 2048): they pass if their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
 //! `eps` below `2^-20` is taken for that. Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
-//! `d < 2^15`. 14 turns.
+//! `d <= 2^15`. 13 turns, eight by the latency schedule.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
 //! Source: `nonlinear.md` 3.5 in the design notes.
@@ -77,19 +78,29 @@ pub(crate) async fn normalise(
     truncate(s, &product, product.frac - frac, ring).await
 }
 
-/// The least `eps` that is served: with it results stay below `2^10`, and `d eps` above the sums' own noise.
+/// The least `eps` that is served: with it `rho` stays below `2^11`, and `d eps` above the sums' own noise.
 pub const LEAST_EPS: f64 = 1.0 / (1 << 20) as f64;
 
-/// `sqrt(d / V)` of sums of `d` squares and of `d eps`, which bounds them from below.
+/// log2 of the norm of results: at most 7, so that they stay within what the last truncation takes, at least 4, so that `rho` needs none.
+fn size(d: usize) -> u32 {
+    d.next_power_of_two().ilog2().div_ceil(2).clamp(4, 7)
+}
+
+/// `g`: what a row of width `d` is multiplied by beside the inverse of its root mean square.
+pub fn factor(d: usize) -> f64 {
+    f64::from(1u32 << size(d)) / (d as f64).sqrt()
+}
+
+/// `2^size / sqrt(V)` of sums of `d` squares and of `d eps`, which bounds them from below.
 fn normaliser(d: usize, eps: f64, frac: u32) -> Form {
     let least = (eps * d as f64 * f64::from(frac).exp2()).log2().floor() - 1.0;
-    Form::inverse_root((d as f64).sqrt(), frac, least.max(0.0) as u32..WIDE.bits() - 1)
+    Form::inverse_root(size(d), frac, least.max(0.0) as u32..WIDE.bits() - 1)
 }
 
 /// The functionality in real arithmetic.
 pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
     let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
-    row.iter().map(|x| x / (mean + eps.max(LEAST_EPS)).sqrt()).collect()
+    row.iter().map(|x| factor(row.len()) * x / (mean + eps.max(LEAST_EPS)).sqrt()).collect()
 }
 
 #[cfg(test)]
@@ -139,7 +150,7 @@ pub(crate) mod tests {
             },
         );
         assert_eq!(traffic.cost, bill(shape).cost());
-        assert_eq!(traffic.cost.turns, 14);
+        assert_eq!(traffic.cost.turns, 13);
         let got = reals(&got, RING, 12);
         let clear = reals(&raw, RESIDUAL, 18);
         let error = |(x, y): (&[f64], &[f64])| testing::worst(y, &ideal(x, eps));

@@ -30,6 +30,8 @@ use crate::{
     tables::Segments,
 };
 
+/// The tag of the masked index.
+pub(crate) const OPEN: &str = "segments/open";
 const TAG: &str = "segments/cross";
 
 /// Evaluates the table where its window is the whole ring of `x`.
@@ -44,7 +46,7 @@ pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Sh
     let index = x.truncate_reduce(fit.shift);
     let mask = s.one_hots(fit.index_bits, index.ring, x.len()).await?;
     let masked = crate::mul::subtract(&index, mask.index());
-    let [opened] = open(s, "segments/open", [&masked]).await?;
+    let [opened] = open(s, OPEN, [&masked]).await?;
     let located = mask.rotate(&opened);
     let y = interpolate(s, x, &located, table).await?;
     Ok(y.add_public(s.me, table.offset.wrapping_neg()))

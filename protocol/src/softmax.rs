@@ -52,6 +52,7 @@ pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize], ring: Ring) 
         (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
     let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
     ranges::numbers(s, &seen, WATCHED);
+    ranges::relieve(s).await?;
     let x = x.reduce(exp2::ARGUMENT);
     let seen = seen.reduce(x.ring);
 

@@ -135,9 +135,10 @@ impl Bill {
         Bill { steps: vec![[frame(client), frame(server)]], cots: [server.0, client.0] }
     }
 
-    /// Both protocols step by step at the same time.
+    /// Both protocols step by step at the same time; the shorter one ends earlier.
     pub(crate) fn beside(mut self, other: Bill) -> Bill {
-        assert_eq!(self.steps.len(), other.steps.len(), "as many steps");
+        let steps = self.steps.len().max(other.steps.len());
+        self.steps.resize_with(steps, Default::default);
         for (ours, theirs) in self.steps.iter_mut().zip(other.steps) {
             ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.extend(theirs));
         }

@@ -150,6 +150,17 @@ fn scores_are_right_or_told_or_refused() {
     assert_eq!(scaled(times!(60.0)), Fate::Refused);
 }
 
+/// Means of values have less room than values: a short context leaves nothing else to catch them.
+#[test]
+fn values_beyond_their_means_room_are_refused() {
+    let column: Edit = |w| (0..48).for_each(|i| w[i] = 104.0 * direction(i));
+    assert_eq!(fate(|f| f.edit(Param::Value(0), column)), Fate::Refused);
+    let column: Edit = |w| (0..48).for_each(|i| w[i] = 30.0 * direction(i));
+    let token: Edit =
+        |w| TOKENS.iter().for_each(|&t| (0..48).for_each(|i| w[t as usize * 48 + i] = direction(i)));
+    assert!(right(fate(|f| f.edit(Param::Value(0), column).edit(Param::Embedding, token))));
+}
+
 /// Whatever grows, and however far: refused, told, or right.
 #[test]
 fn nothing_is_wrong_without_a_sign() {

@@ -82,7 +82,7 @@ fn lines() -> String {
     );
     line("mul", run(async |s| one(mul::mul(s, &row(s, 44, 64), &row(s, 44, 64)).await)));
     line("square", run(async |s| one(square::square(s, &row(s, 64, 64)).await)));
-    line("leading-one", run(async |s| plain(leading_one::leading_one(s, &row(s, 32, 8), 10..30).await)));
+    line("leading-one", run(async |s| plain(leading_one::leading_one(s, &row(s, 32, 8), 10..30, 1).await)));
     line(
         "lookup",
         run(async |s| {
@@ -114,7 +114,7 @@ fn lines() -> String {
     line(
         "inverse-root",
         run(async |s| {
-            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(8.0, 36, 25..63)).await)
+            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(3, 36, 25..63)).await)
         }),
     );
     line(

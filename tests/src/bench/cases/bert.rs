@@ -6,7 +6,7 @@ use sotto_models::{
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
 };
 use sotto_net::Half;
-use sotto_protocol::{activation::Activation, layer_norm, ranges};
+use sotto_protocol::{activation::Activation, layer_norm, ranges, rms_norm};
 use sotto_shares::Shape;
 
 use super::{Case, Run, block_reference::linear, inputs};
@@ -110,10 +110,10 @@ impl Case for Bert {
 
     fn expected(&self) -> Result<Vec<f64>> {
         let w = self.weights();
-        let x = scaled(&inputs::reals(&self.values(), ACTIVATION_FRAC), &w.before);
+        let x = scaled(&inputs::reals(&self.values(), ACTIVATION_FRAC), self.width, &w.before);
         let [q, k, v] = [0, 1, 2].map(|i| through(&x, &w.qkv[i]));
         let h = sum(&x, &through(&attention(&q, &k, &v, self.width, self.heads), &w.output));
-        let x = scaled(&normed(&h, self.width, w.eps), &w.middle);
+        let x = scaled(&normed(&h, self.width, w.eps), self.width, &w.middle);
         let inside: Vec<f64> =
             through(&x, &w.intermediate).into_iter().map(|x| Activation::Gelu.real(x)).collect();
         Ok(normed(&sum(&x, &through(&inside, &w.down)), self.width, w.eps))
@@ -125,9 +125,11 @@ fn through(x: &[f64], w: &Dense) -> Vec<f64> {
     y.iter().zip(w.bias.iter().cycle()).map(|(y, &b)| y + f64::from(b)).collect()
 }
 
-fn scaled(x: &[f64], norm: &Affine) -> Vec<f64> {
+/// A norm's output, less the factor that belongs to it, with gain and bias.
+fn scaled(x: &[f64], width: usize, norm: &Affine) -> Vec<f64> {
+    let x = x.iter().map(|x| x / rms_norm::factor(width));
     let affine = norm.gain.iter().zip(&norm.bias).cycle();
-    x.iter().zip(affine).map(|(x, (&g, &b))| x * f64::from(g) + f64::from(b)).collect()
+    x.zip(affine).map(|(x, (&g, &b))| x * f64::from(g) + f64::from(b)).collect()
 }
 
 fn normed(x: &[f64], width: usize, eps: f64) -> Vec<f64> {

@@ -106,7 +106,7 @@ impl Op {
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, linear::RING).await?,
             Op::Reciprocal => reciprocal::evaluate(s, x, &Form::reciprocal(14, 13..29)).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(1.0, 36, 19..63)).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(0, 36, 19..63)).await?,
         }))
     }
 }
