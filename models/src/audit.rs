@@ -65,7 +65,7 @@ pub(crate) const WATCHED_NORM: f64 = 9000.0;
 impl Finding {
     /// Whether the bound, with what fixed-point numbers may be off, is not below the limit.
     pub(crate) fn is_one(&self) -> bool {
-        !(self.bound * 1.001 < self.limit)
+        self.bound.is_nan() || self.bound * 1.001 >= self.limit
     }
 }
 

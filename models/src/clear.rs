@@ -9,7 +9,7 @@ use sotto_protocol::{
     Error,
     activation::{self, Activation},
     exp2,
-    kv_cache::Heads,
+    kv_cache::{Heads, SCORES},
     layer_norm, linear,
     linear::Weight,
     matmul, mul_small, reciprocal, reveal, rms_norm,
@@ -86,11 +86,18 @@ impl Evaluator for Clear {
         Ok(rounded(rows, ACTIVATION, ACTIVATION_FRAC, x.shape))
     }
 
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error> {
+    async fn rope(
+        &mut self,
+        x: &Share,
+        frequencies: &[f64],
+        start: usize,
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
         let mut wide = shorten(x, 0, Ring::new(64));
         rope::rotate(&mut wide, &Angles { frequencies, start });
         let frac = x.frac + rope::FACTOR_FRAC;
-        Ok(shorten(&wide.with_frac(frac), frac - ACTIVATION_FRAC, ACTIVATION))
+        let v = shorten(v, v.frac - ACTIVATION_FRAC, ACTIVATION);
+        Ok([shorten(&wide.with_frac(frac), frac - ACTIVATION_FRAC, SCORES), v])
     }
 
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
@@ -122,7 +129,9 @@ impl Evaluator for Clear {
         Ok(rounded(values, ring, ACTIVATION_FRAC, x.shape))
     }
 
-    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
+        let x = self.activate(f, x, activation::ARGUMENT).await?;
+        let y = shorten(y, y.frac - ACTIVATION_FRAC, ACTIVATION);
         let product = |(a, b): (&u64, &u64)| mul_small::ideal(x.ring.signed(*a), *b, y.ring);
         let data = x.data.iter().zip(&y.data).map(product).collect();
         Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))

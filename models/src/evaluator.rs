@@ -75,8 +75,15 @@ pub trait Evaluator {
     /// `x / rms(x)` for each row of the residual stream: activations.
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`: activations.
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error>;
+    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of scores; and values `v`, which are not rotated.
+    /// Activations both.
+    async fn rope(
+        &mut self,
+        x: &Share,
+        frequencies: &[f64],
+        start: usize,
+        v: &Share,
+    ) -> Result<[Share; 2], Error>;
 
     /// Softmax to base 2 of the first `visible[i]` entries of each row.
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error>;
@@ -87,8 +94,9 @@ pub trait Evaluator {
     /// An activation function of numbers with 12 fraction bits, in `ring`, of 22 bits at least.
     async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error>;
 
-    /// Elementwise product of what [`Self::activate`] gives in 22 bits with activations; fraction bits add up.
-    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+    /// `f(x) y`: of `x` with 12 fraction bits in the ring of an activation's argument, and of 12 of the fraction bits of `y`; in the ring of activations or a larger one,
+    /// 24 fraction bits.
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
 
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;

@@ -178,9 +178,8 @@ impl<W> Llama<W> {
         let (q_size, kv_size) = (c.query_size(), c.key_value_size());
         let x = e.rms_norm(h, c.rms_norm_eps).await?;
         let qkv = e.linear(&layer.qkv, &x).await?;
-        let qk = e.rope(&qkv.columns(0..q_size + kv_size), &self.frequencies, cache.length).await?;
-        let v = qkv.columns(q_size + kv_size..q_size + 2 * kv_size);
-        let v = e.truncate(&v, v.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let (qk, v) = (qkv.columns(0..q_size + kv_size), qkv.columns(q_size + kv_size..q_size + 2 * kv_size));
+        let [qk, v] = e.rope(&qk, &self.frequencies, cache.length, &v).await?;
         let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
         let heads = Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim };
         if cache.layers.len() <= index {
@@ -203,9 +202,7 @@ impl<W> Llama<W> {
         let both = e.linear(&layer.gate_up, &x).await?;
         let drop = both.frac - ACTIVATION_FRAC;
         let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
-        let gate = e.activate(Activation::Silu, &gate, activation::ARGUMENT).await?;
-        let up = e.truncate(&both.columns(width..2 * width), drop, ACTIVATION).await?;
-        let product = e.gate(&gate, &up).await?;
+        let product = e.gate(Activation::Silu, &gate, &both.columns(width..2 * width)).await?;
         let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
         e.watch(&product).await?;
         let y = e.linear(&layer.down, &product).await?;

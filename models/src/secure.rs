@@ -5,7 +5,7 @@ use sotto_protocol::{
     Client, Error, Schedule, Server, Session,
     activation::{self, Activation},
     extend,
-    kv_cache::{self, Heads, KvCache},
+    kv_cache::{self, Heads, KvCache, SCORES},
     layer_norm, linear,
     linear::{Weight, WeightShape},
     mul, mul_small, ranges, reveal, rms_norm,
@@ -181,9 +181,16 @@ impl<R: Role> Evaluator for R {
         })
     }
 
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], start: usize) -> Result<Share, Error> {
+    async fn rope(
+        &mut self,
+        x: &Share,
+        frequencies: &[f64],
+        start: usize,
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
         let angles = Angles { frequencies, start };
-        span!(self, "rope", rope::rope(self.session(), x, angles, ACTIVATION, ACTIVATION_FRAC))
+        let (x, v) = ((x, SCORES), (v, ACTIVATION));
+        span!(self, "rope", rope::rope(self.session(), x, angles, v, ACTIVATION_FRAC))
     }
 
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
@@ -201,7 +208,18 @@ impl<R: Role> Evaluator for R {
         span!(self, "activation", activation::activate(self.session(), f, x, ring))
     }
 
-    async fn gate(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
+        // Where turns matter, in a ring of which the product is a local truncation.
+        let ring = match self.session().schedule {
+            Schedule::Throughput => ACTIVATION,
+            Schedule::Latency => Ring::new(ACTIVATION.bits() + ACTIVATION_FRAC),
+        };
+        let y = y.truncate_reduce(y.frac - ACTIVATION_FRAC).add_public(self.session().me, 1);
+        let [x, y] = span!(
+            self,
+            "activation",
+            activation::activate_beside(self.session(), f, x, activation::ARGUMENT, (&y, ring))
+        )?;
         span!(self, "mul", async {
             let mut data = Vec::with_capacity(x.len());
             for (x, y) in x.blocks(GATED).zip(y.blocks(GATED)) {

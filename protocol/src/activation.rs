@@ -12,7 +12,8 @@
 //! | `in mid`, `right x` or `right` times the constant | `<- mux/cross ->` | the same |
 //! | both to the ring asked for, added        | `<- extend/cross ->`    | the same   |
 //!
-//! Five turns. By the latency schedule the upper digits are one: no ANDs for them, four turns, and a larger one-hot.
+//! Five turns. By the latency schedule the upper digits are one: no ANDs for them, four turns, and a larger one-hot; and three turns to the ring of
+//! the argument, or where the right is constant: the line is in a ring of which the result is a local truncation.
 //!
 //! | `f`               | window, segments | error inside | at the edges | right | bound on `x` | bits to ring 44 |
 //! |-------------------|------------------|--------------|--------------|-------|-----|-----|
@@ -33,16 +34,17 @@ use crate::{
     Error, Schedule, Session,
     and::{self, and},
     digit,
-    extend::extend_positive,
+    extend::{self, extend_positive},
     mul::subtract,
     mux::mux,
-    open::open,
-    segments,
+    open, segments,
     tables::{self, Segments},
 };
 
 /// The ring of the argument: `|x| < 512` with 12 fraction bits.
 pub const ARGUMENT: Ring = Ring::new(22);
+
+const OPEN: &str = "activation/open";
 
 /// Elements at a time.
 const BLOCK: usize = 1 << 17;
@@ -166,14 +168,47 @@ impl Activation {
 /// # Panics
 /// If the fraction bits are not 12, or a ring is too small.
 pub async fn activate(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
-    let mut data = Vec::with_capacity(x.len());
-    for block in x.blocks(BLOCK) {
-        data.extend_from_slice(&activate_block(s, f, &block, ring).await?.data);
-    }
-    Ok(Share::new(ring, x.frac, x.shape, data))
+    Ok(blocks(s, f, x, ring, None).await?.0)
 }
 
-async fn activate_block(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
+/// As [`activate`], with other numbers extended to a larger ring in the first turn.
+///
+/// # Panics
+/// As [`activate`], or if the other ring is not larger.
+pub async fn activate_beside(
+    s: &mut Session,
+    f: Activation,
+    x: &Share,
+    ring: Ring,
+    other: (&Share, Ring),
+) -> Result<[Share; 2], Error> {
+    let (x, other) = blocks(s, f, x, ring, Some(other)).await?;
+    Ok([x, other.expect("the other numbers were given")])
+}
+
+async fn blocks(
+    s: &mut Session,
+    f: Activation,
+    x: &Share,
+    ring: Ring,
+    mut other: Option<(&Share, Ring)>,
+) -> Result<(Share, Option<Share>), Error> {
+    let (mut data, mut extended) = (Vec::with_capacity(x.len()), None);
+    for block in x.blocks(BLOCK) {
+        let (y, beside) = activate_block(s, f, &block, ring, other.take()).await?;
+        data.extend_from_slice(&y.data);
+        extended = extended.or(beside);
+    }
+    Ok((Share::new(ring, x.frac, x.shape, data), extended))
+}
+
+async fn activate_block(
+    s: &mut Session,
+    f: Activation,
+    x: &Share,
+    ring: Ring,
+    other: Option<(&Share, Ring)>,
+) -> Result<(Share, Option<Share>), Error> {
     let table = tables::activation(f);
     let fit = &table.fit;
     assert_eq!(x.frac, fit.argument_frac, "fraction bits of an activation's argument");
@@ -185,12 +220,22 @@ async fn activate_block(s: &mut Session, f: Activation, x: &Share, ring: Ring) -
     let upper = Upper::draw(s, digits.ring.bits() - fit.index_bits, x.len()).await?;
     let mask: Vec<u64> =
         low.index().iter().zip(upper.index()).map(|(l, u)| l.wrapping_add(u << fit.index_bits)).collect();
-    let [opened] = open(s, "activation/open", [&subtract(&digits, &mask)]).await?;
+    let cots = extend::cots(s.me, other.map_or(0, |(y, _)| y.len()));
+    let cots = s.cots(cots.0, cots.1).await?;
+    let masked = subtract(&digits, &mask);
+    open::send(s, OPEN, [&masked])?;
+    let other = other.map(|(y, to)| extend::begin_signed(s, cots, y, to)).transpose()?;
+    let [opened] = open::receive(s, OPEN, [&masked]).await?;
+    let other = match other {
+        None => None,
+        Some(begun) => Some(begun.finish(s).await?),
+    };
     let located = low.rotate(&opened);
     let carries = digit::carries(&located, &opened, fit.index_bits);
 
     let above: Vec<u64> = opened.iter().map(|d| d >> fit.index_bits).collect();
-    let (mid, inside, right) = sides_and_line(s, &moved, &located, &carries, &upper, &above, table).await?;
+    let line = (table, line_ring(f, s.schedule, ring));
+    let (mid, inside, right) = sides_and_line(s, &moved, &located, &carries, &upper, &above, line).await?;
     let centred = mid.add_public(s.me, table.offset.wrapping_neg());
     let part = match f.right() {
         Right::Identity => x,
@@ -205,7 +250,17 @@ async fn activate_block(s: &mut Session, f: Activation, x: &Share, ring: Ring) -
         Right::Ones(_) => part.widen_left(fit.argument_frac),
     };
     let left = (f.real(f64::NEG_INFINITY) * f64::from(1 << fit.argument_frac)) as i64;
-    Ok(finish(s, mid, &part, table, ring).await?.add_public(s.me, left as u64))
+    Ok((finish(s, mid, &part, table, ring).await?.add_public(s.me, left as u64), other))
+}
+
+/// The ring of the line: the table's, or, where turns matter and the other part needs no extension, one that makes the line's a local truncation.
+fn line_ring(f: Activation, schedule: Schedule, ring: Ring) -> Ring {
+    let table = tables::activation(f);
+    let alone = matches!(f.right(), Right::Ones(_)) || ring == ARGUMENT;
+    match schedule {
+        Schedule::Latency if alone => Ring::new(ring.bits() + table.fit.value_frac - table.fit.argument_frac),
+        _ => Ring::new(table.ring_bits),
+    }
 }
 
 /// The line at the located segment, and whether the argument is inside the window, and whether it is to its right.
@@ -216,7 +271,7 @@ async fn sides_and_line(
     carries: &XorShare,
     upper: &Upper,
     above: &[u64],
-    table: &Segments,
+    (table, ring): (&Segments, Ring),
 ) -> Result<(Share, XorShare, XorShare), Error> {
     let n = moved.len();
     let line_cots = segments::cots(s.me, n, table);
@@ -225,7 +280,7 @@ async fn sides_and_line(
             let [of_sides, of_line] = s.cots_for([(n, n), line_cots]).await?;
             let (without, change) = sides_of_digit(digit, above);
             let sides = and::begin(s, of_sides, carries, &change)?;
-            let line = segments::begin(s, of_line, moved, located, table)?;
+            let line = segments::begin(s, of_line, moved, located, table, ring)?;
             let sides = sides.finish(s).await?.xor(&without);
             (line.finish(s).await?, sides)
         }
@@ -233,7 +288,7 @@ async fn sides_and_line(
             let [of_sides, of_line] = s.cots_for([(4 * n, 4 * n), line_cots]).await?;
             let (selectors, vectors, rest) = sides_of_digits(mid, high, above);
             let products = and::begin(s, of_sides, &selectors, &vectors)?;
-            let line = segments::begin(s, of_line, moved, located, table)?;
+            let line = segments::begin(s, of_line, moved, located, table, ring)?;
             let products = products.finish(s).await?.xor(&rest);
             let line = line.finish(s).await?;
             // For either carry whether it is zero, and whether it is not negative; zero is not negative.
@@ -347,7 +402,9 @@ async fn finish(
     let extra = table.fit.value_frac - table.fit.argument_frac;
     let mid = mid.add_public(s.me, table.offset);
     let wide = Ring::new(ring.bits() + extra);
-    let [mid, part] = if ring == part.ring {
+    let [mid, part] = if mid.ring == wide {
+        [mid, part.duplicate()]
+    } else if ring == part.ring {
         let [mid] = extend_positive(s, [(&mid, wide)]).await?;
         [mid, part.duplicate()]
     } else {
@@ -374,8 +431,9 @@ pub(crate) mod tests {
 
     pub(crate) fn bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
         let table = tables::activation(f);
-        let (line, extra) =
-            (segments::tests::interpolation_bill(n, table), table.fit.value_frac - table.fit.argument_frac);
+        let line_ring = line_ring(f, schedule, Ring::new(ring)).bits();
+        let line = segments::tests::interpolation_bill(n, table, line_ring);
+        let extra = table.fit.value_frac - table.fit.argument_frac;
         let opened = Bill::mutual(&[(22 - table.fit.shift) as usize * n], 0);
         let wide = (table.ring_bits, ring + extra);
         let sides = match schedule {
@@ -387,7 +445,8 @@ pub(crate) mod tests {
             (Right::Identity, 22) => (22, vec![wide]),
             (Right::Identity, _) => (22, vec![wide, (22, ring)]),
         };
-        opened + sides + mux::tests::bill(n, &[table.ring_bits, part]) + extend::tests::bill(n, &extended)
+        let all = opened + sides + mux::tests::bill(n, &[line_ring, part]);
+        if line_ring == ring + extra { all } else { all + extend::tests::bill(n, &extended) }
     }
 
     pub(crate) async fn stock(lab: &mut Lab, f: Activation, n: usize) {
@@ -413,8 +472,9 @@ pub(crate) mod tests {
             lab.measure(async |s| activate(s, f, &x, ring).await).await
         });
         assert_eq!(traffic.cost, bill(f, schedule, n, ring.bits()).cost());
+        let local = line_ring(f, schedule, ring).bits() > tables::activation(f).ring_bits;
         let turns = if schedule == Schedule::Throughput { 5 } else { 4 };
-        assert_eq!(traffic.cost.turns, turns);
+        assert_eq!(traffic.cost.turns, turns - u64::from(local));
         reals(&got, ring, 12)
     }
 
@@ -462,6 +522,25 @@ pub(crate) mod tests {
                 assert!(saved.iter().all(|&y| y * 4096.0 >= -(LEAST as f64)));
             }
         }
+    }
+
+    #[test]
+    fn other_numbers_are_extended_beside() {
+        let (x, y): (Vec<u64>, Vec<u64>) =
+            ((0..50).map(|i| i << 9).collect(), (0..70).map(|i| i * i).collect());
+        let ((got, other), traffic) = testing::run(async |lab| {
+            stock(lab, Activation::Silu, 50).await;
+            let (x, y) = (lab.row(&x, ARGUMENT).with_frac(12), lab.row(&y, Ring::new(28)));
+            let both = async |s: &mut Session| {
+                let [x, y] = activate_beside(s, Activation::Silu, &x, ARGUMENT, (&y, RING)).await?;
+                Ok((x, y))
+            };
+            lab.measure(both).await
+        });
+        assert_eq!((got.len(), other), (50, y));
+        let beside =
+            extend::tests::bill(70, &[(28, 44)]).beside(bill(Activation::Silu, Schedule::Throughput, 50, 22));
+        assert_eq!(traffic.cost, beside.cost());
     }
 
     #[test]

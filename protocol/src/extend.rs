@@ -36,6 +36,54 @@ pub async fn extend<const K: usize>(s: &mut Session, x: [(&Share, Ring); K]) -> 
     }))
 }
 
+/// As [`extend`], tensors of different lengths, in the same turn but in frames of their own.
+///
+/// # Panics
+/// If a target ring is not larger.
+pub async fn extend_each<const K: usize>(
+    s: &mut Session,
+    x: [(&Share, Ring); K],
+) -> Result<[Share; K], Error> {
+    let needed = x.map(|(x, _)| cots(s.me, x.len()));
+    let mut cots = s.cots_for(needed).await?.into_iter();
+    let mut begun = vec![];
+    for (x, to) in x {
+        begun.push(begin_signed(s, cots.next().expect("one a tensor"), x, to)?);
+    }
+    let mut out = vec![];
+    for begun in begun {
+        out.push(begun.finish(s).await?);
+    }
+    Ok(out.try_into().ok().expect("as many as given"))
+}
+
+/// An extension of signed numbers of which this party has sent its part.
+#[must_use]
+pub(crate) struct BegunSigned {
+    bias: u64,
+    moved: Begun<1>,
+}
+
+/// Sends this party's part of [`extend`], on the COTs that [`cots`] says.
+pub(crate) fn begin_signed(
+    s: &mut Session,
+    cots: (SendCots, RecvCots),
+    x: &Share,
+    to: Ring,
+) -> Result<BegunSigned, Error> {
+    let bias = 1u64 << (x.ring.bits() - 2);
+    let moved = begin(s, cots, [(&x.add_public(s.me, bias), to)])?;
+    Ok(BegunSigned { bias, moved })
+}
+
+impl BegunSigned {
+    /// Receives the peer's part.
+    pub(crate) async fn finish(self, s: &mut Session) -> Result<Share, Error> {
+        let [wide] = self.moved.finish(s).await?;
+        Ok(wide.add_public(s.me, self.bias.wrapping_neg()))
+    }
+}
+
 /// Extends numbers `0 <= x < 2^(l-1)`.
 ///
 /// # Panics

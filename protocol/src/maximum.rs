@@ -4,11 +4,12 @@
 //! ([`crate::mux`]); positions, whose differences are chosen by the same bit in the same turn, go along. Rows may have different lengths; an
 //! odd one out waits for the next level. Of equal numbers the first wins.
 //!
-//! By the latency schedule four at a time: all six pairs are compared, a table makes of the six bits who wins ([`crate::lookup`]), and that one
-//! is picked ([`crate::pick`]).
+//! By the latency schedule up to eight play at a table: all pairs are compared, whoever loses to nobody is looked up ([`crate::lookup`]), and
+//! picked ([`crate::pick`]).
 //!
-//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn, or half as many with one more (two for positions). Exact while differences stay below
-//! `2^(l-1)`. No leakage. From the pool: COTs; by the latency schedule one-hots of 6 bits and what
+//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn; or `ceil(log8 n)` of a comparison and two turns (three for positions), and 3.5 comparisons a player
+//! of eight. Exact while differences stay below
+//! `2^(l-1)`. No leakage. From the pool: COTs; by the latency schedule one-hots of 3 or 7 bits and what
 //! comparisons take. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
 use sotto_ot::Columns;
@@ -48,13 +49,12 @@ async fn tournament<const K: usize>(
     assert!(lengths.iter().all(|&n| n > 0), "no empty row");
     let mut lengths = lengths.to_vec();
     while lengths.iter().any(|&n| n > 1) {
-        if s.schedule == Schedule::Latency && lengths.iter().any(|&n| n > 2) {
-            players = level_of_four(s, players, &lengths).await?;
-            lengths.iter_mut().for_each(|n| *n = n.div_ceil(4));
-        } else {
-            players = level(s, players, &lengths).await?;
-            lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
-        }
+        let size = table_size(s.schedule, lengths.iter().copied().max().unwrap_or(1));
+        players = match size {
+            2 => level(s, players, &lengths).await?,
+            _ => level_of_tables(s, players, &lengths, size).await?,
+        };
+        lengths.iter_mut().for_each(|n| *n = n.div_ceil(size));
     }
     let shape = Shape::new(lengths.len(), 1);
     Ok(players.map(|x| x.reshape(shape)))
@@ -90,54 +90,69 @@ async fn level<const K: usize>(
     }))
 }
 
-/// Pairs of four, in the order of the bits of [`winners`].
-const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
-
-/// The one-hot of the winner, by bits `x_i < x_j` of all pairs: the first of those that nothing exceeds.
-fn winners() -> Columns {
-    let winner = |less: u64| {
-        let wins = |i: usize| {
-            PAIRS.iter().enumerate().all(|(k, &(a, b))| match less >> k & 1 {
-                1 => a != i,
-                _ => b != i,
-            })
-        };
-        (0..4).filter(|&i| wins(i)).fold(0, |all, i| all | 1 << i)
-    };
-    Columns::new(&(0..64).map(winner).collect::<Vec<_>>(), 4)
+/// How many play at a time: as few as do not add a level to those of eights.
+fn table_size(schedule: Schedule, longest: usize) -> usize {
+    if schedule == Schedule::Throughput {
+        return 2;
+    }
+    let mut rest = 1;
+    while 8 * rest < longest {
+        rest *= 8;
+    }
+    [2, 4, 8].into_iter().find(|size| size * rest >= longest).expect("eight are enough")
 }
 
-async fn level_of_four<const K: usize>(
+/// A level at which everybody at a table of `size` plays everybody.
+async fn level_of_tables<const K: usize>(
     s: &mut Session,
     players: [Share; K],
     lengths: &[usize],
+    size: usize,
 ) -> Result<[Share; K], Error> {
     // Who plays: the last of a row as often as it takes, but nobody alone.
     let starts = lengths.iter().scan(0, |start, n| Some(std::mem::replace(start, *start + n)));
-    let groups: Vec<[usize; 4]> = starts
+    let tables: Vec<Vec<usize>> = starts
         .zip(lengths)
         .flat_map(|(start, &n)| {
-            (0..n).step_by(4).map(move |i| [0, 1, 2, 3].map(|j| start + (i + j).min(n - 1)))
+            (0..n).step_by(size).map(move |i| (i..i + size).map(|j| start + j.min(n - 1)).collect())
         })
         .collect();
-    let played: Vec<[usize; 4]> = groups.iter().copied().filter(|group| group[0] != group[3]).collect();
+    let alone = |table: &[usize]| table[0] == table[size - 1];
+    let played: Vec<&[usize]> = tables.iter().map(|t| &t[..]).filter(|t| !alone(t)).collect();
+    let pairs: Vec<(usize, usize)> = (0..size).flat_map(|a| (a + 1..size).map(move |b| (a, b))).collect();
     let x = &players[0];
-    let differences = played
-        .iter()
-        .flat_map(|g| PAIRS.map(|(a, b)| x.ring.reduce(x.data[g[a]].wrapping_sub(x.data[g[b]]))));
-    let shape = Shape::new(6 * played.len(), 1);
-    let less = is_negative(s, &Share::new(x.ring, x.frac, shape, differences.collect())).await?;
-    let less =
-        less.words.chunks(6).map(|bits| bits.iter().enumerate().fold(0, |all, (k, bit)| all | bit << k));
-    let winner = lookup(s, &XorShare::new(6, less.collect()), &winners()).await?;
+    let differences =
+        played.iter().flat_map(|t| pairs.iter().map(|&(a, b)| x.data[t[a]].wrapping_sub(x.data[t[b]])));
+    let differences = differences.map(|d| x.ring.reduce(d)).collect();
+    let shape = Shape::new(pairs.len() * played.len(), 1);
+    let less = is_negative(s, &Share::new(x.ring, x.frac, shape, differences)).await?;
+
+    // Whom a player loses to: of equal ones, to those before it. Who loses to nobody wins.
+    let one = s.me.server_only(1);
+    let losses = less.words.chunks(pairs.len()).flat_map(|less| {
+        let mut losses = vec![(0u64, 0u32); size];
+        for (&(a, b), less) in pairs.iter().zip(less) {
+            for (player, lost) in [(a, *less), (b, less ^ one)] {
+                losses[player].0 |= lost << losses[player].1;
+                losses[player].1 += 1;
+            }
+        }
+        losses.into_iter().map(|(bits, _)| bits)
+    });
+    let others = size as u32 - 1;
+    let none: Vec<u64> = (0..1 << others).map(|losses| u64::from(losses == 0)).collect();
+    let wins = lookup(s, &XorShare::new(others, losses.collect()), &Columns::new(&none, 1)).await?;
+    let winner =
+        wins.words.chunks(size).map(|w| w.iter().enumerate().fold(0, |all, (i, win)| all | win << i));
+    let winner = XorShare::new(size as u32, winner.collect());
     let mut out = vec![];
     for x in players {
-        let picked = pick(s, &winner, x.ring, &[0; 4], |i, j| x.data[played[i][j]]).await?;
+        let picked = pick(s, &winner, x.ring, &vec![0; size], |i, j| x.data[played[i][j]]).await?;
         let mut picked = picked.into_iter();
-        let next = groups
+        let next = tables
             .iter()
-            .map(|g| if g[0] == g[3] { x.data[g[0]] } else { picked.next().expect("one winner a group") });
-        out.push(Share::new(x.ring, x.frac, Shape::new(groups.len(), 1), next.collect()));
+            .map(|t| if alone(t) { x.data[t[0]] } else { picked.next().expect("one winner a table") });
+        out.push(Share::new(x.ring, x.frac, Shape::new(tables.len(), 1), next.collect()));
     }
     Ok(out.try_into().ok().expect("as many players as before"))
 }
@@ -199,7 +214,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn four_at_a_time_in_fewer_turns() {
+    fn eight_at_a_table_in_fewer_turns() {
         let (ring, half) = (Ring::new(13), Ring::new(12));
         let lengths = [1, 2, 3, 5, 8, 17, 1, 33];
         let mut x = testing::elements(70, half);
@@ -208,8 +223,8 @@ pub(crate) mod tests {
         let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
         let ((max, argmax), traffic) = testing::run(async |lab| {
             lab.me.schedule = Schedule::Latency;
-            lab.stock_one_hots(5, Ring::new(5), 6 * 70 + 70).await;
-            lab.stock_one_hots(6, Ring::new(6), 70).await;
+            lab.stock_one_hots(5, Ring::new(5), 28 * 30).await;
+            lab.stock_one_hots(7, Ring::new(7), 8 * 30).await;
             let x = lab.row(&raw, ring);
             let argmax = row_argmax(&mut lab.me, &x, &lengths).await.unwrap();
             let (max, side) = lab.measure(async |s| row_max(s, &x, &lengths).await).await;
@@ -222,8 +237,17 @@ pub(crate) mod tests {
             assert_eq!(argmax as usize, row.iter().position(|&v| v == ideal(row)).unwrap());
             rest = after;
         }
-        // 33 are 9, are 3, are one.
-        assert_eq!(traffic.cost.turns, 3 * 4);
+        // 33 are five, are one.
+        assert_eq!(traffic.cost.turns, 2 * 4);
+    }
+
+    #[test]
+    fn tables_are_as_small_as_the_number_of_levels_admits() {
+        let sizes = |n| table_size(Schedule::Latency, n);
+        assert_eq!(
+            [2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128].map(sizes),
+            [2, 4, 4, 8, 8, 2, 2, 4, 4, 8, 8, 2, 2]
+        );
     }
 
     #[test]

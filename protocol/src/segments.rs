@@ -61,7 +61,7 @@ async fn interpolate(
 ) -> Result<Share, Error> {
     let (send, recv) = cots(s.me, x.len(), table);
     let cots = s.cots(send, recv).await?;
-    begin(s, cots, x, located, table)?.finish(s).await
+    begin(s, cots, x, located, table, Ring::new(table.ring_bits))?.finish(s).await
 }
 
 /// COTs that a party takes as sender and as receiver.
@@ -77,6 +77,7 @@ pub(crate) fn cots(me: Party, n: usize, table: &Segments) -> (usize, usize) {
 #[must_use]
 pub(crate) struct Begun<'a> {
     table: &'a Segments,
+    ring: Ring,
     entries: XorShare,
     /// This party's low parts.
     offsets: Zeroizing<Vec<u64>>,
@@ -84,19 +85,20 @@ pub(crate) struct Begun<'a> {
     products: cross::Begun<CotPads>,
 }
 
-/// Sends this party's part of an interpolation, on the COTs that [`cots`] says.
+/// Sends this party's part of an interpolation, on the COTs that [`cots`] says; the result is in `ring`, the table's or a larger one.
 pub(crate) fn begin<'a>(
     s: &mut Session,
     cots: (SendCots, RecvCots),
     x: &Share,
     located: &Selectors,
     table: &'a Segments,
+    ring: Ring,
 ) -> Result<Begun<'a>, Error> {
     let entries = sotto_net::compute(|| located.parity(&table.columns));
     let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
     let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
-    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table).bits() - j).collect();
-    let value_widths = crate::b2a::widths(table.value_bits, Ring::new(table.ring_bits));
+    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table, ring).bits() - j).collect();
+    let value_widths = crate::b2a::widths(table.value_bits, ring);
     let all_widths = [value_widths, slope_widths.clone()].concat();
     let slope_choices =
         entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
@@ -117,7 +119,7 @@ pub(crate) fn begin<'a>(
     };
     let c = Cross { tag: TAG, choices: &choices, widths_in, inputs: &inputs, widths_out };
     let products = cross::begin_add(s, cots, c)?;
-    Ok(Begun { table, entries, offsets: Zeroizing::new(offsets), shape: x.shape, products })
+    Ok(Begun { table, ring, entries, offsets: Zeroizing::new(offsets), shape: x.shape, products })
 }
 
 impl Begun<'_> {
@@ -133,7 +135,7 @@ impl Begun<'_> {
         let n = self.entries.len().max(1);
         let stride = |v: &[u64]| v.len() / n;
         let of = |v: &'_ [u64], i: usize| (i + 1) * stride(v) - slopes..(i + 1) * stride(v);
-        let (value_ring, drop) = (Ring::new(table.ring_bits), table.drop_bits());
+        let (value_ring, drop) = (self.ring, table.drop_bits());
         let half = 1u64 << (drop - 1);
         let data = self.entries.words.iter().zip(self.offsets.iter()).enumerate().map(|(i, (&e, &t))| {
             let value_at = i * stride(value_products);
@@ -148,14 +150,14 @@ impl Begun<'_> {
             });
             let least = (table.least_slope as u64).wrapping_mul(t);
             let product = product.wrapping_add(least).wrapping_add(s.me.server_only(half));
-            value_ring.reduce(value.wrapping_add(slope_ring(table).reduce(product) >> drop))
+            value_ring.reduce(value.wrapping_add(slope_ring(table, value_ring).reduce(product) >> drop))
         });
         Ok(Share::new(value_ring, table.fit.value_frac, self.shape, data.collect()))
     }
 }
 
-fn slope_ring(table: &Segments) -> Ring {
-    Ring::new(table.ring_bits + table.drop_bits())
+fn slope_ring(table: &Segments, ring: Ring) -> Ring {
+    Ring::new(ring.bits() + table.drop_bits())
 }
 
 fn bit(entry: u64, j: usize) -> u64 {
@@ -172,16 +174,16 @@ pub(crate) mod tests {
     };
 
     /// From the located segment on.
-    pub(crate) fn interpolation_bill(n: usize, table: &Segments) -> Bill {
+    pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill {
         let (v, a) = (table.value_bits, table.slope_bits);
-        let values: u32 = widths(v, Ring::new(table.ring_bits)).iter().sum();
-        let slopes: u32 = (0..a).map(|j| table.ring_bits + table.drop_bits() - j).sum();
+        let values: u32 = widths(v, Ring::new(ring)).iter().sum();
+        let slopes: u32 = (0..a).map(|j| ring + table.drop_bits() - j).sum();
         let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
         Bill::products((v + a, slopes), (a, values + slopes))
     }
 
     pub(crate) fn bill(n: usize, table: &Segments) -> Bill {
-        Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table)
+        Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table, table.ring_bits)
     }
 
     /// Every argument from 1/2 up to the window's end, three times with other shares; the table's error relative to the value, one unit

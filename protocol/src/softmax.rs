@@ -10,7 +10,7 @@
 //!
 //! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products a row, not `n`.
 //! A causal mask is the omission of what a row may not see.
-//! `5 ceil(log2 n)` turns for the maximum, 17 after it, 16 up to 32 entries; by the latency schedule about `2 log2 n` and 12 to 15. Error: total variation below `5e-4` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
+//! `5 ceil(log2 n)` turns for the maximum, 17 after it, 16 up to 32 entries; by the latency schedule `4 ceil(log8 n)` at most, and 8. Error: total variation below `5e-4` at 128 entries. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
 

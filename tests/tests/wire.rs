@@ -129,7 +129,8 @@ fn lines() -> String {
         "rope",
         run(async |s| {
             let x = scaled(s, 44, 28, 64).reshape(Shape::new(2, 32));
-            one(rope::rope(s, &x, Angles { frequencies: &[1.0, 0.1], start: 3 }, WIDE, 12).await)
+            let angles = Angles { frequencies: &[1.0, 0.1], start: 3 };
+            words(rope::rope(s, (&x, Ring::new(38)), angles, (&x, WIDE), 12).await)
         }),
     );
     line(
