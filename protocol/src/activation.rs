@@ -33,6 +33,7 @@ use sotto_shares::{Ring, Share, XorShare};
 use crate::{
     Error, Schedule, Session,
     and::{self, and},
+    cost::Bill,
     digit,
     extend::{self, extend_positive},
     mul::subtract,
@@ -416,38 +417,41 @@ async fn finish(
     Ok(&mid + &part)
 }
 
+/// What is sent for `n` arguments into a ring of `ring` bits, and which COTs it takes.
+pub fn bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
+    let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
+    blocks.fold(Bill::default(), |all, n| all + block_bill(f, schedule, n, ring))
+}
+
+fn block_bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
+    let table = tables::activation(f);
+    let line_ring = line_ring(f, schedule, Ring::new(ring)).bits();
+    let line = crate::segments::interpolation_bill(n, table, line_ring);
+    let extra = table.fit.value_frac - table.fit.argument_frac;
+    let opened = Bill::mutual(&[(22 - table.fit.shift) as usize * n], 0);
+    let wide = (table.ring_bits, ring + extra);
+    let sides = match schedule {
+        Schedule::Throughput => crate::and::bill(4 * n, 1).beside(line) + crate::and::bill(n, 2),
+        Schedule::Latency => crate::and::bill(n, 2).beside(line),
+    };
+    let (part, extended) = match (f.right(), ring) {
+        (Right::Ones(_), _) => (ring - 12, vec![wide]),
+        (Right::Identity, 22) => (22, vec![wide]),
+        (Right::Identity, _) => (22, vec![wide, (22, ring)]),
+    };
+    let all = opened + sides + crate::mux::bill(n, &[line_ring, part]);
+    if line_ring == ring + extra { all } else { all + crate::extend::bill(n, &extended) }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::{
-        and, extend, mux, segments,
-        testing::{self, Bill, Lab, reals},
-    };
+    use crate::testing::{self, Lab, reals};
 
     const RING: Ring = Ring::new(44);
     const UNIT: f64 = 1.0 / 4096.0;
-
-    pub(crate) fn bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
-        let table = tables::activation(f);
-        let line_ring = line_ring(f, schedule, Ring::new(ring)).bits();
-        let line = segments::tests::interpolation_bill(n, table, line_ring);
-        let extra = table.fit.value_frac - table.fit.argument_frac;
-        let opened = Bill::mutual(&[(22 - table.fit.shift) as usize * n], 0);
-        let wide = (table.ring_bits, ring + extra);
-        let sides = match schedule {
-            Schedule::Throughput => and::tests::bill(4 * n, 1).beside(line) + and::tests::bill(n, 2),
-            Schedule::Latency => and::tests::bill(n, 2).beside(line),
-        };
-        let (part, extended) = match (f.right(), ring) {
-            (Right::Ones(_), _) => (ring - 12, vec![wide]),
-            (Right::Identity, 22) => (22, vec![wide]),
-            (Right::Identity, _) => (22, vec![wide, (22, ring)]),
-        };
-        let all = opened + sides + mux::tests::bill(n, &[line_ring, part]);
-        if line_ring == ring + extra { all } else { all + extend::tests::bill(n, &extended) }
-    }
 
     pub(crate) async fn stock(lab: &mut Lab, f: Activation, n: usize) {
         let fit = &tables::activation(f).fit;
@@ -539,7 +543,7 @@ pub(crate) mod tests {
         });
         assert_eq!((got.len(), other), (50, y));
         let beside =
-            extend::tests::bill(70, &[(28, 44)]).beside(bill(Activation::Silu, Schedule::Throughput, 50, 22));
+            crate::extend::bill(70, &[(28, 44)]).beside(bill(Activation::Silu, Schedule::Throughput, 50, 22));
         assert_eq!(traffic.cost, beside.cost());
     }
 

@@ -11,7 +11,7 @@
 use sotto_ot::{RecvCots, SendCots, XorPads};
 use sotto_shares::XorShare;
 
-use crate::{Error, Session, cross};
+use crate::{Error, Session, cost::Bill, cross};
 
 const TAG: &str = "and/cross";
 
@@ -92,17 +92,17 @@ pub fn ideal(b: u64, v: u64) -> u64 {
     if b == 1 { v } else { 0 }
 }
 
+/// One frame each way.
+pub fn bill(n: usize, width: u32) -> Bill {
+    Bill::products((n, n * width as usize), (n, n * width as usize))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Ring;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    /// One frame each way.
-    pub(crate) fn bill(n: usize, width: u32) -> Bill {
-        Bill::products((n, n * width as usize), (n, n * width as usize))
-    }
+    use crate::testing::{self, elements};
 
     #[test]
     fn real_is_ideal_at_the_stated_cost() {

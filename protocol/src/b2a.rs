@@ -13,6 +13,7 @@ use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
 };
 
@@ -54,16 +55,16 @@ async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u
     }
 }
 
+/// Bits of widths `widths` each of `n` words.
+pub fn bill(n: usize, widths: &[u32]) -> Bill {
+    let bits = widths.len() * n;
+    Bill::products((bits, 0), (0, n * widths.iter().sum::<u32>() as usize))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    /// Bits of widths `widths` each of `n` words.
-    pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
-        let bits = widths.len() * n;
-        Bill::products((bits, 0), (0, n * widths.iter().sum::<u32>() as usize))
-    }
+    use crate::testing::{self, elements};
 
     #[test]
     fn words_become_numbers_at_the_stated_cost() {

@@ -24,7 +24,7 @@ use std::ops::RangeInclusive;
 use sotto_ot::Columns;
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Schedule, Session, and, cross, joint_table::joint_table, lookup::lookup};
+use crate::{Error, Schedule, Session, and, cost::Bill, cross, joint_table::joint_table, lookup::lookup};
 
 /// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
@@ -179,39 +179,32 @@ async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, E
     Ok(next)
 }
 
+/// What is sent for `n` comparisons of `bits` bits, and which COTs it takes.
+pub fn bill(schedule: Schedule, n: usize, bits: u32) -> Bill {
+    let k = digit_bits(schedule, bits);
+    let mut digits = bits.div_ceil(k) as usize;
+    let (items, others) = (digits * n, digits * n * ((1 << k) - 1));
+    let mut all = match digits_by(schedule, bits) {
+        Digits::Tables => crate::joint_table::bill(items, k, 2),
+        Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
+    };
+    while digits > 1 {
+        if schedule == Schedule::Latency && JOINED.contains(&digits) {
+            return all + crate::lookup::bill(n, 2 * digits as u32 - 1);
+        }
+        all = all + crate::and::bill(n, 1).beside(crate::and::bill((digits / 2 - 1) * n, 2));
+        digits = digits.div_ceil(2);
+    }
+    all
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::{
-        and, joint_table, lookup,
-        testing::{self, Bill, Lab, elements, log2_ceil},
-    };
-
-    /// A comparison of `n` pairs of `bits` bits, by the throughput schedule.
-    pub(crate) fn bill(n: usize, bits: u32) -> Bill {
-        scheduled_bill(n, bits, Schedule::Throughput)
-    }
-
-    pub(crate) fn scheduled_bill(n: usize, bits: u32, schedule: Schedule) -> Bill {
-        let k = digit_bits(schedule, bits);
-        let mut digits = bits.div_ceil(k) as usize;
-        let (items, others) = (digits * n, digits * n * ((1 << k) - 1));
-        let mut all = match digits_by(schedule, bits) {
-            Digits::Tables => joint_table::tests::bill(items, k, 2),
-            Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
-        };
-        while digits > 1 {
-            if schedule == Schedule::Latency && JOINED.contains(&digits) {
-                return all + lookup::tests::bill(n, 2 * digits as u32 - 1);
-            }
-            all = all + and::tests::bill(n, 1).beside(and::tests::bill((digits / 2 - 1) * n, 2));
-            digits = digits.div_ceil(2);
-        }
-        all
-    }
+    use crate::testing::{self, Lab, elements, log2_ceil};
 
     /// Pairs around every relation: equal, neighbours, extremes, random.
     fn pairs(ring: Ring) -> (Vec<u64>, Vec<u64>) {
@@ -242,7 +235,7 @@ pub(crate) mod tests {
                 let sum = u128::from(x[i]) + u128::from(y[i]);
                 assert_eq!(carries[i], (sum >> bits) as u64, "{} + {} in {bits} bits", x[i], y[i]);
             }
-            let stated = scheduled_bill(x.len(), bits, schedule);
+            let stated = bill(schedule, x.len(), bits);
             assert_eq!((first.cost, second.cost), (stated.cost(), stated.cost()));
             let (digits, levels) = (bits.div_ceil(2) as usize, log2_ceil(bits.div_ceil(2) as usize));
             if schedule == Schedule::Throughput {
@@ -308,7 +301,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| is_negative(s, &x).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(77, l - 1).cost());
+            assert_eq!(traffic.cost, bill(Schedule::Throughput, 77, l - 1).cost());
         }
     }
 }

@@ -30,6 +30,7 @@ use sotto_shares::{Party, Ring, Share, XorShare};
 use crate::{
     Error, Schedule, Session,
     and::and,
+    cost::Bill,
     cross::{self, Cross},
     digit,
     extend::extend_positive,
@@ -250,36 +251,39 @@ fn scaled_power(p: u64, j: usize) -> u64 {
     if exponent >= 0 { p << exponent } else { (p + (1 << (-exponent - 1))) >> -exponent }
 }
 
+/// What is sent for `n` powers into a ring of `ring` bits, and which COTs it takes.
+pub fn bill(schedule: Schedule, n: usize, ring: u32) -> Bill {
+    let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
+    blocks.fold(Bill::default(), |all, n| all + block_bill(schedule, n, ring))
+}
+
+fn block_bill(schedule: Schedule, n: usize, ring: u32) -> Bill {
+    let work = working_ring(schedule, Ring::new(ring)).bits();
+    let product: u32 = (0..15).map(|j| work - j).sum();
+    let product = Bill::products((15 * n, 0), (0, product as usize * n));
+    let (opened, windows) = (Bill::mutual(&[12 * n], 0), crate::and::bill(2 * n, 17));
+    match schedule {
+        Schedule::Throughput => {
+            let scaled = Bill::products((17 * n, 0), (0, 17 * 17 * n));
+            let scaled = scaled + crate::extend::bill(n, &[(17, 32)]);
+            let zero = crate::and::bill(2 * n, 1);
+            opened + zero + windows + scaled + product + crate::extend::bill(n, &[(18, ring)])
+        }
+        Schedule::Latency => {
+            opened + windows + Bill::products((17 * n, 0), (0, 17 * work as usize * n)) + product
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::{
-        and, extend,
-        testing::{self, Bill, Lab, reals},
-    };
+    use crate::testing::{self, Lab, reals};
 
     const RING: Ring = Ring::new(44);
     const UNIT: f64 = 1.0 / (1 << RESULT_FRAC) as f64;
-
-    pub(crate) fn bill(schedule: Schedule, n: usize, ring: u32) -> Bill {
-        let work = working_ring(schedule, Ring::new(ring)).bits();
-        let product: u32 = (0..15).map(|j| work - j).sum();
-        let product = Bill::products((15 * n, 0), (0, product as usize * n));
-        let (opened, windows) = (Bill::mutual(&[12 * n], 0), and::tests::bill(2 * n, 17));
-        match schedule {
-            Schedule::Throughput => {
-                let scaled = Bill::products((17 * n, 0), (0, 17 * 17 * n));
-                let scaled = scaled + extend::tests::bill(n, &[(17, 32)]);
-                let zero = and::tests::bill(2 * n, 1);
-                opened + zero + windows + scaled + product + extend::tests::bill(n, &[(18, ring)])
-            }
-            Schedule::Latency => {
-                opened + windows + Bill::products((17 * n, 0), (0, 17 * work as usize * n)) + product
-            }
-        }
-    }
 
     pub(crate) async fn stock(lab: &mut Lab, n: usize) {
         lab.stock_cots(40 * n).await;

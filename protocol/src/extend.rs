@@ -15,6 +15,7 @@ use sotto_shares::{Party, Ring, Share};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
 };
 
@@ -163,16 +164,16 @@ pub fn ideal(x: u64, from: Ring, to: Ring) -> u64 {
     to.reduce(from.signed(x) as u64)
 }
 
+/// What is sent for `n` elements of each of several tensors, from and to rings of these bits, and which COTs it takes.
+pub fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
+    let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
+    Bill::products((k, 0), (0, bits))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    /// From and to rings of these bits.
-    pub(crate) fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
-        let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
-        Bill::products((k, 0), (0, bits))
-    }
+    use crate::testing::{self, elements};
 
     /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6` outside it.
     #[test]

@@ -13,7 +13,7 @@ use sotto_ot::{LookupPads, RecvCots, SendCots, bits_len, lookup_message_len};
 use sotto_shares::{Party, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session};
+use crate::{Error, Session, cost::Bill};
 
 const INDEX: &str = "joint-table/index";
 const ENTRIES: &str = "joint-table/entries";
@@ -115,19 +115,20 @@ impl Answered {
     }
 }
 
+/// What is sent for `n` items, and which COTs it takes.
+pub fn bill(n: usize, k: u32, w: u32) -> Bill {
+    let (k, others, w) = (k as usize, (1usize << k) - 1, w as usize);
+    let (first, second) = (n.div_ceil(2), n / 2);
+    let frames = [(k * first, k * second), (others * w * second, others * w * first)];
+    Bill::crossed(&frames, [k * second, k * first])
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Ring;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    pub(crate) fn bill(n: usize, k: u32, w: u32) -> Bill {
-        let (k, others, w) = (k as usize, (1usize << k) - 1, w as usize);
-        let (first, second) = (n.div_ceil(2), n / 2);
-        let frames = [(k * first, k * second), (others * w * second, others * w * first)];
-        Bill::crossed(&frames, [k * second, k * first])
-    }
+    use crate::testing::{self, elements};
 
     #[test]
     fn every_pair_of_numbers_at_the_stated_cost() {

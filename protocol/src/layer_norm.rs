@@ -10,7 +10,8 @@
 use sotto_shares::{Ring, Shape, Share};
 
 use crate::{
-    Error, Session,
+    Error, Schedule, Session,
+    cost::Bill,
     extend::extend,
     rms_norm::{self, WIDE},
     truncate::truncate,
@@ -43,6 +44,13 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
     rms_norm::ideal(&centred, eps)
 }
 
+/// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
+pub fn bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+    crate::extend::bill(shape.len(), &[(34, 64)])
+        + crate::extend::bill(shape.rows, &[(38, 64)])
+        + rms_norm::normalise_bill(schedule, shape, eps)
+}
+
 #[cfg(test)]
 mod tests {
     use sotto_shares::encode;
@@ -51,17 +59,11 @@ mod tests {
     use crate::{
         rms_norm::row_shape,
         rows,
-        testing::{self, Bill, reals},
+        testing::{self, reals},
     };
 
     const RESIDUAL: Ring = Ring::new(34);
     const RING: Ring = Ring::new(44);
-
-    fn bill(shape: Shape) -> Bill {
-        crate::extend::tests::bill(shape.len(), &[(34, 64)])
-            + crate::extend::tests::bill(shape.rows, &[(38, 64)])
-            + rms_norm::tests::normalise_bill(shape)
-    }
 
     #[test]
     fn rows_with_and_without_a_mean() {
@@ -87,7 +89,7 @@ mod tests {
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5, RING, 12).await).await
             },
         );
-        assert_eq!((traffic.cost, traffic.cost.turns), (bill(shape).cost(), 14));
+        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Throughput, shape, 1e-5).cost(), 14));
         let (got, clear) = (reals(&got, RING, 12), reals(&raw, RESIDUAL, 18));
         let errors: Vec<f64> =
             (clear.chunks(30).zip(got.chunks(30))).map(|(x, y)| testing::worst(y, &ideal(x, 1e-5))).collect();

@@ -25,7 +25,7 @@ use std::ops::Range;
 use sotto_ot::{Columns, RecvCots, SendCots, XorPads};
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Schedule, Session, and::and, cross, digit::parity, lookup::lookup};
+use crate::{Error, Schedule, Session, and::and, cost::Bill, cross, digit::parity, lookup::lookup};
 
 /// Bit `j` of the result stands for place `places.start + j`, which is `step` positions from `step` times that number on; other places do not
 /// occur.
@@ -183,24 +183,22 @@ pub fn ideal(x: u64) -> u64 {
     if x == 0 { 0 } else { 1 << x.ilog2() }
 }
 
+/// What is sent, and which COTs it takes.
+pub fn bill(schedule: Schedule, n: usize, places: u32, step: u32) -> Bill {
+    let ((groups, size), m) = (grouping(schedule, places), places as usize * ((2 << step) - 1) * n);
+    let lookups = groups as usize * n;
+    let first = Bill::products((m, 0), (0, m)) + crate::lookup::bill(lookups, size);
+    match groups {
+        1 => first,
+        2 => first + crate::and::bill(lookups, size),
+        _ => first + crate::lookup::bill(n, groups) + crate::and::bill(lookups, size),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{
-        and, lookup,
-        testing::{self, Bill, Holder, Lab},
-    };
-
-    pub(crate) fn bill(schedule: Schedule, n: usize, places: u32, step: u32) -> Bill {
-        let ((groups, size), m) = (grouping(schedule, places), places as usize * ((2 << step) - 1) * n);
-        let lookups = groups as usize * n;
-        let first = Bill::products((m, 0), (0, m)) + lookup::tests::bill(lookups, size);
-        match groups {
-            1 => first,
-            2 => first + and::tests::bill(lookups, size),
-            _ => first + lookup::tests::bill(n, groups) + and::tests::bill(lookups, size),
-        }
-    }
+    use crate::testing::{self, Holder, Lab};
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, places: u32) {

@@ -36,6 +36,7 @@ pub mod activation;
 pub mod and;
 pub mod b2a;
 pub mod compare;
+pub mod cost;
 mod cross;
 mod digit;
 mod error;

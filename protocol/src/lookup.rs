@@ -14,6 +14,7 @@ use sotto_shares::{Ring, XorShare};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     open::{receive_bits, send_bits},
 };
 
@@ -61,14 +62,15 @@ pub fn ideal(x: u64, table: &[u64]) -> u64 {
     table[x as usize]
 }
 
+/// What is sent, and which COTs it takes.
+pub fn bill(n: usize, k: u32) -> Bill {
+    Bill::mutual(&[n * k as usize], 0)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    pub(crate) fn bill(n: usize, k: u32) -> Bill {
-        Bill::mutual(&[n * k as usize], 0)
-    }
+    use crate::testing::{self, elements};
 
     #[test]
     fn every_entry_at_the_stated_cost() {

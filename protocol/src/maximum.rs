@@ -15,7 +15,14 @@
 use sotto_ot::Columns;
 use sotto_shares::{Ring, Shape, Share, XorShare};
 
-use crate::{Error, Schedule, Session, compare::is_negative, lookup::lookup, mux::mux, pick::pick};
+use crate::{
+    Error, Schedule, Session,
+    compare::{self, is_negative},
+    cost::Bill,
+    lookup::{self, lookup},
+    mux::{self, mux},
+    pick::{self, pick},
+};
 
 /// The maximum of each row; rows are given by their lengths, one after the other in `x`.
 ///
@@ -32,11 +39,16 @@ pub async fn row_max(s: &mut Session, x: &Share, lengths: &[usize]) -> Result<Sh
 /// As [`row_max`].
 pub async fn row_argmax(s: &mut Session, x: &Share, lengths: &[usize]) -> Result<Share, Error> {
     let longest = lengths.iter().copied().max().unwrap_or(1);
-    let ring = Ring::new(longest.next_power_of_two().ilog2() + 1);
+    let ring = position_ring(longest);
     let positions = lengths.iter().flat_map(|&n| (0..n as u64).map(|j| s.me.server_only(j))).collect();
     let positions = Share::new(ring, 0, x.shape, positions);
     let [_, argmax] = tournament(s, [x.duplicate(), positions], lengths).await?;
     Ok(argmax)
+}
+
+/// The ring of positions in rows of this length at most.
+fn position_ring(longest: usize) -> Ring {
+    Ring::new(longest.next_power_of_two().ilog2() + 1)
 }
 
 /// What belongs to the largest of the first tensor's numbers in each row.
@@ -162,27 +174,41 @@ pub fn ideal(row: &[i64]) -> i64 {
     row.iter().copied().max().expect("no empty row")
 }
 
+/// What is sent for the maxima of rows of numbers of `l` bits, and which COTs it takes.
+pub fn bill(schedule: Schedule, lengths: &[usize], l: u32) -> Bill {
+    carrying_bill(schedule, lengths, l, &[l])
+}
+
+/// The same for positions.
+pub fn argmax_bill(schedule: Schedule, lengths: &[usize], l: u32) -> Bill {
+    let longest = lengths.iter().copied().max().unwrap_or(1);
+    carrying_bill(schedule, lengths, l, &[l, position_ring(longest).bits()])
+}
+
+fn carrying_bill(schedule: Schedule, lengths: &[usize], l: u32, rings: &[u32]) -> Bill {
+    let (mut lengths, mut all) = (lengths.to_vec(), Bill::default());
+    while lengths.iter().any(|&n| n > 1) {
+        let size = table_size(schedule, lengths.iter().copied().max().unwrap_or(1));
+        if size == 2 {
+            let pairs = lengths.iter().map(|n| n / 2).sum();
+            all = all + compare::bill(schedule, pairs, l - 1) + mux::bill(pairs, rings);
+        } else {
+            let played = lengths.iter().map(|n| n / size + usize::from(n % size > 1)).sum::<usize>();
+            all = all + compare::bill(schedule, played * size * (size - 1) / 2, l - 1);
+            all = all + lookup::bill(played * size, size as u32 - 1);
+            for &ring in rings {
+                all = all + pick::bill(played, ring, &vec![0; size]);
+            }
+        }
+        lengths.iter_mut().for_each(|n| *n = n.div_ceil(size));
+    }
+    all
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{
-        compare, mux,
-        testing::{self, Bill, log2_ceil},
-    };
-
-    pub(crate) fn bill(lengths: &[usize], l: u32) -> Bill {
-        carrying_bill(lengths, l, &[l])
-    }
-
-    fn carrying_bill(lengths: &[usize], l: u32, rings: &[u32]) -> Bill {
-        let (mut lengths, mut all) = (lengths.to_vec(), Bill::default());
-        while lengths.iter().any(|&n| n > 1) {
-            let pairs = lengths.iter().map(|n| n / 2).sum();
-            all = all + compare::tests::bill(pairs, l - 1) + mux::tests::bill(pairs, rings);
-            lengths.iter_mut().for_each(|n| *n = n.div_ceil(2));
-        }
-        all
-    }
+    use crate::testing::{self, Bill, log2_ceil};
 
     #[test]
     fn ragged_rows_at_the_stated_cost() {
@@ -206,7 +232,7 @@ pub(crate) mod tests {
                 assert_eq!(ring.signed(got), ideal(row));
                 rest = after;
             }
-            assert_eq!(traffic.cost, bill(&lengths, l).cost());
+            assert_eq!(traffic.cost, bill(Schedule::Throughput, &lengths, l).cost());
             let digits = (l as usize - 1).div_ceil(2);
             let compared = if l > 17 { 2 } else { 1 } + log2_ceil(digits);
             assert_eq!(traffic.cost.turns, log2_ceil(33) * (compared + 1));
@@ -238,7 +264,7 @@ pub(crate) mod tests {
             rest = after;
         }
         // 33 are five, are one.
-        assert_eq!(traffic.cost.turns, 2 * 4);
+        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Latency, &lengths, 13).cost(), 2 * 4));
     }
 
     #[test]
@@ -279,6 +305,6 @@ pub(crate) mod tests {
             assert_eq!(got as usize, row.iter().position(|&v| v == ideal(row)).unwrap());
             rest = after;
         }
-        assert_eq!(traffic.cost, carrying_bill(&lengths, 16, &[16, 7]).cost());
+        assert_eq!(traffic.cost, argmax_bill(Schedule::Throughput, &lengths, 16).cost());
     }
 }

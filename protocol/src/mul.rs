@@ -31,7 +31,9 @@ use sotto_shares::{Ring, Share};
 use zeroize::Zeroize;
 
 use crate::{
-    Client, Error, Server, Session, cross, lattice,
+    Client, Error, Server, Session,
+    cost::Bill,
+    cross, lattice,
     open::open,
     pool::{Stock, fill, lacking},
 };
@@ -219,17 +221,17 @@ pub(crate) fn subtract<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -
     Share::new(x.ring, x.frac, x.shape, data)
 }
 
+/// What is sent for `n` products of `l` bits, and which COTs it takes.
+pub fn bill(n: usize, l: u32) -> Bill {
+    Bill::mutual(&[2 * l as usize * n], 0)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
     use crate::testing::{self, Bill, elements};
-
-    /// The online half.
-    pub(crate) fn bill(n: usize, l: u32) -> Bill {
-        Bill::mutual(&[2 * l as usize * n], 0)
-    }
 
     #[test]
     fn real_is_ideal_at_the_stated_cost() {

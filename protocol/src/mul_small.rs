@@ -17,6 +17,7 @@ use sotto_shares::{Ring, Share};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
 };
 
@@ -72,19 +73,20 @@ pub fn ideal(x: i64, y: u64, ring: Ring) -> u64 {
     ring.reduce((x as u64).wrapping_mul(y))
 }
 
+/// What is sent, and which COTs it takes.
+pub fn bill(n: usize, m: u32, l: u32) -> Bill {
+    let widths: u32 = (0..=m).map(|j| l - j).sum();
+    let items = m as usize + 1;
+    Bill::products((items * n, widths as usize * n), (items * n, widths as usize * n))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    pub(crate) fn bill(n: usize, m: u32, l: u32) -> Bill {
-        let widths: u32 = (0..=m).map(|j| l - j).sum();
-        let items = m as usize + 1;
-        Bill::products((items * n, widths as usize * n), (items * n, widths as usize * n))
-    }
+    use crate::testing::{self, elements};
 
     fn check(m: u32, l: u32, least: u64, x: &[i64], y: &[u64]) {
         let (small, large, n) = (Ring::new(m), Ring::new(l), x.len());

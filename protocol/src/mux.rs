@@ -13,6 +13,7 @@ use sotto_shares::{Share, XorShare};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
 };
 
@@ -58,18 +59,18 @@ pub(crate) fn flip_sign(x: u64, b: u64) -> u64 {
     x.wrapping_mul(1u64.wrapping_sub(2 * b))
 }
 
+/// One frame each way, for numbers of `widths`.
+pub fn bill(n: usize, widths: &[u32]) -> Bill {
+    let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
+    Bill::products((k * n, bits * n), (k * n, bits * n))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Ring;
 
     use super::*;
     use crate::testing::{self, Bill, elements};
-
-    /// One frame each way, for numbers of `widths`.
-    pub(crate) fn bill(n: usize, widths: &[u32]) -> Bill {
-        let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
-        Bill::products((k * n, bits * n), (k * n, bits * n))
-    }
 
     fn selectors(n: usize) -> Vec<u64> {
         (0..n as u64).map(|i| (i / 3) & 1).collect()

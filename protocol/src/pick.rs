@@ -13,6 +13,7 @@ use sotto_shares::{Ring, XorShare};
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
     mux::flip_sign,
 };
@@ -51,17 +52,18 @@ pub fn ideal(e: u64, numbers: &[u64], shifts: &[u32], ring: Ring) -> u64 {
     ring.reduce(picked.fold(0, |sum, (_, (x, k))| sum.wrapping_add(x << k)))
 }
 
+/// What is sent, and which COTs it takes.
+pub fn bill(n: usize, ring: u32, shifts: &[u32]) -> Bill {
+    let (items, bits) = (n * shifts.len(), n * shifts.iter().map(|k| (ring - k) as usize).sum::<usize>());
+    Bill::products((items, bits), (items, bits))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::{Shape, Share};
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
-
-    pub(crate) fn bill(n: usize, ring: u32, shifts: &[u32]) -> Bill {
-        let (items, bits) = (n * shifts.len(), n * shifts.iter().map(|k| (ring - k) as usize).sum::<usize>());
-        Bill::products((items, bits), (items, bits))
-    }
+    use crate::testing::{self, elements};
 
     #[test]
     fn the_number_at_the_position_at_the_stated_cost() {

@@ -38,10 +38,10 @@ use sotto_ot::Columns;
 use sotto_shares::{Ring, Share, XorShare, pack};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, joint_table, lookup, reveal};
+use crate::{Error, Session, cost::Bill, joint_table, lookup, reveal};
 
 /// Sums of a row.
-const SUMS: usize = 64;
+pub const SUMS: usize = 64;
 /// Tests that wait at most, and that are made at a time.
 const BLOCK: usize = 1 << 18;
 /// Bits of a lookup at the end.
@@ -167,6 +167,16 @@ pub async fn settle(s: &mut Session) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What is sent to settle queues of `n` tests of `k` bits each, `(k, n)` in order of `k`, and which COTs it takes.
+pub fn bill(queues: &[(u32, usize)]) -> Bill {
+    let block =
+        |(k, n): &(u32, usize), start: usize| joint_table::bill(n.saturating_sub(start).min(BLOCK), *k, 1);
+    let longest = queues.iter().map(|(_, n)| *n).max().unwrap_or(0);
+    (0..longest).step_by(BLOCK).fold(Bill::default(), |all, start| {
+        all + queues.iter().map(|queue| block(queue, start)).fold(Bill::default(), Bill::beside)
+    })
 }
 
 /// Whether two shares' top bits are those of a number out of range.
@@ -305,8 +315,8 @@ mod tests {
         let ((good, first), (bad, second)) = (traffic(0), traffic(1 << 25));
         assert_eq!((good, bad), (Some(true), Some(false)));
         assert_eq!(first, second, "same costs, same headers");
-        let ends = [16, 4, 1].into_iter().fold(Bill::default(), |all, n| all + lookup::tests::bill(n, DIGIT));
-        let stated = joint_table::tests::bill(n, 6, 1) + ends + Bill::to_client(1, 0);
+        let ends = [16, 4, 1].into_iter().fold(Bill::default(), |all, n| all + crate::lookup::bill(n, DIGIT));
+        let stated = bill(&[(6, n)]) + ends + Bill::to_client(1, 0);
         assert_eq!(first.cost, stated.cost());
         assert_eq!(first.cost.turns, 6);
     }

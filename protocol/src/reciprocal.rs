@@ -27,6 +27,7 @@ use sotto_shares::{Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Schedule, Session, and,
+    cost::Bill,
     extend::{self, extend_positive},
     leading_one::{self, leading_one},
     lookup,
@@ -192,35 +193,36 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
     pick(s, &lead, form.work_ring(), &shifts, |i, j| y.data[i * m + j]).await
 }
 
+/// What is sent for `n` numbers, and which COTs it takes.
+pub fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
+    let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
+    let (m, shifts) = (form.shifts.len(), form.left_shifts());
+    let position = crate::leading_one::bill(schedule, n, m as u32, form.step);
+    let last = crate::pick::bill(n, ring, &shifts);
+    let most = if form.at_once(schedule) {
+        let to = ring - shifts.iter().min().expect("there are shifts");
+        let values = crate::segments::bill(n * m, form.table);
+        let extension = crate::extend::bill(n * m, &[(form.table.ring_bits, to)]);
+        position.beside(values + extension) + last
+    } else {
+        position
+            + crate::pick::bill(n, 18, &vec![0; m])
+            + crate::segments::bill(n, form.table)
+            + crate::extend::bill(n, &[(form.table.ring_bits, ring)])
+            + last
+    };
+    if drop == 0 { most } else { most + crate::extend::bill(n, &[(ring - drop, form.ring.bits())]) }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
     use crate::{
-        Schedule, extend, leading_one, pick,
-        testing::{self, Bill, Holder, Lab, reals},
+        Schedule, leading_one,
+        testing::{self, Holder, Lab, reals},
     };
-
-    pub(crate) fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
-        let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
-        let (m, shifts) = (form.shifts.len(), form.left_shifts());
-        let position = leading_one::tests::bill(schedule, n, m as u32, form.step);
-        let last = pick::tests::bill(n, ring, &shifts);
-        let most = if form.at_once(schedule) {
-            let to = ring - shifts.iter().min().unwrap();
-            let values = segments::tests::bill(n * m, form.table);
-            let extension = extend::tests::bill(n * m, &[(form.table.ring_bits, to)]);
-            position.beside(values + extension) + last
-        } else {
-            position
-                + pick::tests::bill(n, 18, &vec![0; m])
-                + segments::tests::bill(n, form.table)
-                + extend::tests::bill(n, &[(form.table.ring_bits, ring)])
-                + last
-        };
-        if drop == 0 { most } else { most + extend::tests::bill(n, &[(ring - drop, form.ring.bits())]) }
-    }
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {

@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(client.0.unwrap(), want.collect::<Vec<_>>());
         assert!(server.0.is_none());
         let sent = Bill::to_client(16 * 101, 0);
-        assert_eq!(Open::open(client.1, server.1).cost, (truncate::tests::bill(101, 20, 16) + sent).cost());
+        assert_eq!(Open::open(client.1, server.1).cost, (crate::truncate::bill(101, 20, 16) + sent).cost());
     }
 
     #[test]

@@ -18,7 +18,8 @@
 use sotto_shares::{Ring, Shape, Share, encode};
 
 use crate::{
-    Error, Session,
+    Error, Schedule, Session,
+    cost::Bill,
     extend::extend,
     mul::subtract,
     open::open,
@@ -103,28 +104,30 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
     row.iter().map(|x| factor(row.len()) * x / (mean + eps.max(LEAST_EPS)).sqrt()).collect()
 }
 
+/// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
+pub fn bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+    crate::extend::bill(shape.len(), &[(34, WIDE.bits())]) + normalise_bill(schedule, shape, eps)
+}
+
+/// The same of steps 2 to 5.
+pub(crate) fn normalise_bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+    let n = shape.len();
+    Bill::mutual(&[64 * n], 0)
+        + reciprocal::bill(schedule, shape.rows, &normaliser(shape.cols, eps.max(LEAST_EPS), 36))
+        + Bill::mutual(&[54 * shape.rows], 0)
+        + crate::extend::bill(n, &[(22, 44)])
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        Schedule, extend,
-        testing::{self, Bill, Holder, Lab, reals},
+        Schedule,
+        testing::{self, Holder, Lab, reals},
     };
 
     const RESIDUAL: Ring = Ring::new(34);
     const RING: Ring = Ring::new(44);
-
-    pub(crate) fn bill(shape: Shape) -> Bill {
-        extend::tests::bill(shape.len(), &[(34, 64)]) + normalise_bill(shape)
-    }
-
-    pub(crate) fn normalise_bill(shape: Shape) -> Bill {
-        let n = shape.len();
-        Bill::mutual(&[64 * n], 0)
-            + reciprocal::tests::bill(Schedule::Throughput, shape.rows, &normaliser(shape.cols, 1e-5, 36))
-            + Bill::mutual(&[54 * shape.rows], 0)
-            + extend::tests::bill(n, &[(22, 44)])
-    }
 
     /// What one call with `eps = 1e-5` draws from the pool beside row triples and COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, shape: Shape) {
@@ -149,7 +152,7 @@ pub(crate) mod tests {
                 lab.measure(async |me| rms_norm(&mut me.session, &x, eps, RING, 12).await).await
             },
         );
-        assert_eq!(traffic.cost, bill(shape).cost());
+        assert_eq!(traffic.cost, bill(Schedule::Throughput, shape, eps).cost());
         assert_eq!(traffic.cost.turns, 13);
         let got = reals(&got, RING, 12);
         let clear = reals(&raw, RESIDUAL, 18);

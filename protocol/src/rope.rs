@@ -70,10 +70,7 @@ mod tests {
     use sotto_shares::{Shape, encode};
 
     use super::*;
-    use crate::{
-        extend,
-        testing::{self, reals, worst},
-    };
+    use crate::testing::{self, reals, worst};
 
     const RING: Ring = Ring::new(44);
     const ROTATED: Ring = Ring::new(38);
@@ -113,7 +110,7 @@ mod tests {
         eprintln!("rope: {error:.1e} for |x| < 9");
         assert!(error < 9.0 * 2f64.powi(-14) + 1.25 * 2f64.powi(-12), "{error}");
         assert!(worst(&got[..8], &want[..8]) < 8200.0 * 2f64.powi(-14));
-        let stated = extend::tests::bill(48, &[(32, 56)]).beside(extend::tests::bill(20, &[(28, 44)]));
+        let stated = crate::extend::bill(48, &[(32, 56)]).beside(crate::extend::bill(20, &[(28, 44)]));
         assert_eq!(traffic.cost, stated.cost());
         assert_eq!(traffic.cost.turns, 1);
     }

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Error, Session,
+    cost::Bill,
     cross::{self, Cross},
     mux::flip_sign,
     open::open,
@@ -164,27 +165,27 @@ fn bit(entry: u64, j: usize) -> u64 {
     (entry >> j) & 1
 }
 
+/// From the located segment on.
+pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill {
+    let (v, a) = (table.value_bits, table.slope_bits);
+    let values: u32 = crate::b2a::widths(v, Ring::new(ring)).iter().sum();
+    let slopes: u32 = (0..a).map(|j| ring + table.drop_bits() - j).sum();
+    let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
+    Bill::products((v + a, slopes), (a, values + slopes))
+}
+
+/// What is sent, and which COTs it takes.
+pub fn bill(n: usize, table: &Segments) -> Bill {
+    Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table, table.ring_bits)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        b2a::widths,
         tables,
-        testing::{self, Bill, reals},
+        testing::{self, reals},
     };
-
-    /// From the located segment on.
-    pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill {
-        let (v, a) = (table.value_bits, table.slope_bits);
-        let values: u32 = widths(v, Ring::new(ring)).iter().sum();
-        let slopes: u32 = (0..a).map(|j| ring + table.drop_bits() - j).sum();
-        let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
-        Bill::products((v + a, slopes), (a, values + slopes))
-    }
-
-    pub(crate) fn bill(n: usize, table: &Segments) -> Bill {
-        Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table, table.ring_bits)
-    }
 
     /// Every argument from 1/2 up to the window's end, three times with other shares; the table's error relative to the value, one unit
     /// for the local truncation.

@@ -15,7 +15,8 @@
 use sotto_shares::{Ring, Shape, Share};
 
 use crate::{
-    Error, Session,
+    Error, Schedule, Session,
+    cost::Bill,
     exp2::{self, exp2},
     maximum::row_max,
     ranges,
@@ -90,6 +91,18 @@ pub fn ideal(row: &[f64]) -> Vec<f64> {
     powers.iter().map(|p| p / sum).collect()
 }
 
+/// What is sent online for rows that see so many entries, with numerators in a ring of `ring` bits, and which COTs it takes.
+pub fn bill(schedule: Schedule, visible: &[usize], ring: u32) -> Bill {
+    let n = visible.iter().sum();
+    crate::maximum::bill(schedule, visible, exp2::ARGUMENT.bits() - exp2::ARGUMENT_FRAC + MAX_FRAC)
+        + crate::exp2::bill(schedule, n, ring)
+        + crate::reciprocal::bill(
+            schedule,
+            visible.len(),
+            &normaliser(visible.iter().copied().max().unwrap_or(1)),
+        )
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::encode;
@@ -97,17 +110,10 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         Schedule,
-        testing::{self, Bill, reals},
+        testing::{self, reals},
     };
 
     const RING: Ring = Ring::new(44);
-
-    pub(crate) fn bill(schedule: Schedule, visible: &[usize], ring: u32) -> Bill {
-        let n = visible.iter().sum();
-        crate::maximum::tests::bill(visible, exp2::ARGUMENT.bits() - exp2::ARGUMENT_FRAC + MAX_FRAC)
-            + exp2::tests::bill(schedule, n, ring)
-            + reciprocal::tests::bill(schedule, visible.len(), &normaliser(*visible.iter().max().unwrap()))
-    }
 
     /// The total variation between each row and the real softmax.
     fn distances(rows: &[Vec<f64>]) -> Vec<f64> {

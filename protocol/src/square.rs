@@ -23,7 +23,9 @@ use sotto_shares::{Party, Ring, Share};
 use zeroize::Zeroize;
 
 use crate::{
-    Error, Session, cross,
+    Error, Session,
+    cost::Bill,
+    cross,
     mul::{batches, subtract},
     open::open,
     pool::Stock,
@@ -106,17 +108,17 @@ pub fn ideal(x: u64, ring: Ring) -> u64 {
     ring.reduce(x.wrapping_mul(x))
 }
 
+/// What is sent for `n` squares of `l` bits, and which COTs it takes.
+pub fn bill(n: usize, l: u32) -> Bill {
+    Bill::mutual(&[l as usize * n], 0)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
     use crate::testing::{self, Bill, elements};
-
-    /// The online half.
-    pub(crate) fn bill(n: usize, l: u32) -> Bill {
-        Bill::mutual(&[l as usize * n], 0)
-    }
 
     #[test]
     fn real_is_ideal_at_the_stated_cost() {

@@ -15,7 +15,7 @@
 
 use sotto_shares::{Ring, Share};
 
-use crate::{Error, Session, b2a::b2a, compare, extend::extend};
+use crate::{Error, Session, b2a::b2a, compare, cost::Bill, extend::extend};
 
 /// Drops `bits` fraction bits and brings the result to `ring`: rounded up or down, without bias.
 ///
@@ -47,21 +47,18 @@ pub fn ideal(x: u64, from: Ring, bits: u32, to: Ring) -> u64 {
     to.reduce((from.signed(x) >> bits) as u64)
 }
 
+/// The faithful one of `bits` bits into a ring of `to` bits.
+pub fn bill(n: usize, bits: u32, to: u32) -> Bill {
+    crate::compare::bill(crate::Schedule::Throughput, n, bits) + crate::b2a::bill(n, &[to - 1])
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::{
-        b2a,
-        testing::{self, Bill, elements},
-    };
-
-    /// The faithful one of `bits` bits into a ring of `to` bits.
-    pub(crate) fn bill(n: usize, bits: u32, to: u32) -> Bill {
-        compare::tests::bill(n, bits) + b2a::tests::bill(n, &[to - 1])
-    }
+    use crate::testing::{self, Bill, elements};
 
     /// `F(x0, x1)` of the module's documentation.
     #[test]

@@ -67,5 +67,22 @@ fn a_case_is_measured_and_checked() {
     assert_eq!((line["threads"].as_u64(), line["repeat"].as_u64()), (Some(1), Some(1)));
     let sum = |a: &str, b: &str| line[a].as_u64().unwrap() + line[b].as_u64().unwrap();
     assert_eq!(sum("bytes_client", "bytes_server"), sum("bytes_offline", "bytes_online"));
+    assert_eq!(line["bytes_online"], line["bytes_online_stated"]);
+    assert_eq!(
+        (line["bytes_online_beyond"].as_i64(), line["turns_online_stated"].as_u64()),
+        (Some(0), Some(7))
+    );
     assert_eq!(line["ok"], true);
+}
+
+#[test]
+fn either_schedule_sends_what_the_formulas_say() {
+    for schedule in ["throughput", "latency"] {
+        for case in ["compare/3000", "reciprocal/300", "softmax/2x3x40", "rms_norm/3x100", "gelu/3x99"] {
+            let output = bench(&[case, "--repeat", "1", "--schedule", schedule]);
+            let line: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+            assert_eq!(line["bytes_online_beyond"].as_i64(), Some(0), "{line}");
+            assert_eq!(line["ok"], true, "{line}");
+        }
+    }
 }

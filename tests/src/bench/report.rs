@@ -66,6 +66,11 @@ struct Line<'a> {
     turns_offline: u64,
     turns_online: u64,
     bits_per_element: f64,
+    /// By the protocol's formulas, and what was measured beyond them; no numbers for cases of many protocols.
+    bytes_online_stated: Option<u64>,
+    bytes_online_beyond: Option<i64>,
+    turns_online_stated: Option<u64>,
+    turns_online_beyond: Option<i64>,
     max_abs_error: f64,
     mean_abs_error: f64,
     peak_rss_client: u64,
@@ -94,11 +99,17 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
     let seconds = |f: fn(&Sample) -> f64| median(runs.iter().map(|run| f(slower(run))));
     let count = |f: &dyn Fn(&Sample, &Sample) -> u64| median(runs.iter().map(|(c, s)| f(c, s) as f64)) as u64;
     let (bytes_client, bytes_server) = (count(&|c, _| c.sent), count(&|_, s| s.sent));
+    let saving = options.schedule.unwrap_or(Saving::Throughput);
+    let stated = case.stated(saving.schedule()).map(|bill| bill.cost());
+    let bytes_online = count(&|c, s| c.sent + s.sent - c.sent_offline - s.sent_offline);
+    let turns_online = count(&|c, s| turns(c, s) - turns_offline(c, s));
+    let bytes_stated = stated.map(|cost| cost.client + cost.server);
+    let turns_stated = stated.map(|cost| cost.turns);
     let line = Line {
         case: name,
         link: &options.link,
         threads: options.threads,
-        schedule: options.schedule.unwrap_or(Saving::Throughput).name(),
+        schedule: saving.name(),
         precision: "default",
         repeat: options.repeat,
         seconds: round(seconds(|s| s.seconds)),
@@ -109,10 +120,14 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         bytes_client,
         bytes_server,
         bytes_offline: count(&|c, s| c.sent_offline + s.sent_offline),
-        bytes_online: count(&|c, s| c.sent + s.sent - c.sent_offline - s.sent_offline),
+        bytes_online,
         turns_offline: count(&turns_offline),
-        turns_online: count(&|c, s| turns(c, s) - turns_offline(c, s)),
+        turns_online,
         bits_per_element: 8.0 * (bytes_client + bytes_server) as f64 / case.elements().max(1) as f64,
+        bytes_online_stated: bytes_stated,
+        bytes_online_beyond: bytes_stated.map(|stated| bytes_online as i64 - stated as i64),
+        turns_online_stated: turns_stated,
+        turns_online_beyond: turns_stated.map(|stated| turns_online as i64 - stated as i64),
         max_abs_error,
         mean_abs_error,
         peak_rss_client: client.peak_rss,

@@ -3,7 +3,9 @@
 use anyhow::{Result, anyhow};
 use sotto_net::Half;
 use sotto_protocol::{
-    Error, Session, compare, exp2, linear, mul,
+    Error, Schedule, Session, compare,
+    cost::Bill,
+    exp2, extend, linear, mul,
     reciprocal::{self, Form},
     square, truncate,
 };
@@ -91,6 +93,19 @@ impl Op {
         }
     }
 
+    /// What `n` evaluations send.
+    fn bill(self, schedule: Schedule, n: usize) -> Bill {
+        match self {
+            Op::Mul => mul::bill(n, 44) + extend::bill(n, &[(32, 44)]),
+            Op::Square => square::bill(n, 44) + extend::bill(n, &[(32, 44)]),
+            Op::Compare => compare::bill(schedule, n, 63),
+            Op::Truncate => extend::bill(n, &[(64 - DROPPED, 64)]),
+            Op::Exp => exp2::bill(schedule, n, linear::RING.bits()),
+            Op::Reciprocal => reciprocal::bill(schedule, n, &reciprocal_form()),
+            Op::Rsqrt => reciprocal::bill(schedule, n, &root_form()),
+        }
+    }
+
     async fn evaluate(self, s: &mut Session, x: &Share, y: &Share) -> Result<Tensor, Error> {
         let shorten = |z: Share| (z.frac - x.frac, z);
         Ok(Tensor::Sum(match self {
@@ -105,10 +120,18 @@ impl Op {
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, linear::RING).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &Form::reciprocal(14, 13..29)).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &Form::inverse_root(0, 36, 19..63)).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form()).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form()).await?,
         }))
     }
+}
+
+fn reciprocal_form() -> Form {
+    Form::reciprocal(14, 13..29)
+}
+
+fn root_form() -> Form {
+    Form::inverse_root(0, 36, 19..63)
 }
 
 /// `n` evaluations of a function.
@@ -179,6 +202,11 @@ impl Case for Elementwise {
             stage.watch.stop(&mut s.ch);
             Ok(outputs)
         })
+    }
+
+    fn stated(&self, schedule: Schedule) -> Option<Bill> {
+        let pieces = (0..self.n).step_by(PIECE).map(|start| PIECE.min(self.n - start));
+        Some(pieces.fold(Bill::default(), |all, n| all + self.op.bill(schedule, n)))
     }
 
     fn expected(&self) -> Result<Vec<f64>> {

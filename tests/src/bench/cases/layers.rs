@@ -4,8 +4,9 @@ use anyhow::{Result, anyhow};
 use sotto_models::evaluator::{ACTIVATION, ACTIVATION_FRAC, RESIDUAL, RESIDUAL_FRAC};
 use sotto_net::Half;
 use sotto_protocol::{
-    Error, Session,
-    activation::{Activation, activate},
+    Error, Schedule, Session,
+    activation::{self, Activation, activate},
+    cost::Bill,
     exp2, layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax,
 };
 use sotto_shares::{Party, Ring, Shape, Share};
@@ -147,6 +148,21 @@ impl Case for Layer {
             }
             _ => opened.concat(),
         }
+    }
+
+    fn stated(&self, schedule: Schedule) -> Option<Bill> {
+        let Shape { rows, cols } = self.shape;
+        let watched_rows = || ranges::bill(&[(5, ranges::SUMS * rows)]);
+        Some(match self.function {
+            Function::Activation(f) => activation::bill(f, schedule, self.shape.len(), ACTIVATION.bits()),
+            Function::Softmax => {
+                softmax::bill(schedule, &vec![cols; rows], ACTIVATION.bits())
+                    + ranges::bill(&[(6, rows * cols)])
+            }
+            Function::RmsNorm => rms_norm::bill(schedule, self.shape, EPS) + watched_rows(),
+            Function::LayerNorm => layer_norm::bill(schedule, self.shape, EPS) + watched_rows(),
+            Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
+        })
     }
 
     fn expected(&self) -> Result<Vec<f64>> {

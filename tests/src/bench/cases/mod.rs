@@ -19,6 +19,7 @@ mod setup;
 use std::{path::Path, pin::Pin};
 
 use anyhow::Result;
+use sotto_protocol::{Schedule, cost::Bill};
 
 use crate::{
     stage::{Me, Stage},
@@ -58,6 +59,11 @@ pub trait Case {
     /// The result, from the opened outputs.
     fn answer(&self, opened: Vec<Vec<f64>>) -> Vec<f64> {
         opened.concat()
+    }
+
+    /// What the protocol says that it sends online, by its formulas, if the case is about one protocol.
+    fn stated(&self, _schedule: Schedule) -> Option<Bill> {
+        None
     }
 
     /// The right result.

@@ -1,0 +1,99 @@
+//! What a protocol says it costs. Tests hold the meter against it, and the bench prints it beside what was measured.
+
+use std::ops::Add;
+
+use sotto_net::HEADER_LEN;
+
+/// What a protocol sent online: frames with their headers, and COTs spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes of the client's frames.
+    pub client: u64,
+    /// Bytes of the server's.
+    pub server: u64,
+    /// Turns.
+    pub turns: u64,
+    /// COTs whose sender is the client, the server.
+    pub cots: [usize; 2],
+}
+
+/// What a protocol says it costs: its steps, as the client's and the server's frame, and COTs.
+/// Bills of parts add up; turns follow from the order of all steps, as a party need not wait for the other
+/// to finish a part before it goes on to the next.
+#[derive(Clone, Default)]
+pub struct Bill {
+    steps: Vec<[Vec<Frame>; 2]>,
+    cots: [usize; 2],
+}
+
+/// Payload bits of a frame, in two parts of whole bytes.
+type Frame = (usize, usize);
+
+impl Bill {
+    /// Both parties send frames of `frames` bits at the same time, one after the other; as many COTs either way.
+    pub fn mutual(frames: &[usize], cots: usize) -> Bill {
+        Bill::crossed(&frames.iter().map(|&bits| (bits, bits)).collect::<Vec<_>>(), [cots; 2])
+    }
+
+    /// Both send at the same time, frames of different lengths.
+    pub fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
+        let step = |&(client, server): &(usize, usize)| [vec![(client, 0)], vec![(server, 0)]];
+        Bill { steps: frames.iter().map(step).collect(), cots }
+    }
+
+    /// Products of bits with numbers both ways: choice bits and bits of numbers of the client's, of the server's; their COTs.
+    pub fn products(client: Frame, server: Frame) -> Bill {
+        let frame = |f: Frame| (f != (0, 0)).then_some(f).into_iter().collect();
+        Bill { steps: vec![[frame(client), frame(server)]], cots: [server.0, client.0] }
+    }
+
+    /// Both protocols step by step at the same time; the shorter one ends earlier.
+    pub fn beside(mut self, other: Bill) -> Bill {
+        let steps = self.steps.len().max(other.steps.len());
+        self.steps.resize_with(steps, Default::default);
+        for (ours, theirs) in self.steps.iter_mut().zip(other.steps) {
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.extend(theirs));
+        }
+        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self
+    }
+
+    /// One frame of the client's.
+    pub fn to_server(bits: usize) -> Bill {
+        Bill { steps: vec![[vec![(bits, 0)], vec![]]], cots: [0; 2] }
+    }
+
+    /// One frame of the server's.
+    pub fn to_client(bits: usize, cots: usize) -> Bill {
+        Bill { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots] }
+    }
+
+    /// Bytes with headers, turns by the parties' clocks.
+    pub fn cost(&self) -> Cost {
+        let frame = |(a, b): &Frame| (a.div_ceil(8) + b.div_ceil(8) + HEADER_LEN) as u64;
+        let bytes = |party: usize| self.steps.iter().flat_map(|step| &step[party]).map(frame).sum();
+        let mut heard = [0; 2];
+        for [client, server] in &self.steps {
+            let [by_client, by_server] = heard.map(|h| h + 1);
+            heard = [
+                if server.is_empty() { heard[0] } else { by_server },
+                if client.is_empty() { heard[1] } else { by_client },
+            ];
+        }
+        Cost { client: bytes(0), server: bytes(1), turns: heard[0].max(heard[1]), cots: self.cots }
+    }
+
+    /// Payload bits in both directions.
+    pub fn bits(&self) -> usize {
+        self.steps.iter().flatten().flatten().map(|(a, b)| a + b).sum()
+    }
+}
+
+impl Add for Bill {
+    type Output = Bill;
+    fn add(mut self, other: Bill) -> Bill {
+        self.steps.extend(other.steps);
+        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self
+    }
+}
