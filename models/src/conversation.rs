@@ -20,7 +20,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sotto_net::{Channel, Half};
 use sotto_protocol::{
-    Client, Schedule, Server, Session,
+    Client, Server, Session,
     linear::{Weight, WeightShape},
     ranges,
 };
@@ -247,7 +247,7 @@ pub async fn generate(
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
     for step in 0..new {
-        enter_step(&mut me.session, step, new);
+        enter_step(&mut me.session, model, prompt.len(), step, new);
         let revealed = model.forward(me, Tokens::Known(&tokens), &mut cache, wanted).await?;
         let (token, go_on) = next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
@@ -275,7 +275,7 @@ pub async fn evaluate(
     }
     let request = Request { prompt: length(tokens.len()), new: 1, all_positions: true };
     ask(me, model, &request).await?;
-    enter_step(&mut me.session, 0, 1);
+    enter_step(&mut me.session, model, tokens.len(), 0, 1);
     let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
     let ranges = done(me).await?;
@@ -304,7 +304,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     let new = request.new as usize;
     let mut made = 0;
     for step in 0..new {
-        enter_step(&mut me.session, step, new);
+        enter_step(&mut me.session, model, request.prompt as usize, step, new);
         model.forward(me, Tokens::Hidden(count), &mut cache, wanted).await?;
         made += 1;
         if me.session.ch.recv("model/next", 1).await? != [1] {
@@ -359,9 +359,9 @@ async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> 
 }
 
 /// Names the phase, says what to save in it, and plans masks for the tokens that may still come.
-fn enter_step(session: &mut Session, step: usize, new: usize) {
+fn enter_step<W>(session: &mut Session, model: &Llama<W>, prompt: usize, step: usize, new: usize) {
     let (phase, schedule) = match step {
-        0 => ("prefill", Schedule::Throughput),
+        0 => ("prefill", model.schedule(session, prompt)),
         _ => ("decode", session.decode),
     };
     session.ch.meter.phase(phase);

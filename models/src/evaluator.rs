@@ -75,8 +75,8 @@ pub trait Evaluator {
     /// `x / rms(x)` for each row of the residual stream: activations.
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of scores; and values `v`, which are not rotated.
-    /// Activations both.
+    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of scores; and values `v`, which are not rotated, in that of activations. 12
+    /// fraction bits both.
     async fn rope(
         &mut self,
         x: &Share,

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 use sotto_protocol::{
-    Error,
+    Error, Schedule, Session,
     activation::{self, Activation},
     kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
@@ -103,7 +103,27 @@ impl Revealed {
     }
 }
 
+/// Bits that a row takes more in a layer by the latency schedule: for each neuron, score, head, and for its norms. As measured.
+const LATENCY_BITS: [f64; 4] = [1300.0, 2150.0, 15_000.0, 60_000.0];
+/// Turns that it saves.
+const LATENCY_TURNS: f64 = 40.0;
+/// Scores of a layer at most, which bounds memory: 160 OTs each for their maximum.
+const LATENCY_SCORES: f64 = 32_768.0;
+
 impl<W> Llama<W> {
+    /// By which schedule to read a prompt of `rows` tokens.
+    pub(crate) fn schedule(&self, session: &Session, rows: usize) -> Schedule {
+        let c = &self.config;
+        let heads = c.num_attention_heads as f64;
+        let scores = heads * (rows as f64 + 1.0) / 2.0;
+        if rows as f64 * scores > LATENCY_SCORES {
+            return Schedule::Throughput;
+        }
+        let [neuron, score, head, norms] = LATENCY_BITS;
+        let row = neuron * c.intermediate_size as f64 + score * scores + head * heads + norms;
+        session.cheaper(rows as f64 * row, LATENCY_TURNS)
+    }
+
     /// The model's public shape.
     pub fn config(&self) -> &Config {
         &self.config

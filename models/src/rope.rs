@@ -9,8 +9,9 @@ use crate::config::{Config, Llama3Scaling};
 /// The angles per position `w_i = rope_theta^(-2 i / head_dim)`, `[head_dim / 2]`, in radians, stretched as
 /// LLaMA 3 does where the configuration says so.
 pub fn rope_inverse_frequencies(config: &Config) -> Vec<f64> {
-    let plain =
-        (0..config.head_dim / 2).map(|i| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64));
+    // Both parties must get the same.
+    let plain = (0..config.head_dim / 2)
+        .map(|i| libm::pow(config.rope_theta, -2.0 * i as f64 / config.head_dim as f64));
     match &config.rope_scaling {
         None => plain.collect(),
         Some(scaling) => plain.map(|w| stretch(w, scaling)).collect(),

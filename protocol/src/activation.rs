@@ -175,7 +175,7 @@ pub async fn activate(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> 
 /// As [`activate`], with other numbers extended to a larger ring in the first turn.
 ///
 /// # Panics
-/// As [`activate`], or if the other ring is not larger.
+/// As [`activate`], or if there are no numbers, or the other ring is not larger.
 pub async fn activate_beside(
     s: &mut Session,
     f: Activation,

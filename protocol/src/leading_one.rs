@@ -15,15 +15,16 @@
 //! | about `sqrt(m)` groups: the first that has one | `<- lookup/open ->`        | the same                                           |
 //! | their products                             | `<- and/cross ->`              | the same                                           |
 //!
-//! Four turns, or two where a single group will do: up to 6 places, 10 by the latency schedule, which takes two groups up to 20 places and three turns, as
+//! Four turns, or two where a single group will do: up to 6 places, 11 by the latency schedule, which takes two groups up to 22 places and three turns, as
 //! a group comes first if the other has none. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `2 (2^(step+1) - 1) m` for `m`
-//! places; for `n` groups of `g` besides `2 n g`, `2 n`, and `2 n (g + 1)`. From the pool: one-hots of `2^g` and `2^n`, COTs.
+//! places; for `n` groups of `g` besides `2 n g`, then, for two, `2 (g + 1)`, for more `2 n` and `2 n (g + 1)`. From the pool: one-hots of `2^g` and `2^n`, COTs.
 //! Source: leading-zero anticipation, Schmookler, Nowka (ARITH 2001), for the digits; this project for its use on shares.
 
 use std::ops::Range;
 
 use sotto_ot::{Columns, RecvCots, SendCots, XorPads};
 use sotto_shares::{Party, Ring, Share, XorShare};
+use zeroize::Zeroizing;
 
 use crate::{Error, Schedule, Session, and::and, cost::Bill, cross, digit::parity, lookup::lookup};
 
@@ -59,7 +60,7 @@ pub(crate) struct Begun {
     places: usize,
     others: usize,
     /// This party's own part of `f`.
-    local: Vec<u64>,
+    local: Zeroizing<Vec<u64>>,
     products: cross::Begun<XorPads>,
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn begin(
         }
     };
     let products = cross::begin_xor(s, cots, tag, &choices, &numbers, 1)?;
-    Ok(Begun { places: places.len(), others: others as usize, local, products })
+    Ok(Begun { places: places.len(), others: others as usize, local: Zeroizing::new(local), products })
 }
 
 impl Begun {
@@ -120,18 +121,21 @@ fn anticipated(b: u64, a: u64, step: u32) -> u64 {
 async fn highest(s: &mut Session, f: &XorShare) -> Result<XorShare, Error> {
     let (groups, size) = grouping(s.schedule, f.width);
     let inner = lookup(s, &split(f, groups, size), &highest_table(size)).await?;
-    let outer = match groups {
-        1 => return Ok(inner),
-        2 => first_of_two(s, &inner),
-        _ => {
-            let any = inner.words.chunks(groups as usize);
-            let any = any.map(|g| g.iter().enumerate().fold(0, |w, (j, e)| w | parity(*e) << j));
-            let outer = lookup(s, &XorShare::new(groups, any.collect()), &highest_table(groups)).await?;
-            let bits = outer.words.iter().flat_map(|w| (0..groups).map(move |g| w >> g & 1));
-            XorShare::new(1, bits.collect())
-        }
-    };
-    Ok(joined(&and(s, &outer, &inner).await?, groups, f.width))
+    if groups <= 2 {
+        let Some((none_above, lower)) = lower_of_two(s, &inner, groups) else {
+            return Ok(inner);
+        };
+        return Ok(joined(&inner, &and(s, &none_above, &lower).await?, f.width));
+    }
+    let any = inner.words.chunks(groups as usize);
+    let any = any.map(|g| g.iter().enumerate().fold(0, |w, (j, e)| w | parity(*e) << j));
+    let outer = lookup(s, &XorShare::new(groups, any.collect()), &highest_table(groups)).await?;
+    let outer = outer.words.iter().flat_map(|w| (0..groups).map(move |g| w >> g & 1)).collect();
+    let both = and(s, &XorShare::new(1, outer), &inner).await?;
+    // The last group may reach beyond the word, where everything is zero.
+    let mask = Ring::new(f.width).mask();
+    let word = |g: &[u64]| g.iter().enumerate().fold(0, |w, (j, e)| w | e << (j as u32 * size)) & mask;
+    Ok(XorShare::new(f.width, both.words.chunks(groups as usize).map(word).collect()))
 }
 
 /// The groups of each word, lowest first.
@@ -140,19 +144,21 @@ pub(crate) fn split(f: &XorShare, groups: u32, size: u32) -> XorShare {
     XorShare::new(size, words.collect())
 }
 
-/// Of two groups, which may count: the upper one always, the lower one if the upper one is zero.
-pub(crate) fn first_of_two(s: &Session, inner: &XorShare) -> XorShare {
+/// Of two groups, whether the upper one is zero, and the lower one, which counts in that case; nothing if there is but one group.
+pub(crate) fn lower_of_two(s: &Session, inner: &XorShare, groups: u32) -> Option<(XorShare, XorShare)> {
+    if groups != 2 {
+        return None;
+    }
     let one = s.me.server_only(1);
-    let pair = |pair: &[u64]| [parity(pair[1]) ^ one, one];
-    XorShare::new(1, inner.words.chunks(2).flat_map(pair).collect())
+    let (none_above, lower) = inner.words.chunks(2).map(|pair| (parity(pair[1]) ^ one, pair[0])).unzip();
+    Some((XorShare::new(1, none_above), XorShare::new(inner.width, lower)))
 }
 
-/// The inverse of [`split`].
-pub(crate) fn joined(words: &XorShare, groups: u32, width: u32) -> XorShare {
-    // The last group may reach beyond the word, where everything is zero.
-    let (size, mask) = (words.width, Ring::new(width).mask());
-    let word = |g: &[u64]| g.iter().enumerate().fold(0, |w, (j, e)| w | e << (j as u32 * size)) & mask;
-    XorShare::new(width, words.words.chunks(groups as usize).map(word).collect())
+/// The upper of two groups, and below it the lower one where it counts.
+pub(crate) fn joined(inner: &XorShare, lower: &XorShare, width: u32) -> XorShare {
+    let mask = Ring::new(width).mask();
+    let pairs = inner.words.chunks(2).zip(&lower.words);
+    XorShare::new(width, pairs.map(|(pair, low)| (pair[1] << inner.width | low) & mask).collect())
 }
 
 /// Groups and their size, for a word of so many bits.
@@ -160,7 +166,7 @@ pub(crate) fn grouping(schedule: Schedule, width: u32) -> (u32, u32) {
     // Bits of a word that a single lookup serves, and two.
     let (single, double) = match schedule {
         Schedule::Throughput => (6, 0),
-        Schedule::Latency => (10, 20),
+        Schedule::Latency => (11, 22),
     };
     match width {
         w if w <= single => (1, w),
@@ -190,7 +196,7 @@ pub fn bill(schedule: Schedule, n: usize, places: u32, step: u32) -> Bill {
     let first = Bill::products((m, 0), (0, m)) + crate::lookup::bill(lookups, size);
     match groups {
         1 => first,
-        2 => first + crate::and::bill(lookups, size),
+        2 => first + crate::and::bill(n, size),
         _ => first + crate::lookup::bill(n, groups) + crate::and::bill(lookups, size),
     }
 }
@@ -258,8 +264,8 @@ pub(crate) mod tests {
             }
             assert_eq!(traffic.cost, bill(schedule, x.len(), m, step).cost());
             let turns = match (schedule, m) {
-                (Schedule::Throughput, 0..=6) | (Schedule::Latency, 0..=10) => 2,
-                (Schedule::Latency, 11..=20) => 3,
+                (Schedule::Throughput, 0..=6) | (Schedule::Latency, 0..=11) => 2,
+                (Schedule::Latency, 12..=22) => 3,
                 _ => 4,
             };
             assert_eq!(traffic.cost.turns, turns);

@@ -3,7 +3,7 @@
 //! | stock                | made by                 | spent by                                  |
 //! |----------------------|-------------------------|-------------------------------------------|
 //! | COTs, both directions| [`sotto_ot`], which keeps them | everything on bits; the stocks below |
-//! | random one-hots      | [`sotto_ot`]            | [`crate::segments`], [`crate::activation`], [`crate::exp2`], [`crate::lookup`] |
+//! | random one-hots      | [`sotto_ot`]            | [`crate::segments`], [`crate::activation`], [`crate::exp2`], [`crate::reciprocal`], [`crate::lookup`] |
 //! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same                        |
 //! | masks and their images under a weight | [`crate::linear`] | the same                       |
 //! | row triples          | [`crate::rows`]         | the same, [`crate::rms_norm`]             |

@@ -17,6 +17,8 @@
 //! | 3    | `<- and/cross ->`                 | `<- extend/cross ->`                      |
 //! | 4    | `<- pick/cross ->` of the numbers by the position ||
 //!
+//! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero. Where step 5 is needed, it is a fifth turn.
+//!
 //! Relative error `2^-14` at most (dropped carries included) and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
@@ -72,7 +74,7 @@ impl Form {
         }
     }
 
-    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^11: ring 64, 26
+    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: ring 64, 26
     /// fraction bits.
     ///
     /// # Panics
@@ -84,7 +86,7 @@ impl Form {
             step: 2,
             shifts: leads.start / 2..leads.end / 2 + 1,
             exponent: (factor + frac / 2) as i32,
-            most: 11,
+            most: 14,
             ring: Ring::new(64),
             frac: 26,
         }
@@ -151,7 +153,7 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
     let (groups, size) = leading_one::grouping(Schedule::Latency, m as u32);
     let masks = s.one_hots(fit.index_bits, Ring::new(fit.index_bits), n * m).await?;
     let lookups = s.one_hots(size, Ring::new(size), groups as usize * n).await?;
-    let ands = if groups == 2 { 2 * n } else { 0 };
+    let ands = if groups == 2 { n } else { 0 };
     let [of_string, of_lines, of_ands, of_extensions] = s
         .cots_for([
             leading_one::cots(s.me, n, m, form.step),
@@ -180,14 +182,14 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
     let shifts = form.left_shifts();
     let least = shifts.iter().copied().min().expect("there are shifts");
     let ring = Ring::new(form.work_ring().bits() - least);
-    let lead = match groups {
-        1 => None,
-        _ => Some(and::begin(s, of_ands, &leading_one::first_of_two(s, &inner), &inner)?),
+    let lower = match leading_one::lower_of_two(s, &inner, groups) {
+        None => None,
+        Some((none_above, lower)) => Some(and::begin(s, of_ands, &none_above, &lower)?),
     };
     let y = extend::begin(s, of_extensions, [(&y, ring)])?;
-    let lead: XorShare = match lead {
+    let lead: XorShare = match lower {
         None => inner,
-        Some(lead) => leading_one::joined(&lead.finish(s).await?, groups, m as u32),
+        Some(lower) => leading_one::joined(&inner, &lower.finish(s).await?, m as u32),
     };
     let [y] = y.finish(s).await?;
     pick(s, &lead, form.work_ring(), &shifts, |i, j| y.data[i * m + j]).await

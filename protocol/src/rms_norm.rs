@@ -1,4 +1,4 @@
-//! `[g x / sqrt(mean(x^2) + eps)] <- [x]`, row by row, with a public factor `g`, from 1 to 2 for the usual widths, that saves a multiplication: it makes the result's norm a power of two
+//! `[g x / sqrt(mean(x^2) + eps)] <- [x]`, row by row, with a public factor `g`, from 1 to 2 for widths above 64 and up to 16384, that saves a multiplication: it makes the result's norm a power of two
 //! ([`factor`]). The weights that follow make up for it, into which the model's own gain is folded, too.
 //!
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
@@ -79,7 +79,7 @@ pub(crate) async fn normalise(
     truncate(s, &product, product.frac - frac, ring).await
 }
 
-/// The least `eps` that is served: with it `rho` stays below `2^11`, and `d eps` above the sums' own noise.
+/// The least `eps` that is served: with it `rho` stays below `2^11` for `d > 64`, below `2^14` always, and `d eps` above the sums' own noise.
 pub const LEAST_EPS: f64 = 1.0 / (1 << 20) as f64;
 
 /// log2 of the norm of results: at most 7, so that they stay within what the last truncation takes, at least 4, so that `rho` needs none.
@@ -94,8 +94,9 @@ pub fn factor(d: usize) -> f64 {
 
 /// `2^size / sqrt(V)` of sums of `d` squares and of `d eps`, which bounds them from below.
 fn normaliser(d: usize, eps: f64, frac: u32) -> Form {
-    let least = (eps * d as f64 * f64::from(frac).exp2()).log2().floor() - 1.0;
-    Form::inverse_root(size(d), frac, least.max(0.0) as u32..WIDE.bits() - 1)
+    // The noise may take a bit of it.
+    let least = ((eps * d as f64 * f64::from(frac).exp2()) as u64).max(2).ilog2() - 1;
+    Form::inverse_root(size(d), frac, least..WIDE.bits() - 1)
 }
 
 /// The functionality in real arithmetic.

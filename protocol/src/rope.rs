@@ -55,7 +55,8 @@ pub fn rotate(x: &mut Share, angles: &Angles<'_>) {
         for head in values.chunks_mut(2 * half) {
             let (low, high) = head.split_at_mut(half);
             for ((a, b), frequency) in low.iter_mut().zip(high).zip(angles.frequencies) {
-                let (sin, cos) = (position * frequency).sin_cos();
+                // Both parties must round alike.
+                let (sin, cos) = libm::sincos(position * frequency);
                 let (sin, cos) = (factor(sin), factor(cos));
                 let (x, y) = (*a, *b);
                 *a = ring.reduce(x.wrapping_mul(cos).wrapping_sub(y.wrapping_mul(sin)));

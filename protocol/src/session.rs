@@ -61,6 +61,8 @@ pub struct Session {
     pub schedule: Schedule,
     /// What to save where a token is made at a time: turns, if the connection's delay is felt.
     pub decode: Schedule,
+    /// What the connection is like, if its delay is felt.
+    far: Option<LinkReport>,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
@@ -101,31 +103,33 @@ const MAGIC: [u8; 5] = *b"sotto";
 /// Bytes of one-hots to make ahead at most.
 const STOCK: usize = 64 << 20;
 
-/// What the server says of the connection; in nine bytes, whatever it is.
+/// What the server says of the connection; in sixteen bytes, whatever it is.
+#[derive(Clone, Copy)]
 struct LinkReport {
     /// Bits per second.
     rate: u64,
-    /// Whether its delay is felt.
-    far: bool,
+    /// Microseconds.
+    round_trip: u64,
 }
 
 impl LinkReport {
-    const LEN: usize = 9;
+    const LEN: usize = 16;
 
     fn encode(&self) -> Vec<u8> {
-        [&self.rate.to_le_bytes()[..], &[u8::from(self.far)]].concat()
+        [self.rate, self.round_trip].iter().flat_map(|x| x.to_le_bytes()).collect()
     }
 
     fn decode(bytes: &[u8]) -> LinkReport {
-        let rate = bytes[..8].try_into().expect("the channel has checked the length");
-        LinkReport { rate: u64::from_le_bytes(rate), far: bytes[8] != 0 }
+        let word =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the length is checked"));
+        LinkReport { rate: word(0), round_trip: word(8) }
     }
 }
 
 /// How often the server asks the client for a sign of life.
 const ECHOES: usize = 3;
 
-/// A round trip that is felt: a layer has about twenty turns to save, at the price of an eighth of its bits.
+/// A round trip that is felt: a layer has about forty turns to save, at the price of a third of its bits.
 const FELT: Duration = Duration::from_micros(200);
 
 /// Bits per second, where nothing is known of the connection.
@@ -177,6 +181,7 @@ impl Session {
             horizon: 0,
             schedule: Schedule::default(),
             decode: Schedule::default(),
+            far: None,
             sid,
             ot,
             pool: Pool::default(),
@@ -320,11 +325,22 @@ impl Session {
 
     /// Goes on with COTs and a schedule that fit the connection.
     async fn adapt(&mut self, link: &LinkReport) -> Result<(), Error> {
-        if link.far {
+        if Duration::from_micros(link.round_trip) >= FELT {
             self.decode = Schedule::Latency;
+            self.far = Some(*link);
         }
         self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
         Ok(self.ot.prepay(&mut self.ch, 1, 1).await?)
+    }
+
+    /// What to save where the fewest turns, `turns` less, take `bits` more: the time that is shorter on this connection, if its delay is felt.
+    pub fn cheaper(&self, bits: f64, turns: f64) -> Schedule {
+        match self.far {
+            Some(link) if bits / (link.rate.max(1) as f64) < turns * link.round_trip as f64 / 2e6 => {
+                Schedule::Latency
+            }
+            _ => Schedule::Throughput,
+        }
     }
 
     /// How COTs are made.
@@ -377,13 +393,12 @@ impl Server {
                 round_trip = round_trip.min(asked.elapsed());
             }
         }
-        let far = round_trip >= FELT;
         session.ch.meter.enter("keys", Half::Offline);
         let (context, seed) = (lattice::context(), session.lattice_seed());
         let message = session.ch.recv("keys/lattice", EvaluationKeys::encoded_len(context)).await?;
         let keys = sotto_net::compute(|| EvaluationKeys::decode(context, &seed, &message))?;
         let rate = session.ch.stated_rate().or(session.ch.seen_rate()).unwrap_or(DEFAULT_RATE) as u64;
-        let link = LinkReport { rate, far };
+        let link = LinkReport { rate, round_trip: round_trip.as_micros() as u64 };
         session.ch.send("session/link", link.encode())?;
         session.adapt(&link).await?;
         session.ch.meter.leave();

@@ -76,6 +76,17 @@ fn a_case_is_measured_and_checked() {
 }
 
 #[test]
+fn blocks_are_right_by_either_schedule() {
+    for schedule in ["throughput", "latency"] {
+        for case in ["block/llama-768/3", "block/bert-base/3"] {
+            let output = bench(&[case, "--repeat", "1", "--schedule", schedule]);
+            let line: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+            assert_eq!(line["ok"], true, "{line}");
+        }
+    }
+}
+
+#[test]
 fn either_schedule_sends_what_the_formulas_say() {
     for schedule in ["throughput", "latency"] {
         for case in ["compare/3000", "reciprocal/300", "softmax/2x3x40", "rms_norm/3x100", "gelu/3x99"] {

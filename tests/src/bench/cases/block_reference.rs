@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use sotto_models::{Folder, Param, rope_inverse_frequencies};
-use sotto_protocol::rms_norm;
 
 /// `h + attention(norm(h))`, then `h + mlp(norm(h))`, of rows `[T, d]`.
 ///
@@ -33,7 +32,11 @@ pub fn block(folder: &Folder, mut h: Vec<f64>) -> Result<Vec<f64>> {
 
 fn normed(folder: &Folder, h: &[f64], gain: Param) -> Result<Vec<f64>> {
     let gain = folder.param(gain)?;
-    let rows = h.chunks(gain.len()).map(|row| rms_norm::ideal(row, folder.config().rms_norm_eps));
+    let eps = folder.config().rms_norm_eps;
+    let rows = h.chunks(gain.len()).map(|row| {
+        let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
+        row.iter().map(|x| x / (mean + eps).sqrt()).collect::<Vec<f64>>()
+    });
     Ok(rows
         .flat_map(|row| row.into_iter().zip(&gain).map(|(x, &g)| x * f64::from(g)).collect::<Vec<_>>())
         .collect())
