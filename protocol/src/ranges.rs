@@ -42,7 +42,7 @@ use crate::{Error, Session, cost::Bill, joint_table, lookup, reveal};
 
 /// Sums of a row.
 pub const SUMS: usize = 64;
-/// Tests that wait at most, and that are made at a time.
+/// Tests of a kind that are made at a time; so many do not wait for the end.
 const BLOCK: usize = 1 << 18;
 /// Bits of a lookup at the end.
 const DIGIT: u32 = 4;
