@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sotto_models::{FloatModel, Folder};
+use sotto_models::{Config, Fields, FloatModel, Folder, Param, random::RandomFolder};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 /// No mistake takes longer than this to be told.
@@ -33,9 +33,13 @@ struct Server {
 impl Server {
     /// A server with the built-in model on a free port.
     fn start(options: &[&str]) -> Server {
+        Server::of("builtin".as_ref(), options)
+    }
+
+    fn of(model: &Path, options: &[&str]) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let mut command = server_command();
-        command.args(["--model", "builtin", "--listen", "127.0.0.1:0"]).args(options);
+        command.arg("--model").arg(model).args(["--listen", "127.0.0.1:0"]).args(options);
         if !options.contains(&"--insecure-no-tls") {
             command.arg("--identity").arg(folder.path().join("server.pem"));
         }
@@ -187,6 +191,63 @@ fn a_server_may_reveal_tokens_only() {
     fs::write(&story, PROMPT).unwrap();
     let check = ["--quiet", "--reference", "builtin", "--check"];
     mistake(server.client().args(check).arg(&story), 2, &["reveals the next token only"]);
+}
+
+/// A small model, one neuron of which looks in the direction of every token.
+fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
+    let fields = Fields {
+        vocab_size: 301,
+        hidden_size: 48,
+        intermediate_size: 40,
+        num_hidden_layers: 1,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        head_dim: 12,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        tie_word_embeddings: false,
+        bos_token_id: Some(1),
+        eos_token_ids: vec![],
+    };
+    let config = Config::try_from(fields).unwrap();
+    let folder = RandomFolder::new(&config, 3)
+        .edit(Param::Embedding, |w| w.fill(1.0))
+        .edit(Param::Gate(0), gate)
+        .edit(Param::Up(0), |w| w[3 * 48..4 * 48].fill(1.0))
+        .edit(Param::Down(0), |w| w[5 * 40 + 3] = 5.0);
+    folder.write(dir).unwrap();
+}
+
+#[test]
+fn an_answer_that_may_be_wrong_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    extreme_model(dir.path(), |w| w[3 * 48..4 * 48].fill(1.0));
+    let server = Server::of(dir.path(), &[]);
+    let out = server.client().args(["--prompt", "to be", "--max-tokens", "2", "--json"]).output().unwrap();
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(5), "{told}");
+    assert!(told.contains("may be wrong") && told.contains("range"), "{told}");
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["in_range"], &report["audited"]), (&Value::Bool(false), &Value::Bool(true)));
+    assert_eq!(report["tokens"].as_array().unwrap().len(), 2);
+    // The server knows of nothing.
+    assert!(!server.logs("served:").contains("range"));
+}
+
+#[test]
+fn an_unproven_model_is_refused_or_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    extreme_model(dir.path(), |w| w[3 * 48..4 * 48].fill(12.0));
+    let mut refused = server_command();
+    refused.arg("--model").arg(dir.path()).args(["--insecure-no-tls", "--log", "error"]);
+    mistake(&mut refused, 2, &["gate", "--accept-unproven-ranges"]);
+    let server = Server::of(dir.path(), &["--accept-unproven-ranges"]);
+    let out = server.client().args(["--prompt", "to be", "--max-tokens", "1", "--json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("not watched"));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(report["audited"], false);
 }
 
 #[test]
