@@ -27,7 +27,10 @@
 //! on `|x|` is what the range audit has to check. Leakage: none; every opened value is uniformly masked.
 //! From the pool: one-hots of the digits, COTs. Source: `nonlinear.md` 3.1 in the design notes.
 
-use sotto_ot::{OneHots, Selectors};
+mod sides;
+
+use sides::{Upper, sides_of_digit, sides_of_digits};
+use sotto_ot::Selectors;
 use sotto_shares::{Ring, Share, XorShare};
 
 use crate::{
@@ -303,95 +306,6 @@ async fn sides_and_line(
     Ok((mid, sides.bit(0), sides.bit(1)))
 }
 
-/// Masks of the bits above the window.
-enum Upper {
-    One(OneHots),
-    Two(OneHots, OneHots),
-}
-
-impl Upper {
-    async fn draw(s: &mut Session, bits: u32, n: usize) -> Result<Upper, Error> {
-        Ok(match upper_digits(s.schedule, bits) {
-            (0, high) => Upper::One(s.one_hots(high, Ring::new(high), n).await?),
-            (mid, high) => {
-                let low = s.one_hots(mid, Ring::new(bits), n).await?;
-                Upper::Two(low, s.one_hots(high, Ring::new(high), n).await?)
-            }
-        })
-    }
-
-    /// Additive shares of the mask.
-    fn index(&self) -> Vec<u64> {
-        match self {
-            Upper::One(digit) => digit.index().to_vec(),
-            Upper::Two(mid, high) => {
-                let pairs = mid.index().iter().zip(high.index());
-                pairs.map(|(m, h)| m.wrapping_add(h << mid.k())).collect()
-            }
-        }
-    }
-}
-
-/// Bits of the lower and the higher digit of the bits above the window.
-fn upper_digits(schedule: Schedule, bits: u32) -> (u32, u32) {
-    match schedule {
-        Schedule::Throughput => (bits / 2, bits - bits / 2),
-        Schedule::Latency => (0, bits),
-    }
-}
-
-/// Whether the upper digit is zero (bit 0) and whether it is positive (bit 1): without a carry, and what a carry changes.
-fn sides_of_digit(digit: &OneHots, opened: &[u64]) -> (XorShare, XorShare) {
-    let (bits, size) = (digit.k(), 1u64 << digit.k());
-    let stride = digit.words().len() / digit.len().max(1);
-    let side = |e: &[u64], d: u64| {
-        (0..size).fold(0, |sides, h| {
-            let value = (h + d) & (size - 1);
-            let bit = (e[h as usize / 64] >> (h % 64)) & 1;
-            sides
-                ^ bit.wrapping_neg()
-                    & (u64::from(value == 0) | u64::from(value != 0 && value < size / 2) << 1)
-        })
-    };
-    let sides = digit.words().chunks(stride.max(1)).zip(opened);
-    let (without, with): (Vec<u64>, Vec<u64>) = sides.map(|(e, &d)| (side(e, d), side(e, d + 1))).unzip();
-    debug_assert!(bits <= 10);
-    let without = XorShare::new(2, without);
-    let change = without.xor(&XorShare::new(2, with));
-    (without, change)
-}
-
-/// For two upper digits, four ANDs an element: whether they are zero, and whether not negative, without a carry and with one. The third is to
-/// be added to the products.
-fn sides_of_digits(mid: &OneHots, high: &OneHots, opened: &[u64]) -> (XorShare, XorShare, XorShare) {
-    let (m, h) = (mid.k(), high.k());
-    let (mid_size, high_size) = (1u64 << m, 1u64 << h);
-    let (mut selectors, mut vectors, mut rest) = (vec![], vec![], vec![]);
-    for ((mid, high), d) in mid.words().iter().zip(high.words()).zip(opened) {
-        for carry in 0..2 {
-            let t = (d + carry) & ((1 << (m + h)) - 1);
-            // Zero: the mask is minus t.
-            let zero = t.wrapping_neg();
-            selectors.push((mid >> (zero & (mid_size - 1))) & 1);
-            vectors.push((high >> ((zero >> m) & (high_size - 1))) & 1);
-            rest.push(0);
-            // Not negative: the upper half of the high digit after the carry of the lower one.
-            let (t_mid, t_high) = (t & (mid_size - 1), t >> m);
-            let carried = (mid_size - t_mid..mid_size).fold(0, |sum, r| sum ^ (mid >> r) & 1);
-            let positive = |carry: u64| {
-                (0..high_size).fold(0, |sum, r| {
-                    let value = (r + t_high + carry) & (high_size - 1);
-                    sum ^ (high >> r) & u64::from(value < high_size / 2)
-                })
-            };
-            selectors.push(carried);
-            vectors.push(positive(0) ^ positive(1));
-            rest.push(positive(0));
-        }
-    }
-    (XorShare::new(1, selectors), XorShare::new(1, vectors), XorShare::new(1, rest))
-}
-
 /// The two parts in the ring asked for, added.
 async fn finish(
     s: &mut Session,
@@ -447,7 +361,7 @@ fn block_bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
 pub(crate) mod tests {
     use sotto_shares::Shape;
 
-    use super::*;
+    use super::{sides::upper_digits, *};
     use crate::testing::{self, Lab, reals};
 
     const RING: Ring = Ring::new(44);
