@@ -5,7 +5,7 @@
 //! 3. what is left is normalised as in [`crate::rms_norm`], from its second step on.
 //!
 //! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
-//! 14 turns; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
+//! 14 turns, nine by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
 

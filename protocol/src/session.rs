@@ -8,7 +8,7 @@
 //! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
 //! | sends it back, three times          | `<- session/echo ->`   | takes the time                 |
 //! | keys, public part seeded by `sid`   | `-- keys/lattice ->`   | checks and keeps them          |
-//! | COTs as fit the rate, decoding as fits the delay | `<- session/link --` | the connection's rate and delay |
+//! | COTs as fit the rate, schedules as fit rate and delay | `<- session/link --` | the connection's rate and delay |
 //!
 //! The rate is the least that a party has stated in its terms, or else what the keys came in with.
 //!
