@@ -292,7 +292,8 @@ impl Display for Saw {
         writeln!(
             f,
             "the client saw  the model's shape ({} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, \
-             context {}), the fraction bits of its {} matrices, its tokenizer, {} rows of logits",
+             context {}), the fraction bits of its {} matrices, its tokenizer, {} rows of logits, whether its numbers \
+             may leave their ranges, and whether one did",
             m.num_hidden_layers,
             m.hidden_size,
             m.intermediate_size,
