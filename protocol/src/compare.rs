@@ -5,7 +5,7 @@
 //! | client: digits of `x`           |                        | server: digits of `y`                               |
 //! |---------------------------------|------------------------|-----------------------------------------------------|
 //! | `x_i`                           | table of `(x_i < y_i, x_i = y_i)` ([`mod@crate::joint_table`]) | `y_i`   |
-//! | or choices `[x_i = z]`, `z > 0` | `<- compare/cross ->`  | vectors `T(z) ^ T(0)`; and `T(0)` in its own share  |
+//! | or `x_i`, in one turn           | `<- compare/cross ->` ([`mod@crate::indicators`]) | `y_i`                                  |
 //!
 //! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
 //!
@@ -24,22 +24,32 @@ use std::ops::RangeInclusive;
 use sotto_ot::Columns;
 use sotto_shares::{Party, Ring, Share, XorShare};
 
-use crate::{Error, Schedule, Session, and, cost::Bill, cross, joint_table::joint_table, lookup::lookup};
+use crate::{
+    Error, Schedule, Session, and,
+    cost::Bill,
+    indicators::{self, indicators},
+    joint_table::joint_table,
+    lookup::lookup,
+};
 
 /// This party's side of `x < y`: the client gives `x`, the server `y`, all below `2^bits`.
 pub async fn less_than(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare, Error> {
     let k = digit_bits(s.schedule, bits);
+    by_digits(s, mine, bits, k, digits_by(s.schedule, bits)).await
+}
+
+async fn by_digits(s: &mut Session, mine: &[u64], bits: u32, k: u32, by: Digits) -> Result<XorShare, Error> {
     let digits = bits.div_ceil(k) as usize;
     // Digit i of all elements, then the next.
     let digit = |i: usize| move |x: &u64| (x >> (k as usize * i)) & ((1 << k) - 1);
     let values: Vec<u64> = (0..digits).flat_map(|i| mine.iter().map(digit(i))).collect();
-    let leaves = match digits_by(s.schedule, bits) {
-        Digits::Tables => joint_table(s, &values, k, relation, 2).await?.words.clone(),
-        Digits::Indicators => by_indicators(s, &values, k).await?,
+    let leaves = match by {
+        Digits::Tables => joint_table(s, &values, k, relation, 2).await?,
+        Digits::Indicators => indicators(s, "compare/cross", &values, k, relation, 2).await?,
     };
     // Bit 0 is "less", bit 1 is "equal".
     let mut level: Vec<XorShare> =
-        leaves.chunks(mine.len().max(1)).map(|words| XorShare::new(2, words.to_vec())).collect();
+        leaves.words.chunks(mine.len().max(1)).map(|words| XorShare::new(2, words.to_vec())).collect();
     if level.is_empty() {
         return Ok(XorShare::new(1, vec![]));
     }
@@ -112,6 +122,21 @@ pub async fn is_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> 
     Ok(carries.xor(&tops))
 }
 
+/// The sign bits of a handful of numbers, of at least three bits, in two turns whatever it costs: two digits.
+pub(crate) async fn few_are_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
+    let low = Ring::new(x.ring.bits() - 1);
+    let mask = if s.me == Party::Client { low.mask() } else { 0 };
+    let mine: Vec<u64> = x.data.iter().map(|&x| low.reduce(x) ^ mask).collect();
+    let carries = by_digits(s, &mine, low.bits(), low.bits().div_ceil(2), Digits::Indicators).await?;
+    let tops = XorShare::new(1, x.data.iter().map(|&v| x.ring.msb(v)).collect());
+    Ok(carries.xor(&tops))
+}
+
+/// What [`few_are_negative`] sends for `n` numbers of `l` bits, and which COTs it takes.
+pub(crate) fn few_bill(n: usize, l: u32) -> Bill {
+    indicators::bill(2 * n, (l - 1).div_ceil(2), 2) + and::bill(n, 1).beside(and::bill(0, 2))
+}
+
 /// The functionality of [`less_than`].
 pub fn ideal(x: u64, y: u64) -> bool {
     x < y
@@ -120,27 +145,6 @@ pub fn ideal(x: u64, y: u64) -> bool {
 /// `(z < y, z = y)` as two bits.
 fn relation(z: u64, y: u64) -> u64 {
     u64::from(z < y) | u64::from(z == y) << 1
-}
-
-async fn by_indicators(s: &mut Session, values: &[u64], k: u32) -> Result<Vec<u64>, Error> {
-    let (tag, others) = ("compare/cross", (1 << k) - 1);
-    let sum = |products: &[u64]| products.iter().fold(0, |sum, p| sum ^ p);
-    match s.me {
-        Party::Client => {
-            let choices: Vec<u8> =
-                values.iter().flat_map(|x| (1..=others).map(move |z| (*x == z) as u8)).collect();
-            let got = cross::xor(s, tag, &choices, &[], 2).await?.got;
-            Ok(got.chunks(others as usize).map(sum).collect())
-        }
-        Party::Server => {
-            let vectors: Vec<u64> = values
-                .iter()
-                .flat_map(|y| (1..=others).map(move |z| relation(z, *y) ^ relation(0, *y)))
-                .collect();
-            let own = cross::xor(s, tag, &[], &vectors, 2).await?.own;
-            Ok(own.chunks(others as usize).zip(values).map(|(own, y)| sum(own) ^ relation(0, *y)).collect())
-        }
-    }
 }
 
 /// "Less" of three or four digits by a table, lowest digit first; of that one only "less" counts.
@@ -183,10 +187,9 @@ async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, E
 pub fn bill(schedule: Schedule, n: usize, bits: u32) -> Bill {
     let k = digit_bits(schedule, bits);
     let mut digits = bits.div_ceil(k) as usize;
-    let (items, others) = (digits * n, digits * n * ((1 << k) - 1));
     let mut all = match digits_by(schedule, bits) {
-        Digits::Tables => crate::joint_table::bill(items, k, 2),
-        Digits::Indicators => Bill::products((others, 0), (0, 2 * others)),
+        Digits::Tables => crate::joint_table::bill(digits * n, k, 2),
+        Digits::Indicators => indicators::bill(digits * n, k, 2),
     };
     while digits > 1 {
         if schedule == Schedule::Latency && JOINED.contains(&digits) {
@@ -302,6 +305,17 @@ pub(crate) mod tests {
             });
             assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
             assert_eq!(traffic.cost, bill(Schedule::Throughput, 77, l - 1).cost());
+        }
+        for l in [3, 12, 16, 20] {
+            let ring = Ring::new(l);
+            let x =
+                [elements(5, ring), vec![0, ring.mask(), ring.mask() >> 1, (ring.mask() >> 1) + 1]].concat();
+            let (got, traffic) = testing::run(async |lab| {
+                let x = lab.row(&x, ring);
+                lab.measure(async |s| few_are_negative(s, &x).await).await
+            });
+            assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
+            assert_eq!((traffic.cost, traffic.cost.turns), (few_bill(9, l).cost(), 2));
         }
     }
 }

@@ -38,6 +38,16 @@ pub enum Error {
         /// How many there are.
         of: usize,
     },
+    /// Of the largest numbers that were revealed there are too few.
+    #[error(
+        "the peer's shares lead to the {found} largest numbers instead of {k}: it does not follow the protocol"
+    )]
+    TooFew {
+        /// What came out.
+        found: usize,
+        /// What was to come out.
+        k: usize,
+    },
     /// The peer was built with other rings, tables or lattice parameters.
     #[error(
         "the peer was built with other protocol parameters: install the same release, with the same features, on both sides"

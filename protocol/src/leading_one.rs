@@ -9,8 +9,7 @@
 //!
 //! | client: `b = -x0`                          |                                | server: `a = x1`                                   |
 //! |--------------------------------------------|--------------------------------|----------------------------------------------------|
-//! | choices: is it `z`, `0 < z < 2^(step+1)`?  | `<- leading-one/anticipate ->` | numbers `f(z, a) ^ f(0, a)`                        |
-//! | `f_t` = the products                       |                                | `f_t` = the products `^ f(0, a)`                   |
+//! | the bits of `b` of every place             | `<- leading-one/anticipate ->` ([`mod@crate::indicators`]) | those of `a`; both get `f_t`        |
 //! | the first of `f` in each group of places   | `<- lookup/open ->`            | the same                                           |
 //! | about `sqrt(m)` groups: the first that has one | `<- lookup/open ->`        | the same                                           |
 //! | their products                             | `<- and/cross ->`              | the same                                           |
@@ -22,11 +21,11 @@
 
 use std::ops::Range;
 
-use sotto_ot::{Columns, RecvCots, SendCots, XorPads};
+use sotto_ot::{Columns, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Share, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Schedule, Session, and::and, cost::Bill, cross, digit::parity, lookup::lookup};
+use crate::{Error, Schedule, Session, and::and, cost::Bill, digit::parity, indicators, lookup::lookup};
 
 /// Bit `j` of the result stands for place `places.start + j`, which is `step` positions from `step` times that number on; other places do not
 /// occur.
@@ -47,21 +46,14 @@ pub async fn leading_one(
 
 /// COTs that a party takes for its string as sender and as receiver.
 pub(crate) fn cots(me: Party, n: usize, places: usize, step: u32) -> (usize, usize) {
-    let items = n * places * ((2 << step) - 1);
-    match me {
-        Party::Client => (0, items),
-        Party::Server => (items, 0),
-    }
+    indicators::cots(me, n * places, step + 1)
 }
 
 /// A string `f` of which this party has sent its part, as in [`crate::cross`].
 #[must_use]
 pub(crate) struct Begun {
-    places: usize,
-    others: usize,
-    /// This party's own part of `f`.
-    local: Zeroizing<Vec<u64>>,
-    products: cross::Begun<XorPads>,
+    places: u32,
+    anticipated: indicators::Begun,
 }
 
 /// Sends this party's part of the string `f`, whose first one from the top is the result, on the COTs that [`cots`] says.
@@ -73,41 +65,23 @@ pub(crate) fn begin(
     step: u32,
 ) -> Result<Begun, Error> {
     assert!(!places.is_empty() && (places.end - 1) * step < x.ring.bits(), "places within {:?}", x.ring);
-    let (tag, others) = ("leading-one/anticipate", (2u64 << step) - 1);
     // The place's bits and the one below them.
-    let digits = |v: u64| places.clone().map(move |t| (u128::from(v) << 1 >> (t * step)) as u64 & others);
-    let (choices, numbers, local): (Vec<u8>, Vec<u64>, Vec<u64>) = match s.me {
-        Party::Client => {
-            let negated = x.data.iter().map(|x_i| x.ring.reduce(x_i.wrapping_neg()));
-            let choices = negated.flat_map(digits).flat_map(|b| (1..=others).map(move |z| (b == z) as u8));
-            (choices.collect(), vec![], vec![0; x.len()])
-        }
-        Party::Server => {
-            let differences =
-                |a: u64| (1..=others).map(move |z| anticipated(z, a, step) ^ anticipated(0, a, step));
-            let numbers = x.data.iter().copied().flat_map(digits).flat_map(differences);
-            let zero = |v: &u64| digits(*v).enumerate().fold(0, |f, (j, a)| f | anticipated(0, a, step) << j);
-            (vec![], numbers.collect(), x.data.iter().map(zero).collect())
-        }
-    };
-    let products = cross::begin_xor(s, cots, tag, &choices, &numbers, 1)?;
-    Ok(Begun { places: places.len(), others: others as usize, local: Zeroizing::new(local), products })
+    let mask = (2u64 << step) - 1;
+    let digits = |v: u64| places.clone().map(move |t| (u128::from(v) << 1 >> (t * step)) as u64 & mask);
+    let negate = s.me == Party::Client;
+    let mine = x.data.iter().map(|&v| x.ring.reduce(if negate { v.wrapping_neg() } else { v }));
+    let mine = Zeroizing::new(mine.flat_map(digits).collect::<Vec<_>>());
+    let (tag, f) = ("leading-one/anticipate", |b, a| anticipated(b, a, step));
+    let anticipated = indicators::begin(s, cots, tag, &mine, step + 1, f, 1)?;
+    Ok(Begun { places: places.len() as u32, anticipated })
 }
 
 impl Begun {
     /// Receives the peer's part.
     pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
-        let products = self.products.finish(s).await?;
-        let products = match s.me {
-            Party::Client => products.got,
-            Party::Server => products.own,
-        };
-        let place = |of: &[u64]| of.iter().fold(0, |sum, p| sum ^ p);
-        let string = |(local, products): (&u64, &[u64])| {
-            products.chunks(self.others).enumerate().fold(*local, |f, (j, of)| f ^ place(of) << j)
-        };
-        let words = self.local.iter().zip(products.chunks((self.places * self.others).max(1))).map(string);
-        Ok(XorShare::new(self.places as u32, words.collect()))
+        let places = self.anticipated.finish(s).await?;
+        let string = |of: &[u64]| of.iter().enumerate().fold(0, |f, (j, place)| f | place << j);
+        Ok(XorShare::new(self.places, places.words.chunks(self.places as usize).map(string).collect()))
     }
 }
 
@@ -191,9 +165,9 @@ pub fn ideal(x: u64) -> u64 {
 
 /// What is sent, and which COTs it takes.
 pub fn bill(schedule: Schedule, n: usize, places: u32, step: u32) -> Bill {
-    let ((groups, size), m) = (grouping(schedule, places), places as usize * ((2 << step) - 1) * n);
+    let (groups, size) = grouping(schedule, places);
     let lookups = groups as usize * n;
-    let first = Bill::products((m, 0), (0, m)) + crate::lookup::bill(lookups, size);
+    let first = indicators::bill(places as usize * n, step + 1, 1) + crate::lookup::bill(lookups, size);
     match groups {
         1 => first,
         2 => first + crate::and::bill(n, size),

@@ -6,7 +6,7 @@
 //! | [`mux`], [`pick`] | bit times number, one of several numbers | CrypTFlow2 | 1 | exact |
 //! | [`and`] | bit times bit vector | GMW | 1 | exact |
 //! | [`lookup`] | public table at a shared index | FLUTE | 1 | exact |
-//! | [`joint_table`] | public function of two private numbers | CrypTFlow2 | 2 | exact |
+//! | [`joint_table`], [`mod@indicators`] | public function of two private numbers | CrypTFlow2, this project | 2, 1 | exact |
 //! | [`b2a`] | XOR to additive | ABY | 1 | exact |
 //! | [`extend`] | to a larger ring | SIRNN | 1 | exact within the bound |
 //! | [`truncate`] | drop low bits | Cheetah | 0, 1, or a comparison's and 1 | one unit, or none |
@@ -25,7 +25,9 @@
 //! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
 //! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
 //! | [`ranges`] | whether numbers stayed in range | this project | at the end | stated there |
+//! | [`mod@decompose`] | base-4 digits | Sklansky | `2 + log2(l/2)` | exact |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
+//! | [`top_k`] | the largest values to the client | this project | 55 or so | `2^-8`, rounded down |
 //!
 //! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns.
 //!
@@ -38,11 +40,13 @@ pub mod b2a;
 pub mod compare;
 pub mod cost;
 mod cross;
+pub mod decompose;
 mod digit;
 mod error;
 pub mod exp2;
 pub mod extend;
 pub mod fit;
+pub mod indicators;
 pub mod joint_table;
 pub mod kv_cache;
 pub mod lattice;
@@ -71,6 +75,7 @@ pub mod square;
 pub mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod top_k;
 pub mod truncate;
 
 pub use error::Error;

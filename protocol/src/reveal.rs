@@ -1,4 +1,4 @@
-//! `x -> client`, or the position of each row's largest number: the only place where a value leaves the shares.
+//! `x -> client`, or the position of each row's largest number: where a value leaves the shares. The other place is [`crate::top_k`].
 //!
 //! | client                    |                     | server                    |
 //! |---------------------------|---------------------|---------------------------|
