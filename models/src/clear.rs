@@ -15,7 +15,7 @@ use sotto_protocol::{
     matmul, mul_small, reciprocal, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
-    truncate,
+    top_k, truncate,
 };
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
@@ -147,10 +147,16 @@ impl Evaluator for Clear {
         Ok(())
     }
 
-    async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error> {
-        let logits = self.reveal(x).await?.expect("the clear model reveals");
+    async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error> {
+        let mut logits = self.reveal(x).await?.expect("the clear model reveals");
+        logits.iter_mut().zip(added).for_each(|(x, added)| *x += added);
         let best = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
         Ok(Some(logits.chunks(x.shape.cols).filter_map(best).map(|i| i as u32).collect()))
+    }
+
+    async fn reveal_top(&mut self, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error> {
+        let logits = self.reveal(x).await?.expect("the clear model reveals");
+        Ok(Some(top_k::ideal(&logits, k)))
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {

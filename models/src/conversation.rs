@@ -25,6 +25,8 @@ use sotto_protocol::{
     ranges,
 };
 
+use zeroize::Zeroizing;
+
 use crate::{
     Cache, Config, Llama, Revealed, Tokenizer, Tokens, Wanted, error::Error as ModelError,
     llama::MAX_POSITIONS, tokenizer::TOKENIZER_LIMIT,
@@ -73,7 +75,7 @@ pub enum Error {
         limit: usize,
     },
     /// All positions' logits are asked of a server that shows none.
-    #[error("this server reveals the next token only: its logits cannot be compared with a reference")]
+    #[error("this server does not reveal all logits: they cannot be compared with a reference")]
     NoLogits,
     /// The server refuses the request.
     #[error(
@@ -97,8 +99,28 @@ pub enum Answers {
     /// The logits of the whole vocabulary.
     #[default]
     Logits,
-    /// The likeliest token only.
+    /// So many logits, the largest, and which tokens' they are.
+    Top(u32),
+    /// The likeliest token only, or a sample that the client's noise makes of it.
     Tokens,
+}
+
+/// The client's part in an answer.
+pub trait Choose {
+    /// What is added to the logits where the server reveals the likeliest token only: a number for each token of the vocabulary, or nothing.
+    fn noise(&mut self, _vocabulary: usize) -> Vec<f64> {
+        vec![]
+    }
+
+    /// The next token, by what is revealed, and whether to go on.
+    fn next(&mut self, revealed: &Revealed) -> (u32, bool);
+}
+
+/// A choice without noise.
+impl<F: FnMut(&Revealed) -> (u32, bool)> Choose for F {
+    fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
+        self(revealed)
+    }
 }
 
 /// Whether every number stayed in its range while a request was served.
@@ -120,6 +142,16 @@ pub struct Policy {
     pub max_prompt: usize,
     /// Whether the model's audit has found nothing.
     pub audited: bool,
+}
+
+impl Policy {
+    /// What clients see, of a vocabulary of this size.
+    fn answers(&self, vocabulary: usize) -> Answers {
+        match self.answers {
+            Answers::Top(k) => Answers::Top(k.min(length(vocabulary))),
+            other => other,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -198,7 +230,7 @@ pub async fn offer(
         config: model.config().clone(),
         fractions: model.fractions(),
         tokenizer: tokenizer.digest(),
-        answers: policy.answers,
+        answers: policy.answers(model.config().vocab_size),
         audited: policy.audited,
     };
     ch.send_control("model/offer", &offer)?;
@@ -216,6 +248,11 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     let offer: Offer = ch.recv_control("model/offer").await?;
     let model = Llama::outline(offer.config, &offer.fractions)
         .ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
+    if let Answers::Top(k) = offer.answers
+        && !(1..=model.config().vocab_size).contains(&(k as usize))
+    {
+        return Err(Error::Offer("it reveals no logits, or more than there are"));
+    }
     ch.send("model/want-tokenizer", vec![u8::from(tokenizer.is_none())])?;
     let tokenizer = match tokenizer {
         Some(file) => Tokenizer::open(file, model.config())?,
@@ -230,7 +267,7 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     Ok(Offered { model, tokenizer, answers: offer.answers, audited: offer.audited })
 }
 
-/// The client's side of one generation: `next` picks a token from what is revealed and says whether to go on.
+/// The client's side of one generation.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
@@ -239,17 +276,23 @@ pub async fn generate(
     offered: &Offered,
     prompt: &[u32],
     new: usize,
-    mut next: impl FnMut(&Revealed) -> (u32, bool),
+    choose: &mut impl Choose,
 ) -> Result<Ranges, Error> {
-    let (model, wanted) = (&offered.model, wanted(offered.answers));
+    let model = &offered.model;
     let request = Request { prompt: length(prompt.len()), new: length(new), all_positions: false };
     ask(me, model, &request).await?;
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
     for step in 0..new {
         enter_step(&mut me.session, model, prompt.len(), step, new);
+        let vocabulary = model.config().vocab_size;
+        let noise = match offered.answers {
+            Answers::Tokens => Zeroizing::new(choose.noise(vocabulary)),
+            _ => Default::default(),
+        };
+        let wanted = wanted(offered.answers, &noise);
         let revealed = model.forward(me, Tokens::Known(&tokens), &mut cache, wanted).await?;
-        let (token, go_on) = next(&revealed.expect("the client gets what is revealed"));
+        let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
@@ -300,7 +343,8 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     verdict?;
     let mut cache = Cache::default();
     let mut count = request.prompt as usize;
-    let wanted = if request.all_positions { Wanted::All } else { wanted(policy.answers) };
+    let answers = policy.answers(model.config().vocab_size);
+    let wanted = if request.all_positions { Wanted::All } else { wanted(answers, &[]) };
     let new = request.new as usize;
     let mut made = 0;
     for step in 0..new {
@@ -317,10 +361,11 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     Ok(Served { request, made, cached: (cache.len(), cache.bytes()) })
 }
 
-fn wanted(answers: Answers) -> Wanted {
+fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
     match answers {
         Answers::Logits => Wanted::Last,
-        Answers::Tokens => Wanted::Token,
+        Answers::Top(k) => Wanted::Top(k as usize),
+        Answers::Tokens => Wanted::Token(noise),
     }
 }
 

@@ -104,8 +104,11 @@ pub trait Evaluator {
     /// Says that layer `index` of `layers` has been evaluated on `rows` rows: the others will need as much.
     async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error>;
 
-    /// Reveals the position of each row's largest number to the client; otherwise as [`Self::reveal`].
-    async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error>;
+    /// Reveals the position of each row's largest number to the client, who may have added its own numbers before; otherwise as [`Self::reveal`].
+    async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error>;
+
+    /// Reveals the `k` largest numbers of a row to the client, and where they are; otherwise as [`Self::reveal`].
+    async fn reveal_top(&mut self, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error>;
 
     /// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all that went before.
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error>;

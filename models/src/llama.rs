@@ -74,12 +74,14 @@ impl Cache<KvCache> {
 pub const MAX_POSITIONS: usize = 1 << 16;
 
 /// What is to be revealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted<'a> {
     /// The last position's logits: for the next token.
     Last,
-    /// The likeliest next token and nothing else.
-    Token,
+    /// So many of them, the largest.
+    Top(usize),
+    /// The likeliest next token and nothing else, after the client has added its own numbers to the logits, if there are any.
+    Token(&'a [f64]),
     /// All positions' logits: to compare with a reference.
     All,
 }
@@ -87,7 +89,7 @@ pub enum Wanted {
 /// What was revealed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Revealed {
-    /// Logits, `[positions, V]`.
+    /// Logits, `[positions, V]`; those that are not revealed are minus infinity.
     Logits(Vec<f32>),
     /// The likeliest token.
     Token(u32),
@@ -141,7 +143,7 @@ impl<W> Llama<W> {
         e: &mut E,
         tokens: Tokens<'_>,
         cache: &mut Cache<E::Cache>,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
     ) -> Result<Option<Revealed>, Error> {
         let count = tokens.count();
         assert!(
@@ -159,11 +161,20 @@ impl<W> Llama<W> {
         }
         let x = e.rms_norm(&h, self.config.rms_norm_eps).await?;
         let logits = e.linear(&self.head, &x).await?;
-        if wanted == Wanted::Token {
-            return Ok(e.reveal_best(&logits).await?.map(|best| Revealed::Token(best[0])));
+        match wanted {
+            Wanted::Token(added) => {
+                Ok(e.reveal_best(&logits, added).await?.map(|best| Revealed::Token(best[0])))
+            }
+            Wanted::Top(k) => Ok(e.reveal_top(&logits, k).await?.map(|largest| {
+                let mut logits = vec![f32::NEG_INFINITY; self.config.vocab_size];
+                largest.into_iter().for_each(|(token, x)| logits[token] = x as f32);
+                Revealed::Logits(logits)
+            })),
+            Wanted::Last | Wanted::All => {
+                let revealed = e.reveal(&logits).await?;
+                Ok(revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| x as f32).collect())))
+            }
         }
-        let revealed = e.reveal(&logits).await?;
-        Ok(revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| x as f32).collect())))
     }
 
     /// Layer `index` on the residual stream `[T, d]`. The cache gets its keys and values; its length is the caller's business.

@@ -1,5 +1,6 @@
 //! The next token from the logits.
 
+use rand::distr::Open01;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -48,7 +49,37 @@ impl Sampling {
             _ => Ok(Sampling(Choice::Random { temperature, top_k, top_p })),
         }
     }
+
+    /// Most tokens that it chooses among, if it says.
+    pub fn top_k(&self) -> Option<usize> {
+        match self.0 {
+            Choice::Random { top_k, .. } if top_k != usize::MAX => Some(top_k),
+            _ => None,
+        }
+    }
+
+    /// Checks that [`Sampler::noise`] can do it: noise chooses among all tokens, and larger noise than that of temperature 4 is cut off.
+    ///
+    /// # Errors
+    /// If it restricts tokens or is hotter.
+    pub fn check_noise(&self) -> Result<(), Error> {
+        match self.0 {
+            Choice::Random { temperature, .. } if temperature > NOISIEST => {
+                Err(refuse("temperature", temperature.into(), "0 to 4 where the server reveals tokens only"))
+            }
+            Choice::Random { top_k, .. } if top_k != usize::MAX => {
+                Err(refuse("top_k", top_k as f64, "none where the server reveals tokens only"))
+            }
+            Choice::Random { top_p, .. } if top_p < 1.0 => {
+                Err(refuse("top_p", top_p.into(), "none where the server reveals tokens only"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
+
+/// The temperature of the largest noise: one number in 2^45 is cut off.
+const NOISIEST: f32 = 4.0;
 
 /// Chooses tokens, one after the other. The same seed and logits give the same tokens.
 pub struct Sampler {
@@ -60,6 +91,19 @@ impl Sampler {
     /// A sampler with its own generator.
     pub fn new(sampling: Sampling, seed: u64) -> Sampler {
         Sampler { sampling, rng: ChaCha20Rng::seed_from_u64(seed) }
+    }
+
+    /// What to add to logits so that the largest sum is a sample of the softmax of `logits / temperature`: Gumbel noise times the temperature
+    /// (Gumbel, 1954; Yellott, 1977). Nothing if the likeliest token is wanted.
+    pub fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
+        match self.sampling.0 {
+            Choice::Greedy => vec![],
+            Choice::Random { temperature, .. } => {
+                let rng = &mut self.rng;
+                let gumbel = |u: f64| -(-u.ln()).ln();
+                (0..vocabulary).map(|_| f64::from(temperature) * gumbel(rng.sample(Open01))).collect()
+            }
+        }
     }
 
     /// The next token, `< logits.len()`. A NaN is never chosen unless there is nothing else.
@@ -154,6 +198,37 @@ mod tests {
 
     fn logits() -> impl Strategy<Value = Vec<f32>> {
         prop::collection::vec(-30f32..30.0, 1..60)
+    }
+
+    /// The largest of logits with noise is a token of the softmax, and nothing else will do for it.
+    #[test]
+    fn noise_samples_the_softmax() {
+        let logits = [1.0, 0.0, -0.5, 2.0, -30.0];
+        for temperature in [0.5f32, 1.0, 4.0] {
+            let sampling = Sampling::random(temperature, None, None).unwrap();
+            sampling.check_noise().unwrap();
+            let (mut sampler, n) = (Sampler::new(sampling, 3), 20_000);
+            let mut counts = [0f64; 5];
+            for _ in 0..n {
+                let noise = sampler.noise(logits.len());
+                let sums: Vec<f32> = logits.iter().zip(noise).map(|(x, z)| x + z as f32).collect();
+                counts[greedy(&sums) as usize] += 1.0;
+            }
+            let weights = logits.map(|x| f64::from(x / temperature).exp());
+            let expected = weights.map(|w| f64::from(n) * w / weights.iter().sum::<f64>());
+            let terms =
+                counts.iter().zip(expected).filter(|(_, e)| *e > 1.0).map(|(c, e)| (c - e).powi(2) / e);
+            let square: f64 = terms.sum();
+            assert!(
+                square < 25.0,
+                "chi-square {square} of 4 degrees of freedom at temperature {temperature}"
+            );
+        }
+        assert!(Sampler::new(Sampling::GREEDY, 3).noise(9).is_empty());
+        Sampling::GREEDY.check_noise().unwrap();
+        for (temperature, k, p) in [(4.5, None, None), (1.0, Some(5), None), (1.0, None, Some(0.9))] {
+            assert!(Sampling::random(temperature, k, p).unwrap().check_noise().is_err());
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sotto_protocol::{
     rope::{self, Angles},
     rows::{self, RowShape},
     softmax::{self, Softmax},
-    truncate,
+    top_k, truncate,
 };
 use sotto_shares::{Ring, Shape, Share};
 
@@ -251,10 +251,16 @@ impl<R: Role> Evaluator for R {
         span!(self, "ranges", ranges::relieve(self.session()))
     }
 
-    async fn reveal_best(&mut self, x: &Share) -> Result<Option<Vec<u32>>, Error> {
+    async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error> {
         span!(self, "session", self.session().checkpoint())?;
-        let best = span!(self, "reveal", saving_bits!(self, reveal::best_to_client(self.session(), x)))?;
+        let best =
+            span!(self, "reveal", saving_bits!(self, reveal::best_to_client(self.session(), x, added)))?;
         Ok(best.map(|best| best.into_iter().map(|i| i as u32).collect()))
+    }
+
+    async fn reveal_top(&mut self, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error> {
+        span!(self, "session", self.session().checkpoint())?;
+        span!(self, "reveal", saving_bits!(self, top_k::top_to_client(self.session(), x, k)))
     }
 
     async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {

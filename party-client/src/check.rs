@@ -52,7 +52,7 @@ async fn converse(
     progress.now(format!("evaluating {} tokens", tokens.len()));
     let (got, ranges) = conversation::evaluate(&mut connection.me, &offered, &tokens).await?;
     let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
-    let saw = Saw::new(config, tokens.len(), 1, 1, tokens.len());
+    let saw = Saw::new(config, tokens.len(), 1, 1, [tokens.len(), config.vocab_size]);
     let spans = connection.me.session.ch.meter.spans();
     Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans)
         .with_comparison(comparison))

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use sotto_models::{
     Revealed, Sampler, Stream,
-    conversation::{self, Answers},
+    conversation::{self, Answers, Choose},
 };
 
 use crate::{
@@ -42,9 +42,14 @@ async fn converse(
 ) -> Result<Report> {
     let offered = connection.offer(args).await?;
     let (config, tokenizer) = (offered.model.config(), &offered.tokenizer);
-    if offered.answers == Answers::Tokens && !wish.sampling.is_greedy() {
-        let reason = "this server reveals the likeliest token only: leave out --temperature, or set it to 0";
-        return Err(Usage(reason.into()).into());
+    match (offered.answers, wish.sampling.top_k()) {
+        (Answers::Tokens, _) => wish.sampling.check_noise()?,
+        (Answers::Top(most), Some(k)) if k > most as usize => {
+            let reason =
+                format!("this server reveals the {most} largest logits: --top-k must be {most} or less");
+            return Err(Usage(reason).into());
+        }
+        _ => {}
     }
     let context = config.max_position_embeddings;
     let prompt = tokenizer.encode(&wish.prompt, context)?;
@@ -58,22 +63,21 @@ async fn converse(
         silent: args.json,
         begun: Instant::now(),
         so_far: Answer::default(),
+        failure: None,
+        progress,
+        new,
     };
-    let mut failure = None;
-    let generated = conversation::generate(&mut connection.me, &offered, &prompt, new, |revealed| {
-        progress.token(answer.so_far.tokens.len() + 1, new);
-        let taken = answer.take(revealed);
-        let go_on = matches!(taken, Ok(Next::GoOn));
-        failure = taken.err();
-        (answer.so_far.tokens.last().copied().unwrap_or_default(), go_on)
-    });
-    let ranges = generated.await?;
-    failure.map_or(Ok(()), Err).context("the answer cannot be shown")?;
+    let ranges = conversation::generate(&mut connection.me, &offered, &prompt, new, &mut answer).await?;
     progress.end();
-    let answer = answer.finish()?;
+    let answer = answer.finish().context("the answer cannot be shown")?;
 
-    let rows_of_logits = if offered.answers == Answers::Logits { answer.tokens.len() } else { 0 };
-    let saw = Saw::new(config, prompt.len(), new, answer.tokens.len(), rows_of_logits);
+    let made = answer.tokens.len();
+    let logits = match offered.answers {
+        Answers::Logits => [made, config.vocab_size],
+        Answers::Top(k) => [made, k as usize],
+        Answers::Tokens => [0; 2],
+    };
+    let saw = Saw::new(config, prompt.len(), new, made, logits);
     let spans = connection.me.session.ch.meter.spans();
     Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans).with_answer(answer))
 }
@@ -85,6 +89,9 @@ enum Next {
 
 /// An answer that is not yet complete.
 struct Growing<'a> {
+    progress: &'a Progress,
+    /// Tokens at most.
+    new: usize,
     sampler: Sampler,
     stream: Stream<'a>,
     /// Tokens that end it.
@@ -93,6 +100,22 @@ struct Growing<'a> {
     silent: bool,
     begun: Instant,
     so_far: Answer,
+    /// Why it cannot be shown.
+    failure: Option<anyhow::Error>,
+}
+
+impl Choose for Growing<'_> {
+    fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
+        self.sampler.noise(vocabulary)
+    }
+
+    fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
+        self.progress.token(self.so_far.tokens.len() + 1, self.new);
+        let taken = self.take(revealed);
+        let go_on = matches!(taken, Ok(Next::GoOn));
+        self.failure = taken.err();
+        (self.so_far.tokens.last().copied().unwrap_or_default(), go_on)
+    }
 }
 
 impl Growing<'_> {
@@ -112,7 +135,8 @@ impl Growing<'_> {
     }
 
     fn finish(self) -> Result<Answer> {
-        let Growing { stream, silent, mut so_far, .. } = self;
+        let Growing { stream, silent, mut so_far, failure, .. } = self;
+        failure.map_or(Ok(()), Err)?;
         let rest = stream.finish()?;
         show(&mut so_far, silent, &rest)?;
         if !silent {

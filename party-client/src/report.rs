@@ -94,11 +94,13 @@ struct ClientSaw {
     tokenizer: bool,
     /// Positions whose logits it was given.
     rows_of_logits: usize,
+    /// How many of each it was given: of the largest, if not of all.
+    logits_in_row: usize,
 }
 
 impl Saw {
-    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made.
-    pub fn new(config: &Config, prompt: usize, new: usize, made: usize, rows_of_logits: usize) -> Saw {
+    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made; `logits`: rows that were revealed, and numbers of each.
+    pub fn new(config: &Config, prompt: usize, new: usize, made: usize, logits: [usize; 2]) -> Saw {
         Saw {
             server: ServerSaw {
                 prompt_tokens: prompt,
@@ -110,7 +112,8 @@ impl Saw {
                 model: config.clone().into(),
                 matrices: 4 * config.num_hidden_layers + 2,
                 tokenizer: true,
-                rows_of_logits,
+                rows_of_logits: logits[0],
+                logits_in_row: logits[1],
             },
         }
     }
@@ -292,7 +295,7 @@ impl Display for Saw {
         writeln!(
             f,
             "the client saw  the model's shape ({} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, \
-             context {}), the fraction bits of its {} matrices, its tokenizer, {} rows of logits, whether its numbers \
+             context {}), the fraction bits of its {} matrices, its tokenizer, {} rows of {} logits, whether its numbers \
              may leave their ranges, and whether one did",
             m.num_hidden_layers,
             m.hidden_size,
@@ -303,7 +306,8 @@ impl Display for Saw {
             m.vocab_size,
             m.max_position_embeddings,
             c.matrices,
-            c.rows_of_logits
+            c.rows_of_logits,
+            c.logits_in_row
         )?;
         writeln!(f, "nothing else    was shown to either: all other messages are encrypted, masked or random")
     }

@@ -182,15 +182,27 @@ fn a_server_may_reveal_tokens_only() {
     let (tokens, _) = reference(4);
     assert!(json["tokens"].as_array().unwrap().iter().zip(&tokens).all(|(a, b)| a == *b));
     assert_eq!(json["saw"]["client"]["rows_of_logits"], 0);
-    mistake(
-        server.client().args(["--quiet", "--prompt", PROMPT, "--temperature", "0.7"]),
-        2,
-        &["likeliest token only", "--temperature"],
-    );
+    let sampled = ["--quiet", "--prompt", PROMPT, "--max-tokens", "2", "--temperature"];
+    good(&server.client().args(sampled).arg("0.7").output().unwrap());
+    mistake(server.client().args(sampled).args(["0.7", "--top-k", "9"]), 2, &["top_k", "tokens only"]);
+    mistake(server.client().args(sampled).args(["0.7", "--top-p", "0.9"]), 2, &["top_p", "tokens only"]);
+    mistake(server.client().args(sampled).arg("5"), 2, &["temperature is 5", "0 to 4"]);
     let story = server.folder.path().join("story.txt");
     fs::write(&story, PROMPT).unwrap();
     let check = ["--quiet", "--reference", "builtin", "--check"];
-    mistake(server.client().args(check).arg(&story), 2, &["reveals the next token only"]);
+    mistake(server.client().args(check).arg(&story), 2, &["does not reveal all logits"]);
+}
+
+#[test]
+fn a_server_may_reveal_the_largest_logits_only() {
+    let server = Server::start(&["--reveal", "top=20"]);
+    let prompt = ["--prompt", PROMPT, "--max-tokens", "3", "--json"];
+    let out = server.client().args(prompt).args(["--temperature", "0.8", "--top-k", "20"]).output();
+    let json: Value = serde_json::from_str(&good(&out.unwrap())).unwrap();
+    assert_eq!(json["saw"]["client"]["rows_of_logits"], json["tokens"].as_array().unwrap().len());
+    assert_eq!(json["saw"]["client"]["logits_in_row"], 20);
+    let more = ["--quiet", "--prompt", PROMPT, "--temperature", "1", "--top-k", "21"];
+    mistake(server.client().args(more), 2, &["the 20 largest logits", "--top-k"]);
 }
 
 /// A small model, one neuron of which looks in the direction of every token.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use sotto_models::conversation::{Answers, Policy};
 use sotto_net::{Fingerprint, Link};
 use tracing::level_filters::LevelFilter;
@@ -53,9 +53,10 @@ pub struct Args {
     pub max_prompt: u32,
 
     /// What clients see of each step: the logits of the whole vocabulary, from which they choose as they like and
-    /// from enough of which they can compute the output head; or the likeliest token only, which takes longer.
-    #[arg(long, value_name = "logits|tokens", default_value = "logits")]
-    pub reveal: Reveal,
+    /// from enough of which they can compute the output head; the K largest logits, which takes longer; or one token
+    /// only, the likeliest or a random one.
+    #[arg(long, value_name = "logits|top=K|tokens", default_value = "logits", value_parser = answers)]
+    pub reveal: Answers,
 
     /// Serve one client, then exit.
     #[arg(long)]
@@ -77,22 +78,22 @@ pub struct Args {
 }
 
 /// What clients see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Reveal {
-    /// Logits.
-    Logits,
-    /// The likeliest token.
-    Tokens,
+fn answers(text: &str) -> Result<Answers, String> {
+    match text.split_once('=') {
+        None if text == "logits" => Ok(Answers::Logits),
+        None if text == "tokens" => Ok(Answers::Tokens),
+        Some(("top", k)) => match k.parse() {
+            Ok(k) if k > 0 => Ok(Answers::Top(k)),
+            _ => Err("K is a number of tokens, 1 or more: top=50, say".into()),
+        },
+        _ => Err("expected logits, tokens or top=K such as top=50".into()),
+    }
 }
 
 impl Args {
     /// What the owner has decided.
     pub fn policy(&self, audited: bool) -> Policy {
-        let answers = match self.reveal {
-            Reveal::Logits => Answers::Logits,
-            Reveal::Tokens => Answers::Tokens,
-        };
-        Policy { answers, max_prompt: self.max_prompt as usize, audited }
+        Policy { answers: self.reveal, max_prompt: self.max_prompt as usize, audited }
     }
 
     /// How long a silent client is waited for.

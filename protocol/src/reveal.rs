@@ -10,8 +10,10 @@
 //! function of the revealed value and the client's own share, and nothing else. Turns: those of the
 //! truncation, with whose last message the share travels.
 //!
-//! Of positions ([`best_to_client`]), the truncation is the same, into 17 bits; then come a tournament ([`crate::maximum`]) and `reveal/position` with the
-//! server's share of the winners, again the revealed value less the client's own. The client learns the position and nothing else.
+//! Of positions ([`best_to_client`]), the truncation is the same, into 18 bits. To its share the client may add numbers of its own, of which the server
+//! learns nothing: Gumbel noise makes of the largest a random sample of the softmax (Gumbel, 1954). Then come a tournament ([`crate::maximum`]) and
+//! `reveal/position` with the server's share of the winners, again the revealed value less the client's own. The client learns the position and nothing
+//! else: a function of the numbers and of what it added.
 //!
 //! A bit of which the parties hold XOR shares is revealed by the server's share, in `reveal/flag` ([`flag_to_client`]).
 //!
@@ -19,7 +21,7 @@
 //! linear in the client's key; nor for products of triples from encryption, whose last unit says something of the client's shares.
 //! Of values the client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
 
-use sotto_shares::{Party, Ring, Share, XorShare, pack, packed_len, unpack};
+use sotto_shares::{Party, Ring, Share, XorShare, encode, pack, packed_len, unpack};
 
 use crate::{Error, Session, maximum::row_argmax, truncate::faithful};
 
@@ -30,16 +32,24 @@ pub const RING: Ring = Ring::new(16);
 /// The least number of bits dropped before anything is revealed.
 pub const DROPPED: u32 = 12;
 
-/// The ring of differences of such numbers.
-const COMPARED: Ring = Ring::new(17);
+/// The largest magnitude of what the client may add before numbers are compared.
+pub const ADDED: f64 = 127.0;
 
-/// Reveals the position of the largest number of each row of `x` to the client, of equal ones the first; the server gets nothing.
+/// The ring of differences of such sums.
+const COMPARED: Ring = Ring::new(18);
+
+/// Reveals the position of the largest number of each row of `x` to the client, of equal ones the first; the server gets nothing. Before, the client
+/// adds its numbers, rounded to `2^-8` and to [`ADDED`] at most: as many as there are, or none; the server gives none.
 ///
 /// # Panics
-/// If fewer than [`DROPPED`] bits would be dropped.
-pub async fn best_to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<u64>>, Error> {
+/// If fewer than [`DROPPED`] bits would be dropped, or the server adds something.
+pub async fn best_to_client(s: &mut Session, x: &Share, added: &[f64]) -> Result<Option<Vec<u64>>, Error> {
+    assert!(added.is_empty() || s.me == Party::Client && added.len() == x.len(), "numbers of the client's");
     assert!(x.frac >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
-    let short = faithful(s, x, x.frac - FRAC, COMPARED).await?;
+    let mut short = faithful(s, x, x.frac - FRAC, COMPARED).await?;
+    for (x, added) in short.data.iter_mut().zip(added) {
+        *x = COMPARED.reduce(x.wrapping_add(encode(added.clamp(-ADDED, ADDED), FRAC, COMPARED)));
+    }
     let best = row_argmax(s, &short, &vec![x.shape.cols; x.shape.rows]).await?;
     match s.me {
         Party::Server => {
@@ -147,9 +157,24 @@ mod tests {
             .collect();
         let [client, server] = testing::run_both(async |lab| {
             let x = lab.share(&raw, WIDE, 28, Shape::new(rows, cols));
-            best_to_client(&mut lab.me, &x).await.unwrap()
+            best_to_client(&mut lab.me, &x, &[]).await.unwrap()
         });
         assert_eq!(client.unwrap(), want);
+        assert!(server.is_none());
+    }
+
+    #[test]
+    fn the_client_may_add_what_it_likes() {
+        // From end to end: what is added beyond the limit counts as the limit.
+        let x = [127.99, -128.0, 0.0, 127.99, 0.0, -128.0, 2.75, 3.0, 3.0, 2.75];
+        let added = [-127.0, 127.0, 0.0, -200.0, 0.5, 1e9, 0.25, 0.0, 0.0, 0.254];
+        let raw: Vec<u64> = x.iter().map(|&x| encode(x, 28, WIDE)).collect();
+        let [client, server] = testing::run_both(async |lab| {
+            let x = lab.share(&raw, WIDE, 28, Shape::new(5, 2));
+            let added = if lab.me.me == Party::Client { &added[..] } else { &[] };
+            best_to_client(&mut lab.me, &x, added).await.unwrap()
+        });
+        assert_eq!(client.unwrap(), [0, 1, 0, 0, 1]);
         assert!(server.is_none());
     }
 

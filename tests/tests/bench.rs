@@ -15,7 +15,7 @@ fn list_names_every_case_and_marks_those_without_a_protocol() {
     let output = bench(&["list"]);
     assert!(output.status.success());
     let lines = lines(&output);
-    assert_eq!(lines.len(), 56);
+    assert_eq!(lines.len(), 57);
     for line in
         ["setup/session", "linear/128x768x768", "block/llama-768/32", "layer/llama-7b/1 (not written yet)"]
     {

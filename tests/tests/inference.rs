@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
-    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Revealed, Tokens, Wanted,
+    Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Revealed, Sampler, Sampling,
+    Tokens, Wanted,
     bert::{Affine, BertLayer, BertWeights, Dense},
-    conversation::{self, Answers, Policy, Ranges},
+    conversation::{self, Answers, Choose, Policy, Ranges},
     evaluator::{ACTIVATION, ACTIVATION_FRAC},
     random::{Precision, RandomFolder},
     sampling::greedy,
@@ -100,11 +101,11 @@ fn generated_text_is_the_float_models_greedy_text() {
         with_server(&folder, &model, schedule, async |mut me| {
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let mut out = vec![];
-            let choose = |revealed: &Revealed| {
+            let mut choose = |revealed: &Revealed| {
                 out.push(revealed.token(greedy));
                 (revealed.token(greedy), true)
             };
-            let ranges = conversation::generate(&mut me, &offered, &prompt, 12, choose).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, &prompt, 12, &mut choose).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
             // Layers only; the last norm belongs to none.
             let layers =
@@ -137,11 +138,11 @@ fn an_owner_may_reveal_tokens_only() {
             assert_eq!(offered.answers, Answers::Tokens);
             let refused = conversation::evaluate(&mut me, &offered, &prompt).await;
             let mut seen = vec![];
-            let take = |revealed: &Revealed| {
+            let mut take = |revealed: &Revealed| {
                 seen.push(revealed.clone());
                 (revealed.token(|_| unreachable!("no logits")), true)
             };
-            let ranges = conversation::generate(&mut me, &offered, &prompt, 6, take).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, &prompt, 6, &mut take).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
             (seen, matches!(refused, Err(conversation::Error::NoLogits)))
         });
@@ -149,6 +150,89 @@ fn an_owner_may_reveal_tokens_only() {
             want[want.len() - 6..].iter().map(|&token| Revealed::Token(token)).collect();
         assert_eq!(seen, tokens);
         assert!(refused, "logits of all positions are not to be had");
+    }
+}
+
+/// A client that samples by noise, and remembers it.
+struct Noisy {
+    sampler: Sampler,
+    noise: Vec<Vec<f64>>,
+    tokens: Vec<u32>,
+}
+
+impl Choose for Noisy {
+    fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
+        self.noise.push(self.sampler.noise(vocabulary));
+        self.noise[self.noise.len() - 1].clone()
+    }
+
+    fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
+        self.tokens.push(revealed.token(|_| unreachable!("no logits")));
+        (self.tokens[self.tokens.len() - 1], true)
+    }
+}
+
+#[test]
+fn tokens_are_sampled_by_the_clients_noise() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let policy = Policy { answers: Answers::Tokens, ..Policy::default() };
+    let seen = with_policy(&folder, &model, Schedule::Throughput, policy, async |mut me| {
+        let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+        let sampler = Sampler::new(Sampling::random(2.0, None, None).unwrap(), 5);
+        let mut noisy = Noisy { sampler, noise: vec![], tokens: vec![] };
+        let ranges = conversation::generate(&mut me, &offered, &prompt, 5, &mut noisy).await.unwrap();
+        assert_eq!(ranges, Ranges::Kept);
+        noisy
+    });
+    let mut reference = FloatModel::load(&folder).unwrap();
+    let (mut read, mut likeliest) = (prompt, 0);
+    for (noise, token) in seen.noise.iter().zip(seen.tokens) {
+        let logits = reference.next_logits(&read);
+        let sums: Vec<f32> = logits.iter().zip(noise).map(|(x, z)| x + *z as f32).collect();
+        assert!(sums[greedy(&sums) as usize] - sums[token as usize] < 0.1, "the largest sum");
+        likeliest += usize::from(token == greedy(&logits));
+        read = vec![token];
+    }
+    assert!(likeliest < 5, "the noise is felt");
+}
+
+#[test]
+fn an_owner_may_reveal_the_largest_logits_only() {
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    for (answers, k) in [(Answers::Top(7), 7), (Answers::Top(u32::MAX), 1024)] {
+        let policy = Policy { answers, ..Policy::default() };
+        let seen = with_policy(&folder, &model, Schedule::Latency, policy, async |mut me| {
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            assert_eq!(offered.answers, Answers::Top(k as u32));
+            let refused = conversation::evaluate(&mut me, &offered, &prompt).await;
+            assert!(matches!(refused, Err(conversation::Error::NoLogits)));
+            let mut seen = vec![];
+            let mut take = |revealed: &Revealed| {
+                let Revealed::Logits(logits) = revealed else { unreachable!("logits") };
+                seen.push(logits.clone());
+                (revealed.token(greedy), true)
+            };
+            let ranges = conversation::generate(&mut me, &offered, &prompt, 3, &mut take).await.unwrap();
+            assert_eq!(ranges, Ranges::Kept);
+            seen
+        });
+        let mut reference = FloatModel::load(&folder).unwrap();
+        let mut read = prompt.clone();
+        assert_eq!(seen.len(), 3);
+        for seen in seen {
+            let want = reference.next_logits(&read);
+            let shown: Vec<usize> = (0..seen.len()).filter(|&j| seen[j].is_finite()).collect();
+            let least = shown.iter().map(|&j| seen[j]).fold(f32::INFINITY, f32::min);
+            // More than wanted are equal to the last of them.
+            assert!(shown.len() >= k && shown.iter().filter(|&&j| seen[j] > least).count() < k);
+            assert!(shown.iter().all(|&j| (seen[j] - want[j]).abs() < 0.1));
+            assert!((0..want.len()).all(|j| seen[j].is_finite() || want[j] < least + 0.1));
+            read = vec![greedy(&seen)];
+        }
     }
 }
 

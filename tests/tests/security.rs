@@ -10,7 +10,7 @@ use std::{
 
 use sotto_models::{
     Folder, Llama, Revealed,
-    conversation::{self, Policy, Ranges},
+    conversation::{self, Answers, Policy, Ranges},
     sampling::greedy,
 };
 use sotto_net::Channel;
@@ -32,7 +32,8 @@ const NO_TAGS: [&str; 4] = [
 
 /// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer prompts than these, or when something has
 /// gone wrong.
-const RARE: [&str; 15] = [
+const RARE: [&str; 19] = [
+    "decompose/cross",
     "matmul/open",
     "matmul/reply",
     "matmul/upload",
@@ -45,6 +46,9 @@ const RARE: [&str; 15] = [
     "session/abort",
     "square/open",
     "square/payload",
+    "top-k/choose",
+    "top-k/digit",
+    "top-k/share",
     "triple/payload",
     "triple/reply",
     "triple/upload",
@@ -72,7 +76,8 @@ fn every_frame_tag_of_the_sources_has_its_row_and_no_row_is_stale() {
 fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alone() {
     let folder = Folder::builtin().unwrap();
     let model = Llama::load(&folder).unwrap();
-    let (client, server) = session(&folder, &model, Schedule::Throughput, &[0, 481, 525]);
+    let prompt = [0, 481, 525];
+    let (client, server) = session(&folder, &model, Schedule::Throughput, Answers::Logits, &prompt);
     for (side, trace) in [("client", &client), ("server", &server)] {
         let seen: BTreeSet<String> = trace.bytes.keys().map(|tag| tag.to_string()).collect();
         let unknown: Vec<_> = seen.difference(&rows()).cloned().collect();
@@ -80,17 +85,21 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
         let unseen: Vec<_> = rows().difference(&seen).cloned().collect();
         assert_eq!(unseen, RARE, "rows whose frame the {side} did not see");
     }
-    let traces = |schedule, prompt| session(&folder, &model, schedule, prompt);
+    let traces = |schedule, prompt| session(&folder, &model, schedule, Answers::Logits, prompt);
     let first = (client, server);
     assert!(
         first == traces(Schedule::Throughput, &[0, 34, 767]),
         "another prompt of this length, another trace"
     );
-    let first = traces(Schedule::Latency, &[0, 481, 525]);
+    let first = traces(Schedule::Latency, &prompt);
     assert!(
         first == traces(Schedule::Latency, &[0, 34, 767]),
         "another prompt of this length, another trace"
     );
+    for answers in [Answers::Tokens, Answers::Top(5)] {
+        let traces = |prompt| session(&folder, &model, Schedule::Throughput, answers, prompt);
+        assert!(traces(&prompt) == traces(&[0, 34, 767]), "another prompt, another trace: {answers:?}");
+    }
 }
 
 /// What an observer of the network could see of one party: bytes by tag, and all headers sent, in order.
@@ -107,14 +116,21 @@ impl Trace {
 }
 
 /// Three new tokens after `prompt`; what each party saw.
-fn session(folder: &Folder, model: &Llama<Weight>, schedule: Schedule, prompt: &[u32]) -> (Trace, Trace) {
+fn session(
+    folder: &Folder,
+    model: &Llama<Weight>,
+    schedule: Schedule,
+    answers: Answers,
+    prompt: &[u32],
+) -> (Trace, Trace) {
+    let policy = Policy { answers, ..Policy::default() };
     sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.decode = schedule;
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-            let go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            let ranges = conversation::generate(&mut me, &offered, prompt, 3, go_on).await.unwrap();
+            let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
+            let ranges = conversation::generate(&mut me, &offered, prompt, 3, &mut go_on).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
             me.session.ch.close().await.unwrap();
             Trace::of(&me.session.ch)
@@ -122,10 +138,8 @@ fn session(folder: &Folder, model: &Llama<Weight>, schedule: Schedule, prompt: &
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.decode = schedule;
-            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), Policy::default())
-                .await
-                .unwrap();
-            conversation::serve(&mut me, model, Policy::default()).await.unwrap();
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
+            conversation::serve(&mut me, model, policy).await.unwrap();
             Trace::of(&me.session.ch)
         },
     )

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
-    FloatModel, Folder, Llama,
+    FloatModel, Folder, Llama, Revealed,
     conversation::{self, Policy, Ranges},
     sampling,
 };
@@ -167,7 +167,7 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
-    let ranges = conversation::generate(me, &offered, &prompt, new, |revealed| {
+    let ranges = conversation::generate(me, &offered, &prompt, new, &mut |revealed: &Revealed| {
         times.push(start.elapsed().as_secs_f64());
         report.tokens.push(revealed.token(sampling::greedy));
         (report.tokens[report.tokens.len() - 1], true)

@@ -57,6 +57,7 @@ const NAMES: &[&str] = &[
     "layer_norm/128x768",
     "embed/32x32000x768",
     "argmax/32000",
+    "top_k/32000",
     "block/bert-base/128",
     "block/llama-768/32",
     "block/llama-768/128",

@@ -7,9 +7,9 @@ use sotto_protocol::{
     Error, Schedule, Session,
     activation::{self, Activation, activate},
     cost::Bill,
-    exp2, layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax,
+    exp2, layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax, top_k,
 };
-use sotto_shares::{Party, Ring, Shape, Share};
+use sotto_shares::{Party, Ring, Shape, Share, encode};
 
 use super::{Case, Run, inputs};
 use crate::{
@@ -30,7 +30,15 @@ enum Function {
     LayerNorm,
     /// Logits from -60 to 60 as they are before they would be revealed.
     Argmax,
+    /// The same; the [`LARGEST`] largest are revealed.
+    TopK,
 }
+
+/// How many logits are revealed.
+const LARGEST: usize = 50;
+
+/// Ring and fraction bits of logits.
+const LOGITS: (Ring, u32) = (ACTIVATION, 28);
 
 struct Layer {
     function: Function,
@@ -46,6 +54,7 @@ pub fn parse(name: &str, sizes: &[usize]) -> Option<Box<dyn Case>> {
         ("softmax", &[heads, rows, cols]) => layer(Function::Softmax, heads * rows, cols),
         ("rms_norm", &[rows, cols]) => layer(Function::RmsNorm, rows, cols),
         ("argmax", &[cols]) => layer(Function::Argmax, 1, cols),
+        ("top_k", &[cols]) => layer(Function::TopK, 1, cols),
         ("layer_norm", &[rows, cols]) => layer(Function::LayerNorm, rows, cols),
         (name, &[rows, cols]) => {
             let activation = Activation::ALL.into_iter().find(|f| f.name() == name)?;
@@ -63,6 +72,7 @@ impl Layer {
             Function::Softmax => (softmax::SCORES, exp2::ARGUMENT_FRAC, 16),
             Function::RmsNorm | Function::LayerNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
             Function::Argmax => (reveal::RING, reveal::FRAC, 60),
+            Function::TopK => (LOGITS.0, LOGITS.1, 60),
         }
     }
 
@@ -89,6 +99,13 @@ impl Layer {
                 Ok(vec![layer_norm::layer_norm(s, x, EPS, ACTIVATION, ACTIVATION_FRAC).await?])
             }
             Function::Argmax => Ok(vec![maximum::row_argmax(s, x, &[x.shape.cols]).await?]),
+            Function::TopK => {
+                let mut shown = Share::zeros(reveal::RING, reveal::FRAC, x.shape);
+                for (j, value) in top_k::top_to_client(s, x, LARGEST).await?.into_iter().flatten() {
+                    shown.data[j] = encode(value, reveal::FRAC, reveal::RING);
+                }
+                Ok(vec![shown])
+            }
         }
     }
 }
@@ -103,6 +120,7 @@ impl Case for Layer {
             }
             Function::RmsNorm | Function::LayerNorm => "without gains, which are part of the next weights",
             Function::Argmax => "logits of 16 bits, the position stays shared",
+            Function::TopK => "50 of them go to the client, truncation included",
         }
     }
 
@@ -116,7 +134,7 @@ impl Case for Layer {
             Function::Activation(_) => 1.2e-3,
             Function::Softmax => 1.2e-3,
             Function::RmsNorm | Function::LayerNorm => 1.5e-3,
-            Function::Argmax => 0.0,
+            Function::Argmax | Function::TopK => 0.0,
         }
     }
 
@@ -162,6 +180,7 @@ impl Case for Layer {
             Function::RmsNorm => rms_norm::bill(schedule, self.shape, EPS) + watched_rows(),
             Function::LayerNorm => layer_norm::bill(schedule, self.shape, EPS) + watched_rows(),
             Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
+            Function::TopK => top_k::bill(cols, LOGITS.1 - reveal::FRAC),
         })
     }
 
@@ -176,6 +195,11 @@ impl Case for Layer {
             Function::Argmax => {
                 let first = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
                 rows.filter_map(first).map(|i| i as f64).collect()
+            }
+            Function::TopK => {
+                let mut shown = vec![0.0; x.len()];
+                top_k::ideal(&x, LARGEST).into_iter().for_each(|(j, value)| shown[j] = value);
+                shown
             }
         })
     }
