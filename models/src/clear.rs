@@ -20,7 +20,7 @@ use sotto_protocol::{
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
 use crate::{
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
     secure::one_hots,
 };
 
@@ -141,6 +141,10 @@ impl Evaluator for Clear {
         let cols = x.shape.cols;
         let data = (0..x.len()).map(|i| x.ring.reduce(x.data[i].wrapping_mul(y.data[i / cols]))).collect();
         Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+    }
+
+    async fn prepare(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn layer_done(&mut self, _: usize, _: usize, _: usize) -> Result<(), Error> {

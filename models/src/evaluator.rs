@@ -35,6 +35,16 @@ impl Tokens<'_> {
     }
 }
 
+/// What a part of a model is about to take.
+pub struct Part<'a, W, C> {
+    /// Matrices that rows are multiplied by, and how many.
+    pub matrices: Vec<(&'a W, usize)>,
+    /// Width and number of rows to be normalised, and how many of them a token takes.
+    pub norms: Option<[usize; 3]>,
+    /// A layer's cache, its shape, and the number of new positions.
+    pub attention: Option<(&'a mut C, Heads, usize)>,
+}
+
 /// One party's way, or the plain way, to evaluate a model.
 ///
 /// Every method fails only for what the peer or the network does; shapes that do not fit are our own mistake and panic.
@@ -100,6 +110,9 @@ pub trait Evaluator {
 
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+
+    /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.
+    async fn prepare(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
 
     /// Says that layer `index` of `layers` has been evaluated on `rows` rows: the others will need as much.
     async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error>;

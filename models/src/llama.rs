@@ -18,7 +18,7 @@ use crate::{
     attention::attention,
     audit::{self, Finding},
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
@@ -150,8 +150,16 @@ impl<W> Llama<W> {
             count > 0 && cache.length + count <= self.config.max_position_embeddings,
             "tokens in context"
         );
+        let last = if wanted == Wanted::All { count } else { 1 };
+        let heads = self.heads();
+        cache.layers.resize_with(self.layers.len(), || e.cache(heads));
+        let embedding = Part { matrices: vec![(&self.embedding, count)], norms: None, attention: None };
+        let mut parts = self.parts(0, count, last, cache);
+        parts.insert(0, embedding);
+        e.prepare(parts).await?;
         let mut h = e.embed(&self.embedding, tokens).await?;
         for i in 0..self.layers.len() {
+            e.prepare(self.parts(i, count, last, cache)).await?;
             h = self.block(e, i, &h, cache).await?;
             e.layer_done(count, i, self.layers.len()).await?;
         }
@@ -175,6 +183,31 @@ impl<W> Llama<W> {
                 Ok(revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| x as f32).collect())))
             }
         }
+    }
+
+    /// What the layers from `first` on, and what follows them, will take for `rows` rows, of which `last` go through the head.
+    fn parts<'a, C>(
+        &'a self,
+        first: usize,
+        rows: usize,
+        last: usize,
+        cache: &'a mut Cache<C>,
+    ) -> Vec<Part<'a, W, C>> {
+        let (width, heads) = (self.config.hidden_size, self.heads());
+        let layers = self.layers.iter().zip(&mut cache.layers).skip(first);
+        let layer = |(layer, cache): (&'a Layer<W>, &'a mut C)| Part {
+            matrices: [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(|w| (w, rows)).into(),
+            norms: Some([width, 2 * rows, 2]),
+            attention: Some((cache, heads, rows)),
+        };
+        let head =
+            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
+        layers.map(layer).chain([head]).collect()
+    }
+
+    fn heads(&self) -> Heads {
+        let c = &self.config;
+        Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim }
     }
 
     /// Layer `index` on the residual stream `[T, d]`. The cache gets its keys and values; its length is the caller's business.
@@ -212,7 +245,7 @@ impl<W> Llama<W> {
         let (qk, v) = (qkv.columns(0..q_size + kv_size), qkv.columns(q_size + kv_size..q_size + 2 * kv_size));
         let [qk, v] = e.rope(&qk, &self.frequencies, cache.length, &v).await?;
         let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
-        let heads = Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim };
+        let heads = self.heads();
         if cache.layers.len() <= index {
             cache.layers.push(e.cache(heads));
         }

@@ -4,6 +4,7 @@ use sotto_net::Half;
 use sotto_protocol::{
     Client, Error, Schedule, Server, Session,
     activation::{self, Activation},
+    ahead::{self, Matrix, Need},
     extend,
     kv_cache::{self, Heads, KvCache, SCORES},
     layer_norm, linear,
@@ -16,23 +17,19 @@ use sotto_protocol::{
 };
 use sotto_shares::{Ring, Shape, Share};
 
-use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens};
+use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens};
 
 /// What the two roles do differently: they hold different things of a matrix, and only one has keys.
 #[allow(async_fn_in_trait)]
 pub trait Role {
     /// What this role knows of a matrix.
-    type Weight;
+    type Weight: Matrix;
     /// The common part of the session.
     fn session(&mut self) -> &mut Session;
-    /// The public shape of a matrix.
-    fn shape(w: &Self::Weight) -> &WeightShape;
     /// A private matrix times shared rows.
     async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
-    /// Sees to it that there are masks for the queries of `n` more positions.
-    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error>;
-    /// Sees to it that there are `n` row triples to draw.
-    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error>;
+    /// Sees to it that there is what is needed.
+    async fn make(&mut self, needs: Vec<Need<'_, Self::Weight>>) -> Result<(), Error>;
     /// Sees to it that there are `n` multiplication triples to draw.
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error>;
 }
@@ -42,17 +39,11 @@ impl Role for Client {
     fn session(&mut self) -> &mut Session {
         &mut self.session
     }
-    fn shape(w: &WeightShape) -> &WeightShape {
-        w
-    }
     async fn product(&mut self, w: &WeightShape, x: &Share) -> Result<Share, Error> {
         linear::client(self, w, x).await
     }
-    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-        kv_cache::client(self, cache, n).await
-    }
-    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
-        rows::client(self, shape, n).await
+    async fn make(&mut self, needs: Vec<Need<'_, WeightShape>>) -> Result<(), Error> {
+        ahead::client(self, needs).await
     }
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
         mul::client(self, ring, n).await
@@ -64,17 +55,11 @@ impl Role for Server {
     fn session(&mut self) -> &mut Session {
         &mut self.session
     }
-    fn shape(w: &Weight) -> &WeightShape {
-        &w.shape
-    }
     async fn product(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
         linear::server(self, w, x).await
     }
-    async fn positions(&mut self, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-        kv_cache::server(self, cache, n).await
-    }
-    async fn rows(&mut self, shape: RowShape, n: usize) -> Result<(), Error> {
-        rows::server(self, shape, n).await
+    async fn make(&mut self, needs: Vec<Need<'_, Weight>>) -> Result<(), Error> {
+        ahead::server(self, needs).await
     }
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
         mul::server(self, ring, n).await
@@ -109,6 +94,55 @@ async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
     mul::mul(me.session(), &wide, y).await
 }
 
+/// Sees to it that there are `n` row triples to draw, and some for tokens to come.
+async fn rows_for<R: Role>(me: &mut R, shape: RowShape, n: usize) -> Result<(), Error> {
+    let more = me.session().lookahead;
+    me.make(vec![Need::Rows(shape, n, more)]).await
+}
+
+/// Bytes of what is made ahead for several parts at most.
+const AHEAD: usize = 64 << 20;
+
+async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
+    let (mut needs, mut bytes) = (vec![], 0);
+    // Rows of one shape are one need.
+    let mut rows: Vec<(RowShape, usize, usize)> = vec![];
+    for (i, part) in parts.into_iter().enumerate() {
+        let s = me.session();
+        let mut of_part: Vec<Need<'_, R::Weight>> =
+            part.matrices.into_iter().map(|(w, n)| Need::Linear(w, n)).collect();
+        let mut more = vec![];
+        if let Some([width, n, a_token]) = part.norms {
+            more.push((rms_norm::row_shape(width), n, a_token * s.lookahead));
+        }
+        if let Some((cache, heads, n)) = part.attention {
+            let count = heads.key_value * heads.group;
+            more.push((RowShape::scale(heads.width), n * count, s.lookahead * count));
+            of_part.push(Need::Positions(cache, n));
+        }
+        let rows_of_part = more.iter().map(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more));
+        bytes +=
+            of_part.iter().chain(&rows_of_part.collect::<Vec<_>>()).map(|need| need.bytes(s)).sum::<usize>();
+        if i > 0 && bytes > AHEAD {
+            break;
+        }
+        for (shape, n, more) in more {
+            match rows.iter_mut().find(|(other, ..)| *other == shape) {
+                Some(found) => (found.1, found.2) = (found.1 + n, found.2 + more),
+                None => rows.push((shape, n, more)),
+            }
+        }
+        needs.extend(of_part);
+        let lacking = needs.iter().any(|need| need.is_lacking(s))
+            || rows.iter().any(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more).is_lacking(s));
+        if i == 0 && !lacking {
+            return Ok(());
+        }
+    }
+    needs.extend(rows.into_iter().map(|(shape, n, more)| Need::Rows(shape, n, more)));
+    me.make(needs).await
+}
+
 /// The ring of watched rows of activations, and its top bits that are watched: units of 2048.
 const WATCHED: (Ring, u32) = (Ring::new(30), 7);
 
@@ -133,7 +167,7 @@ impl<R: Role> Evaluator for R {
     type Cache = KvCache;
 
     async fn embed(&mut self, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
-        let shape = *R::shape(table);
+        let shape = *table.shape();
         let x = one_hots(tokens, shape.inner);
         let rows = span!(self, "embed", self.product(table, &x))?;
         self.truncate(&rows, ACTIVATION_FRAC + shape.frac - RESIDUAL_FRAC, RESIDUAL).await
@@ -149,7 +183,7 @@ impl<R: Role> Evaluator for R {
 
     async fn scores(&mut self, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
         span!(self, "attention", async {
-            self.positions(cache, k.shape.rows).await?;
+            self.make(vec![Need::Positions(cache, k.shape.rows)]).await?;
             kv_cache::scores(self.session(), cache, q, k).await
         })
     }
@@ -176,7 +210,7 @@ impl<R: Role> Evaluator for R {
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         span!(self, "rms_norm", async {
-            self.rows(rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
+            rows_for(self, rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
             rms_norm::rms_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
         })
     }
@@ -199,7 +233,7 @@ impl<R: Role> Evaluator for R {
 
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         span!(self, "layer_norm", async {
-            self.rows(rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
+            rows_for(self, rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
             layer_norm::layer_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
         })
     }
@@ -231,9 +265,13 @@ impl<R: Role> Evaluator for R {
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
         span!(self, "mul", async {
-            self.rows(RowShape::scale(x.shape.cols), x.shape.rows).await?;
+            rows_for(self, RowShape::scale(x.shape.cols), x.shape.rows).await?;
             rows::scale(self.session(), x, y).await
         })
+    }
+
+    async fn prepare(&mut self, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
+        span!(self, "ahead", prepare(self, parts))
     }
 
     async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error> {

@@ -41,6 +41,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Error, Session, matmul::product, mul::subtract, open::open};
 
+pub(crate) use masks::{Asked, answer, ask};
 pub use masks::{client, server};
 
 /// The ring of queries, keys and scores.

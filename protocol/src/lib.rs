@@ -16,6 +16,7 @@
 //! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
+//! | [`ahead`] | what these three need, made together | this project | 2, offline | |
 //! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 each | `2^7`, `2^11` units |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 2 | the table's |
 //! | [`activation`] | SiLU, GELU, softplus, sigmoid, tanh | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
@@ -35,6 +36,7 @@
 //! it meets the input, is in `pool` and each file's table.
 
 pub mod activation;
+pub mod ahead;
 pub mod and;
 pub mod b2a;
 pub mod compare;

@@ -25,10 +25,12 @@
 use rayon::prelude::*;
 use sotto_he::{EXACT, EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Client, Error, Server, lattice,
+    Client, Error, Server, Session,
+    ahead::{self, Need},
+    lattice,
     pool::{Stock, draw, fill, lacking},
 };
 
@@ -128,13 +130,7 @@ impl Stock for LinearMasks {
 pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
     check(w, x);
     let rows = x.shape.rows;
-    let more = lacking(me.session.pool.linear.entry(w.id).or_default().as_ref(), rows);
-    if more > 0 {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_client(me, w, more + me.session.lookahead).await;
-        me.session.ch.meter.leave();
-        fill(me.session.pool.linear.entry(w.id).or_default(), made?);
-    }
+    ahead::client(me, vec![Need::Linear(w, rows)]).await?;
     let s = &mut me.session;
     s.pool.record("linear", w.id.into(), rows);
     let mut masks = draw(s.pool.linear.entry(w.id).or_default(), rows);
@@ -151,13 +147,7 @@ pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Err
     check(&w.shape, x);
     let rows = x.shape.rows;
     let id = w.shape.id;
-    let more = lacking(me.session.pool.linear.entry(id).or_default().as_ref(), rows);
-    if more > 0 {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_server(me, w, more + me.session.lookahead).await;
-        me.session.ch.meter.leave();
-        fill(me.session.pool.linear.entry(id).or_default(), made?);
-    }
+    ahead::server(me, vec![Need::Linear(w, rows)]).await?;
     let s = &mut me.session;
     s.pool.record("linear", id.into(), rows);
     let masks = draw(s.pool.linear.entry(id).or_default(), rows);
@@ -176,20 +166,53 @@ pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
     product(x, w, inner, outer).into_iter().map(|y| RING.reduce(y)).collect()
 }
 
-async fn prepare_client(me: &mut Client, w: &WeightShape, rows: usize) -> Result<LinearMasks, Error> {
-    let (context, layout) = (lattice::context(), layout(w, rows)?);
-    let (s, key) = (&mut me.session, &me.key);
-    let mut rng = s.rng.fork();
-    let (upload, mut r) = sotto_net::compute(|| sotto_he::encrypt_random(context, key, &layout, &mut rng));
-    s.ch.send("linear/upload", upload)?;
-    let reply = s.ch.recv("linear/reply", sotto_he::reply_len(context, &[layout])).await?;
-    let mut y = sotto_net::compute(|| sotto_he::decrypt(context, key, &[layout], &reply))?;
-    Ok(LinearMasks { rows, r: std::mem::take(&mut *r), y: y.swap_remove(0) })
+/// Rows for which masks are lacking.
+pub(crate) fn lacking_rows(s: &mut Session, w: &WeightShape, rows: usize) -> usize {
+    lacking(s.pool.linear.entry(w.id).or_default().as_ref(), rows)
 }
 
-async fn prepare_server(me: &mut Server, w: &Weight, rows: usize) -> Result<LinearMasks, Error> {
-    let (context, layout) = (lattice::context(), layout(&w.shape, rows)?);
+/// Masks that the client has sent under encryption.
+pub(crate) struct Asked {
+    id: u32,
+    rows: usize,
+    layout: Layout,
+    r: Zeroizing<Vec<u64>>,
+}
+
+/// Sends masks for what is lacking to `rows` rows, and as many more as the session looks ahead.
+pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize) -> Result<Option<Asked>, Error> {
+    let (s, key) = (&mut me.session, &me.key);
+    let rows = match lacking_rows(s, w, rows) {
+        0 => return Ok(None),
+        lacking => lacking + s.lookahead,
+    };
+    let (context, layout) = (lattice::context(), layout(w, rows)?);
+    let mut rng = s.rng.fork();
+    let (upload, r) = sotto_net::compute(|| sotto_he::encrypt_random(context, key, &layout, &mut rng));
+    s.ch.send("linear/upload", upload)?;
+    Ok(Some(Asked { id: w.id, rows, layout, r }))
+}
+
+impl Asked {
+    /// Puts the masks and the client's shares of their images in stock.
+    pub(crate) async fn take(mut self, me: &mut Client) -> Result<(), Error> {
+        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
+        let reply = s.ch.recv("linear/reply", sotto_he::reply_len(context, &[self.layout])).await?;
+        let mut y = sotto_net::compute(|| sotto_he::decrypt(context, key, &[self.layout], &reply))?;
+        let made = LinearMasks { rows: self.rows, r: std::mem::take(&mut *self.r), y: y.swap_remove(0) };
+        fill(s.pool.linear.entry(self.id).or_default(), made);
+        Ok(())
+    }
+}
+
+/// Answers [`ask`], and puts the server's shares in stock.
+pub(crate) async fn answer(me: &mut Server, w: &Weight, rows: usize) -> Result<(), Error> {
     let (s, keys) = (&mut me.session, &me.keys);
+    let rows = match lacking_rows(s, &w.shape, rows) {
+        0 => return Ok(()),
+        lacking => lacking + s.lookahead,
+    };
+    let (context, layout) = (lattice::context(), layout(&w.shape, rows)?);
     let upload = s.ch.recv("linear/upload", layout.upload_len()).await?;
     let mut rng = s.rng.fork();
     let (reply, mut y) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
@@ -198,7 +221,8 @@ async fn prepare_server(me: &mut Server, w: &Weight, rows: usize) -> Result<Line
         Ok(sotto_he::multiply(context, keys, &[job], &mut rng))
     })?;
     s.ch.send("linear/reply", reply)?;
-    Ok(LinearMasks { rows, r: vec![], y: y.swap_remove(0) })
+    fill(s.pool.linear.entry(w.shape.id).or_default(), LinearMasks { rows, r: vec![], y: y.swap_remove(0) });
+    Ok(())
 }
 
 fn layout(w: &WeightShape, rows: usize) -> Result<Layout, Error> {

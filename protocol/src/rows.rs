@@ -25,7 +25,9 @@ use sotto_shares::{Ring, Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Client, Error, Server, Session, lattice,
+    Client, Error, Server, Session,
+    ahead::{self, Need},
+    lattice,
     matmul::transpose,
     mul::subtract,
     open::open,
@@ -163,13 +165,8 @@ impl Stock for RowTriples {
 /// # Errors
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, shape: RowShape, n: usize) -> Result<(), Error> {
-    for groups in batches(&mut me.session, shape, n) {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_client(me, shape, groups).await;
-        me.session.ch.meter.leave();
-        fill(me.session.pool.rows.entry(shape).or_default(), made?);
-    }
-    Ok(())
+    let more = me.session.lookahead;
+    ahead::client(me, vec![Need::Rows(shape, n, more)]).await
 }
 
 /// The server's part in having `n` rows to draw.
@@ -177,19 +174,21 @@ pub async fn client(me: &mut Client, shape: RowShape, n: usize) -> Result<(), Er
 /// # Errors
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Error> {
-    for groups in batches(&mut me.session, shape, n) {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_server(me, shape, groups).await;
-        me.session.ch.meter.leave();
-        fill(me.session.pool.rows.entry(shape).or_default(), made?);
-    }
-    Ok(())
+    let more = me.session.lookahead;
+    ahead::server(me, vec![Need::Rows(shape, n, more)]).await
 }
 
-/// Numbers of groups to make at a time: what is lacking, and a look ahead.
-fn batches(s: &mut Session, shape: RowShape, n: usize) -> Vec<usize> {
-    let lacking = lacking(s.pool.rows.entry(shape).or_default().as_ref(), n);
-    let groups = if lacking == 0 { 0 } else { (lacking + s.lookahead).div_ceil(shape.group()) };
+/// Rows that are lacking.
+pub(crate) fn lacking_rows(s: &mut Session, shape: RowShape, n: usize) -> usize {
+    lacking(s.pool.rows.entry(shape).or_default().as_ref(), n)
+}
+
+/// Numbers of groups to make at a time: what is lacking, and `more`.
+fn batches(s: &mut Session, shape: RowShape, n: usize, more: usize) -> Vec<usize> {
+    let groups = match lacking_rows(s, shape, n) {
+        0 => 0,
+        lacking => (lacking + more).div_ceil(shape.group()),
+    };
     chunks(groups, BATCH / shape.group()).collect()
 }
 
@@ -232,14 +231,29 @@ pub(crate) fn product(
     Share::new(ring, frac + y.frac, Shape::new(y.shape.rows, shape.width), data.collect())
 }
 
-async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
+/// Rows of one message that the client has sent under encryption.
+pub(crate) struct Asked {
+    shape: RowShape,
+    jobs: Vec<Layout>,
+    a: Zeroizing<Vec<u64>>,
+    b: Zeroizing<Vec<u64>>,
+}
+
+/// Sends rows for what is lacking to `n`, and `more`.
+pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize, more: usize) -> Result<Vec<Asked>, Error> {
+    let batches = batches(&mut me.session, shape, n, more);
+    batches.into_iter().map(|groups| ask_groups(me, shape, groups)).collect()
+}
+
+fn ask_groups(me: &mut Client, shape: RowShape, groups: usize) -> Result<Asked, Error> {
     let (context, key, layouts) = (lattice::context(), &me.key, shape.layouts(groups)?);
     let s = &mut me.session;
     let mut rng = s.rng.fork();
     let (upload, a, b) = sotto_net::compute(|| {
         let mut upload = Vec::with_capacity(layouts.upload_len());
         let rows = groups * shape.group();
-        let (mut a, mut b) = (Vec::with_capacity(rows * shape.width), Vec::with_capacity(rows));
+        let mut a = Zeroizing::new(Vec::with_capacity(rows * shape.width));
+        let mut b = Zeroizing::new(Vec::with_capacity(rows));
         for _ in 0..groups {
             let (bytes, columns) = sotto_he::encrypt_random(context, key, &layouts.transposed, &mut rng);
             upload.extend(bytes);
@@ -254,13 +268,31 @@ async fn prepare_client(me: &mut Client, shape: RowShape, groups: usize) -> Resu
         (upload, a, b)
     });
     s.ch.send("rows/upload", upload)?;
-    let jobs = layouts.jobs(&shape);
-    let reply = s.ch.recv("rows/reply", sotto_he::reply_len(context, &jobs)).await?;
-    let shares = sotto_net::compute(|| sotto_he::decrypt(context, key, &jobs, &reply))?;
-    Ok(combine(shape, a, b, shares))
+    Ok(Asked { shape, jobs: layouts.jobs(&shape), a, b })
 }
 
-async fn prepare_server(me: &mut Server, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
+impl Asked {
+    /// Puts the triples in stock.
+    pub(crate) async fn take(mut self, me: &mut Client) -> Result<(), Error> {
+        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
+        let reply = s.ch.recv("rows/reply", sotto_he::reply_len(context, &self.jobs)).await?;
+        let shares = sotto_net::compute(|| sotto_he::decrypt(context, key, &self.jobs, &reply))?;
+        let (a, b) = (std::mem::take(&mut *self.a), std::mem::take(&mut *self.b));
+        fill(s.pool.rows.entry(self.shape).or_default(), combine(self.shape, a, b, shares));
+        Ok(())
+    }
+}
+
+/// Answers [`ask`], and puts the triples in stock.
+pub(crate) async fn answer(me: &mut Server, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
+    for groups in batches(&mut me.session, shape, n, more) {
+        let made = answer_groups(me, shape, groups).await?;
+        fill(me.session.pool.rows.entry(shape).or_default(), made);
+    }
+    Ok(())
+}
+
+async fn answer_groups(me: &mut Server, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
     let (context, keys, layouts) = (lattice::context(), &me.keys, shape.layouts(groups)?);
     let (s, rows) = (&mut me.session, groups * shape.group());
     let a = s.rng.elements(rows * shape.width, shape.ring);

@@ -6,7 +6,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{Chunk, Heads, KvCache, PerHead, Queries, SCORES, SUMS, times_transposed};
 use crate::{
-    Client, Error, Server, Session, lattice,
+    Client, Error, Server, Session,
+    ahead::{self, Need},
+    lattice,
     matmul::{product, transpose},
 };
 
@@ -50,6 +52,17 @@ impl KvCache {
         self.chunks.iter().map(|chunk| chunk.positions).sum()
     }
 
+    /// Whether queries of `n` more positions lack masks.
+    pub(crate) fn lacks(&self, n: usize) -> bool {
+        self.queries.positions < n
+    }
+
+    /// Words of the masks for `n` more positions.
+    pub(crate) fn words(&self, n: usize) -> usize {
+        let Heads { key_value, group, width } = self.heads;
+        2 * key_value * (n * width + n * group * (width + self.length + n))
+    }
+
     /// What is lacking for queries of `n` more positions, or nothing.
     ///
     /// # Panics
@@ -58,7 +71,7 @@ impl KvCache {
         let opened = self.length * self.heads.row();
         let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
         assert!(whole, "a cache is used step by step, and not after an error");
-        if self.queries.positions >= n {
+        if !self.lacks(n) {
             return Ok(None);
         }
         let positions = n + s.lookahead;
@@ -169,13 +182,7 @@ impl KvCache {
 /// # Errors
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    if let Some(plan) = cache.plan(&mut me.session, n)? {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_client(me, cache, &plan).await;
-        me.session.ch.meter.leave();
-        cache.queries = made?;
-    }
-    Ok(())
+    ahead::client(me, vec![Need::Positions(cache, n)]).await
 }
 
 /// The server's part in making masks for queries of `n` more positions.
@@ -183,16 +190,21 @@ pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<()
 /// # Errors
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    if let Some(plan) = cache.plan(&mut me.session, n)? {
-        me.session.ch.meter.enter_offline();
-        let made = prepare_server(me, cache, &plan).await;
-        me.session.ch.meter.leave();
-        cache.queries = made?;
-    }
-    Ok(())
+    ahead::server(me, vec![Need::Positions(cache, n)]).await
 }
 
-async fn prepare_client(me: &mut Client, cache: &mut KvCache, plan: &Plan) -> Result<Queries, Error> {
+/// Masks that the client has sent under encryption.
+pub(crate) struct Asked {
+    plan: Plan,
+    a: PerHead,
+    weights: PerHead,
+}
+
+/// Sends masks for queries of `n` more positions, if they are lacking.
+pub(crate) fn ask(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<Option<Asked>, Error> {
+    let Some(plan) = cache.plan(&mut me.session, n)? else {
+        return Ok(None);
+    };
     let (context, key, heads) = (lattice::context(), &me.key, cache.heads);
     let s = &mut me.session;
     let mut rng = s.rng.fork();
@@ -218,15 +230,29 @@ async fn prepare_client(me: &mut Client, cache: &mut KvCache, plan: &Plan) -> Re
         (upload, a, weights)
     });
     s.ch.send("attention/upload", upload)?;
-    let jobs = plan.layouts.jobs(heads);
-    let reply = s.ch.recv("attention/reply", sotto_he::reply_len(context, &jobs)).await?;
-    sotto_net::compute(|| {
-        let shares = sotto_he::decrypt(context, key, &jobs, &reply)?;
-        Ok(cache.combine(plan, a, weights, shares))
-    })
+    Ok(Some(Asked { plan, a, weights }))
 }
 
-async fn prepare_server(me: &mut Server, cache: &mut KvCache, plan: &Plan) -> Result<Queries, Error> {
+impl Asked {
+    /// Puts the masks' products into the cache.
+    pub(crate) async fn take(self, me: &mut Client, cache: &mut KvCache) -> Result<(), Error> {
+        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
+        let jobs = self.plan.layouts.jobs(cache.heads);
+        let reply = s.ch.recv("attention/reply", sotto_he::reply_len(context, &jobs)).await?;
+        cache.queries = sotto_net::compute(|| -> Result<_, Error> {
+            let shares = sotto_he::decrypt(context, key, &jobs, &reply)?;
+            Ok(cache.combine(&self.plan, self.a, self.weights, shares))
+        })?;
+        Ok(())
+    }
+}
+
+/// Answers [`ask`].
+pub(crate) async fn answer(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
+    let Some(plan) = cache.plan(&mut me.session, n)? else {
+        return Ok(());
+    };
+    let plan = &plan;
     let (context, keys, heads) = (lattice::context(), &me.keys, cache.heads);
     let s = &mut me.session;
     let upload = s.ch.recv("attention/upload", plan.layouts.upload_len(heads)).await?;
@@ -256,7 +282,8 @@ async fn prepare_server(me: &mut Server, cache: &mut KvCache, plan: &Plan) -> Re
         Ok((reply, cache.combine(plan, a, weights, shares)))
     })?;
     s.ch.send("attention/reply", reply)?;
-    Ok(queries)
+    cache.queries = queries;
+    Ok(())
 }
 
 /// `n` uniform elements for each head.
