@@ -27,15 +27,19 @@ pub(crate) async fn attention<E: Evaluator>(
     let (q, k) = (by_group(heads, q).reduce(SCORES), k.reduce(SCORES));
     let scores = e.scores(cache, &q, &k).await?;
     let scores = e.truncate(&scores, ACTIVATION_FRAC, softmax::SCORES).await?;
-    let visible: Vec<usize> =
-        (0..scores.shape.rows).map(|i| visible(i % (rows * heads.group) / heads.group)).collect();
-    let softmax = e.softmax(&scores, &visible).await?;
+    let softmax = e.softmax(&scores, &self::visible(heads, rows, visible)).await?;
 
     let sums = e.sums(cache, &softmax.numerators, v).await?;
     let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
     let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
     let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
     Ok(by_row(heads, &means, rows))
+}
+
+/// How many positions each row of scores sees, given how many each of the new positions does.
+pub(crate) fn visible(heads: Heads, rows: usize, of: impl Fn(usize) -> usize) -> Vec<usize> {
+    let rows = rows * heads.group;
+    (0..heads.key_value * rows).map(|i| of(i % rows / heads.group)).collect()
 }
 
 /// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.

@@ -12,13 +12,13 @@ use sotto_protocol::{
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
 };
-use sotto_shares::Share;
+use sotto_shares::{Shape, Share};
 
 use crate::{
     RealMatrix,
-    attention::attention,
+    attention::{attention, visible},
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC},
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC},
     quantize::MAX_FRAC,
 };
 
@@ -35,6 +35,8 @@ const BIAS_BOUND: f64 = 1024.0;
 pub struct BertLayer<W> {
     heads: Heads,
     eps: f64,
+    /// Width between intermediate and down.
+    inner: usize,
     qkv: W,
     output: W,
     intermediate: W,
@@ -83,13 +85,14 @@ impl<W> BertLayer<W> {
     /// # Errors
     /// What the peer or the network does.
     pub async fn forward<E: Evaluator<Weight = W>>(&self, e: &mut E, x: &Share) -> Result<Share, Error> {
-        let d = x.shape.cols;
+        let (rows, d) = (x.shape.rows, x.shape.cols);
+        let mut cache = e.cache(self.heads);
+        self.announce(e, &mut cache, x.shape).await?;
         let all = e.linear(&self.qkv, x).await?;
         let stream = stream(e, &all.columns(3 * d..4 * d)).await?;
         let qkv = all.columns(0..3 * d);
         let qkv = e.truncate(&qkv, qkv.frac - ACTIVATION_FRAC, ACTIVATION).await?;
         let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * d..(i + 1) * d));
-        let (mut cache, rows) = (e.cache(self.heads), x.shape.rows);
         let means = attention(e, self.heads, &mut cache, [&q, &k, &v], |_| rows).await?;
         let y = e.linear(&self.output, &means).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
@@ -105,6 +108,26 @@ impl<W> BertLayer<W> {
         let y = e.linear(&self.down, &inside).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
         e.layer_norm(&h, self.eps).await
+    }
+}
+
+impl<W> BertLayer<W> {
+    /// Says what it will take.
+    async fn announce<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        cache: &mut E::Cache,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        let rows = shape.rows;
+        let matrices = [&self.qkv, &self.output, &self.intermediate, &self.down].map(|w| (w, rows)).into();
+        let (norms, attention) = (Some([shape.cols, 2 * rows, 2]), Some((cache, self.heads, rows)));
+        e.prepare(vec![Part { matrices, norms, attention }]).await?;
+        let visible = visible(self.heads, rows, |_| rows);
+        let inside = Function::Activation(Activation::Gelu, rows * self.inner, ACTIVATION);
+        let functions =
+            [(Function::LayerNorm(shape, self.eps), 2), (Function::Softmax(&visible), 1), (inside, 1)];
+        e.foresee(&functions.map(|(function, n)| Foreseen { function, now: n, step: n, later: 0 })).await
     }
 }
 
@@ -132,6 +155,7 @@ impl BertLayer<Weight> {
         Ok(BertLayer {
             heads: Heads { key_value: w.heads, group: 1, width },
             eps: w.eps,
+            inner: w.intermediate.bias.len(),
             qkv,
             output: matrix("output", &w.output.weight, &w.output.bias, d, first + 1)?,
             intermediate,
@@ -144,6 +168,7 @@ impl BertLayer<Weight> {
         BertLayer {
             heads: self.heads,
             eps: self.eps,
+            inner: self.inner,
             qkv: self.qkv.shape,
             output: self.output.shape,
             intermediate: self.intermediate.shape,

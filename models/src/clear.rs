@@ -20,7 +20,7 @@ use sotto_protocol::{
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
 use crate::{
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
     secure::one_hots,
 };
 
@@ -147,7 +147,11 @@ impl Evaluator for Clear {
         Ok(())
     }
 
-    async fn layer_done(&mut self, _: usize, _: usize, _: usize) -> Result<(), Error> {
+    async fn foresee(&mut self, _: &[Foreseen<'_>]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn layer_done(&mut self) -> Result<(), Error> {
         Ok(())
     }
 

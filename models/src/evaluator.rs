@@ -5,7 +5,7 @@
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
 use sotto_protocol::{Error, activation::Activation, kv_cache::Heads, softmax::Softmax};
-use sotto_shares::{Ring, Share};
+use sotto_shares::{Ring, Shape, Share};
 
 /// The ring of activations: inputs of linear layers.
 pub const ACTIVATION: Ring = sotto_protocol::linear::RING;
@@ -43,6 +43,30 @@ pub struct Part<'a, W, C> {
     pub norms: Option<[usize; 3]>,
     /// A layer's cache, its shape, and the number of new positions.
     pub attention: Option<(&'a mut C, Heads, usize)>,
+}
+
+/// A function of a layer, and its public shape.
+pub enum Function<'a> {
+    /// RMSNorm of a shape, with its epsilon.
+    RmsNorm(Shape, f64),
+    /// LayerNorm, the same.
+    LayerNorm(Shape, f64),
+    /// Softmax over so many entries of each row.
+    Softmax(&'a [usize]),
+    /// An activation of so many numbers, from and to the ring of its argument, or to that of activations.
+    Activation(Activation, usize, Ring),
+}
+
+/// How often a function will be evaluated.
+pub struct Foreseen<'a> {
+    /// The function.
+    pub function: Function<'a>,
+    /// In the next layer.
+    pub now: usize,
+    /// In this step, from here on.
+    pub step: usize,
+    /// In each step to come, as far as steps are planned.
+    pub later: usize,
 }
 
 /// One party's way, or the plain way, to evaluate a model.
@@ -114,8 +138,11 @@ pub trait Evaluator {
     /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.
     async fn prepare(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
 
-    /// Says that layer `index` of `layers` has been evaluated on `rows` rows: the others will need as much.
-    async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error>;
+    /// Says which functions come next. If what they take is not there for the next layer, it is made for as much as memory permits.
+    async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error>;
+
+    /// Says that a layer has been evaluated.
+    async fn layer_done(&mut self) -> Result<(), Error>;
 
     /// Reveals the position of each row's largest number to the client, who may have added its own numbers before; otherwise as [`Self::reveal`].
     async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error>;

@@ -11,14 +11,16 @@ use sotto_protocol::{
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
 };
-use sotto_shares::Share;
+use sotto_shares::{Shape, Share};
 
 use crate::{
     Config, Folder, Param, RealMatrix,
-    attention::attention,
+    attention::{attention, visible},
     audit::{self, Finding},
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{
+        ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens,
+    },
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
@@ -153,15 +155,19 @@ impl<W> Llama<W> {
         let last = if wanted == Wanted::All { count } else { 1 };
         let heads = self.heads();
         cache.layers.resize_with(self.layers.len(), || e.cache(heads));
+        let width = self.config.hidden_size;
         let embedding = Part { matrices: vec![(&self.embedding, count)], norms: None, attention: None };
-        let mut parts = self.parts(0, count, last, cache);
-        parts.insert(0, embedding);
-        e.prepare(parts).await?;
+        let head =
+            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
+        e.prepare([embedding].into_iter().chain(self.parts(0, count, cache)).chain([head]).collect()).await?;
+        let steps = if count == 1 { 1 } else { 0 };
+        let norm = Function::RmsNorm(Shape::new(last, width), self.config.rms_norm_eps);
+        let norm = Foreseen { function: norm, now: 1, step: 1, later: steps };
+        self.foresee(e, 0, count, cache.length, vec![norm]).await?;
         let mut h = e.embed(&self.embedding, tokens).await?;
         for i in 0..self.layers.len() {
-            e.prepare(self.parts(i, count, last, cache)).await?;
             h = self.block(e, i, &h, cache).await?;
-            e.layer_done(count, i, self.layers.len()).await?;
+            e.layer_done().await?;
         }
         cache.length += count;
         if wanted != Wanted::All {
@@ -185,24 +191,46 @@ impl<W> Llama<W> {
         }
     }
 
-    /// What the layers from `first` on, and what follows them, will take for `rows` rows, of which `last` go through the head.
+    /// What the layers from `first` on will take for `rows` rows.
     fn parts<'a, C>(
         &'a self,
         first: usize,
         rows: usize,
-        last: usize,
         cache: &'a mut Cache<C>,
-    ) -> Vec<Part<'a, W, C>> {
+    ) -> impl Iterator<Item = Part<'a, W, C>> {
         let (width, heads) = (self.config.hidden_size, self.heads());
         let layers = self.layers.iter().zip(&mut cache.layers).skip(first);
-        let layer = |(layer, cache): (&'a Layer<W>, &'a mut C)| Part {
+        layers.map(move |(layer, cache)| Part {
             matrices: [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(|w| (w, rows)).into(),
             norms: Some([width, 2 * rows, 2]),
             attention: Some((cache, heads, rows)),
-        };
-        let head =
-            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
-        layers.map(layer).chain([head]).collect()
+        })
+    }
+
+    /// Says what the layers from `first` on will evaluate for `rows` rows after `length` positions, and what else.
+    async fn foresee<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        first: usize,
+        rows: usize,
+        length: usize,
+        mut functions: Vec<Foreseen<'_>>,
+    ) -> Result<(), Error> {
+        let (c, heads) = (&self.config, self.heads());
+        let (left, all) = (self.layers.len() - first, self.layers.len());
+        // A prompt says nothing of what tokens take.
+        let later = if rows == 1 { all } else { 0 };
+        let visible = visible(heads, rows, |t| length + t + 1);
+        let norm = Function::RmsNorm(Shape::new(rows, c.hidden_size), c.rms_norm_eps);
+        let gate = Function::Activation(Activation::Silu, rows * c.intermediate_size, activation::ARGUMENT);
+        let of_layer = [(norm, 2), (Function::Softmax(&visible), 1), (gate, 1)];
+        functions.extend(of_layer.map(|(function, now)| Foreseen {
+            function,
+            now,
+            step: now * left,
+            later: now * later,
+        }));
+        e.foresee(&functions).await
     }
 
     fn heads(&self) -> Heads {
@@ -224,6 +252,10 @@ impl<W> Llama<W> {
         h: &Share,
         cache: &mut Cache<E::Cache>,
     ) -> Result<Share, Error> {
+        let heads = self.heads();
+        cache.layers.resize_with(self.layers.len().max(cache.layers.len()), || e.cache(heads));
+        e.prepare(self.parts(index, h.shape.rows, cache).collect()).await?;
+        self.foresee(e, index, h.shape.rows, cache.length, vec![]).await?;
         let layer = &self.layers[index];
         let h = h + &self.attention(e, layer, h, cache, index).await?;
         let after = self.mlp(e, layer, &h).await?;
@@ -246,9 +278,6 @@ impl<W> Llama<W> {
         let [qk, v] = e.rope(&qk, &self.frequencies, cache.length, &v).await?;
         let (q, k) = (qk.columns(0..q_size), qk.columns(q_size..q_size + kv_size));
         let heads = self.heads();
-        if cache.layers.len() <= index {
-            cache.layers.push(e.cache(heads));
-        }
         let (held, length) = (&mut cache.layers[index], cache.length);
         let means = attention(e, heads, held, [&q, &k, &v], |t| length + t + 1).await?;
         let y = e.linear(&layer.output, &means).await?;

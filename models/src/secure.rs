@@ -5,6 +5,7 @@ use sotto_protocol::{
     Client, Error, Schedule, Server, Session,
     activation::{self, Activation},
     ahead::{self, Matrix, Need},
+    cost::Bill,
     extend,
     kv_cache::{self, Heads, KvCache, SCORES},
     layer_norm, linear,
@@ -17,7 +18,9 @@ use sotto_protocol::{
 };
 use sotto_shares::{Ring, Shape, Share};
 
-use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Part, RESIDUAL, RESIDUAL_FRAC, Tokens};
+use crate::evaluator::{
+    ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens,
+};
 
 /// What the two roles do differently: they hold different things of a matrix, and only one has keys.
 #[allow(async_fn_in_trait)]
@@ -92,6 +95,19 @@ async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
     let [wide] = extend::extend_positive(me.session(), [(&moved, y.ring)]).await?;
     let wide = wide.add_public(me.session().me, least.wrapping_neg());
     mul::mul(me.session(), &wide, y).await
+}
+
+/// What a function of a layer takes, some positions later.
+fn bill(f: &Function<'_>, schedule: Schedule, positions: usize) -> Bill {
+    match *f {
+        Function::RmsNorm(shape, eps) => rms_norm::bill(schedule, shape, eps),
+        Function::LayerNorm(shape, eps) => layer_norm::bill(schedule, shape, eps),
+        Function::Softmax(visible) => {
+            let visible: Vec<usize> = visible.iter().map(|n| n + positions).collect();
+            softmax::bill(schedule, &visible, ACTIVATION.bits())
+        }
+        Function::Activation(f, n, ring) => activation::bill(f, schedule, n, ring.bits()),
+    }
 }
 
 /// Sees to it that there are `n` row triples to draw, and some for tokens to come.
@@ -274,18 +290,21 @@ impl<R: Role> Evaluator for R {
         span!(self, "ahead", prepare(self, parts))
     }
 
-    async fn layer_done(&mut self, rows: usize, index: usize, layers: usize) -> Result<(), Error> {
-        let left = layers - 1 - index;
-        // A prefill says nothing of what another schedule will need.
+    async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error> {
         let s = self.session();
-        let tokens = if rows == 1 || s.decode == s.schedule { s.lookahead } else { 0 };
-        // After a prefill come single rows, and a row of scores is up to twice as long as they were on average.
-        let (parts, unit) = match (rows, left) {
-            (1, _) => (left + layers * tokens, 1),
-            (_, 0) => (2 * layers * tokens.min(1), rows),
-            (_, _) => (left, 1),
-        };
-        span!(self, "ahead", self.session().foresee(parts, unit))?;
+        let times = |bill: Bill, n: usize| (0..n).fold(Bill::default(), |sum, _| sum + bill.clone());
+        let (mut now, mut ahead) = (Bill::default(), vec![]);
+        for f in functions {
+            let once = bill(&f.function, s.schedule, 0);
+            now = now + times(once.clone(), f.now);
+            // Rows of scores grow with each token.
+            let later = bill(&f.function, s.schedule, s.lookahead.div_ceil(2));
+            ahead.extend([(once, f.step), (later, f.later * s.lookahead)]);
+        }
+        span!(self, "ahead", self.session().foresee(&now, &ahead))
+    }
+
+    async fn layer_done(&mut self) -> Result<(), Error> {
         span!(self, "ranges", ranges::relieve(self.session()))
     }
 

@@ -342,7 +342,9 @@ fn block_bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
     let line_ring = line_ring(f, schedule, Ring::new(ring)).bits();
     let line = crate::segments::interpolation_bill(n, table, line_ring);
     let extra = table.fit.value_frac - table.fit.argument_frac;
-    let opened = Bill::mutual(&[(22 - table.fit.shift) as usize * n], 0);
+    let (index, bits) = (table.fit.index_bits, 22 - table.fit.shift);
+    let opened = Bill::mutual(&[bits as usize * n], 0) + Bill::spending(n, index, bits);
+    let opened = opened + sides::masks_bill(schedule, n, bits - index);
     let wide = (table.ring_bits, ring + extra);
     let sides = match schedule {
         Schedule::Throughput => crate::and::bill(4 * n, 1).beside(line) + crate::and::bill(n, 2),

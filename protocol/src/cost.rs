@@ -1,10 +1,15 @@
 //! What a protocol says it costs. Tests hold the meter against it, and the bench prints it beside what was measured.
 
-use std::ops::Add;
+use std::{collections::BTreeMap, ops::Add};
 
 use sotto_net::HEADER_LEN;
+use sotto_ot::one_hot_bits;
+use sotto_shares::Ring;
 
-/// What a protocol sent online: frames with their headers, and COTs spent.
+/// Numbers of one-hots, by the bits of their index and its ring.
+pub type OneHots = BTreeMap<(u32, Ring), usize>;
+
+/// What a protocol sent online: frames with their headers; and what it spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Bytes of the client's frames.
@@ -15,15 +20,18 @@ pub struct Cost {
     pub turns: u64,
     /// COTs whose sender is the client, the server.
     pub cots: [usize; 2],
+    /// Bits that the one-hots took which were spent, COTs apart.
+    pub one_hots: usize,
 }
 
-/// What a protocol says it costs: its steps, as the client's and the server's frame, and COTs.
+/// What a protocol says it costs: its steps, as the client's and the server's frame, COTs and one-hots.
 /// Bills of parts add up; turns follow from the order of all steps, as a party need not wait for the other
 /// to finish a part before it goes on to the next.
 #[derive(Clone, Default)]
 pub struct Bill {
     steps: Vec<[Vec<Frame>; 2]>,
     cots: [usize; 2],
+    one_hots: OneHots,
 }
 
 /// Payload bits of a frame, in two parts of whole bytes.
@@ -38,13 +46,14 @@ impl Bill {
     /// Both send at the same time, frames of different lengths.
     pub fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
         let step = |&(client, server): &(usize, usize)| [vec![(client, 0)], vec![(server, 0)]];
-        Bill { steps: frames.iter().map(step).collect(), cots }
+        Bill { steps: frames.iter().map(step).collect(), cots, ..Bill::default() }
     }
 
     /// Products of bits with numbers both ways: choice bits and bits of numbers of the client's, of the server's; their COTs.
     pub fn products(client: Frame, server: Frame) -> Bill {
         let frame = |f: Frame| (f != (0, 0)).then_some(f).into_iter().collect();
-        Bill { steps: vec![[frame(client), frame(server)]], cots: [server.0, client.0] }
+        let cots = [server.0, client.0];
+        Bill { steps: vec![[frame(client), frame(server)]], cots, ..Bill::default() }
     }
 
     /// Both protocols step by step at the same time; the shorter one ends earlier.
@@ -54,18 +63,33 @@ impl Bill {
         for (ours, theirs) in self.steps.iter_mut().zip(other.steps) {
             ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.extend(theirs));
         }
-        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self.spend(other.cots, other.one_hots);
         self
+    }
+
+    /// Nothing sent, but `n` one-hots of `2^k` spent, with their index in a ring of `ring` bits.
+    pub fn spending(n: usize, k: u32, ring: u32) -> Bill {
+        Bill { one_hots: [((k, Ring::new(ring)), n)].into(), ..Bill::default() }
+    }
+
+    /// The one-hots that are spent.
+    pub fn one_hots(&self) -> &OneHots {
+        &self.one_hots
+    }
+
+    fn spend(&mut self, cots: [usize; 2], one_hots: OneHots) {
+        self.cots.iter_mut().zip(cots).for_each(|(a, b)| *a += b);
+        one_hots.into_iter().for_each(|(kind, n)| *self.one_hots.entry(kind).or_default() += n);
     }
 
     /// One frame of the client's.
     pub fn to_server(bits: usize) -> Bill {
-        Bill { steps: vec![[vec![(bits, 0)], vec![]]], cots: [0; 2] }
+        Bill { steps: vec![[vec![(bits, 0)], vec![]]], ..Bill::default() }
     }
 
     /// One frame of the server's.
     pub fn to_client(bits: usize, cots: usize) -> Bill {
-        Bill { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots] }
+        Bill { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots], ..Bill::default() }
     }
 
     /// Bytes with headers, turns by the parties' clocks.
@@ -80,7 +104,9 @@ impl Bill {
                 if client.is_empty() { heard[1] } else { by_client },
             ];
         }
-        Cost { client: bytes(0), server: bytes(1), turns: heard[0].max(heard[1]), cots: self.cots }
+        let turns = heard[0].max(heard[1]);
+        let one_hots = self.one_hots.iter().map(|(&(k, ring), n)| n * one_hot_bits(k, ring)).sum();
+        Cost { client: bytes(0), server: bytes(1), turns, cots: self.cots, one_hots }
     }
 
     /// Payload bits in both directions.
@@ -93,7 +119,7 @@ impl Add for Bill {
     type Output = Bill;
     fn add(mut self, other: Bill) -> Bill {
         self.steps.extend(other.steps);
-        self.cots.iter_mut().zip(other.cots).for_each(|(a, b)| *a += b);
+        self.spend(other.cots, other.one_hots);
         self
     }
 }

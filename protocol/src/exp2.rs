@@ -262,6 +262,12 @@ fn block_bill(schedule: Schedule, n: usize, ring: u32) -> Bill {
     let product: u32 = (0..15).map(|j| work - j).sum();
     let product = Bill::products((15 * n, 0), (0, product as usize * n));
     let (opened, windows) = (Bill::mutual(&[12 * n], 0), crate::and::bill(2 * n, 17));
+    let (mid, high) = UPPER;
+    let opened = match schedule {
+        Schedule::Throughput => opened + Bill::spending(n, mid, mid + high) + Bill::spending(n, high, high),
+        Schedule::Latency => opened + Bill::spending(n, mid + high, mid + high),
+    };
+    let opened = opened + Bill::spending(n, LOW, 12);
     match schedule {
         Schedule::Throughput => {
             let scaled = Bill::products((17 * n, 0), (0, 17 * 17 * n));

@@ -64,7 +64,7 @@ pub fn ideal(x: u64, table: &[u64]) -> u64 {
 
 /// What is sent, and which COTs it takes.
 pub fn bill(n: usize, k: u32) -> Bill {
-    Bill::mutual(&[n * k as usize], 0)
+    Bill::mutual(&[n * k as usize], 0) + Bill::spending(n, k, k)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use sotto_ot::OneHots;
 use sotto_shares::Ring;
 
 use crate::{
+    cost,
     linear::LinearMasks,
     matmul::{MatmulMasks, MatmulShape},
     mul::Triples,
@@ -62,8 +63,8 @@ pub(crate) fn lacking<T: Stock>(stock: Option<&T>, n: usize) -> usize {
 #[derive(Default)]
 pub(crate) struct Pool {
     pub one_hots: BTreeMap<(u32, Ring), Option<OneHots>>,
-    /// One-hots drawn since [`crate::Session::foresee`].
-    pub recent: BTreeMap<(u32, Ring), usize>,
+    /// One-hots drawn so far.
+    pub drawn: cost::OneHots,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
     pub linear: BTreeMap<u32, Option<LinearMasks>>,

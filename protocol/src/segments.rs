@@ -176,7 +176,9 @@ pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill 
 
 /// What is sent, and which COTs it takes.
 pub fn bill(n: usize, table: &Segments) -> Bill {
-    Bill::mutual(&[n * table.fit.index_bits as usize], 0) + interpolation_bill(n, table, table.ring_bits)
+    let k = table.fit.index_bits;
+    let opened = Bill::mutual(&[n * k as usize], 0) + Bill::spending(n, k, k);
+    opened + interpolation_bill(n, table, table.ring_bits)
 }
 
 #[cfg(test)]

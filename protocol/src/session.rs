@@ -24,7 +24,9 @@ use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, S
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
-    Error, lattice,
+    Error,
+    cost::{self, Bill},
+    lattice,
     mul::{self, Triples},
     pool::{Pool, draw, fill, lacking},
     ranges::Watch,
@@ -255,7 +257,7 @@ impl Session {
             self.make_one_hots(&[Wanted { n: more, k: bits, ring }]).await?;
         }
         self.pool.record("one-hot", u64::from(bits) << 8 | u64::from(ring.bits()), n);
-        *self.pool.recent.entry(key).or_default() += n;
+        *self.pool.drawn.entry(key).or_default() += n;
         Ok(draw(self.pool.one_hots.entry(key).or_default(), n))
     }
 
@@ -269,29 +271,35 @@ impl Session {
         Ok(())
     }
 
-    /// Sees to it that one-hots are in stock for what is about to come: `parts` times as much as has been drawn since the last call, in units
-    /// of a `unit`-th of it. Those of all kinds are made in the turns of one; and only if there is less than one repetition
-    /// of something, and no more than 64 MB: what a prompt of thousands of tokens needs is made piece by piece where it is drawn. Both
-    /// parties call it at the same point with the same numbers.
+    /// One-hots drawn so far, by kind.
+    pub fn drawn_one_hots(&self) -> &cost::OneHots {
+        &self.pool.drawn
+    }
+
+    /// Sees to it that the one-hots of `now` are in stock. If some are lacking, those of `ahead` are made, in the turns of one kind: so many times each bill, or
+    /// a fraction of that if it were more than 64 MB. What a prompt of thousands of tokens needs is made piece by piece where it is drawn.
+    /// Both parties call it at the same point with the same bills.
     ///
     /// # Errors
     /// What the peer or the network does.
-    pub async fn foresee(&mut self, parts: usize, unit: usize) -> Result<(), Error> {
-        let recent = std::mem::take(&mut self.pool.recent);
-        let of = |parts: usize, drawn: usize| (drawn * parts).div_ceil(unit);
+    pub async fn foresee(&mut self, now: &Bill, ahead: &[(Bill, usize)]) -> Result<(), Error> {
         let have =
             |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
-        let next = parts.min(unit);
-        if parts == 0 || recent.iter().all(|(key, &drawn)| have(key) >= of(next, drawn)) {
+        let bytes = |wanted: &cost::OneHots| -> usize {
+            wanted.iter().map(|(&(k, _), n)| n * ((1usize << k).div_ceil(64) * 8 + 16)).sum()
+        };
+        let now = now.one_hots();
+        if bytes(now) > STOCK || now.iter().all(|(key, &n)| have(key) >= n) {
             return Ok(());
         }
-        let bytes: usize =
-            recent.iter().map(|(&(k, _), drawn)| drawn * ((1usize << k).div_ceil(64) * 8 + 16)).sum();
-        let parts = parts.min(STOCK / bytes.div_ceil(unit).max(1));
-        let wanted = recent.iter().map(|(key, &drawn)| Wanted {
-            n: of(parts, drawn).saturating_sub(have(key)),
-            k: key.0,
-            ring: key.1,
+        let mut all = cost::OneHots::new();
+        for (bill, times) in ahead {
+            bill.one_hots().iter().for_each(|(key, n)| *all.entry(*key).or_default() += n * times);
+        }
+        let parts = bytes(&all).div_ceil(STOCK).max(1);
+        let wanted = all.iter().map(|(key, n)| {
+            let n = (n / parts).max(now.get(key).copied().unwrap_or(0));
+            Wanted { n: n.saturating_sub(have(key)), k: key.0, ring: key.1 }
         });
         let wanted: Vec<Wanted> = wanted.filter(|w| w.n > 0).collect();
         self.make_one_hots(&wanted).await

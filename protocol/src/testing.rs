@@ -86,6 +86,7 @@ pub(crate) struct Side {
     turns: u64,
     /// COTs spent as sender, as receiver.
     cots: [usize; 2],
+    one_hots: usize,
     trace: [u8; 32],
 }
 
@@ -94,6 +95,11 @@ pub(crate) struct Side {
 pub(crate) struct Traffic {
     pub cost: Cost,
     pub trace: [[u8; 32]; 2],
+}
+
+/// Bits that the one-hots drawn so far took.
+fn one_hot_bits_drawn(s: &Session) -> usize {
+    s.drawn_one_hots().iter().map(|(&(k, ring), n)| n * sotto_ot::one_hot_bits(k, ring)).sum()
 }
 
 /// Smallest `k` with `2^k >= n`.
@@ -246,15 +252,16 @@ impl<P: Holder> Lab<P> {
             self.stock_cots(COTS).await;
         }
         self.renew();
-        let before = drawn(self.me.session());
+        let before = (drawn(self.me.session()), one_hot_bits_drawn(self.me.session()));
         let out = protocol(&mut self.me).await.unwrap();
         let s = self.me.session();
         let after = drawn(s);
         let offline = s.ch.meter.spans().into_iter().filter(|(key, _)| key.half == Half::Offline);
         assert_eq!(offline.map(|(_, cost)| cost.bytes()).sum::<u64>(), 0, "the pool had what it takes");
         let total = s.ch.meter.total();
-        let cots = [after[0] - before[0], after[1] - before[1]];
-        (out, Side { sent: total.sent, turns: total.turns, cots, trace: s.ch.trace_digest() })
+        let cots = [after[0] - before.0[0], after[1] - before.0[1]];
+        let (one_hots, trace) = (one_hot_bits_drawn(s) - before.1, s.ch.trace_digest());
+        (out, Side { sent: total.sent, turns: total.turns, cots, one_hots, trace })
     }
 
     /// Puts a fresh channel in the place of the old one.
@@ -296,7 +303,9 @@ impl Open for Side {
     fn open(client: Side, server: Side) -> Traffic {
         assert_eq!(client.cots, [server.cots[1], server.cots[0]], "both spend the same COTs");
         let turns = client.turns.max(server.turns);
-        let cost = Cost { client: client.sent, server: server.sent, turns, cots: client.cots };
+        assert_eq!(client.one_hots, server.one_hots, "both spend the same one-hots");
+        let (cots, one_hots) = (client.cots, client.one_hots);
+        let cost = Cost { client: client.sent, server: server.sent, turns, cots, one_hots };
         Traffic { cost, trace: [client.trace, server.trace] }
     }
 }

@@ -3,7 +3,7 @@
 use sotto_ot::OneHots;
 use sotto_shares::{Ring, XorShare};
 
-use crate::{Error, Schedule, Session};
+use crate::{Error, Schedule, Session, cost::Bill};
 
 /// Masks of the bits above the window.
 pub(super) enum Upper {
@@ -31,6 +31,14 @@ impl Upper {
                 pairs.map(|(m, h)| m.wrapping_add(h << mid.k())).collect()
             }
         }
+    }
+}
+
+/// The one-hots of these masks.
+pub(super) fn masks_bill(schedule: Schedule, n: usize, bits: u32) -> Bill {
+    match upper_digits(schedule, bits) {
+        (0, high) => Bill::spending(n, high, high),
+        (mid, high) => Bill::spending(n, mid, bits) + Bill::spending(n, high, high),
     }
 }
 
