@@ -5,7 +5,7 @@
 //! 3. what is left is normalised as in [`crate::rms_norm`], from its second step on.
 //!
 //! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
-//! 14 turns, nine by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
+//! Nine turns; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Ring, Shape, Share};
 
@@ -89,7 +89,7 @@ mod tests {
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5, RING, 12).await).await
             },
         );
-        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Throughput, shape, 1e-5).cost(), 14));
+        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Throughput, shape, 1e-5).cost(), 9));
         let (got, clear) = (reals(&got, RING, 12), reals(&raw, RESIDUAL, 18));
         let errors: Vec<f64> =
             (clear.chunks(30).zip(got.chunks(30))).map(|(x, y)| testing::worst(y, &ideal(x, 1e-5))).collect();

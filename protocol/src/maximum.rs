@@ -4,12 +4,12 @@
 //! ([`crate::mux`]); positions, whose differences are chosen by the same bit in the same turn, go along. Rows may have different lengths; an
 //! odd one out waits for the next level. Of equal numbers the first wins.
 //!
-//! By the latency schedule up to eight play at a table: all pairs are compared, whoever loses to nobody is looked up ([`crate::lookup`]), and
+//! By the latency schedule up to eight play at a table, and four by the other one, once there are 16 at most: all pairs are compared, whoever loses to nobody is looked up ([`crate::lookup`]), and
 //! picked ([`crate::pick`]).
 //!
-//! `ceil(log2 n)` levels of a comparison of `l - 1` bits and one turn; or `ceil(log8 n)` of a comparison and two turns (three for positions), and 3.5 comparisons a player
+//! `ceil(log2(n / 16))` levels of a comparison of `l - 1` bits and one turn, then two of a comparison and two turns; or `ceil(log8 n)` of a comparison and two turns (three for positions), and 3.5 comparisons a player
 //! of eight. Exact while differences stay below
-//! `2^(l-1)`. No leakage. From the pool: COTs; by the latency schedule one-hots of 3 or 7 bits and what
+//! `2^(l-1)`. No leakage. From the pool: COTs; for tables one-hots of 3 or 7 bits and what
 //! comparisons take. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
 
 use sotto_ot::Columns;
@@ -102,10 +102,10 @@ async fn level<const K: usize>(
     }))
 }
 
-/// How many play at a time: as few as do not add a level to those of eights.
+/// How many play at a time: by the latency schedule as few as do not add a level to those of eights, else two, and four once they are few.
 fn table_size(schedule: Schedule, longest: usize) -> usize {
     if schedule == Schedule::Throughput {
-        return 2;
+        return if (3..=16).contains(&longest) { 4 } else { 2 };
     }
     let mut rest = 1;
     while 8 * rest < longest {
@@ -224,6 +224,7 @@ pub(crate) mod tests {
             let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
             let (got, traffic) = testing::run(async |lab| {
                 let x = lab.row(&raw, ring);
+                lab.stock(&bill(Schedule::Throughput, &lengths, l)).await;
                 lab.measure(async |s| row_max(s, &x, &lengths).await).await
             });
             let mut rest = &values[..];
@@ -235,7 +236,8 @@ pub(crate) mod tests {
             assert_eq!(traffic.cost, bill(Schedule::Throughput, &lengths, l).cost());
             let digits = (l as usize - 1).div_ceil(2);
             let compared = if l > 17 { 2 } else { 1 } + log2_ceil(digits);
-            assert_eq!(traffic.cost.turns, log2_ceil(33) * (compared + 1));
+            // 33 are 17 are 9 are three tables of four are one.
+            assert_eq!(traffic.cost.turns, 2 * (compared + 1) + 2 * (compared + 2));
         }
     }
 
@@ -249,8 +251,9 @@ pub(crate) mod tests {
         let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
         let ((max, argmax), traffic) = testing::run(async |lab| {
             lab.me.schedule = Schedule::Latency;
-            lab.stock_one_hots(5, Ring::new(5), 28 * 30).await;
-            lab.stock_one_hots(7, Ring::new(7), 8 * 30).await;
+            let (max, argmax) =
+                (bill(Schedule::Latency, &lengths, 13), argmax_bill(Schedule::Latency, &lengths, 13));
+            lab.stock(&(max + argmax)).await;
             let x = lab.row(&raw, ring);
             let argmax = row_argmax(&mut lab.me, &x, &lengths).await.unwrap();
             let (max, side) = lab.measure(async |s| row_max(s, &x, &lengths).await).await;
@@ -297,6 +300,7 @@ pub(crate) mod tests {
         let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
         let (got, traffic) = testing::run(async |lab| {
             let x = lab.row(&raw, ring);
+            lab.stock(&argmax_bill(Schedule::Throughput, &lengths, 16)).await;
             lab.measure(async |s| row_argmax(s, &x, &lengths).await).await
         });
         let mut rest = &values[..];

@@ -121,9 +121,10 @@ impl Form {
         Ring::new(self.table.fit.index_bits + self.table.fit.shift)
     }
 
-    /// Whether all shifts are evaluated at once: if turns matter, and the position comes from two lookups at most.
+    /// Whether all shifts are evaluated at once: if turns matter, or for roots, of which a norm takes one a row, and the position comes from two lookups at most.
     fn at_once(&self, schedule: Schedule) -> bool {
-        schedule == Schedule::Latency && leading_one::grouping(schedule, self.shifts.len() as u32).0 <= 2
+        (schedule == Schedule::Latency || self.step == 2)
+            && leading_one::grouping(Schedule::Latency, self.shifts.len() as u32).0 <= 2
     }
 }
 
@@ -199,7 +200,8 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
 pub fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
     let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
     let (m, shifts) = (form.shifts.len(), form.left_shifts());
-    let position = crate::leading_one::bill(schedule, n, m as u32, form.step);
+    let looked_for = if form.at_once(schedule) { Schedule::Latency } else { schedule };
+    let position = crate::leading_one::bill(looked_for, n, m as u32, form.step);
     let last = crate::pick::bill(n, ring, &shifts);
     let most = if form.at_once(schedule) {
         let to = ring - shifts.iter().min().expect("there are shifts");
@@ -222,16 +224,15 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
-        Schedule, leading_one,
+        Schedule,
         testing::{self, Holder, Lab, reals},
     };
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {
-        let (m, schedule) = (form.shifts.len(), lab.me.session().schedule);
-        leading_one::tests::stock(lab, n, m as u32).await;
-        let (index_bits, tables) = (form.table.fit.index_bits, if form.at_once(schedule) { m } else { 1 });
-        lab.stock_one_hots(index_bits, Ring::new(index_bits), n * tables).await;
+        let schedule = lab.me.session().schedule;
+        lab.stock(&bill(schedule, n, form)).await;
+        let tables = if form.at_once(schedule) { form.shifts.len() } else { 1 };
         lab.stock_cots(n * (200 + 100 * tables)).await;
     }
 

@@ -10,7 +10,7 @@
 //!
 //! The rows are watched ([`crate::ranges`], in units of 2048): they pass if their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
 //! `eps` below `2^-20` is taken for that. Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
-//! `d <= 2^15`. 13 turns, eight by the latency schedule.
+//! `d <= 2^15`. Eight turns.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
 //! Source: `nonlinear.md` 3.5 in the design notes.
@@ -154,7 +154,7 @@ pub(crate) mod tests {
             },
         );
         assert_eq!(traffic.cost, bill(Schedule::Throughput, shape, eps).cost());
-        assert_eq!(traffic.cost.turns, 13);
+        assert_eq!(traffic.cost.turns, 8);
         let got = reals(&got, RING, 12);
         let clear = reals(&raw, RESIDUAL, 18);
         let error = |(x, y): (&[f64], &[f64])| testing::worst(y, &ideal(x, eps));

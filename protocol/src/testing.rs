@@ -227,6 +227,13 @@ impl<P: Holder> Lab<P> {
         s.pool.one_hots.insert((bits, ring), stock);
     }
 
+    /// Makes the one-hots of a bill.
+    pub(crate) async fn stock(&mut self, bill: &Bill) {
+        for (&(bits, ring), &n) in bill.one_hots() {
+            self.stock_one_hots(bits, ring, n).await;
+        }
+    }
+
     /// Makes triples for one call.
     pub(crate) async fn stock_triples(&mut self, ring: Ring, n: usize) {
         let s = self.me.session();
