@@ -89,7 +89,7 @@ pub async fn server(me: &mut Server, needs: Vec<Need<'_, Weight>>) -> Result<(),
 enum Asked<'a> {
     Linear(linear::Asked),
     Rows(rows::Asked),
-    Positions(&'a mut KvCache, kv_cache::Asked),
+    Positions(&'a mut KvCache, Box<kv_cache::Asked>),
 }
 
 async fn ask_and_take(me: &mut Client, needs: Vec<Need<'_, WeightShape>>) -> Result<(), Error> {
@@ -102,7 +102,7 @@ async fn ask_and_take(me: &mut Client, needs: Vec<Need<'_, WeightShape>>) -> Res
             }
             Need::Positions(cache, n) => {
                 if let Some(of_cache) = kv_cache::ask(me, cache, n)? {
-                    asked.push(Asked::Positions(cache, of_cache));
+                    asked.push(Asked::Positions(cache, Box::new(of_cache)));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Add};
 
 use sotto_net::HEADER_LEN;
-use sotto_ot::one_hot_bits;
+use sotto_ot::{one_hot_bits, one_hot_cots};
 use sotto_shares::Ring;
 
 /// Numbers of one-hots, by the bits of their index and its ring.
@@ -107,6 +107,17 @@ impl Bill {
         let turns = heard[0].max(heard[1]);
         let one_hots = self.one_hots.iter().map(|(&(k, ring), n)| n * one_hot_bits(k, ring)).sum();
         Cost { client: bytes(0), server: bytes(1), turns, cots: self.cots, one_hots }
+    }
+
+    /// Bytes in both directions that its COTs and one-hots take to make, framing apart, at so many bits a COT.
+    pub fn offline_bytes(&self, bits_a_cot: f64) -> f64 {
+        let made = self.one_hots.iter().map(|(&(k, ring), &n)| {
+            let cots = one_hot_cots(n, k);
+            (n * one_hot_bits(k, ring), cots.0 + cots.1)
+        });
+        let (bits, cots) =
+            made.fold((0, self.cots[0] + self.cots[1]), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        (bits as f64 + cots as f64 * bits_a_cot) / 8.0
     }
 
     /// Payload bits in both directions.

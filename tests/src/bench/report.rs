@@ -2,12 +2,13 @@
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
+use sotto_ot::Extension;
 
 use crate::{
     cases::Case,
     duel::duel,
     options::{Options, Role, Saving},
-    stage::{PartyReport, Sample},
+    stage::{PartyReport, Sample, UNSHAPED_RATE},
     tensor,
 };
 
@@ -71,6 +72,9 @@ struct Line<'a> {
     bytes_online_beyond: Option<i64>,
     turns_online_stated: Option<u64>,
     turns_online_beyond: Option<i64>,
+    /// The same of COTs and one-hots, without the framing; COTs come by the million, so that a short case may make more or fewer than it spends.
+    bytes_offline_stated: Option<u64>,
+    bytes_offline_beyond: Option<i64>,
     max_abs_error: f64,
     mean_abs_error: f64,
     peak_rss_client: u64,
@@ -100,7 +104,11 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
     let count = |f: &dyn Fn(&Sample, &Sample) -> u64| median(runs.iter().map(|(c, s)| f(c, s) as f64)) as u64;
     let (bytes_client, bytes_server) = (count(&|c, _| c.sent), count(&|_, s| s.sent));
     let saving = options.schedule.unwrap_or(Saving::Throughput);
-    let stated = case.stated(saving.schedule()).map(|bill| bill.cost());
+    let bill = case.stated(saving.schedule());
+    let cot = Extension::for_rate(options.link()?.rate.unwrap_or(UNSHAPED_RATE)).bits();
+    let offline = bill.as_ref().filter(|_| !case.is_encrypted()).map(|bill| bill.offline_bytes(cot) as u64);
+    let bytes_offline = count(&|c, s| c.sent_offline + s.sent_offline);
+    let stated = bill.map(|bill| bill.cost());
     let bytes_online = count(&|c, s| c.sent + s.sent - c.sent_offline - s.sent_offline);
     let turns_online = count(&|c, s| turns(c, s) - turns_offline(c, s));
     let bytes_stated = stated.map(|cost| cost.client + cost.server);
@@ -119,7 +127,7 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         cpu_server: round(median(runs.iter().map(|(_, s)| s.cpu))),
         bytes_client,
         bytes_server,
-        bytes_offline: count(&|c, s| c.sent_offline + s.sent_offline),
+        bytes_offline,
         bytes_online,
         turns_offline: count(&turns_offline),
         turns_online,
@@ -128,6 +136,8 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         bytes_online_beyond: bytes_stated.map(|stated| bytes_online as i64 - stated as i64),
         turns_online_stated: turns_stated,
         turns_online_beyond: turns_stated.map(|stated| turns_online as i64 - stated as i64),
+        bytes_offline_stated: offline,
+        bytes_offline_beyond: offline.map(|stated| bytes_offline as i64 - stated as i64),
         max_abs_error,
         mean_abs_error,
         peak_rss_client: client.peak_rss,

@@ -25,7 +25,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What decides how COTs are made where no link is imposed: figures must not depend on how fast the loopback happens to be.
-const UNSHAPED_RATE: f64 = 1e9;
+pub const UNSHAPED_RATE: f64 = 1e9;
 
 /// A party with an established session.
 pub enum Me {

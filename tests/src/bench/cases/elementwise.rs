@@ -204,6 +204,10 @@ impl Case for Elementwise {
         })
     }
 
+    fn is_encrypted(&self) -> bool {
+        matches!(self.op, Op::Mul | Op::Square)
+    }
+
     fn stated(&self, schedule: Schedule) -> Option<Bill> {
         let pieces = (0..self.n).step_by(PIECE).map(|start| PIECE.min(self.n - start));
         Some(pieces.fold(Bill::default(), |all, n| all + self.op.bill(schedule, n)))

@@ -168,6 +168,10 @@ impl Case for Layer {
         }
     }
 
+    fn is_encrypted(&self) -> bool {
+        matches!(self.function, Function::RmsNorm | Function::LayerNorm)
+    }
+
     fn stated(&self, schedule: Schedule) -> Option<Bill> {
         let Shape { rows, cols } = self.shape;
         let watched_rows = || ranges::bill(&[(5, ranges::SUMS * rows)]);

@@ -66,6 +66,11 @@ pub trait Case {
         None
     }
 
+    /// Whether it makes offline what no such formula tells of: something encrypted.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+
     /// The right result.
     ///
     /// # Errors
