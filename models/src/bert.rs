@@ -7,7 +7,7 @@
 
 use sotto_protocol::{
     Error,
-    activation::{self, Activation},
+    activation::Activation,
     kv_cache::Heads,
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
@@ -18,7 +18,7 @@ use crate::{
     RealMatrix,
     attention::attention,
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC},
+    evaluator::{Evaluator, RESIDUAL, RESIDUAL_FRAC},
     quantize::MAX_FRAC,
 };
 
@@ -83,11 +83,11 @@ impl<W> BertLayer<W> {
     /// # Errors
     /// What the peer or the network does.
     pub async fn forward<E: Evaluator<Weight = W>>(&self, e: &mut E, x: &Share) -> Result<Share, Error> {
-        let d = x.shape.cols;
+        let (d, p) = (x.shape.cols, e.precision());
         let all = e.linear(&self.qkv, x).await?;
         let stream = stream(e, &all.columns(3 * d..4 * d)).await?;
         let qkv = all.columns(0..3 * d);
-        let qkv = e.truncate(&qkv, qkv.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let qkv = e.truncate(&qkv, qkv.frac - p.frac(), p.sums()).await?;
         let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * d..(i + 1) * d));
         let (mut cache, rows) = (e.cache(self.heads), x.shape.rows);
         let means = attention(e, self.heads, &mut cache, [&q, &k, &v], |_| rows).await?;
@@ -98,9 +98,8 @@ impl<W> BertLayer<W> {
         let all = e.linear(&self.intermediate, &x).await?;
         let inner = all.shape.cols - d;
         let stream = self::stream(e, &all.columns(inner..inner + d)).await?;
-        let inside =
-            e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
-        let inside = e.activate(Activation::Gelu, &inside, ACTIVATION).await?;
+        let inside = e.truncate(&all.columns(0..inner), all.frac - p.frac(), p.argument()).await?;
+        let inside = e.activate(Activation::Gelu, &inside, p.linear()).await?;
         e.watch(&inside).await?;
         let y = e.linear(&self.down, &inside).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;

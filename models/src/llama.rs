@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 use sotto_protocol::{
     Error, Schedule, Session,
-    activation::{self, Activation},
+    activation::Activation,
     kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
@@ -18,7 +18,7 @@ use crate::{
     attention::attention,
     audit::{self, Finding},
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
@@ -217,13 +217,13 @@ impl<W> Llama<W> {
         layer: &Layer<W>,
         h: &Share,
     ) -> Result<Share, Error> {
-        let width = self.config.intermediate_size;
+        let (width, p) = (self.config.intermediate_size, e.precision());
         let x = e.rms_norm(h, self.config.rms_norm_eps).await?;
         let both = e.linear(&layer.gate_up, &x).await?;
-        let drop = both.frac - ACTIVATION_FRAC;
-        let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
+        let drop = both.frac - p.frac();
+        let gate = e.truncate(&both.columns(0..width), drop, p.argument()).await?;
         let product = e.gate(Activation::Silu, &gate, &both.columns(width..2 * width)).await?;
-        let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
+        let product = e.truncate(&product, p.frac(), p.linear()).await?;
         e.watch(&product).await?;
         let y = e.linear(&layer.down, &product).await?;
         residual(e, &y).await

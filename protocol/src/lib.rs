@@ -58,6 +58,7 @@ pub mod mux;
 mod open;
 pub mod pick;
 mod pool;
+mod precision;
 pub mod ranges;
 pub mod reciprocal;
 pub mod reveal;
@@ -74,4 +75,5 @@ pub(crate) mod testing;
 pub mod truncate;
 
 pub use error::Error;
+pub use precision::{ParsePrecisionError, Precision};
 pub use session::{Client, Schedule, Server, Session, VERSION};

@@ -21,6 +21,7 @@ use sotto_ot::OneHots;
 use sotto_shares::Ring;
 
 use crate::{
+    Precision,
     linear::LinearMasks,
     matmul::{MatmulMasks, MatmulShape},
     mul::Triples,
@@ -66,7 +67,7 @@ pub(crate) struct Pool {
     pub recent: BTreeMap<(u32, Ring), usize>,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
-    pub linear: BTreeMap<u32, Option<LinearMasks>>,
+    pub linear: BTreeMap<(Precision, u32), Option<LinearMasks>>,
     pub rows: BTreeMap<RowShape, Option<RowTriples>>,
     pub matmul: BTreeMap<MatmulShape, VecDeque<MatmulMasks>>,
     ledger: Ledger,
