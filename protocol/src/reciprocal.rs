@@ -173,7 +173,8 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
 
     let table = leading_one::highest_table(size);
     let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
-    let lines = segments::begin(s, of_lines, &u, &located, form.table, Ring::new(form.table.ring_bits))?;
+    let entries = sotto_net::compute(|| located.parity(&form.table.columns));
+    let lines = segments::begin(s, of_lines, &u, entries, form.table, Ring::new(form.table.ring_bits))?;
     let inner = inner.finish(s).await?;
     let y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
 

@@ -62,7 +62,8 @@ async fn interpolate(
 ) -> Result<Share, Error> {
     let (send, recv) = cots(s.me, x.len(), table);
     let cots = s.cots(send, recv).await?;
-    begin(s, cots, x, located, table, Ring::new(table.ring_bits))?.finish(s).await
+    let entries = sotto_net::compute(|| located.parity(&table.columns));
+    begin(s, cots, x, entries, table, Ring::new(table.ring_bits))?.finish(s).await
 }
 
 /// COTs that a party takes as sender and as receiver.
@@ -86,16 +87,15 @@ pub(crate) struct Begun<'a> {
     products: cross::Begun<CotPads>,
 }
 
-/// Sends this party's part of an interpolation, on the COTs that [`cots`] says; the result is in `ring`, the table's or a larger one.
+/// Sends this party's part of an interpolation with these entries of the table, on the COTs that [`cots`] says; the result is in `ring`, the table's or a larger one.
 pub(crate) fn begin<'a>(
     s: &mut Session,
     cots: (SendCots, RecvCots),
     x: &Share,
-    located: &Selectors,
+    entries: XorShare,
     table: &'a Segments,
     ring: Ring,
 ) -> Result<Begun<'a>, Error> {
-    let entries = sotto_net::compute(|| located.parity(&table.columns));
     let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
     let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
     let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table, ring).bits() - j).collect();

@@ -26,6 +26,8 @@ pub struct Segments {
     pub ring_bits: u32,
     /// The shifted entries as bit planes: values in the low bits, slopes above them.
     pub columns: Columns,
+    /// The same of every second entry, from the first, from the second, and from the third on.
+    pub staggered: [Columns; 3],
 }
 
 impl Segments {
@@ -56,8 +58,14 @@ impl Segments {
         assert!(value_bits < ring_bits, "{}: values fit the ring", fit.name);
         assert!(ring_bits + drop > fit.shift + 1 + slope_bits, "{}: slope products fit", fit.name);
         let entries = shifted_values.iter().zip(&shifted_slopes).map(|(v, s)| v | s << value_bits);
-        let columns = Columns::new(&entries.collect::<Vec<_>>(), value_bits + slope_bits);
-        Segments { fit, offset, least_slope, value_bits, slope_bits, ring_bits, columns }
+        let (mut entries, bits) = (entries.collect::<Vec<_>>(), value_bits + slope_bits);
+        let columns = Columns::new(&entries, bits);
+        let staggered = [(); 3].map(|()| {
+            let every_second: Vec<u64> = entries.iter().step_by(2).copied().collect();
+            entries.rotate_left(1);
+            Columns::new(&every_second, bits)
+        });
+        Segments { fit, offset, least_slope, value_bits, slope_bits, ring_bits, columns, staggered }
     }
 }
 
