@@ -21,7 +21,7 @@
 //!
 //! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values,
 //! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one of 44 (42 and 48 by high precision, [`Precision`]); the errors, of deviations below `2^-17`
-//! and `2^-15` (`2^-19` and `2^-17`), are independent of the inputs, and the caller drops what is below `2^-12` and `2^-14`.
+//! and `2^-15` (`2^-16` and `2^-17`), are independent of the inputs, and the caller drops what is below `2^-12` and `2^-14`.
 //!
 //! *What each side learns.* Nothing: the view of a party is `K', V', q'_1, p'_1, q'_2, ...`, jointly uniform, and shares from the triples'
 //! functionality. `Enc(B0)` serves many products, since it hides `B0` however often it is used, and each reply gets its own encryption of zero. A mask of a

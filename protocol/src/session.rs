@@ -197,6 +197,10 @@ impl Session {
     /// # Errors
     /// [`Error::TranscriptDisagreement`], [`Error::PoolDisagreement`].
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
+        if self.precision == Precision::High {
+            // The terms came before it was chosen.
+            self.pool.record("precision", tables::fingerprint(Precision::High), 0);
+        }
         let ledger = self.pool.digest();
         let said = self.ch.trace_digest();
         self.ch.send("session/checkpoint", [said, ledger].concat())?;

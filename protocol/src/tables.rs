@@ -84,6 +84,12 @@ pub fn inverse_root(precision: Precision) -> &'static Segments {
     &all(precision)[Activation::ALL.len() + 1]
 }
 
+/// What two parties' files are compared by.
+pub(crate) fn fingerprint(precision: Precision) -> u64 {
+    let hash = blake3::hash(FILES[precision as usize].as_bytes());
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes"))
+}
+
 fn all(precision: Precision) -> &'static [Segments] {
     static TABLES: [OnceLock<Vec<Segments>>; 2] = [OnceLock::new(), OnceLock::new()];
     let read = || {

@@ -21,10 +21,13 @@ fn rings(precision: Precision) -> [Ring; 2] {
     [precision.attention(), precision.sums()]
 }
 
-/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings: below a unit of what the caller keeps, by six bits and by two.
-fn tolerances(precision: Precision) -> [i32; 2] {
-    let frac = precision.frac() as i32;
-    [frac - 6, frac - 2]
+/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings. Finer scores have wider rings, in which less would take ciphertexts of
+/// three primes.
+pub(super) fn tolerances(precision: Precision) -> [i32; 2] {
+    match precision {
+        Precision::Default => [6, 10],
+        Precision::High => [11, 12],
+    }
 }
 
 impl Heads {

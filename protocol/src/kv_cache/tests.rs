@@ -86,6 +86,7 @@ fn all_sizes(precision: Precision) {
     );
     let Heads { key_value, group, width } = HEADS;
     let (score_ring, sum_ring) = (precision.attention(), precision.sums());
+    let tolerances = super::masks::tolerances(precision);
     let (mut keys, mut values) = (vec![], vec![]);
     // Positions that each step's masks can look back on.
     let columns = [7, 7, 7, 16, 141, 141];
@@ -109,13 +110,13 @@ fn all_sizes(precision: Precision) {
             for j in 0..length {
                 let (q, k) = (&q[row * width..][..width], &keys[at(j)..][..width]);
                 let want = times_transposed(q, k, width)[0];
-                assert!(off(score_ring, scores[row * length + j], want) < 9 << (precision.frac() - 5));
+                assert!(off(score_ring, scores[row * length + j], want) < 9 << (tolerances[0] + 1));
             }
             for c in 0..width {
                 let want = (0..length).fold(0u64, |sum, j| {
                     sum.wrapping_add(p[row * length + j].wrapping_mul(values[at(j) + c]))
                 });
-                assert!(off(sum_ring, sums[row * width + c], want) < 9 << (precision.frac() - 1));
+                assert!(off(sum_ring, sums[row * width + c], want) < 9 << (tolerances[1] + 1));
             }
         }
     }

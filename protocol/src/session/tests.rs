@@ -65,6 +65,19 @@ fn ledgers_agree_until_one_side_draws_more() {
 }
 
 #[test]
+fn whoever_computes_more_exactly_than_the_other_finds_out() {
+    let [client, server] = testing::run_both(async |lab| {
+        if lab.me.me == Party::Client {
+            lab.me.precision = Precision::High;
+        }
+        lab.me.checkpoint().await
+    });
+    for noticed in [client, server] {
+        assert!(matches!(noticed, Err(Error::PoolDisagreement)));
+    }
+}
+
+#[test]
 fn a_draw_is_in_the_ledger_by_kind_size_and_order() {
     let digest = |draws: &[(&'static str, u64, usize)]| {
         let mut pool = Pool::default();
