@@ -27,7 +27,8 @@
 //! | [`ranges`] | whether numbers stayed in range | this project | at the end | stated there |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
 //!
-//! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns.
+//! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns. Errors are those of [`Precision::Default`]; of what is computed by
+//! [`Precision::High`], in as many turns, they are a third or a quarter, which the files state.
 //!
 //! Where it is more than an operator, a file has its functionality in plain arithmetic, `ideal`. What is made before the input exists, and how
 //! it meets the input, is in `pool` and each file's table.

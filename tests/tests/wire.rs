@@ -109,6 +109,24 @@ fn lines() -> String {
         line(f.name(), run(async |s| one(activate(s, f, &scaled(s, 44, 12, 64), WIDE).await)));
     }
     line("exp2", run(async |s| one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)));
+    for f in [Activation::Silu, Activation::Tanh] {
+        line(
+            &format!("{}-high", f.name()),
+            run(async |s| {
+                s.precision = Precision::High;
+                one(activate(s, f, &scaled(s, 46, 14, 64), Precision::High.linear()).await)
+            }),
+        );
+    }
+    line(
+        "softmax-high",
+        run(async |s| {
+            s.precision = Precision::High;
+            let x = scaled(s, 28, 14, 64).reshape(Shape::new(4, 16));
+            let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
+            words(Ok([out.numerators, out.reciprocal]))
+        }),
+    );
     line("maximum", run(async |s| one(maximum::row_max(s, &row(s, 13, 64), &[31, 33]).await)));
     line(
         "reciprocal",
