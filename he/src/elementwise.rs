@@ -9,7 +9,9 @@
 //!
 //! Elements are the slots of `Z_t[X]/(X^N + 1)`, for two primes t just below 2^46 with N-th roots of -1; T is their product, and shares modulo T
 //! come from shares modulo both. That `x T / 2^l` stands for x makes a wrap of shares modulo T one modulo 2^l, so that T needs to exceed
-//! `2^(2l)` by no more than what rounding takes: four bits, hence `l <= 44`. The shares add up to the products, or to that plus or minus one.
+//! `2^(2l)` by no more than what rounding takes. A rounded x' is off by a half at most, which is multiplied by a factor below 2^l: both terms together by
+//! `2^(2l) / T` units of the ring. So up to `l = 44` the shares add up to the products, or to that plus or minus one; for `l = 48`, the widest ring, they are off by
+//! 17 units at most.
 //!
 //! *Parameters.* All four primes are the modulus, Q of 176 bits, since nothing is switched to another key; the public key has all four. N = 8192,
 //! so log Q = 176 is what the Galois keys have, too (module `params`).
@@ -21,7 +23,7 @@
 //!
 //! *Security.* The server sees ciphertexts. The client sees `a'`, re-randomised by a fresh encryption of zero as in module `reply`, whose argument
 //! holds word for word; and its share, which is the sum modulo t less the server's share, that is, less the pseudo-random first part. The sums modulo t
-//! are exact, so neither noise nor key is in them; the last unit of the products depends on the low bits of the factors, which are random masks.
+//! are exact, so neither noise nor key is in them; what the products are off by depends on the factors, which are random masks.
 //!
 //! Bytes for N products: `4 * 4 * 44 N / 8 + 32` up, `2 * 116 N / 8` down. Source: SIMD packing (Smart, Vercauteren, 2011/133); scaling as in SPU's Cheetah
 //! backend; the reply as in this crate.
@@ -47,8 +49,8 @@ use crate::{
     sample,
 };
 
-/// Widest ring: T is about `2^(2l + 4)`.
-pub const MAX_BITS: u32 = 44;
+/// Widest ring: T is about `2^92`.
+pub const MAX_BITS: u32 = 48;
 
 /// Bits of a coefficient of the reply.
 const REPLY_BITS: u32 = 116;
@@ -113,6 +115,11 @@ impl Plain {
         self.reduce_once(x.wrapping_mul(w.w).wrapping_sub(quotient.wrapping_mul(self.t)))
     }
 
+    /// x mod t, for any x.
+    fn reduce(&self, x: u64) -> u64 {
+        self.mul(x, constant(1, self.t))
+    }
+
     /// x mod t for x < 2 t.
     fn reduce_once(&self, x: u64) -> u64 {
         x.min(x.wrapping_sub(self.t))
@@ -161,7 +168,7 @@ fn reply_ciphertext_len(context: &Context) -> usize {
     context.degree() * REPLY_BITS as usize / 8
 }
 
-/// The client's message: its vectors `a` and `b` of numbers below 2^44, encrypted.
+/// The client's message: its vectors `a` and `b` of numbers below 2^48, encrypted.
 ///
 /// # Panics
 /// If they differ in length.
@@ -181,7 +188,9 @@ pub fn encrypt_factors(
             let slots = padded(x, i, n);
             for (k, plain) in context.plains().iter().enumerate() {
                 let number = ((i * FACTORS + f) * PLAINS + k) as u32;
-                let message = plain.polynomial(slots.clone());
+                let mut slots = slots.clone();
+                slots.iter_mut().for_each(|x| *x = plain.reduce(*x));
+                let message = plain.polynomial(slots);
                 encrypt(context, key, plain, &message, number, [&public, &secret], &mut out);
             }
         }
@@ -300,8 +309,8 @@ fn scaled(plain: &Plain, x: &[u64], bits: u32) -> Zeroizing<Vec<u64>> {
     let whole = constant(((product >> bits) % u128::from(plain.t)) as u64, plain.t);
     let part = product & ((1 << bits) - 1);
     let half = 1u128 << (bits - 1);
-    let scale =
-        |&x: &u64| plain.reduce_once(plain.mul(x, whole) + ((u128::from(x) * part + half) >> bits) as u64);
+    let rest = |x: u64| plain.reduce(((u128::from(x) * part + half) >> bits) as u64);
+    let scale = |&x: &u64| plain.reduce_once(plain.mul(x, whole) + rest(x));
     Zeroizing::new(x.iter().map(scale).collect())
 }
 

@@ -1,18 +1,9 @@
 //! Attention of all heads, from queries, keys and values to what their weights make of the values.
 
-use sotto_protocol::{
-    Error,
-    kv_cache::{Heads, SCORES},
-    softmax,
-};
-use sotto_shares::{Ring, Shape, Share};
+use sotto_protocol::{Error, kv_cache::Heads};
+use sotto_shares::{Shape, Share};
 
-use crate::evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator};
-
-/// The ring in which attention's sums meet the reciprocal of their weights.
-const NORMALISE: Ring = sotto_protocol::reciprocal::RECIPROCAL.0;
-/// Fraction bits of attention's sums before that.
-const SUM_FRAC: u32 = 14;
+use crate::evaluator::Evaluator;
 
 /// Means of values `[T, heads h]`, of queries `[T, heads h]` in base-2 units, keys and values `[T, key heads h]`; `visible(t)` positions
 /// are seen from the new position `t`. The cache gets keys and values.
@@ -23,16 +14,16 @@ pub(crate) async fn attention<E: Evaluator>(
     [q, k, v]: [&Share; 3],
     visible: impl Fn(usize) -> usize,
 ) -> Result<Share, Error> {
-    let rows = q.shape.rows;
-    let (q, k) = (by_group(heads, q).reduce(SCORES), k.reduce(SCORES));
+    let (rows, p) = (q.shape.rows, e.precision());
+    let (q, k) = (by_group(heads, q).reduce(p.attention()), k.reduce(p.attention()));
     let scores = e.scores(cache, &q, &k).await?;
-    let scores = e.truncate(&scores, ACTIVATION_FRAC, softmax::SCORES).await?;
+    let scores = e.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
     let softmax = e.softmax(&scores, &self::visible(heads, rows, visible)).await?;
 
     let sums = e.sums(cache, &softmax.numerators, v).await?;
-    let sums = e.truncate(&sums, sums.frac - SUM_FRAC, NORMALISE).await?;
+    let sums = e.truncate(&sums, sums.frac - p.power_frac(), p.reciprocal().0).await?;
     let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
-    let means = e.truncate(&means, means.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+    let means = e.truncate(&means, means.frac - p.frac(), p.linear()).await?;
     Ok(by_row(heads, &means, rows))
 }
 

@@ -19,6 +19,8 @@
 //! | scores, in base-2 units    | 15360    | watched modulo `2^14`, to be below 1024               |
 //! | attention's and the MLP's part of the residual stream | `2^15` | watched modulo `2^16`, to be below `2^14` before and after |
 //!
+//! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in those of products, and the same limits.
+//!
 //! The MLP's part is bounded by what every neuron can reach, or by the norms of its last matrix's columns and of their input as far as that is
 //! watched: a row of norm 9000 goes unnoticed with probability `2^-18` at most. Bounds get a thousandth on top for what fixed-point numbers are off.
 

@@ -7,7 +7,7 @@
 
 use sotto_protocol::{
     Error,
-    activation::{self, Activation},
+    activation::Activation,
     kv_cache::Heads,
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
@@ -18,7 +18,7 @@ use crate::{
     RealMatrix,
     attention::{attention, visible},
     error::Error as LoadError,
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC},
+    evaluator::{Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC},
     quantize::MAX_FRAC,
 };
 
@@ -85,13 +85,13 @@ impl<W> BertLayer<W> {
     /// # Errors
     /// What the peer or the network does.
     pub async fn forward<E: Evaluator<Weight = W>>(&self, e: &mut E, x: &Share) -> Result<Share, Error> {
-        let (rows, d) = (x.shape.rows, x.shape.cols);
+        let (rows, d, p) = (x.shape.rows, x.shape.cols, e.precision());
         let mut cache = e.cache(self.heads);
         self.announce(e, &mut cache, x.shape).await?;
         let all = e.linear(&self.qkv, x).await?;
         let stream = stream(e, &all.columns(3 * d..4 * d)).await?;
         let qkv = all.columns(0..3 * d);
-        let qkv = e.truncate(&qkv, qkv.frac - ACTIVATION_FRAC, ACTIVATION).await?;
+        let qkv = e.truncate(&qkv, qkv.frac - p.frac(), p.sums()).await?;
         let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * d..(i + 1) * d));
         let means = attention(e, self.heads, &mut cache, [&q, &k, &v], |_| rows).await?;
         let y = e.linear(&self.output, &means).await?;
@@ -101,9 +101,8 @@ impl<W> BertLayer<W> {
         let all = e.linear(&self.intermediate, &x).await?;
         let inner = all.shape.cols - d;
         let stream = self::stream(e, &all.columns(inner..inner + d)).await?;
-        let inside =
-            e.truncate(&all.columns(0..inner), all.frac - ACTIVATION_FRAC, activation::ARGUMENT).await?;
-        let inside = e.activate(Activation::Gelu, &inside, ACTIVATION).await?;
+        let inside = e.truncate(&all.columns(0..inner), all.frac - p.frac(), p.argument()).await?;
+        let inside = e.activate(Activation::Gelu, &inside, p.linear()).await?;
         e.watch(&inside).await?;
         let y = e.linear(&self.down, &inside).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
@@ -124,7 +123,7 @@ impl<W> BertLayer<W> {
         let (norms, attention) = (Some([shape.cols, 2 * rows, 2]), Some((cache, self.heads, rows)));
         e.prepare(vec![Part { matrices, norms, attention }]).await?;
         let visible = visible(self.heads, rows, |_| rows);
-        let inside = Function::Activation(Activation::Gelu, rows * self.inner, ACTIVATION);
+        let inside = Function::Activation(Activation::Gelu, rows * self.inner, e.precision().linear());
         let functions =
             [(Function::LayerNorm(shape, self.eps), 2), (Function::Softmax(&visible), 1), (inside, 1)];
         e.foresee(&functions.map(|(function, n)| Foreseen { function, now: n, step: n, later: 0 })).await

@@ -6,13 +6,13 @@
 use std::ops::Range;
 
 use sotto_protocol::{
-    Error,
-    activation::{self, Activation},
+    Error, Precision,
+    activation::Activation,
     exp2,
-    kv_cache::{Heads, SCORES},
+    kv_cache::Heads,
     layer_norm, linear,
     linear::Weight,
-    matmul, mul_small, reciprocal, reveal, rms_norm,
+    matmul, mul_small, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
     top_k, truncate,
@@ -20,12 +20,16 @@ use sotto_protocol::{
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
 use crate::{
-    evaluator::{ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{Evaluator, Foreseen, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
     secure::one_hots,
 };
 
 /// Evaluates a model on plain fixed-point numbers.
-pub struct Clear;
+#[derive(Default)]
+pub struct Clear {
+    /// How exact they are.
+    pub precision: Precision,
+}
 
 /// Keys and values in the clear.
 pub struct ClearCache {
@@ -38,17 +42,21 @@ impl Evaluator for Clear {
     type Weight = Weight;
     type Cache = ClearCache;
 
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
     async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
-        let x = one_hots(tokens, table.shape.inner);
+        let x = one_hots(tokens, table.shape.inner, self.precision);
         let rows = self.linear(table, &x).await?;
         Ok(shorten(&rows, rows.frac - RESIDUAL_FRAC, RESIDUAL))
     }
 
     async fn linear(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
-        let mut y = linear::ideal(&x.data, &w.data, w.shape.inner, w.shape.outer);
-        let bias = w.encoded_bias(x.frac);
-        y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = ACTIVATION.reduce(y.wrapping_add(*b)));
-        Ok(Share::new(ACTIVATION, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
+        let mut y = linear::ideal(&x.data, &w.data, w.shape.inner, w.shape.outer, x.ring);
+        let bias = w.encoded_bias(x.frac, x.ring);
+        y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = x.ring.reduce(y.wrapping_add(*b)));
+        Ok(Share::new(x.ring, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
     }
 
     fn cache(&self, heads: Heads) -> ClearCache {
@@ -83,7 +91,7 @@ impl Evaluator for Clear {
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         let rows = reals(x).chunks(x.shape.cols).flat_map(|row| rms_norm::ideal(row, eps)).collect();
-        Ok(rounded(rows, ACTIVATION, ACTIVATION_FRAC, x.shape))
+        Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
     }
 
     async fn rope(
@@ -93,11 +101,11 @@ impl Evaluator for Clear {
         start: usize,
         v: &Share,
     ) -> Result<[Share; 2], Error> {
+        let p = self.precision;
         let mut wide = shorten(x, 0, Ring::new(64));
-        rope::rotate(&mut wide, &Angles { frequencies, start });
-        let frac = x.frac + rope::FACTOR_FRAC;
-        let v = shorten(v, v.frac - ACTIVATION_FRAC, ACTIVATION);
-        Ok([shorten(&wide.with_frac(frac), frac - ACTIVATION_FRAC, SCORES), v])
+        rope::rotate(&mut wide, &Angles { frequencies, start }, rope::factor_frac(p.frac()));
+        let v = shorten(v, v.frac - p.frac(), p.sums());
+        Ok([shorten(&wide, wide.frac - p.frac(), p.attention()), v])
     }
 
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
@@ -107,31 +115,33 @@ impl Evaluator for Clear {
         for (i, &n) in visible.iter().enumerate() {
             let row = &values[i * x.shape.cols..i * x.shape.cols + n];
             let max = row.iter().copied().fold(f64::MIN, f64::max);
-            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(v - max)).collect();
+            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(self.precision, v - max)).collect();
             reciprocals.push(1.0 / powers.iter().sum::<f64>());
             numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
         }
-        let (ring, frac) = reciprocal::RECIPROCAL;
+        let p = self.precision;
+        let (ring, frac) = p.reciprocal();
         Ok(Softmax {
-            numerators: rounded(numerators, ACTIVATION, exp2::RESULT_FRAC, x.shape),
+            numerators: rounded(numerators, p.sums(), p.power_frac(), x.shape),
             reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
         })
     }
 
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         let rows = reals(x).chunks(x.shape.cols).flat_map(|row| layer_norm::ideal(row, eps)).collect();
-        Ok(rounded(rows, ACTIVATION, ACTIVATION_FRAC, x.shape))
+        Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
     }
 
     async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
-        let x = x.reduce(activation::ARGUMENT);
-        let values = x.data.iter().map(|&v| f.ideal(x.ring.signed(v))).collect();
-        Ok(rounded(values, ring, ACTIVATION_FRAC, x.shape))
+        let x = x.reduce(self.precision.argument());
+        let values = x.data.iter().map(|&v| f.ideal(self.precision, x.ring.signed(v))).collect();
+        Ok(rounded(values, ring, self.precision.frac(), x.shape))
     }
 
     async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
-        let x = self.activate(f, x, activation::ARGUMENT).await?;
-        let y = shorten(y, y.frac - ACTIVATION_FRAC, ACTIVATION);
+        let p = self.precision;
+        let x = self.activate(f, x, p.argument()).await?;
+        let y = shorten(y, y.frac - p.frac(), p.product());
         let product = |(a, b): (&u64, &u64)| mul_small::ideal(x.ring.signed(*a), *b, y.ring);
         let data = x.data.iter().zip(&y.data).map(product).collect();
         Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))

@@ -5,14 +5,14 @@
 //! |                              | `<- model/offer --`         | configuration, fraction bits, tokenizer's digest |
 //! | has it, or not               | `-- model/want-tokenizer ->`|                                               |
 //! | checks the digest            | `<- model/tokenizer --`     | the file, if wanted                           |
-//! | lengths of prompt and answer | `-- model/request ->`       |                                               |
+//! | lengths of prompt and answer, precision | `-- model/request ->` |                                          |
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
 //! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::ranges`])                  |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
-//! The server learns the lengths asked for and how many tokens were made. The client learns the public shape, the
+//! The server learns the lengths and the precision asked for and how many tokens were made. The client learns the public shape, the
 //! tokenizer, whether the audit has cleared the model, the logits it was sent, and the bit about ranges.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sotto_net::{Channel, Half};
 use sotto_protocol::{
-    Client, Server, Session,
+    Client, Precision, Server, Session,
     linear::{Weight, WeightShape},
     ranges,
 };
@@ -181,7 +181,7 @@ pub struct Offered {
     pub audited: bool,
 }
 
-/// What a client asks for: lengths, nothing else.
+/// What a client asks for: lengths and precision, nothing else.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Tokens of the prompt.
@@ -190,6 +190,8 @@ pub struct Request {
     pub new: u32,
     /// Whether all positions' logits go to the client, for a comparison with a reference.
     pub all_positions: bool,
+    /// How exact activations are to be.
+    pub precision: Precision,
 }
 
 impl Request {
@@ -267,7 +269,7 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     Ok(Offered { model, tokenizer, answers: offer.answers, audited: offer.audited })
 }
 
-/// The client's side of one generation.
+/// The client's side of one generation, as exact as its session says.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
@@ -279,7 +281,8 @@ pub async fn generate(
     choose: &mut impl Choose,
 ) -> Result<Ranges, Error> {
     let model = &offered.model;
-    let request = Request { prompt: length(prompt.len()), new: length(new), all_positions: false };
+    let (prompt_len, precision) = (length(prompt.len()), me.session.precision);
+    let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
     ask(me, model, &request).await?;
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
@@ -316,7 +319,8 @@ pub async fn evaluate(
     if offered.answers != Answers::Logits {
         return Err(Error::NoLogits);
     }
-    let request = Request { prompt: length(tokens.len()), new: 1, all_positions: true };
+    let (prompt, precision) = (length(tokens.len()), me.session.precision);
+    let request = Request { prompt, new: 1, all_positions: true, precision };
     ask(me, model, &request).await?;
     enter_step(&mut me.session, model, tokens.len(), 0, 1);
     let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
@@ -341,6 +345,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
+    me.session.precision = request.precision;
     let mut cache = Cache::default();
     let mut count = request.prompt as usize;
     let answers = policy.answers(model.config().vocab_size);

@@ -4,13 +4,9 @@
 //! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
-use sotto_protocol::{Error, activation::Activation, kv_cache::Heads, softmax::Softmax};
+use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads, softmax::Softmax};
 use sotto_shares::{Ring, Shape, Share};
 
-/// The ring of activations: inputs of linear layers.
-pub const ACTIVATION: Ring = sotto_protocol::linear::RING;
-/// Fraction bits of activations.
-pub const ACTIVATION_FRAC: u32 = 12;
 /// The ring of the residual stream: `|x| < 2^14`, since norms extend it.
 pub const RESIDUAL: Ring = Ring::new(34);
 /// Fraction bits of the residual stream.
@@ -80,6 +76,9 @@ pub trait Evaluator {
     /// Keys and values of a layer.
     type Cache;
 
+    /// How exact activations are: which rings and fraction bits are meant below.
+    fn precision(&self) -> Precision;
+
     /// The rows of `table` `[V, d]` that belong to `tokens`: `[T, d]` in the residual ring.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
 
@@ -94,7 +93,7 @@ pub trait Evaluator {
     async fn scores(&mut self, cache: &mut Self::Cache, q: &Share, k: &Share) -> Result<Share, Error>;
 
     /// Adds values `[T, heads h]` to a layer's cache, after [`Self::scores`], and multiplies weights `[heads T group, positions]` by
-    /// all values so far: `[heads T group, h]`, in the ring of activations, fraction bits added.
+    /// all values so far: `[heads T group, h]`, in the ring of sums, fraction bits added.
     async fn sums(&mut self, cache: &mut Self::Cache, p: &Share, v: &Share) -> Result<Share, Error>;
 
     /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` is small enough.
@@ -103,14 +102,14 @@ pub trait Evaluator {
     /// The same numbers in a larger ring.
     async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error>;
 
-    /// Notes that the rows of `x`, numbers below 2^18 with 12 fraction bits, must have norms below 2^13 or so: what is known of that is told at the end. Local.
+    /// Notes that the rows of `x`, activations below 2^18, must have norms below 2^13 or so: what is known of that is told at the end. Local.
     async fn watch(&mut self, x: &Share) -> Result<(), Error>;
 
     /// `x / rms(x)` for each row of the residual stream: activations.
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of scores; and values `v`, which are not rotated, in that of activations. 12
-    /// fraction bits both.
+    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of queries and keys; and values `v`, which are not rotated, in that of sums. An
+    /// activation's fraction bits both.
     async fn rope(
         &mut self,
         x: &Share,
@@ -125,14 +124,14 @@ pub trait Evaluator {
     /// LayerNorm without gain and bias, of the residual stream; the result is an activation.
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// An activation function of numbers with 12 fraction bits, in `ring`, of 22 bits at least.
+    /// An activation function of numbers with an activation's fraction bits, in `ring`, not smaller than the argument's.
     async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error>;
 
-    /// `f(x) y`: of `x` with 12 fraction bits in the ring of an activation's argument, and of 12 of the fraction bits of `y`; in the ring of activations or a larger one,
-    /// 24 fraction bits.
+    /// `f(x) y`: of `x` in the ring of an activation function's argument, and of as many of the fraction bits of `y` as an activation has; in the ring of products or a larger one,
+    /// fraction bits added.
     async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
 
-    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which 26 bits or more are dropped.
+    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more are dropped than `y` has fraction bits.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
     /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.

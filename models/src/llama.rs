@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 use sotto_protocol::{
     Error, Schedule, Session,
-    activation::{self, Activation},
+    activation::Activation,
     kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
     rms_norm,
@@ -18,9 +18,7 @@ use crate::{
     attention::{attention, visible},
     audit::{self, Finding},
     error::Error as LoadError,
-    evaluator::{
-        ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens,
-    },
+    evaluator::{Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
@@ -222,7 +220,8 @@ impl<W> Llama<W> {
         let later = if rows == 1 { all } else { 0 };
         let visible = visible(heads, rows, |t| length + t + 1);
         let norm = Function::RmsNorm(Shape::new(rows, c.hidden_size), c.rms_norm_eps);
-        let gate = Function::Activation(Activation::Silu, rows * c.intermediate_size, activation::ARGUMENT);
+        let gate =
+            Function::Activation(Activation::Silu, rows * c.intermediate_size, e.precision().argument());
         let of_layer = [(norm, 2), (Function::Softmax(&visible), 1), (gate, 1)];
         functions.extend(of_layer.map(|(function, now)| Foreseen {
             function,
@@ -290,13 +289,13 @@ impl<W> Llama<W> {
         layer: &Layer<W>,
         h: &Share,
     ) -> Result<Share, Error> {
-        let width = self.config.intermediate_size;
+        let (width, p) = (self.config.intermediate_size, e.precision());
         let x = e.rms_norm(h, self.config.rms_norm_eps).await?;
         let both = e.linear(&layer.gate_up, &x).await?;
-        let drop = both.frac - ACTIVATION_FRAC;
-        let gate = e.truncate(&both.columns(0..width), drop, activation::ARGUMENT).await?;
+        let drop = both.frac - p.frac();
+        let gate = e.truncate(&both.columns(0..width), drop, p.argument()).await?;
         let product = e.gate(Activation::Silu, &gate, &both.columns(width..2 * width)).await?;
-        let product = e.truncate(&product, ACTIVATION_FRAC, ACTIVATION).await?;
+        let product = e.truncate(&product, p.frac(), p.linear()).await?;
         e.watch(&product).await?;
         let y = e.linear(&layer.down, &product).await?;
         residual(e, &y).await

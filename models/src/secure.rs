@@ -2,12 +2,12 @@
 
 use sotto_net::Half;
 use sotto_protocol::{
-    Client, Error, Schedule, Server, Session,
+    Client, Error, Precision, Schedule, Server, Session,
     activation::{self, Activation},
     ahead::{self, Matrix, Need},
     cost::Bill,
     extend,
-    kv_cache::{self, Heads, KvCache, SCORES},
+    kv_cache::{self, Heads, KvCache},
     layer_norm, linear,
     linear::{Weight, WeightShape},
     mul, mul_small, ranges, reveal, rms_norm,
@@ -18,9 +18,7 @@ use sotto_protocol::{
 };
 use sotto_shares::{Ring, Shape, Share};
 
-use crate::evaluator::{
-    ACTIVATION, ACTIVATION_FRAC, Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens,
-};
+use crate::evaluator::{Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens};
 
 /// What the two roles do differently: they hold different things of a matrix, and only one has keys.
 #[allow(async_fn_in_trait)]
@@ -29,6 +27,8 @@ pub trait Role {
     type Weight: Matrix;
     /// The common part of the session.
     fn session(&mut self) -> &mut Session;
+    /// How exact activations are in it.
+    fn exactness(&self) -> Precision;
     /// A private matrix times shared rows.
     async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
     /// Sees to it that there is what is needed.
@@ -41,6 +41,9 @@ impl Role for Client {
     type Weight = WeightShape;
     fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+    fn exactness(&self) -> Precision {
+        self.session.precision
     }
     async fn product(&mut self, w: &WeightShape, x: &Share) -> Result<Share, Error> {
         linear::client(self, w, x).await
@@ -57,6 +60,9 @@ impl Role for Server {
     type Weight = Weight;
     fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+    fn exactness(&self) -> Precision {
+        self.session.precision
     }
     async fn product(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
         linear::server(self, w, x).await
@@ -85,8 +91,12 @@ const GATED: usize = 1 << 19;
 /// A part of a gated product: by OTs for every bit of the smaller factor, or, where bits are saved and it takes fewer, by triples under encryption,
 /// an extension and an opening.
 async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error> {
-    let (n, least) = (x.len(), activation::LEAST);
-    let (by_ots, by_triples) = (203 * n, mul::lattice_len(n) + 25 * n);
+    let (n, least) = (x.len(), activation::least(me.exactness()));
+    let (ots, openings) = match me.exactness() {
+        Precision::Default => (203, 25),
+        Precision::High => (239, 27),
+    };
+    let (by_ots, by_triples) = (ots * n, mul::lattice_len(n) + openings * n);
     if me.session().schedule == Schedule::Latency || by_ots < by_triples {
         return mul_small::mul_small(me.session(), x, y, least).await;
     }
@@ -98,15 +108,15 @@ async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
 }
 
 /// What a function of a layer takes, some positions later.
-fn bill(f: &Function<'_>, schedule: Schedule, positions: usize) -> Bill {
+fn bill(f: &Function<'_>, precision: Precision, schedule: Schedule, positions: usize) -> Bill {
     match *f {
-        Function::RmsNorm(shape, eps) => rms_norm::bill(schedule, shape, eps),
-        Function::LayerNorm(shape, eps) => layer_norm::bill(schedule, shape, eps),
+        Function::RmsNorm(shape, eps) => rms_norm::bill(precision, schedule, shape, eps),
+        Function::LayerNorm(shape, eps) => layer_norm::bill(precision, schedule, shape, eps),
         Function::Softmax(visible) => {
             let visible: Vec<usize> = visible.iter().map(|n| n + positions).collect();
-            softmax::bill(schedule, &visible, ACTIVATION.bits())
+            softmax::bill(precision, schedule, &visible)
         }
-        Function::Activation(f, n, ring) => activation::bill(f, schedule, n, ring.bits()),
+        Function::Activation(f, n, ring) => activation::bill(f, precision, schedule, n, ring.bits()),
     }
 }
 
@@ -129,11 +139,11 @@ async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) 
             part.matrices.into_iter().map(|(w, n)| Need::Linear(w, n)).collect();
         let mut more = vec![];
         if let Some([width, n, a_token]) = part.norms {
-            more.push((rms_norm::row_shape(width), n, a_token * s.lookahead));
+            more.push((rms_norm::row_shape(s.precision, width), n, a_token * s.lookahead));
         }
         if let Some((cache, heads, n)) = part.attention {
             let count = heads.key_value * heads.group;
-            more.push((RowShape::scale(heads.width), n * count, s.lookahead * count));
+            more.push((RowShape::scale(s.precision, heads.width), n * count, s.lookahead * count));
             of_part.push(Need::Positions(cache, n));
         }
         let rows_of_part = more.iter().map(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more));
@@ -159,8 +169,8 @@ async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) 
     me.make(needs).await
 }
 
-/// The ring of watched rows of activations, and its top bits that are watched: units of 2048.
-const WATCHED: (Ring, u32) = (Ring::new(30), 7);
+/// Integer bits of watched rows of activations, and top bits that are watched: units of 2048.
+const WATCHED: (u32, u32) = (18, 7);
 
 /// Top bits of attention's sums that are watched: units of `2^14`.
 const SUMS_WATCHED: u32 = 4;
@@ -182,11 +192,15 @@ impl<R: Role> Evaluator for R {
     type Weight = R::Weight;
     type Cache = KvCache;
 
+    fn precision(&self) -> Precision {
+        self.exactness()
+    }
+
     async fn embed(&mut self, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let shape = *table.shape();
-        let x = one_hots(tokens, shape.inner);
+        let x = one_hots(tokens, shape.inner, self.precision());
         let rows = span!(self, "embed", self.product(table, &x))?;
-        self.truncate(&rows, ACTIVATION_FRAC + shape.frac - RESIDUAL_FRAC, RESIDUAL).await
+        self.truncate(&rows, rows.frac - RESIDUAL_FRAC, RESIDUAL).await
     }
 
     async fn linear(&mut self, w: &R::Weight, x: &Share) -> Result<Share, Error> {
@@ -194,7 +208,7 @@ impl<R: Role> Evaluator for R {
     }
 
     fn cache(&self, heads: Heads) -> KvCache {
-        KvCache::new(heads)
+        KvCache::new(heads, self.precision())
     }
 
     async fn scores(&mut self, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
@@ -220,14 +234,15 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn watch(&mut self, x: &Share) -> Result<(), Error> {
-        ranges::rows(self.session(), &x.reduce(WATCHED.0), WATCHED.1);
+        let (integer, top) = WATCHED;
+        ranges::rows(self.session(), &x.reduce(Ring::new(integer + x.frac)), top);
         Ok(())
     }
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         span!(self, "rms_norm", async {
-            rows_for(self, rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
-            rms_norm::rms_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
+            rows_for(self, rms_norm::row_shape(self.precision(), x.shape.cols), x.shape.rows).await?;
+            rms_norm::rms_norm(self.session(), x, eps).await
         })
     }
 
@@ -238,19 +253,19 @@ impl<R: Role> Evaluator for R {
         start: usize,
         v: &Share,
     ) -> Result<[Share; 2], Error> {
-        let angles = Angles { frequencies, start };
-        let (x, v) = ((x, SCORES), (v, ACTIVATION));
-        span!(self, "rope", rope::rope(self.session(), x, angles, v, ACTIVATION_FRAC))
+        let (angles, p) = (Angles { frequencies, start }, self.precision());
+        let (x, v) = ((x, p.attention()), (v, p.sums()));
+        span!(self, "rope", rope::rope(self.session(), x, angles, v, p.frac()))
     }
 
     async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
-        span!(self, "softmax", softmax::softmax(self.session(), x, visible, ACTIVATION))
+        span!(self, "softmax", softmax::softmax(self.session(), x, visible))
     }
 
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         span!(self, "layer_norm", async {
-            rows_for(self, rms_norm::row_shape(x.shape.cols), x.shape.rows).await?;
-            layer_norm::layer_norm(self.session(), x, eps, ACTIVATION, ACTIVATION_FRAC).await
+            rows_for(self, rms_norm::row_shape(self.precision(), x.shape.cols), x.shape.rows).await?;
+            layer_norm::layer_norm(self.session(), x, eps).await
         })
     }
 
@@ -259,16 +274,17 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
+        let p = self.precision();
         // Where turns matter, in a ring of which the product is a local truncation.
         let ring = match self.session().schedule {
-            Schedule::Throughput => ACTIVATION,
-            Schedule::Latency => Ring::new(ACTIVATION.bits() + ACTIVATION_FRAC),
+            Schedule::Throughput => p.product(),
+            Schedule::Latency => Ring::new(p.linear().bits() + p.frac()),
         };
-        let y = y.truncate_reduce(y.frac - ACTIVATION_FRAC).add_public(self.session().me, 1);
+        let y = y.truncate_reduce(y.frac - p.frac()).add_public(self.session().me, 1);
         let [x, y] = span!(
             self,
             "activation",
-            activation::activate_beside(self.session(), f, x, activation::ARGUMENT, (&y, ring))
+            activation::activate_beside(self.session(), f, x, p.argument(), (&y, ring))
         )?;
         span!(self, "mul", async {
             let mut data = Vec::with_capacity(x.len());
@@ -281,7 +297,7 @@ impl<R: Role> Evaluator for R {
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
         span!(self, "mul", async {
-            rows_for(self, RowShape::scale(x.shape.cols), x.shape.rows).await?;
+            rows_for(self, RowShape::scale(self.precision(), x.shape.cols), x.shape.rows).await?;
             rows::scale(self.session(), x, y).await
         })
     }
@@ -295,10 +311,10 @@ impl<R: Role> Evaluator for R {
         let times = |bill: Bill, n: usize| (0..n).fold(Bill::default(), |sum, _| sum + bill.clone());
         let (mut now, mut ahead) = (Bill::default(), vec![]);
         for f in functions {
-            let once = bill(&f.function, s.schedule, 0);
+            let once = bill(&f.function, s.precision, s.schedule, 0);
             now = now + times(once.clone(), f.now);
             // Rows of scores grow with each token.
-            let later = bill(&f.function, s.schedule, s.lookahead.div_ceil(2));
+            let later = bill(&f.function, s.precision, s.schedule, s.lookahead.div_ceil(2));
             ahead.extend([(once, f.step), (later, f.later * s.lookahead)]);
         }
         span!(self, "ahead", self.session().foresee(&now, &ahead))
@@ -330,11 +346,11 @@ impl<R: Role> Evaluator for R {
 ///
 /// # Panics
 /// If an id is not below `vocabulary`.
-pub(crate) fn one_hots(tokens: Tokens<'_>, vocabulary: usize) -> Share {
-    let mut x = Share::zeros(ACTIVATION, ACTIVATION_FRAC, Shape::new(tokens.count(), vocabulary));
+pub(crate) fn one_hots(tokens: Tokens<'_>, vocabulary: usize, precision: Precision) -> Share {
+    let mut x = Share::zeros(precision.linear(), precision.frac(), Shape::new(tokens.count(), vocabulary));
     if let Tokens::Known(ids) = tokens {
         for (row, &id) in x.data.chunks_mut(vocabulary).zip(ids) {
-            row[id as usize] = 1 << ACTIVATION_FRAC;
+            row[id as usize] = 1 << precision.frac();
         }
     }
     x

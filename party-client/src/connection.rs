@@ -45,7 +45,8 @@ impl Connection {
             }
         };
         ch.set_timeout(args.patience());
-        let me = Client::establish(ch, Rng::from_os(), binding).await.map_err(Error::from)?;
+        let mut me = Client::establish(ch, Rng::from_os(), binding).await.map_err(Error::from)?;
+        me.session.precision = args.precision;
         let server = args.fingerprint.filter(|_| !args.insecure_no_tls);
         Ok(Connection { me, server })
     }

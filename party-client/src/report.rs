@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 use sotto_models::{Config, Fields, conversation::Ranges};
 use sotto_net::{Cost, Fingerprint, Half, SpanKey};
+use sotto_protocol::Precision;
 
 use crate::args::Args;
 
@@ -21,6 +22,8 @@ pub struct Report {
     fingerprint: Option<String>,
     /// The simulated network.
     link: SimulatedLink,
+    /// How exact the model was computed.
+    precision: Precision,
     #[serde(flatten)]
     answer: Option<Answer>,
     comparison: Option<Comparison>,
@@ -225,6 +228,7 @@ impl Report {
             server: args.server.clone(),
             fingerprint: server.map(|fingerprint| fingerprint.to_string()),
             link: SimulatedLink { bits_per_second: args.link.rate, rtt_seconds: args.link.rtt.as_secs_f64() },
+            precision: args.precision,
             answer: None,
             comparison: None,
             audited,
@@ -251,7 +255,7 @@ impl Display for Report {
             Some(fingerprint) => format!("TLS, {fingerprint}"),
             None => "WITHOUT TLS".into(),
         };
-        writeln!(f, "server {} ({tls}{})", self.server, self.link)?;
+        writeln!(f, "server {} ({tls}{}), precision {}", self.server, self.link, self.precision.name())?;
         if let Some(comparison) = &self.comparison {
             write!(f, "{comparison}")?;
         }
@@ -289,7 +293,7 @@ impl Display for Saw {
         let m = &c.model;
         writeln!(
             f,
-            "the server saw  that the prompt has {} tokens, that at most {} new ones were wanted and {} made, and when",
+            "the server saw  that the prompt has {} tokens, that at most {} new ones were wanted and {} made, at what precision, and when",
             s.prompt_tokens, s.new_tokens_at_most, s.new_tokens
         )?;
         writeln!(

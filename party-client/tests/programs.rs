@@ -131,6 +131,7 @@ fn two_processes_write_what_the_model_would() {
     // Two at a time. The first one's prompt comes from standard input; it prints one JSON object.
     let mut client = server.client();
     client.args(["--prompt-file", "-", "--max-tokens", "3", "--json", "--link", "1gbit,1ms"]);
+    client.args(["--precision", "high"]);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     client.stdin.take().unwrap().write_all(PROMPT.as_bytes()).unwrap();
 
@@ -144,9 +145,16 @@ fn two_processes_write_what_the_model_would() {
     let out = out.unwrap();
     assert_eq!(good(&out), format!("{text}\n"));
     let report = String::from_utf8(out.stderr).unwrap();
-    for words in
-        ["the server saw", "the client saw", "set-up", "offline", "prefill", "each token", "softmax, online"]
-    {
+    for words in [
+        "precision default",
+        "the server saw",
+        "the client saw",
+        "set-up",
+        "offline",
+        "prefill",
+        "each token",
+        "softmax, online",
+    ] {
         assert!(report.contains(words), "{words} in {report}");
     }
     server.logs(" 10 of at most 10 new ones");
@@ -155,6 +163,7 @@ fn two_processes_write_what_the_model_would() {
     assert_eq!(json["tokens"].as_array().unwrap().len(), 3);
     assert!(json["tokens"].as_array().unwrap().iter().zip(&tokens).all(|(a, b)| a == *b));
     assert!(text.starts_with(json["text"].as_str().unwrap()));
+    assert_eq!(json["precision"], "high");
     assert_eq!(json["saw"]["server"]["new_tokens"], 3);
     assert_eq!(json["saw"]["client"]["rows_of_logits"], 3);
     assert_eq!(json["saw"]["client"]["model"]["vocab_size"], 1024);
@@ -329,6 +338,7 @@ fn the_client_is_told_what_is_wrong_before_it_connects() {
     mistake(open().args(["--prompt", "a", "--temperature", "-1"]), 2, &["temperature is -1", "0 to 100"]);
     mistake(open().args(["--prompt", "a", "--temperature", "1", "--top-p", "0"]), 2, &["top_p is 0"]);
     mistake(open().args(["--prompt", "a", "--link", "1,2"]), 2, &["1,2", "--link", "100mbit,40ms"]);
+    mistake(open().args(["--prompt", "a", "--precision", "fine"]), 2, &["fine", "default or high"]);
     mistake(open().args(["--prompt", "a", "--max-tokens", "0"]), 2, &["--max-tokens"]);
     mistake(client_of("127.0.0.1:1").args(["--prompt", "a"]), 2, &["--fingerprint"]);
     mistake(

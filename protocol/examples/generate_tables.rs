@@ -1,7 +1,12 @@
-//! Writes `protocol/tables/segments.json`: `cargo run -p sotto-protocol --example generate_tables`.
+//! Writes `protocol/tables`: `cargo run -p sotto-protocol --example generate_tables`.
+
+use sotto_protocol::Precision;
 
 fn main() -> std::io::Result<()> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tables/segments.json");
-    let text = serde_json::to_string(&sotto_protocol::fit::all()).expect("tables serialise");
-    std::fs::write(path, text + "\n")
+    for (precision, name) in [(Precision::Default, "segments"), (Precision::High, "segments-high")] {
+        let path = format!("{}/tables/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = serde_json::to_string(&sotto_protocol::fit::all(precision)).expect("tables serialise");
+        std::fs::write(path, text + "\n")?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `[f(x)] <- [x]` for the activations of transformers: a piecewise-linear window, constant to its left, constant or `x` to its right (Pi_PWL).
 //!
-//! Inputs: `x` mod `2^22` with 12 fraction bits, so `|x| < 512`. The window `[-a, a)` is one digit of `X = (x + a) >> s`; the `u` bits above it say on
+//! Inputs: `x` mod `2^22` with 12 fraction bits, or `2^24` with 14 ([`Precision`]), so `|x| < 512`. The window `[-a, a)` is one digit of `X = (x + a) >> s`; the `u` bits above it say on
 //! which side of the window `x` lies.
 //!
 //! | client                                   |                         | server     |
@@ -23,38 +23,41 @@
 //! | sigmoid           | `[-8, 8)`, 128   | 8e-4         | 4e-4         | 1     | 503 | 576 |
 //! | tanh              | `[-4, 4)`, 256   | 6e-4         | 8e-4         | 1     | 507 | 677 |
 //!
+//! By high precision there are twice as many segments, and inside the window errors are a third or less: 2.4e-4 (SiLU), 3e-4, 1.8e-4, 2.6e-4, 1.7e-4, for 896, 855, 892, 693, 806 bits
+//! to ring 46. The edges are where they were: 2.8e-3 (SiLU), 2e-4, 4e-4, 4e-4, 7.2e-4. Where bits are saved, the lowest bit of the window's digit is apart, for a one-hot of half the size: then an AND by
+//! it comes in the second turn, and the line in the third.
+//!
 //! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `a` below 512 count as left, so the bound
 //! on `|x|` is what the range audit has to check. Leakage: none; every opened value is uniformly masked.
 //! From the pool: one-hots of the digits, COTs. Source: `nonlinear.md` 3.1 in the design notes.
 
 mod sides;
+mod window;
 
 use sides::{Upper, sides_of_digit, sides_of_digits};
-use sotto_ot::Selectors;
 use sotto_shares::{Ring, Share, XorShare};
 
 use crate::{
-    Error, Schedule, Session,
+    Error, Precision, Schedule, Session,
     and::{self, and},
     cost::Bill,
-    digit,
     extend::{self, extend_positive},
     mul::subtract,
     mux::mux,
     open, segments,
     tables::{self, Segments},
 };
-
-/// The ring of the argument: `|x| < 512` with 12 fraction bits.
-pub const ARGUMENT: Ring = Ring::new(22);
+use window::{Place, Window, is_split};
 
 const OPEN: &str = "activation/open";
 
 /// Elements at a time.
 const BLOCK: usize = 1 << 17;
 
-/// Results of the activations with a linear part are above minus this, in units of 2^-12: one, for simplicity.
-pub const LEAST: u64 = 1 << 12;
+/// Results of the activations with a linear part are above minus this, in units of the result: one, for simplicity.
+pub const fn least(precision: Precision) -> u64 {
+    1 << precision.frac()
+}
 
 /// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +148,9 @@ impl Activation {
         }
     }
 
-    /// The table's function, from the exact segment, of `x` in units of `2^-12`: the functionality up to the carries of the shares.
-    pub fn ideal(self, x: i64) -> f64 {
-        let table = tables::activation(self);
+    /// The table's function, from the exact segment, of `x` in units of its last fraction bit: the functionality up to the carries of the shares.
+    pub fn ideal(self, precision: Precision, x: i64) -> f64 {
+        let table = tables::activation(precision, self);
         let z = x - table.fit.low;
         let window = 1i64 << (table.fit.index_bits + table.fit.shift);
         let unit = |frac: u32| (-(frac as f64)).exp2();
@@ -166,11 +169,11 @@ impl Activation {
     }
 }
 
-/// The activation of numbers with 12 fraction bits, from any ring of at least 22 bits to `ring`; long tensors go in
+/// The activation of numbers with as many fraction bits as activations have, from any ring not smaller than the argument's to `ring`; long tensors go in
 /// blocks, which bounds memory.
 ///
 /// # Panics
-/// If the fraction bits are not 12, or a ring is too small.
+/// If the fraction bits are others, or a ring is too small.
 pub async fn activate(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
     Ok(blocks(s, f, x, ring, None).await?.0)
 }
@@ -213,17 +216,17 @@ async fn activate_block(
     ring: Ring,
     other: Option<(&Share, Ring)>,
 ) -> Result<(Share, Option<Share>), Error> {
-    let table = tables::activation(f);
+    let (precision, table) = (s.precision, tables::activation(s.precision, f));
     let fit = &table.fit;
     assert_eq!(x.frac, fit.argument_frac, "fraction bits of an activation's argument");
-    let x = x.reduce(ARGUMENT);
+    let x = x.reduce(precision.argument());
     let moved = x.add_public(s.me, (-fit.low) as u64);
     let digits = moved.truncate_reduce(fit.shift);
 
-    let low = s.one_hots(fit.index_bits, digits.ring, x.len()).await?;
+    let window = Window::draw(s, fit.index_bits, digits.ring, x.len()).await?;
     let upper = Upper::draw(s, digits.ring.bits() - fit.index_bits, x.len()).await?;
-    let mask: Vec<u64> =
-        low.index().iter().zip(upper.index()).map(|(l, u)| l.wrapping_add(u << fit.index_bits)).collect();
+    let pairs = window.index().into_iter().zip(upper.index());
+    let mask: Vec<u64> = pairs.map(|(w, u)| w.wrapping_add(u << fit.index_bits)).collect();
     let cots = extend::cots(s.me, other.map_or(0, |(y, _)| y.len()));
     let cots = s.cots(cots.0, cots.1).await?;
     let masked = subtract(&digits, &mask);
@@ -234,12 +237,11 @@ async fn activate_block(
         None => None,
         Some(begun) => Some(begun.finish(s).await?),
     };
-    let located = low.rotate(&opened);
-    let carries = digit::carries(&located, &opened, fit.index_bits);
+    let place = sotto_net::compute(|| window.locate(&opened, table));
 
     let above: Vec<u64> = opened.iter().map(|d| d >> fit.index_bits).collect();
-    let line = (table, line_ring(f, s.schedule, ring));
-    let (mid, inside, right) = sides_and_line(s, &moved, &located, &carries, &upper, &above, line).await?;
+    let line = (table, line_ring(f, precision, s.schedule, ring));
+    let (mid, inside, right) = sides_and_line(s, &moved, place, &upper, &above, line).await?;
     let centred = mid.add_public(s.me, table.offset.wrapping_neg());
     let part = match f.right() {
         Right::Identity => x,
@@ -258,9 +260,9 @@ async fn activate_block(
 }
 
 /// The ring of the line: the table's, or, where turns matter and the other part needs no extension, one that makes the line's a local truncation.
-fn line_ring(f: Activation, schedule: Schedule, ring: Ring) -> Ring {
-    let table = tables::activation(f);
-    let alone = matches!(f.right(), Right::Ones(_)) || ring == ARGUMENT;
+fn line_ring(f: Activation, precision: Precision, schedule: Schedule, ring: Ring) -> Ring {
+    let table = tables::activation(precision, f);
+    let alone = matches!(f.right(), Right::Ones(_)) || ring == precision.argument();
     match schedule {
         Schedule::Latency if alone => Ring::new(ring.bits() + table.fit.value_frac - table.fit.argument_frac),
         _ => Ring::new(table.ring_bits),
@@ -271,39 +273,60 @@ fn line_ring(f: Activation, schedule: Schedule, ring: Ring) -> Ring {
 async fn sides_and_line(
     s: &mut Session,
     moved: &Share,
-    located: &Selectors,
-    carries: &XorShare,
+    place: Place,
     upper: &Upper,
     above: &[u64],
     (table, ring): (&Segments, Ring),
 ) -> Result<(Share, XorShare, XorShare), Error> {
     let n = moved.len();
     let line_cots = segments::cots(s.me, n, table);
-    let (mid, sides) = match upper {
-        Upper::One(digit) => {
+    let (line, sides) = match (upper, &place.choice) {
+        (Upper::One(digit), _) => {
             let [of_sides, of_line] = s.cots_for([(n, n), line_cots]).await?;
             let (without, change) = sides_of_digit(digit, above);
-            let sides = and::begin(s, of_sides, carries, &change)?;
-            let line = segments::begin(s, of_line, moved, located, table, ring)?;
+            let sides = and::begin(s, of_sides, &place.carries, &change)?;
+            let line = segments::begin(s, of_line, moved, place.entries, table, ring)?;
             let sides = sides.finish(s).await?.xor(&without);
             (line.finish(s).await?, sides)
         }
-        Upper::Two(mid, high) => {
+        (Upper::Two(mid, high), None) => {
             let [of_sides, of_line] = s.cots_for([(4 * n, 4 * n), line_cots]).await?;
             let (selectors, vectors, rest) = sides_of_digits(mid, high, above);
             let products = and::begin(s, of_sides, &selectors, &vectors)?;
-            let line = segments::begin(s, of_line, moved, located, table, ring)?;
+            let line = segments::begin(s, of_line, moved, place.entries, table, ring)?;
             let products = products.finish(s).await?.xor(&rest);
             let line = line.finish(s).await?;
-            // For either carry whether it is zero, and whether it is not negative; zero is not negative.
-            let case = |p: &[u64]| p[0] | (p[1] ^ p[0]) << 1;
-            let without = products.words.chunks(4).map(|p| case(&p[..2])).collect();
-            let with = products.words.chunks(4).map(|p| case(&p[2..])).collect();
-            let (without, with) = (XorShare::new(2, without), XorShare::new(2, with));
-            (line, and(s, carries, &without.xor(&with)).await?.xor(&without))
+            let (without, change) = by_carry(&products);
+            (line, and(s, &place.carries, &change).await?.xor(&without))
+        }
+        (Upper::Two(mid, high), Some((masks, changes))) => {
+            let [of_upper, of_place, of_line, of_sides] =
+                s.cots_for([(4 * n, 4 * n), (n, n), line_cots, (n, n)]).await?;
+            let (selectors, vectors, rest) = sides_of_digits(mid, high, above);
+            let products = and::begin(s, of_upper, &selectors, &vectors)?;
+            let changes = and::begin(s, of_place, masks, changes)?;
+            let products = products.finish(s).await?.xor(&rest);
+            let changes = changes.finish(s).await?;
+            let place = place.chosen(&changes);
+            let (without, change) = by_carry(&products);
+            let sides = and::begin(s, of_sides, &place.carries, &change)?;
+            let line = segments::begin(s, of_line, moved, place.entries, table, ring)?;
+            let sides = sides.finish(s).await?.xor(&without);
+            (line.finish(s).await?, sides)
         }
     };
-    Ok((mid, sides.bit(0), sides.bit(1)))
+    Ok((line, sides.bit(0), sides.bit(1)))
+}
+
+/// From the upper digits' products: for either carry whether they are zero, and whether positive; without a carry, and what a carry changes.
+fn by_carry(products: &XorShare) -> (XorShare, XorShare) {
+    // They say whether not negative; zero is not negative.
+    let case = |p: &[u64]| p[0] | (p[1] ^ p[0]) << 1;
+    let without = products.words.chunks(4).map(|p| case(&p[..2])).collect();
+    let with = products.words.chunks(4).map(|p| case(&p[2..])).collect();
+    let (without, with) = (XorShare::new(2, without), XorShare::new(2, with));
+    let change = without.xor(&with);
+    (without, change)
 }
 
 /// The two parts in the ring asked for, added.
@@ -332,28 +355,33 @@ async fn finish(
 }
 
 /// What is sent for `n` arguments into a ring of `ring` bits, and which COTs it takes.
-pub fn bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
+pub fn bill(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
     let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
-    blocks.fold(Bill::default(), |all, n| all + block_bill(f, schedule, n, ring))
+    blocks.fold(Bill::default(), |all, n| all + block_bill(f, precision, schedule, n, ring))
 }
 
-fn block_bill(f: Activation, schedule: Schedule, n: usize, ring: u32) -> Bill {
-    let table = tables::activation(f);
-    let line_ring = line_ring(f, schedule, Ring::new(ring)).bits();
+fn block_bill(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
+    let (table, argument) = (tables::activation(precision, f), precision.argument().bits());
+    let line_ring = line_ring(f, precision, schedule, Ring::new(ring)).bits();
     let line = crate::segments::interpolation_bill(n, table, line_ring);
     let extra = table.fit.value_frac - table.fit.argument_frac;
-    let (index, bits) = (table.fit.index_bits, 22 - table.fit.shift);
-    let opened = Bill::mutual(&[bits as usize * n], 0) + Bill::spending(n, index, bits);
+    let (index, bits) = (table.fit.index_bits, argument - table.fit.shift);
+    let opened =
+        Bill::mutual(&[bits as usize * n], 0) + window::masks_bill(precision, schedule, n, index, bits);
     let opened = opened + sides::masks_bill(schedule, n, bits - index);
     let wide = (table.ring_bits, ring + extra);
     let sides = match schedule {
+        Schedule::Throughput if is_split(precision, schedule) => {
+            let entries = crate::and::bill(n, table.value_bits + table.slope_bits + 1);
+            crate::and::bill(4 * n, 1).beside(entries) + crate::and::bill(n, 2).beside(line)
+        }
         Schedule::Throughput => crate::and::bill(4 * n, 1).beside(line) + crate::and::bill(n, 2),
         Schedule::Latency => crate::and::bill(n, 2).beside(line),
     };
-    let (part, extended) = match (f.right(), ring) {
-        (Right::Ones(_), _) => (ring - 12, vec![wide]),
-        (Right::Identity, 22) => (22, vec![wide]),
-        (Right::Identity, _) => (22, vec![wide, (22, ring)]),
+    let (part, extended) = match f.right() {
+        Right::Ones(_) => (ring - table.fit.argument_frac, vec![wide]),
+        Right::Identity if ring == argument => (argument, vec![wide]),
+        Right::Identity => (argument, vec![wide, (argument, ring)]),
     };
     let all = opened + sides + crate::mux::bill(n, &[line_ring, part]);
     if line_ring == ring + extra { all } else { all + crate::extend::bill(n, &extended) }
@@ -366,14 +394,16 @@ pub(crate) mod tests {
     use super::{sides::upper_digits, *};
     use crate::testing::{self, Lab, reals};
 
-    const RING: Ring = Ring::new(44);
-    const UNIT: f64 = 1.0 / 4096.0;
-
     pub(crate) async fn stock(lab: &mut Lab, f: Activation, n: usize) {
-        let fit = &tables::activation(f).fit;
-        let upper = 22 - fit.shift - fit.index_bits;
-        lab.stock_cots(50 * n).await;
-        lab.stock_one_hots(fit.index_bits, Ring::new(22 - fit.shift), n).await;
+        let (argument, fit) =
+            (lab.me.precision.argument().bits(), &tables::activation(lab.me.precision, f).fit);
+        let upper = argument - fit.shift - fit.index_bits;
+        lab.stock_cots(60 * n).await;
+        let split = u32::from(is_split(lab.me.precision, lab.me.schedule));
+        if split == 1 {
+            lab.stock_one_hots(1, Ring::new(argument - fit.shift), n).await;
+        }
+        lab.stock_one_hots(fit.index_bits - split, Ring::new(argument - fit.shift - split), n).await;
         let (mid, high) = upper_digits(lab.me.schedule, upper);
         if mid > 0 {
             lab.stock_one_hots(mid, Ring::new(upper), n).await;
@@ -382,64 +412,76 @@ pub(crate) mod tests {
     }
 
     /// Of raw arguments.
-    fn evaluated(f: Activation, schedule: Schedule, x: &[i64], ring: Ring) -> Vec<f64> {
-        let n = x.len();
-        let raw: Vec<u64> = x.iter().map(|&x| RING.reduce(x as u64)).collect();
+    fn evaluated(
+        f: Activation,
+        (precision, schedule): (Precision, Schedule),
+        x: &[i64],
+        ring: Ring,
+    ) -> Vec<f64> {
+        let (n, from, frac) = (x.len(), precision.linear(), precision.frac());
+        let raw: Vec<u64> = x.iter().map(|&x| from.reduce(x as u64)).collect();
         let (got, traffic) = testing::run(async |lab| {
-            lab.me.schedule = schedule;
-            let x = lab.share(&raw, RING, 12, Shape::new(n, 1));
+            (lab.me.schedule, lab.me.precision) = (schedule, precision);
+            let x = lab.share(&raw, from, frac, Shape::new(n, 1));
             stock(lab, f, n).await;
             lab.measure(async |s| activate(s, f, &x, ring).await).await
         });
-        assert_eq!(traffic.cost, bill(f, schedule, n, ring.bits()).cost());
-        let local = line_ring(f, schedule, ring).bits() > tables::activation(f).ring_bits;
+        assert_eq!(traffic.cost, bill(f, precision, schedule, n, ring.bits()).cost());
+        let local =
+            line_ring(f, precision, schedule, ring).bits() > tables::activation(precision, f).ring_bits;
         let turns = if schedule == Schedule::Throughput { 5 } else { 4 };
         assert_eq!(traffic.cost.turns, turns - u64::from(local));
-        reals(&got, ring, 12)
+        reals(&got, ring, frac)
     }
 
-    fn window(f: Activation, around: i64) -> Vec<i64> {
-        let reach = f.window().0 as i64 + around;
-        (-reach * 4096..reach * 4096).collect()
+    /// The window, and as much on either side of it as `around` says.
+    fn window(f: Activation, precision: Precision, around: i64) -> impl Iterator<Item = i64> {
+        let reach = (f.window().0 as i64 + around) << precision.frac();
+        -reach..reach
     }
 
     #[test]
     fn every_argument_around_the_window() {
-        for f in Activation::ALL {
-            let x = window(f, 1);
-            let edge = f.window().0 - 0.1;
+        for (precision, f) in Precision::ALL.into_iter().flat_map(|p| Activation::ALL.map(|f| (p, f))) {
+            // Of the finer arguments every eleventh, which meets all offsets of segments.
+            let x: Vec<i64> = window(f, precision, 1).step_by([1, 11][precision as usize]).collect();
+            let (ring, edge) = (precision.linear(), f.window().0 - 0.1);
             let (mut inside, mut edges, mut ideally) = (0f64, 0f64, 0f64);
-            for (&x, y) in x.iter().zip(evaluated(f, Schedule::Throughput, &x, RING)) {
-                let real = x as f64 * UNIT;
+            for (&x, y) in x.iter().zip(evaluated(f, (precision, Schedule::Throughput), &x, ring)) {
+                let real = x as f64 * (-f64::from(precision.frac())).exp2();
                 let error = (y - f.real(real)).abs();
-                ideally = ideally.max((y - f.ideal(x)).abs());
+                ideally = ideally.max((y - f.ideal(precision, x)).abs());
                 match real.abs() < edge {
                     true => inside = inside.max(error),
                     false => edges = edges.max(error),
                 }
             }
-            let bits = bill(f, Schedule::Throughput, 1, 44).bits();
+            let bits = bill(f, precision, Schedule::Throughput, 1, ring.bits()).bits();
             eprintln!(
-                "{}: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table, {bits} bits",
+                "{}, {precision:?}: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table, {bits} bits",
                 f.name()
             );
-            let stated = [8e-4, 1.1e-3, 1.1e-3, 6e-4, 8e-4, 6e-4];
-            let at_edges = [2.9e-3, 4e-4, 4e-4, 4e-4, 4e-4, 8e-4];
-            assert!(inside < stated[f as usize] && edges < at_edges[f as usize], "{}", f.name());
-            assert_eq!(bits, [751, 714, 714, 749, 576, 677][f as usize], "{}", f.name());
+            let (i, p) = (f as usize, precision as usize);
+            const BITS: [[usize; 6]; 2] = [[751, 714, 714, 749, 576, 677], [896, 855, 855, 892, 693, 806]];
+            let stated =
+                [[8e-4, 1.1e-3, 1.1e-3, 6e-4, 8e-4, 6e-4], [2.4e-4, 3e-4, 3e-4, 1.8e-4, 2.6e-4, 1.7e-4]];
+            let at_edges = [[2.9e-3, 4e-4, 4e-4, 4e-4, 4e-4, 8e-4], [2.8e-3, 2e-4, 2e-4, 4e-4, 4e-4, 7.2e-4]];
+            assert!(inside < stated[p][i] && edges < at_edges[p][i], "{}, {precision:?}", f.name());
+            assert_eq!(bits, BITS[p][i], "{}", f.name());
         }
     }
 
     #[test]
     fn both_schedules_and_the_ring_of_the_argument_agree() {
-        for f in Activation::ALL {
-            let x: Vec<i64> = window(f, 1).into_iter().step_by(17).collect();
-            let saved = evaluated(f, Schedule::Latency, &x, ARGUMENT);
+        for (precision, f) in Precision::ALL.into_iter().flat_map(|p| Activation::ALL.map(|f| (p, f))) {
+            let x: Vec<i64> = window(f, precision, 1).step_by([17, 67][precision as usize]).collect();
+            let saved = evaluated(f, (precision, Schedule::Latency), &x, precision.argument());
+            let one = f64::from(precision.frac()).exp2();
             for (x, y) in x.iter().zip(&saved) {
-                assert!((y - f.real(*x as f64 * UNIT)).abs() < 2.9e-3, "{} of {x}: {y}", f.name());
+                assert!((y - f.real(*x as f64 / one)).abs() < 2.9e-3, "{} of {x}: {y}", f.name());
             }
             if matches!(f.right(), Right::Identity) {
-                assert!(saved.iter().all(|&y| y * 4096.0 >= -(LEAST as f64)));
+                assert!(saved.iter().all(|&y| y * one >= -(least(precision) as f64)));
             }
         }
     }
@@ -448,41 +490,41 @@ pub(crate) mod tests {
     fn other_numbers_are_extended_beside() {
         let (x, y): (Vec<u64>, Vec<u64>) =
             ((0..50).map(|i| i << 9).collect(), (0..70).map(|i| i * i).collect());
+        let (precision, wide) = (Precision::Default, Ring::new(44));
         let ((got, other), traffic) = testing::run(async |lab| {
             stock(lab, Activation::Silu, 50).await;
-            let (x, y) = (lab.row(&x, ARGUMENT).with_frac(12), lab.row(&y, Ring::new(28)));
+            let (x, y) = (lab.row(&x, precision.argument()).with_frac(12), lab.row(&y, Ring::new(28)));
             let both = async |s: &mut Session| {
-                let [x, y] = activate_beside(s, Activation::Silu, &x, ARGUMENT, (&y, RING)).await?;
+                let ring = precision.argument();
+                let [x, y] = activate_beside(s, Activation::Silu, &x, ring, (&y, wide)).await?;
                 Ok((x, y))
             };
             lab.measure(both).await
         });
         assert_eq!((got.len(), other), (50, y));
-        let beside =
-            crate::extend::bill(70, &[(28, 44)]).beside(bill(Activation::Silu, Schedule::Throughput, 50, 22));
+        let activated = bill(Activation::Silu, precision, Schedule::Throughput, 50, 22);
+        let beside = crate::extend::bill(70, &[(28, 44)]).beside(activated);
         assert_eq!(traffic.cost, beside.cost());
     }
 
     #[test]
     fn saturation_is_exact_up_to_the_bound() {
-        for f in Activation::ALL {
-            for schedule in [Schedule::Throughput, Schedule::Latency] {
-                let (reach, bound) = (f.window().0 as i64, f.bound() as i64);
-                let left =
-                    (-512 * 4096..-(reach + 1) * 4096).step_by(1999).chain([-512 * 4096, -511 * 4096 - 1]);
-                let end = (512 - reach) * 4096 - 256;
-                let right = ((reach + 1) * 4096..bound * 4096).step_by(1999).chain([bound * 4096, end]);
-                let (left, right): (Vec<i64>, Vec<i64>) = (left.collect(), right.collect());
-                assert!(
-                    evaluated(f, schedule, &left, RING).into_iter().all(|y| y == f.real(f64::NEG_INFINITY))
-                );
-                let got = evaluated(f, schedule, &right, RING);
-                assert!(right.iter().zip(got).all(|(&x, y)| y == f.ideal(x)));
-                // The window's shift takes the last ones: what the bound is for.
-                let beyond: Vec<i64> = (end + 512..512 * 4096).step_by(999).collect();
-                let beyond = evaluated(f, schedule, &beyond, RING);
-                assert!(beyond.into_iter().all(|y| y == f.real(f64::NEG_INFINITY)));
-            }
+        for (f, mode) in Activation::ALL.into_iter().flat_map(|f| testing::modes().map(move |m| (f, m))) {
+            let (precision, ring) = (mode.0, mode.0.linear());
+            let (reach, bound, one) = (f.window().0 as i64, f.bound() as i64, 1i64 << precision.frac());
+            let step = 1999 << (precision.frac() - 12);
+            let left = (-512 * one..-(reach + 1) * one).step_by(step).chain([-512 * one, -511 * one - 1]);
+            let end = (512 - reach) * one - one / 16;
+            let right = ((reach + 1) * one..bound * one).step_by(step).chain([bound * one, end]);
+            let (left, right): (Vec<i64>, Vec<i64>) = (left.collect(), right.collect());
+            let of_left = evaluated(f, mode, &left, ring);
+            assert!(of_left.into_iter().all(|y| y == f.real(f64::NEG_INFINITY)));
+            let got = evaluated(f, mode, &right, ring);
+            assert!(right.iter().zip(got).all(|(&x, y)| y == f.ideal(precision, x)));
+            // The window's shift takes the last ones: what the bound is for.
+            let beyond: Vec<i64> = (end + one / 8..512 * one).step_by(step / 2).collect();
+            let beyond = evaluated(f, mode, &beyond, ring);
+            assert!(beyond.into_iter().all(|y| y == f.real(f64::NEG_INFINITY)));
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::activation::Activation;
+use crate::{Precision, activation::Activation};
 
 /// A piecewise-linear table of `2^index_bits` segments from `low` on.
 ///
@@ -47,8 +47,13 @@ struct Window {
     value_frac: u32,
 }
 
-/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`.
-pub fn all() -> Vec<Segments> {
+/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`. For high precision an argument and a value have two fraction bits more, and
+/// there are twice as many segments.
+pub fn all(precision: Precision) -> Vec<Segments> {
+    let finer = match precision {
+        Precision::Default => 0,
+        Precision::High => 1,
+    };
     let activations = Activation::ALL.map(|activation| {
         let (reach, index_bits) = activation.window();
         let window = Window {
@@ -56,10 +61,10 @@ pub fn all() -> Vec<Segments> {
             low: -reach,
             start: -reach,
             end: reach,
-            index_bits,
-            argument_frac: 12,
+            index_bits: index_bits + finer,
+            argument_frac: precision.frac(),
             slope_frac: 8,
-            value_frac: 13,
+            value_frac: precision.frac() + 1,
         };
         fit(&window, |x| activation.real(x) - activation.real(f64::NEG_INFINITY))
     });
@@ -68,12 +73,13 @@ pub fn all() -> Vec<Segments> {
         low: 0.5 - 1.0 / 64.0,
         start: 0.0,
         end,
-        index_bits: 9,
+        index_bits: 9 + finer,
         argument_frac,
-        slope_frac: 10,
-        value_frac: 17,
+        slope_frac: 10 + finer,
+        value_frac: precision.frac() + 5,
     };
-    let (reciprocal, root) = (row("reciprocal", 2.0, 17), row("inverse_root", 4.0, 16));
+    let frac = precision.frac() + 5;
+    let (reciprocal, root) = (row("reciprocal", 2.0, frac), row("inverse_root", 4.0, frac - 1));
     // Local truncation has made the argument a unit too small on average.
     let unit = |window: &Window| (-f64::from(window.argument_frac)).exp2();
     let rows =

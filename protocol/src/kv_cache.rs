@@ -20,8 +20,8 @@
 //! | `p0 V' + p' B0 + [a' B]0`        |                              | `p1 V' + p' B1 + [a' B]1`            |
 //!
 //! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values,
-//! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one of 44; the errors, of deviations below `2^7` and `2^11`
-//! units, are independent of the inputs, and the caller drops 12 bits or more.
+//! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one of 44 (42 and 48 by high precision, [`Precision`]); the errors, of deviations below `2^-17`
+//! and `2^-15` (`2^-16` and `2^-17`), are independent of the inputs, and the caller drops what is below `2^-12` and `2^-14`.
 //!
 //! *What each side learns.* Nothing: the view of a party is `K', V', q'_1, p'_1, q'_2, ...`, jointly uniform, and shares from the triples'
 //! functionality. `Enc(B0)` serves many products, since it hides `B0` however often it is used, and each reply gets its own encryption of zero. A mask of a
@@ -36,19 +36,13 @@
 mod masks;
 
 use sotto_he::Layout;
-use sotto_shares::{Ring, Shape, Share};
+use sotto_shares::{Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Error, Session, matmul::product, mul::subtract, open::open};
+use crate::{Error, Precision, Session, matmul::product, mul::subtract, open::open};
 
 pub(crate) use masks::{Asked, answer, ask};
 pub use masks::{client, server};
-
-/// The ring of queries, keys and scores.
-pub const SCORES: Ring = Ring::new(38);
-
-/// The ring of weights, values and sums.
-pub const SUMS: Ring = Ring::new(44);
 
 /// Heads and widths, public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +68,7 @@ type PerHead = Vec<Zeroizing<Vec<u64>>>;
 /// Keys and values of one layer, masked, with one party's shares of the masks. Wiped on drop.
 pub struct KvCache {
     heads: Heads,
+    precision: Precision,
     /// Positions whose keys have come.
     length: usize,
     /// `K - B` `[positions, heads h]`, public.
@@ -151,10 +146,10 @@ impl Drop for KvCache {
 
 impl KvCache {
     /// Without any position.
-    pub fn new(heads: Heads) -> KvCache {
+    pub fn new(heads: Heads, precision: Precision) -> KvCache {
         let (keys, values, chunks, masks) = (vec![], vec![], vec![], [vec![], vec![]]);
         let queries = Queries::default();
-        KvCache { heads, length: 0, keys, values, chunks, masks, queries, pending: None }
+        KvCache { heads, precision, length: 0, keys, values, chunks, masks, queries, pending: None }
     }
 
     /// Positions so far.
@@ -192,8 +187,8 @@ impl KvCache {
 pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
     let Heads { key_value, group, width } = cache.heads;
     let positions = k.shape.rows;
-    let rows = positions * group;
-    assert_eq!((q.ring, k.ring), (SCORES, SCORES), "ring of queries and keys");
+    let (rows, ring) = (positions * group, cache.precision.attention());
+    assert_eq!((q.ring, k.ring), (ring, ring), "ring of queries and keys");
     assert_eq!(q.shape, Shape::new(key_value * rows, width), "queries of the new positions");
     assert_eq!(k.shape.cols, cache.heads.row(), "keys of all heads");
     s.pool.record("scores", cache.length as u64, positions);
@@ -217,12 +212,12 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
             let second = times_transposed(&q_open[range], &masks, width);
             for (i, (first, second)) in first.iter().zip(second.iter()).enumerate() {
                 let third = a_keys[i / length * columns + i % length];
-                data.push(SCORES.reduce(first.wrapping_add(*second).wrapping_add(third)));
+                data.push(ring.reduce(first.wrapping_add(*second).wrapping_add(third)));
             }
         }
         data
     });
-    Ok(Share::new(SCORES, q.frac + k.frac, Shape::new(key_value * rows, length), data))
+    Ok(Share::new(ring, q.frac + k.frac, Shape::new(key_value * rows, length), data))
 }
 
 /// Sums of values: weights `p` `[heads positions group, all positions]` in the order of [`scores`], which has come before, times all
@@ -233,8 +228,8 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
 pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) -> Result<Share, Error> {
     let Heads { key_value, group, width } = cache.heads;
     let (positions, length) = (v.shape.rows, cache.length);
-    let rows = positions * group;
-    assert_eq!((p.ring, v.ring), (SUMS, SUMS), "ring of weights and values");
+    let (rows, ring) = (positions * group, cache.precision.sums());
+    assert_eq!((p.ring, v.ring), (ring, ring), "ring of weights and values");
     assert_eq!(p.shape, Shape::new(key_value * rows, length), "weights of the new positions");
     assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
     let pending = cache.pending.take().expect("scores come first");
@@ -246,7 +241,7 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
         .data
         .chunks(length)
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, columns - length)));
-    let wide = Share::new(SUMS, p.frac, Shape::new(key_value * rows, columns), wide.collect());
+    let wide = Share::new(ring, p.frac, Shape::new(key_value * rows, columns), wide.collect());
     let p_masked = subtract(&wide, pending.weights.iter().flat_map(|w| w.iter()));
     let start = (length - positions) * cache.heads.row();
     let v_masked = subtract(v, &cache.masks[1][start..][..v.len()]);
@@ -264,12 +259,12 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
                 Zeroizing::new(product(&p_open[head * of_open..][..of_open], &masks, columns, width));
             let third = &pending.weights_values[head];
             for ((first, second), third) in first.iter().zip(second.iter()).zip(third.iter()) {
-                data.push(SUMS.reduce(first.wrapping_add(*second).wrapping_add(*third)));
+                data.push(ring.reduce(first.wrapping_add(*second).wrapping_add(*third)));
             }
         }
         data
     });
-    Ok(Share::new(SUMS, p.frac + v.frac, Shape::new(key_value * rows, width), data))
+    Ok(Share::new(ring, p.frac + v.frac, Shape::new(key_value * rows, width), data))
 }
 
 /// `x y^T` modulo `2^64`: `[T, inner]` times the transpose of `[cols, inner]`.

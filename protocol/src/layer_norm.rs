@@ -7,10 +7,10 @@
 //! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
 //! Nine turns; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
 
-use sotto_shares::{Ring, Shape, Share};
+use sotto_shares::{Shape, Share};
 
 use crate::{
-    Error, Schedule, Session,
+    Error, Precision, Schedule, Session,
     cost::Bill,
     extend::extend,
     rms_norm::{self, WIDE},
@@ -20,11 +20,11 @@ use crate::{
 /// Fraction bits of `1/d`.
 const MEAN_FRAC: u32 = 26;
 
-/// Normalises each row of `x` `[T, d]`; result in `ring` with `frac` fraction bits. Takes `T` rows of [`rms_norm::row_shape`] from stock.
+/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of [`rms_norm::row_shape`] from stock.
 ///
 /// # Panics
 /// If the stock is too small.
-pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u32) -> Result<Share, Error> {
+pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
     rms_norm::watch(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
     let Shape { rows, cols } = wide.shape;
@@ -34,7 +34,7 @@ pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: 
     let means = Share::new(WIDE, x.frac + MEAN_FRAC, Shape::new(rows, 1), sums);
     let means = truncate(s, &means, MEAN_FRAC, WIDE).await?;
     let centred = wide.data.iter().enumerate().map(|(i, x)| x.wrapping_sub(means.data[i / cols])).collect();
-    rms_norm::normalise(s, &Share::new(WIDE, x.frac, x.shape, centred), eps, ring, frac).await
+    rms_norm::normalise(s, &Share::new(WIDE, x.frac, x.shape, centred), eps).await
 }
 
 /// The functionality in real arithmetic.
@@ -45,15 +45,15 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
-pub fn bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
     crate::extend::bill(shape.len(), &[(34, 64)])
         + crate::extend::bill(shape.rows, &[(38, 64)])
-        + rms_norm::normalise_bill(schedule, shape, eps)
+        + rms_norm::normalise_bill(precision, schedule, shape, eps)
 }
 
 #[cfg(test)]
 mod tests {
-    use sotto_shares::encode;
+    use sotto_shares::{Ring, encode};
 
     use super::*;
     use crate::{
@@ -63,10 +63,13 @@ mod tests {
     };
 
     const RESIDUAL: Ring = Ring::new(34);
-    const RING: Ring = Ring::new(44);
 
     #[test]
     fn rows_with_and_without_a_mean() {
+        Precision::ALL.into_iter().for_each(errors);
+    }
+
+    fn errors(precision: Precision) {
         let wave = |i: i32, scale: f64| scale * (f64::from(i) * 1.7).sin();
         let rows: Vec<Vec<f64>> = [(1.0, 0.0), (1.0, 40.0), (0.25, -3.0), (30.0, 300.0), (500.0, -2000.0)]
             .into_iter()
@@ -77,25 +80,28 @@ mod tests {
         let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, 18, RESIDUAL)).collect();
         let (got, traffic) = testing::run_keyed(
             async |lab| {
-                rows::client(&mut lab.me, row_shape(30), shape.rows).await.unwrap();
+                lab.me.session.precision = precision;
+                rows::client(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
-                lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5, RING, 12).await).await
+                lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
             async |lab| {
-                rows::server(&mut lab.me, row_shape(30), shape.rows).await.unwrap();
+                lab.me.session.precision = precision;
+                rows::server(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
-                lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5, RING, 12).await).await
+                lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
         );
-        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Throughput, shape, 1e-5).cost(), 9));
-        let (got, clear) = (reals(&got, RING, 12), reals(&raw, RESIDUAL, 18));
+        let stated = bill(precision, Schedule::Throughput, shape, 1e-5).cost();
+        assert_eq!((traffic.cost, traffic.cost.turns), (stated, 9));
+        let (got, clear) = (reals(&got, precision.linear(), precision.frac()), reals(&raw, RESIDUAL, 18));
         let errors: Vec<f64> =
             (clear.chunks(30).zip(got.chunks(30))).map(|(x, y)| testing::worst(y, &ideal(x, 1e-5))).collect();
-        eprintln!("layer_norm: errors {errors:?}");
-        let unit = 2f64.powi(-12);
-        assert!(errors[..5].iter().all(|&e| e < 2e-4 * 3.0 + 2.0 * unit), "{errors:?}");
+        eprintln!("layer_norm, {precision:?}: errors {errors:?}");
+        let (unit, relative) = (2f64.powi(-(precision.frac() as i32)), [2e-4, 5e-5][precision as usize]);
+        assert!(errors[..5].iter().all(|&e| e < relative * 3.0 + 2.0 * unit), "{errors:?}");
         assert!(
             errors[5] < 0.01,
             "a constant row is near zero, by what a unit of the mean is in units of sqrt(eps)"

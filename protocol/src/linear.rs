@@ -14,7 +14,7 @@
 //! | `x0 - r`                       | `-- linear/open ->`   |                                                     |
 //! | returns `y0`                   |                       | returns `(x1 + x0 - r) W + y1`                      |
 //!
-//! Online one turn, `l T K` bits. Ring 44. The shares add up to `x W + delta`: this is the functionality. For an exact layer delta
+//! Online one turn, `l T K` bits. Ring 44, or 46 ([`Precision`]). The shares add up to `x W + delta`: this is the functionality. For an exact layer delta
 //! is zero but with probability `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
 //! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and is linear in the client's key, so such sums are never
 //! opened, only masked anew after some bits have been dropped; only an exact layer's outputs are revealed, after a faithful truncation.
@@ -28,14 +28,11 @@ use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Client, Error, Server, Session,
+    Client, Error, Precision, Server, Session,
     ahead::{self, Need},
     lattice,
     pool::{Stock, draw, fill, lacking},
 };
-
-/// The ring of linear layers.
-pub const RING: Ring = Ring::new(44);
 
 /// How exact a layer's encrypted product must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,9 +42,6 @@ pub enum Exactness {
     /// None but with probability `2^-40`: for outputs that the client sees.
     Exact,
 }
-
-/// Fraction bits of activations, which linear layers take.
-const INPUT_FRAC: i32 = 12;
 
 /// An error of this deviation, as a power of two, is lost on all that follows a rounded layer.
 const ROUNDED: i32 = -18;
@@ -78,13 +72,13 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// The bias as elements of the product's ring, for inputs with `frac` fraction bits.
+    /// The bias as elements of the product's `ring`, for inputs with `frac` fraction bits.
     ///
     /// # Panics
     /// If there is a bias, but not for every column.
-    pub fn encoded_bias(&self, frac: u32) -> Vec<u64> {
+    pub fn encoded_bias(&self, frac: u32, ring: Ring) -> Vec<u64> {
         assert!(self.bias.is_empty() || self.bias.len() == self.shape.outer, "one bias per output");
-        self.bias.iter().map(|&b| encode(b, frac + self.shape.frac, RING)).collect()
+        self.bias.iter().map(|&b| encode(b, frac + self.shape.frac, ring)).collect()
     }
 }
 
@@ -128,15 +122,15 @@ impl Stock for LinearMasks {
 /// # Errors
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
-    check(w, x);
-    let rows = x.shape.rows;
+    check(me.session.precision, w, x);
+    let (rows, ring, key) = (x.shape.rows, x.ring, (me.session.precision, w.id));
     ahead::client(me, vec![Need::Linear(w, rows)]).await?;
     let s = &mut me.session;
     s.pool.record("linear", w.id.into(), rows);
-    let mut masks = draw(s.pool.linear.entry(w.id).or_default(), rows);
+    let mut masks = draw(s.pool.linear.entry(key).or_default(), rows);
     let masked: Vec<u64> = x.data.iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
-    s.ch.send("linear/open", pack(&masked, RING.bits()))?;
-    Ok(Share::new(RING, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
+    s.ch.send("linear/open", pack(&masked, ring.bits()))?;
+    Ok(Share::new(ring, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
 }
 
 /// The server's side; learns nothing of `x`.
@@ -144,36 +138,35 @@ pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share
 /// # Errors
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Error> {
-    check(&w.shape, x);
-    let rows = x.shape.rows;
-    let id = w.shape.id;
+    check(me.session.precision, &w.shape, x);
+    let (rows, ring, key) = (x.shape.rows, x.ring, (me.session.precision, w.shape.id));
     ahead::server(me, vec![Need::Linear(w, rows)]).await?;
     let s = &mut me.session;
-    s.pool.record("linear", id.into(), rows);
-    let masks = draw(s.pool.linear.entry(id).or_default(), rows);
-    let bytes = s.ch.recv("linear/open", packed_len(x.len(), RING.bits())).await?;
-    let masked = unpack(&bytes, x.len(), RING.bits());
+    s.pool.record("linear", w.shape.id.into(), rows);
+    let masks = draw(s.pool.linear.entry(key).or_default(), rows);
+    let bytes = s.ch.recv("linear/open", packed_len(x.len(), ring.bits())).await?;
+    let masked = unpack(&bytes, x.len(), ring.bits());
     let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
     let mut y = sotto_net::compute(|| product(&input, &w.data, w.shape.inner, w.shape.outer));
-    y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = RING.reduce(y.wrapping_add(*mask)));
-    let bias = w.encoded_bias(x.frac);
-    y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = RING.reduce(y.wrapping_add(*b)));
-    Ok(Share::new(RING, x.frac + w.shape.frac, Shape::new(rows, w.shape.outer), y))
+    y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = ring.reduce(y.wrapping_add(*mask)));
+    let bias = w.encoded_bias(x.frac, ring);
+    y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = ring.reduce(y.wrapping_add(*b)));
+    Ok(Share::new(ring, x.frac + w.shape.frac, Shape::new(rows, w.shape.outer), y))
 }
 
-/// The functionality: `x W` modulo `2^44`, `x` `[T, K]`.
-pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
-    product(x, w, inner, outer).into_iter().map(|y| RING.reduce(y)).collect()
+/// The functionality: `x W` in `ring`, `x` `[T, K]`.
+pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize, ring: Ring) -> Vec<u64> {
+    product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
 }
 
 /// Rows for which masks are lacking.
 pub(crate) fn lacking_rows(s: &mut Session, w: &WeightShape, rows: usize) -> usize {
-    lacking(s.pool.linear.entry(w.id).or_default().as_ref(), rows)
+    lacking(s.pool.linear.entry((s.precision, w.id)).or_default().as_ref(), rows)
 }
 
 /// Masks that the client has sent under encryption.
 pub(crate) struct Asked {
-    id: u32,
+    key: (Precision, u32),
     rows: usize,
     layout: Layout,
     r: Zeroizing<Vec<u64>>,
@@ -186,11 +179,11 @@ pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize) -> Result<Optio
         0 => return Ok(None),
         lacking => lacking + s.lookahead,
     };
-    let (context, layout) = (lattice::context(), layout(w, rows)?);
+    let (context, layout) = (lattice::context(), layout(s.precision, w, rows)?);
     let mut rng = s.rng.fork();
     let (upload, r) = sotto_net::compute(|| sotto_he::encrypt_random(context, key, &layout, &mut rng));
     s.ch.send("linear/upload", upload)?;
-    Ok(Some(Asked { id: w.id, rows, layout, r }))
+    Ok(Some(Asked { key: (s.precision, w.id), rows, layout, r }))
 }
 
 impl Asked {
@@ -200,7 +193,7 @@ impl Asked {
         let reply = s.ch.recv("linear/reply", sotto_he::reply_len(context, &[self.layout])).await?;
         let mut y = sotto_net::compute(|| sotto_he::decrypt(context, key, &[self.layout], &reply))?;
         let made = LinearMasks { rows: self.rows, r: std::mem::take(&mut *self.r), y: y.swap_remove(0) };
-        fill(s.pool.linear.entry(self.id).or_default(), made);
+        fill(s.pool.linear.entry(self.key).or_default(), made);
         Ok(())
     }
 }
@@ -212,7 +205,7 @@ pub(crate) async fn answer(me: &mut Server, w: &Weight, rows: usize) -> Result<(
         0 => return Ok(()),
         lacking => lacking + s.lookahead,
     };
-    let (context, layout) = (lattice::context(), layout(&w.shape, rows)?);
+    let (context, layout) = (lattice::context(), layout(s.precision, &w.shape, rows)?);
     let upload = s.ch.recv("linear/upload", layout.upload_len()).await?;
     let mut rng = s.rng.fork();
     let (reply, mut y) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
@@ -221,21 +214,23 @@ pub(crate) async fn answer(me: &mut Server, w: &Weight, rows: usize) -> Result<(
         Ok(sotto_he::multiply(context, keys, &[job], &mut rng))
     })?;
     s.ch.send("linear/reply", reply)?;
-    fill(s.pool.linear.entry(w.shape.id).or_default(), LinearMasks { rows, r: vec![], y: y.swap_remove(0) });
+    let key = (s.precision, w.shape.id);
+    fill(s.pool.linear.entry(key).or_default(), LinearMasks { rows, r: vec![], y: y.swap_remove(0) });
     Ok(())
 }
 
-fn layout(w: &WeightShape, rows: usize) -> Result<Layout, Error> {
+fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Result<Layout, Error> {
     let tolerance = match w.exactness {
-        Exactness::Rounded => INPUT_FRAC + w.frac as i32 + ROUNDED,
+        Exactness::Rounded => (precision.frac() + w.frac) as i32 + ROUNDED,
         Exactness::Exact => EXACT,
     };
     let shape = MatmulShape { tokens: rows, inner: w.inner, outer: w.outer };
-    Ok(Layout::search(lattice::context(), shape, Operand::Weights, RING.bits(), tolerance, 1)?)
+    let bits = precision.linear().bits();
+    Ok(Layout::search(lattice::context(), shape, Operand::Weights, bits, tolerance, 1)?)
 }
 
-fn check(w: &WeightShape, x: &Share) {
-    assert_eq!(x.ring, RING, "ring of a linear layer's input");
+fn check(precision: Precision, w: &WeightShape, x: &Share) {
+    assert_eq!(x.ring, precision.linear(), "ring of a linear layer's input");
     assert_eq!(x.shape.cols, w.inner, "width of a linear layer's input");
 }
 
@@ -295,23 +290,30 @@ mod tests {
 
     /// Bytes of the offline half.
     fn offline<P: Holder>(lab: &mut Lab<P>, w: &WeightShape, rows: usize) {
-        let context = lattice::context();
-        let layout = layout(w, rows).unwrap();
-        let tags = lab.me.session().ch.meter.tags();
+        let (context, s) = (lattice::context(), lab.me.session());
+        let layout = layout(s.precision, w, rows).unwrap();
+        let tags = s.ch.meter.tags();
         assert_eq!(tags["linear/upload"], (layout.upload_len() + HEADER_LEN) as u64);
         assert_eq!(tags["linear/reply"], (sotto_he::reply_len(context, &[layout]) + HEADER_LEN) as u64);
     }
 
     #[test]
     fn products_are_exact_or_within_their_tolerance() {
-        let weights = weights();
-        let input = |w: &WeightShape, rows: usize| elements(rows * w.inner, RING);
+        for precision in Precision::ALL {
+            products(precision);
+        }
+    }
+
+    fn products(precision: Precision) {
+        let (weights, ring, frac) = (weights(), precision.linear(), precision.frac());
+        let input = |w: &WeightShape, rows: usize| elements(rows * w.inner, ring);
         const ROWS: [usize; 3] = [1, 3, 17];
         let all = testing::run_keyed(
             async |lab| {
+                lab.me.session.precision = precision;
                 let mut all = vec![];
                 for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w.shape, rows))) {
-                    let x = lab.share(&input(&w, rows), RING, 12, Shape::new(rows, w.inner));
+                    let x = lab.share(&input(&w, rows), ring, frac, Shape::new(rows, w.inner));
                     lab.renew();
                     // The first call makes masks for the second.
                     lab.me.session.lookahead = rows;
@@ -322,9 +324,10 @@ mod tests {
                 all
             },
             async |lab| {
+                lab.me.session.precision = precision;
                 let mut all = vec![];
                 for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w, rows))) {
-                    let x = lab.share(&input(&w.shape, rows), RING, 12, Shape::new(rows, w.shape.inner));
+                    let x = lab.share(&input(&w.shape, rows), ring, frac, Shape::new(rows, w.shape.inner));
                     lab.renew();
                     lab.me.session.lookahead = rows;
                     let first = server(&mut lab.me, w, &x).await.unwrap();
@@ -337,15 +340,30 @@ mod tests {
         let cases = weights.iter().flat_map(|w| ROWS.map(|rows| (w, rows)));
         for ((w, rows), (first, (second, traffic))) in cases.zip(all) {
             let WeightShape { inner, outer, exactness, .. } = w.shape;
-            let want = ideal(&input(&w.shape, rows), &w.data, inner, outer);
+            let want = ideal(&input(&w.shape, rows), &w.data, inner, outer, ring);
             let off = |got: Vec<u64>| -> u64 {
-                let off = got.iter().zip(&want).map(|(&a, b)| RING.signed(RING.reduce(a.wrapping_sub(*b))));
+                let off = got.iter().zip(&want).map(|(&a, b)| ring.signed(ring.reduce(a.wrapping_sub(*b))));
                 off.map(i64::unsigned_abs).max().unwrap()
             };
-            // Nine deviations of 2^(12 + 8 - 18).
-            let allowed = if exactness == Exactness::Exact { 0 } else { 9 << 2 };
+            // Nine deviations of 2^-18.
+            let allowed = if exactness == Exactness::Exact { 0 } else { 9 << (frac + 8 - 18) };
             assert!(off(first) <= allowed && off(second) <= allowed, "{:?}", w.shape);
-            assert_eq!(traffic.cost, Bill::to_server(44 * rows * inner).cost());
+            assert_eq!(traffic.cost, Bill::to_server(ring.bits() as usize * rows * inner).cost());
+        }
+    }
+
+    /// A wider ring needs no wider ciphertexts: the noise of both precisions is as far below what is kept.
+    #[test]
+    fn rounded_layers_take_replies_of_the_same_size_by_either_precision() {
+        for (inner, outer) in [(768, 2304), (4096, 11008), (11008, 4096)] {
+            for (frac, rows) in [(8, 1), (14, 16), (16, 128)] {
+                let w = WeightShape { id: 0, inner, outer, frac, exactness: Exactness::Rounded };
+                let [default, high] = Precision::ALL.map(|p| layout(p, &w, rows).unwrap());
+                let replies =
+                    [default, high].map(|layout| sotto_he::reply_len(lattice::context(), &[layout]));
+                assert_eq!(replies[0], replies[1], "{inner} by {outer}, {frac} fraction bits");
+                assert!(high.upload_len() < default.upload_len());
+            }
         }
     }
 }

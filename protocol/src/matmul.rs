@@ -24,7 +24,10 @@ use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share};
 use zeroize::Zeroize;
 
-use crate::{Client, Error, Server, Session, lattice, linear::RING, mul::subtract, open::open};
+use crate::{Client, Error, Server, Session, lattice, mul::subtract, open::open};
+
+/// The ring of factors and products.
+pub const RING: Ring = Ring::new(44);
 
 /// Deviation of the error of one cross term, as a power of two, in units of the ring.
 const TOLERANCE: i32 = 6;

@@ -23,7 +23,7 @@
 //! | `d b0 + e a0 + c0`   |                  | `d b1 + e a1 + c1 + d e`        |
 //!
 //! with `d = x - a`, `e = y - b` public. One turn, `4 l` bits; offline `l (l + 1)` bits and a turn, or 936 bits (in batches of 8192) and two turns; exact
-//! modulo `2^l` from COTs, to a unit from encryption. `d` and `e` are uniform; a triple is consumed by value. What the unit depends on is in
+//! modulo `2^l` from COTs, to a unit from encryption (17 of them if `l = 48`). `d` and `e` are uniform; a triple is consumed by value. What these depend on is in
 //! `sotto_he`'s module `elementwise`: sums with it are opened under masks only. From the pool: one triple; offline, `l` COTs a direction.
 //! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah; SIMD packing as in SPU's Cheetah backend.
 
@@ -87,7 +87,7 @@ pub fn lattice_len(n: usize) -> usize {
     sotto_he::factors_len(lattice::context(), n) + sotto_he::products_len(lattice::context(), n)
 }
 
-/// The client's part in having `n` triples in `ring`, of 44 bits at most, to draw: what is lacking is made under encryption.
+/// The client's part in having `n` triples in `ring`, of 48 bits at most, to draw: what is lacking is made under encryption.
 ///
 /// # Errors
 /// The peer's reply is malformed or missing.
@@ -100,7 +100,7 @@ pub async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> 
     Ok(())
 }
 
-/// The server's part in having `n` triples in `ring`, of 44 bits at most, to draw.
+/// The server's part in having `n` triples in `ring`, of 48 bits at most, to draw.
 ///
 /// # Errors
 /// The peer's upload is malformed or missing.
@@ -231,7 +231,10 @@ pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
+    use crate::{
+        Precision,
+        testing::{self, Bill, elements},
+    };
 
     #[test]
     fn real_is_ideal_at_the_stated_cost() {
@@ -283,26 +286,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn triples_from_encryption_are_right_to_a_unit() {
-        let ring = Ring::new(44);
-        let (x, y) = (elements(9000, ring), elements(9000, ring).into_iter().rev().collect::<Vec<_>>());
-        let shape = Shape::new(9000, 1);
-        let (got, traffic) = testing::run_keyed(
-            async |lab| {
-                client(&mut lab.me, ring, 9000).await.unwrap();
-                let (x, y) = (lab.share(&x, ring, 12, shape), lab.share(&y, ring, 12, shape));
-                lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
-            },
-            async |lab| {
-                server(&mut lab.me, ring, 9000).await.unwrap();
-                let (x, y) = (lab.share(&x, ring, 12, shape), lab.share(&y, ring, 12, shape));
-                lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
-            },
-        );
-        assert_eq!(traffic.cost, bill(9000, 44).cost());
-        for ((got, x), y) in got.into_iter().zip(&x).zip(&y) {
-            let off = ring.signed(ring.reduce(got.wrapping_sub(ideal(*x, *y, ring))));
-            assert!(off.abs() <= 1, "{x} times {y} is off by {off}");
+    fn triples_from_encryption_are_right_to_a_unit_or_a_few() {
+        for (precision, allowed) in Precision::ALL.into_iter().zip([1, 17]) {
+            let (ring, frac, shape) = (precision.product(), precision.frac(), Shape::new(9000, 1));
+            let (x, y) = (elements(9000, ring), elements(9000, ring).into_iter().rev().collect::<Vec<_>>());
+            let (got, traffic) = testing::run_keyed(
+                async |lab| {
+                    client(&mut lab.me, ring, 9000).await.unwrap();
+                    let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
+                    lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
+                },
+                async |lab| {
+                    server(&mut lab.me, ring, 9000).await.unwrap();
+                    let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
+                    lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
+                },
+            );
+            assert_eq!(traffic.cost, bill(9000, ring.bits()).cost());
+            for ((got, x), y) in got.into_iter().zip(&x).zip(&y) {
+                let off = ring.signed(ring.reduce(got.wrapping_sub(ideal(*x, *y, ring))));
+                assert!(off.abs() <= allowed, "{x} times {y} is off by {off}");
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use sotto_ot::OneHots;
 use sotto_shares::Ring;
 
 use crate::{
-    cost,
+    Precision, cost,
     linear::LinearMasks,
     matmul::{MatmulMasks, MatmulShape},
     mul::Triples,
@@ -67,7 +67,7 @@ pub(crate) struct Pool {
     pub drawn: cost::OneHots,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
-    pub linear: BTreeMap<u32, Option<LinearMasks>>,
+    pub linear: BTreeMap<(Precision, u32), Option<LinearMasks>>,
     pub rows: BTreeMap<RowShape, Option<RowTriples>>,
     pub matmul: BTreeMap<MatmulShape, VecDeque<MatmulMasks>>,
     ledger: Ledger,

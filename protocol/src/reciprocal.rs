@@ -1,7 +1,7 @@
 //! `[1/x] <- [x]` and `[1/sqrt(x)] <- [x]` for a positive number of any size, one a row.
 //!
 //! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public bounds on `x` leave;
-//! 2. `u = x 2^-p` in `(1/2, 2)`, picked from the local shifts of `x` ([`crate::pick`]), 18 bits. For roots, `p` is rounded down to an even
+//! 2. `u = x 2^-p` in `(1/2, 2)`, picked from the local shifts of `x` ([`crate::pick`]), 18 bits (20 by high precision). For roots, `p` is rounded down to an even
 //!    one and `u` lies in `(1/2, 4)`, so that its root needs no factor;
 //! 3. a piecewise-linear table `y` of `1/u` or `1/sqrt(u)` ([`crate::segments`]);
 //! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
@@ -19,7 +19,7 @@
 //!
 //! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero. Where step 5 is needed, it is a fifth turn.
 //!
-//! Relative error `2^-14` at most (dropped carries included) and two
+//! Relative error `2^-14`, by high precision `2^-16`, at most (dropped carries included) and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
 
@@ -28,7 +28,7 @@ use std::ops::Range;
 use sotto_shares::{Ring, Shape, Share, XorShare};
 
 use crate::{
-    Error, Schedule, Session, and,
+    Error, Precision, Schedule, Session, and,
     cost::Bill,
     extend::{self, extend_positive},
     leading_one::{self, leading_one},
@@ -40,9 +40,6 @@ use crate::{
     tables::{self, Segments},
     truncate::truncate,
 };
-
-/// Ring and fraction bits of [`Form::reciprocal`].
-pub const RECIPROCAL: (Ring, u32) = (Ring::new(52), 24);
 
 /// What to compute of which numbers, and how exactly.
 pub struct Form {
@@ -60,35 +57,36 @@ pub struct Form {
 }
 
 impl Form {
-    /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among `leads`: ring 52, 24 fraction bits.
-    pub fn reciprocal(frac: u32, leads: Range<u32>) -> Form {
+    /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among `leads`: ring and fraction of [`Precision::reciprocal`].
+    pub fn reciprocal(precision: Precision, frac: u32, leads: Range<u32>) -> Form {
+        let (ring, result_frac) = precision.reciprocal();
         Form {
-            table: tables::reciprocal(),
+            table: tables::reciprocal(precision),
             step: 1,
             // One more at the top: the position may be the one above.
             shifts: leads.start..leads.end + 1,
             exponent: frac as i32,
             most: 1,
-            ring: RECIPROCAL.0,
-            frac: RECIPROCAL.1,
+            ring,
+            frac: result_frac,
         }
     }
 
-    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: ring 64, 26
+    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: ring 64, 26 or 28
     /// fraction bits.
     ///
     /// # Panics
     /// If the number of fraction bits is odd.
-    pub fn inverse_root(factor: u32, frac: u32, leads: Range<u32>) -> Form {
+    pub fn inverse_root(precision: Precision, factor: u32, frac: u32, leads: Range<u32>) -> Form {
         assert!(frac.is_multiple_of(2), "an even number of fraction bits");
         Form {
-            table: tables::inverse_root(),
+            table: tables::inverse_root(precision),
             step: 2,
             shifts: leads.start / 2..leads.end / 2 + 1,
             exponent: (factor + frac / 2) as i32,
             most: 14,
             ring: Ring::new(64),
-            frac: 26,
+            frac: precision.frac() + 14,
         }
     }
 
@@ -176,7 +174,8 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
 
     let table = leading_one::highest_table(size);
     let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
-    let lines = segments::begin(s, of_lines, &u, &located, form.table, Ring::new(form.table.ring_bits))?;
+    let entries = sotto_net::compute(|| located.parity(&form.table.columns));
+    let lines = segments::begin(s, of_lines, &u, entries, form.table, Ring::new(form.table.ring_bits))?;
     let inner = inner.finish(s).await?;
     let y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
 
@@ -210,7 +209,7 @@ pub fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
         position.beside(values + extension) + last
     } else {
         position
-            + crate::pick::bill(n, 18, &vec![0; m])
+            + crate::pick::bill(n, form.window().bits(), &vec![0; m])
             + crate::segments::bill(n, form.table)
             + crate::extend::bill(n, &[(form.table.ring_bits, ring)])
             + last
@@ -257,50 +256,67 @@ pub(crate) mod tests {
         even.chain((low + 1..=high).flat_map(|p| [(1 << p) - 1, (1 << p) - 2])).collect()
     }
 
+    /// The stated relative error.
+    fn stated(precision: Precision) -> f64 {
+        2f64.powi(-2 - precision.frac() as i32)
+    }
+
     #[test]
     fn reciprocals_from_a_half_on() {
-        for (schedule, high) in
-            [(Schedule::Throughput, 20), (Schedule::Throughput, 29), (Schedule::Latency, 29)]
-        {
-            let x = [vec![0], raw(13, high)].concat();
-            let got = evaluated(schedule, &x, Ring::new(32), 14, &Form::reciprocal(14, 13..high));
-            let (unit, mut worst) = (2f64.powi(-24), 0f64);
-            assert!(got[0] <= unit);
-            for (x, y) in x.iter().zip(&got).skip(1) {
-                let exact = 2f64.powi(14) / *x as f64;
-                worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+        for (precision, schedule) in testing::modes() {
+            let frac = precision.power_frac();
+            // Sums of up to 64 and up to 2^15 numerators.
+            for long in [6, 15] {
+                if schedule == Schedule::Latency && long == 6 {
+                    continue;
+                }
+                let leads = frac - 1..frac + long;
+                let x = [vec![0], raw(leads.start, leads.end)].concat();
+                let form = Form::reciprocal(precision, frac, leads);
+                let got = evaluated(schedule, &x, Ring::new(frac + 18), frac, &form);
+                let (unit, mut worst) = ((-f64::from(form.frac)).exp2(), 0f64);
+                assert!(got[0] <= unit);
+                for (x, y) in x.iter().zip(&got).skip(1) {
+                    let exact = f64::from(frac).exp2() / *x as f64;
+                    worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+                }
+                eprintln!("reciprocal, {precision:?}: relative error {worst:.2e} beside two units");
+                assert!(worst < stated(precision), "{worst}");
             }
-            eprintln!("reciprocal: relative error {worst:.2e} beside two units");
-            assert!(worst < 2f64.powi(-14), "{worst}");
         }
     }
 
     #[test]
     fn inverse_roots_of_sums_of_squares() {
-        for (schedule, factor) in [(Schedule::Throughput, 3), (Schedule::Latency, 5), (Schedule::Latency, 0)]
-        {
-            let d = f64::from(1u32 << (2 * factor));
-            let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
-            let form = Form::inverse_root(factor, 36, 24..63);
-            let got = evaluated(schedule, &x, Ring::new(64), 36, &form);
-            let (unit, mut worst) = (2f64.powi(-26), 0f64);
-            assert!(got[0] <= unit);
-            for (x, y) in x.iter().zip(&got).skip(1).filter(|(x, _)| **x >= 1 << 25) {
-                let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
-                worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+        let cases = testing::modes().zip([vec![3], vec![5, 0], vec![4], vec![5, 0]]);
+        for ((precision, schedule), factors) in cases {
+            for factor in factors {
+                let d = f64::from(1u32 << (2 * factor));
+                let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
+                let form = Form::inverse_root(precision, factor, 36, 24..63);
+                let got = evaluated(schedule, &x, Ring::new(64), 36, &form);
+                let (unit, mut worst) = ((-f64::from(form.frac)).exp2(), 0f64);
+                assert!(got[0] <= unit);
+                for (x, y) in x.iter().zip(&got).skip(1).filter(|(x, _)| **x >= 1 << 25) {
+                    let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
+                    worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
+                }
+                eprintln!("inverse root, {precision:?}: relative error {worst:.2e} beside two units");
+                assert!(worst < stated(precision), "{worst}");
             }
-            eprintln!("inverse root: relative error {worst:.2e} beside two units");
-            assert!(worst < 2f64.powi(-14), "{worst}");
         }
     }
 
     /// Few places: a single lookup, nothing to join.
     #[test]
     fn a_short_row_takes_four_turns_too() {
-        let x = raw(13, 17);
-        let got = evaluated(Schedule::Latency, &x, Ring::new(32), 14, &Form::reciprocal(14, 13..17));
-        let off = |(x, y): (&u64, &f64)| (y * *x as f64 / 2f64.powi(14) - 1.0).abs();
-        let worst = x.iter().zip(&got).map(off).fold(0.0, f64::max);
-        assert!(worst < 2f64.powi(-14) + 2f64.powi(-20), "{worst}");
+        for precision in Precision::ALL {
+            let frac = precision.power_frac();
+            let (x, form) = (raw(frac - 1, frac + 3), Form::reciprocal(precision, frac, frac - 1..frac + 3));
+            let got = evaluated(Schedule::Latency, &x, Ring::new(frac + 18), frac, &form);
+            let off = |(x, y): (&u64, &f64)| (y * *x as f64 / f64::from(frac).exp2() - 1.0).abs();
+            let worst = x.iter().zip(&got).map(off).fold(0.0, f64::max);
+            assert!(worst < stated(precision) * (1.0 + 2f64.powi(-6)), "{worst}");
+        }
     }
 }

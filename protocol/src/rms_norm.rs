@@ -4,12 +4,12 @@
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
 //! 2. `delta = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
 //! 3. `V = sum delta^2 + 2 <delta, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
-//! 4. `rho = g sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits;
-//! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits, in a ring of 54; truncated to 12 in the ring of
-//!    activations.
+//! 4. `rho = g sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits, by high precision 28;
+//! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits (46), in a ring of 54 (56); less 32 of them
+//!    in the ring of activations.
 //!
 //! The rows are watched ([`crate::ranges`], in units of 2048): they pass if their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
-//! `eps` below `2^-20` is taken for that. Relative error `2e-4` for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
+//! `eps` below `2^-20` is taken for that. Relative error `2e-4` (`5e-5`) for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
 //! `d <= 2^15`. Eight turns.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
@@ -18,7 +18,7 @@
 use sotto_shares::{Ring, Shape, Share, encode};
 
 use crate::{
-    Error, Schedule, Session,
+    Error, Precision, Schedule, Session,
     cost::Bill,
     extend::extend,
     mul::subtract,
@@ -33,18 +33,19 @@ use crate::{
 pub(crate) const WIDE: Ring = Ring::new(64);
 
 /// The row triples that rows of this width take. Of a product 32 bits are dropped; sums of squares are exact to `2^-24` or so.
-pub fn row_shape(width: usize) -> RowShape {
-    RowShape { width, ring: WIDE, product: Ring::new(54), tolerance: 26, squares: Some(10) }
+pub fn row_shape(precision: Precision, width: usize) -> RowShape {
+    let product = Ring::new(precision.frac() + 42);
+    RowShape { width, ring: WIDE, product, tolerance: 26, squares: Some(10) }
 }
 
-/// Normalises each row of `x` `[T, d]`; result in `ring` with `frac` fraction bits. Takes `T` rows of [`row_shape`] from stock.
+/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of [`row_shape`] from stock.
 ///
 /// # Panics
 /// If the stock is too small.
-pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64, ring: Ring, frac: u32) -> Result<Share, Error> {
+pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
     watch(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
-    normalise(s, &wide, eps, ring, frac).await
+    normalise(s, &wide, eps).await
 }
 
 /// Watches rows of the residual stream, in units of 2048.
@@ -54,14 +55,9 @@ pub(crate) fn watch(s: &mut Session, x: &Share) {
 }
 
 /// Steps 2 to 5.
-pub(crate) async fn normalise(
-    s: &mut Session,
-    wide: &Share,
-    eps: f64,
-    ring: Ring,
-    frac: u32,
-) -> Result<Share, Error> {
-    let (Shape { rows, cols }, shape) = (wide.shape, row_shape(wide.shape.cols));
+pub(crate) async fn normalise(s: &mut Session, wide: &Share, eps: f64) -> Result<Share, Error> {
+    let precision = s.precision;
+    let (Shape { rows, cols }, shape) = (wide.shape, row_shape(precision, wide.shape.cols));
     let eps = eps.max(LEAST_EPS);
     let triples = rows::take(s, shape, rows);
     let [delta] = open(s, "rms-norm/open", [&subtract(wide, &triples.a)]).await?;
@@ -73,10 +69,11 @@ pub(crate) async fn normalise(
         });
     let sums = Share::new(WIDE, 2 * wide.frac, Shape::new(rows, 1), sums.collect());
     let sums = sums.add_public(s.me, encode(eps * cols as f64, sums.frac, WIDE));
-    let rho = reciprocal::evaluate(s, &sums, &normaliser(cols, eps, sums.frac)).await?.reduce(shape.product);
+    let form = normaliser(precision, cols, eps, sums.frac);
+    let rho = reciprocal::evaluate(s, &sums, &form).await?.reduce(shape.product);
     let [e] = open(s, "rows/open", [&subtract(&rho, &triples.b)]).await?;
     let product = rows::product(shape, &triples, &delta, &rho, &e, wide.frac);
-    truncate(s, &product, product.frac - frac, ring).await
+    truncate(s, &product, product.frac - precision.frac(), precision.linear()).await
 }
 
 /// The least `eps` that is served: with it `rho` stays below `2^11` for `d > 64`, below `2^14` always, and `d eps` above the sums' own noise.
@@ -93,10 +90,10 @@ pub fn factor(d: usize) -> f64 {
 }
 
 /// `2^size / sqrt(V)` of sums of `d` squares and of `d eps`, which bounds them from below.
-fn normaliser(d: usize, eps: f64, frac: u32) -> Form {
+fn normaliser(precision: Precision, d: usize, eps: f64, frac: u32) -> Form {
     // The noise may take a bit of it.
     let least = ((eps * d as f64 * f64::from(frac).exp2()) as u64).max(2).ilog2() - 1;
-    Form::inverse_root(size(d), frac, least..WIDE.bits() - 1)
+    Form::inverse_root(precision, size(d), frac, least..WIDE.bits() - 1)
 }
 
 /// The functionality in real arithmetic.
@@ -106,56 +103,54 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
-pub fn bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    crate::extend::bill(shape.len(), &[(34, WIDE.bits())]) + normalise_bill(schedule, shape, eps)
+pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+    crate::extend::bill(shape.len(), &[(34, WIDE.bits())]) + normalise_bill(precision, schedule, shape, eps)
 }
 
 /// The same of steps 2 to 5.
-pub(crate) fn normalise_bill(schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    let n = shape.len();
+pub(crate) fn normalise_bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+    let (n, product) = (shape.len(), row_shape(precision, shape.cols).product.bits());
     Bill::mutual(&[64 * n], 0)
-        + reciprocal::bill(schedule, shape.rows, &normaliser(shape.cols, eps.max(LEAST_EPS), 36))
-        + Bill::mutual(&[54 * shape.rows], 0)
-        + crate::extend::bill(n, &[(22, 44)])
+        + reciprocal::bill(schedule, shape.rows, &normaliser(precision, shape.cols, eps.max(LEAST_EPS), 36))
+        + Bill::mutual(&[product as usize * shape.rows], 0)
+        + crate::extend::bill(n, &[(product - 32, precision.linear().bits())])
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{
-        Schedule,
-        testing::{self, Holder, Lab, reals},
-    };
+    use crate::testing::{self, Holder, Lab, reals};
 
     const RESIDUAL: Ring = Ring::new(34);
-    const RING: Ring = Ring::new(44);
-
     /// What one call with `eps = 1e-5` draws from the pool beside row triples and COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, shape: Shape) {
-        reciprocal::tests::stock(lab, shape.rows, &normaliser(shape.cols, 1e-5, 36)).await;
+        let form = normaliser(lab.me.session().precision, shape.cols, 1e-5, 36);
+        reciprocal::tests::stock(lab, shape.rows, &form).await;
     }
 
     /// Worst error of each row of `[T, d]`, where the result's root mean square is about one.
-    fn errors(rows: &[Vec<f64>], eps: f64) -> Vec<f64> {
+    fn errors(precision: Precision, schedule: Schedule, rows: &[Vec<f64>], eps: f64) -> Vec<f64> {
         let shape = Shape::new(rows.len(), rows[0].len());
         let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, 18, RESIDUAL)).collect();
         let (got, traffic) = testing::run_keyed(
             async |lab| {
-                rows::client(&mut lab.me, row_shape(shape.cols), shape.rows).await.unwrap();
+                (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
+                rows::client(&mut lab.me, row_shape(precision, shape.cols), shape.rows).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 stock(lab, shape).await;
-                lab.measure(async |me| rms_norm(&mut me.session, &x, eps, RING, 12).await).await
+                lab.measure(async |me| rms_norm(&mut me.session, &x, eps).await).await
             },
             async |lab| {
-                rows::server(&mut lab.me, row_shape(shape.cols), shape.rows).await.unwrap();
+                (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
+                rows::server(&mut lab.me, row_shape(precision, shape.cols), shape.rows).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 stock(lab, shape).await;
-                lab.measure(async |me| rms_norm(&mut me.session, &x, eps, RING, 12).await).await
+                lab.measure(async |me| rms_norm(&mut me.session, &x, eps).await).await
             },
         );
-        assert_eq!(traffic.cost, bill(Schedule::Throughput, shape, eps).cost());
+        assert_eq!(traffic.cost, bill(precision, schedule, shape, eps).cost());
         assert_eq!(traffic.cost.turns, 8);
-        let got = reals(&got, RING, 12);
+        let got = reals(&got, precision.linear(), precision.frac());
         let clear = reals(&raw, RESIDUAL, 18);
         let error = |(x, y): (&[f64], &[f64])| testing::worst(y, &ideal(x, eps));
         clear.chunks(shape.cols).zip(got.chunks(shape.cols)).map(error).collect()
@@ -170,11 +165,13 @@ pub(crate) mod tests {
             [1.0, 2f64.powi(-8), 30.0, 2000.0, 1e-4].into_iter().map(shape).collect();
         rows.push((0..30).map(|i| if i == 7 { 11_000.0 } else { 0.25 }).collect());
         rows.push(vec![0.0; 30]);
-        let errors = errors(&rows, 1e-5);
-        eprintln!("rms_norm: errors {errors:?}");
-        // 2e-4 relative on results up to sqrt(30), two units for the truncation.
-        let unit = 2f64.powi(-12);
-        assert!(errors.iter().all(|&e| e < 2e-4 * 30f64.sqrt() + 2.0 * unit), "{errors:?}");
-        assert!(errors[6] <= unit, "a row of zeros gives zeros");
+        for (precision, schedule) in testing::modes() {
+            let errors = errors(precision, schedule, &rows, 1e-5);
+            eprintln!("rms_norm, {precision:?}: errors {errors:?}");
+            // 2e-4 relative on results up to sqrt(30), two units for the truncation.
+            let (unit, relative) = (2f64.powi(-(precision.frac() as i32)), [2e-4, 5e-5][precision as usize]);
+            assert!(errors.iter().all(|&e| e < relative * 30f64.sqrt() + 2.0 * unit), "{errors:?}");
+            assert!(errors[6] <= unit, "a row of zeros gives zeros");
+        }
     }
 }

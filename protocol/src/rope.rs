@@ -1,16 +1,18 @@
 //! Rotary position embedding of shared queries and keys: positions are public, so each party rotates its share.
 //!
-//! `(x_i, x_{i+h/2}) <- (x_i cos - x_{i+h/2} sin, x_{i+h/2} cos + x_i sin)`, with cosines of 14 fraction bits in a ring
+//! `(x_i, x_{i+h/2}) <- (x_i cos - x_{i+h/2} sin, x_{i+h/2} cos + x_i sin)`, with cosines of two fraction bits more than the result has, in a ring
 //! that has room for them and for the truncation after them, which is local: one extension before, one turn, no other cost. Values, which are not rotated, are truncated
-//! in the same turn. Bound: `|x| < 2^14`. Error: half a unit of `2^-14` a factor, and one and an eighth of the result's. No leakage. Source: Su et al. (2104.09864),
+//! in the same turn. Bound: `|x| < 2^14`. Error: half a unit a factor, and one and an eighth of the result's. No leakage. Source: Su et al. (2104.09864),
 //! the half-rotated order of the public checkpoints.
 
 use sotto_shares::{Ring, Share};
 
 use crate::{Error, Session, extend::extend_each, truncate::truncate};
 
-/// Fraction bits of sines and cosines.
-pub const FACTOR_FRAC: u32 = 14;
+/// Fraction bits of sines and cosines for results of `frac` fraction bits.
+pub fn factor_frac(frac: u32) -> u32 {
+    frac + 2
+}
 
 /// The angle of each pair of a head at each position: `position * frequency`.
 pub struct Angles<'a> {
@@ -36,19 +38,20 @@ pub async fn rope(
 ) -> Result<[Share; 2], Error> {
     let short = |x: &Share, frac: u32| x.truncate_reduce(x.frac - frac).add_public(s.me, 1);
     let (x, v) = (short(x, frac + SPARE), short(v, frac));
-    let wide = Ring::new(ring.bits() + SPARE + FACTOR_FRAC);
+    let factor_frac = factor_frac(frac);
+    let wide = Ring::new(ring.bits() + SPARE + factor_frac);
     let [mut x, v] = extend_each(s, [(&x, wide), (&v, v_ring)]).await?;
-    rotate(&mut x, &angles);
-    let rotated = frac + SPARE + FACTOR_FRAC;
-    Ok([truncate(s, &x.with_frac(rotated), SPARE + FACTOR_FRAC, ring).await?, v])
+    rotate(&mut x, &angles, factor_frac);
+    Ok([truncate(s, &x, SPARE + factor_frac, ring).await?, v])
 }
 
-/// The rotation itself, on a share or on the value: it is linear.
-pub fn rotate(x: &mut Share, angles: &Angles<'_>) {
+/// The rotation itself, on a share or on the value: it is linear. The result has `factor_frac` more fraction bits.
+pub fn rotate(x: &mut Share, angles: &Angles<'_>, factor_frac: u32) {
     let half = angles.frequencies.len();
     assert_eq!(x.shape.cols % (2 * half), 0, "whole heads");
     let ring = x.ring;
-    let unit = f64::from(1 << FACTOR_FRAC);
+    let unit = f64::from(1 << factor_frac);
+    x.frac += factor_frac;
     for (row, values) in x.data.chunks_mut(x.shape.cols).enumerate() {
         let position = (angles.start + row) as f64;
         let factor = |v: f64| (v * unit).round() as i64 as u64;
@@ -71,24 +74,30 @@ mod tests {
     use sotto_shares::{Shape, encode};
 
     use super::*;
-    use crate::testing::{self, reals, worst};
-
-    const RING: Ring = Ring::new(44);
-    const ROTATED: Ring = Ring::new(38);
+    use crate::{
+        Precision,
+        testing::{self, reals, worst},
+    };
 
     #[test]
     fn rotations_agree_with_real_ones_at_the_stated_cost() {
+        Precision::ALL.into_iter().for_each(rotations);
+    }
+
+    fn rotations(precision: Precision) {
+        let (ring, rotated, frac) = (precision.linear(), precision.attention(), precision.frac());
+        let value_ring = precision.sums();
         let (frequencies, start) = ([1.0, 0.1, 0.01, 0.001], 1000);
         let shape = Shape::new(3, 16);
         let mut x: Vec<f64> = (0..48).map(|i| 9.0 * (f64::from(i) * 0.7).sin()).collect();
         x[..3].copy_from_slice(&[0.0, 8191.0, -8191.0]);
-        let raw: Vec<u64> = x.iter().map(|&x| encode(x, 28, RING)).collect();
+        let raw: Vec<u64> = x.iter().map(|&x| encode(x, frac + 16, ring)).collect();
         let (got, traffic) = testing::run(async |lab| {
-            let x = lab.share(&raw, RING, 28, shape);
+            let x = lab.share(&raw, ring, frac + 16, shape);
             let angles = Angles { frequencies: &frequencies, start };
-            let v = lab.share(&raw[..20], RING, 28, Shape::new(1, 20));
+            let v = lab.share(&raw[..20], ring, frac + 16, Shape::new(1, 20));
             let rotated = async |s: &mut Session| {
-                let [x, v] = rope(s, (&x, ROTATED), angles, (&v, RING), 12).await?;
+                let [x, v] = rope(s, (&x, rotated), angles, (&v, value_ring), frac).await?;
                 Ok((x, v))
             };
             lab.measure(rotated).await
@@ -104,14 +113,17 @@ mod tests {
                 }
             }
         }
-        let (got, values) = (reals(&got, ROTATED, 12), reals(&values, RING, 12));
-        assert!(worst(&values, &x[..20]) <= 2f64.powi(-12));
+        let (got, values) = (reals(&got, rotated, frac), reals(&values, value_ring, frac));
+        let (unit, factor_unit) = (2f64.powi(-(frac as i32)), 2f64.powi(-(factor_frac(frac) as i32)));
+        assert!(worst(&values, &x[..20]) <= unit);
         // Half a unit of the factors times a pair's size, one unit of the result and an eighth for either of a pair.
         let error = worst(&got[8..], &want[8..]);
-        eprintln!("rope: {error:.1e} for |x| < 9");
-        assert!(error < 9.0 * 2f64.powi(-14) + 1.25 * 2f64.powi(-12), "{error}");
-        assert!(worst(&got[..8], &want[..8]) < 8200.0 * 2f64.powi(-14));
-        let stated = crate::extend::bill(48, &[(32, 56)]).beside(crate::extend::bill(20, &[(28, 44)]));
+        eprintln!("rope, {precision:?}: {error:.1e} for |x| < 9");
+        assert!(error < 9.0 * factor_unit + 1.25 * unit, "{error}");
+        assert!(worst(&got[..8], &want[..8]) < 8200.0 * factor_unit);
+        let wide = rotated.bits() + SPARE + factor_frac(frac);
+        let of_values = crate::extend::bill(20, &[(ring.bits() - 16, value_ring.bits())]);
+        let stated = crate::extend::bill(48, &[(ring.bits() - 12, wide)]).beside(of_values);
         assert_eq!(traffic.cost, stated.cost());
         assert_eq!(traffic.cost.turns, 1);
     }

@@ -25,7 +25,7 @@ use sotto_shares::{Ring, Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Client, Error, Server, Session,
+    Client, Error, Precision, Server, Session,
     ahead::{self, Need},
     lattice,
     matmul::transpose,
@@ -60,10 +60,10 @@ const BATCH: usize = 128;
 const NUMBERS: usize = 32;
 
 impl RowShape {
-    /// For products of which the caller drops 26 bits or more, in a ring of 52.
-    pub fn scale(width: usize) -> RowShape {
-        let ring = Ring::new(52);
-        RowShape { width, ring, product: ring, tolerance: 22, squares: None }
+    /// For products with a reciprocal, of which the caller drops as many bits as it has fraction bits, and two more: an error of `2^-4` of what is kept at most.
+    pub fn scale(precision: Precision, width: usize) -> RowShape {
+        let (ring, frac) = precision.reciprocal();
+        RowShape { width, ring, product: ring, tolerance: frac as i32 - 2, squares: None }
     }
 
     /// Rows of a group; rows are made in multiples of it.
@@ -204,7 +204,7 @@ pub(crate) fn take(s: &mut Session, shape: RowShape, n: usize) -> RowTriples {
 /// # Panics
 /// If rings or shapes do not fit, or the stock is too small.
 pub async fn scale(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
-    let shape = RowShape::scale(x.shape.cols);
+    let shape = RowShape::scale(s.precision, x.shape.cols);
     assert_eq!((x.ring, y.ring), (shape.ring, shape.product), "rings of rows and numbers");
     assert_eq!(y.shape, Shape::new(x.shape.rows, 1), "one number per row");
     let triples = take(s, shape, x.shape.rows);
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn triples_are_products_and_sums_within_their_tolerance() {
-        let narrow = RowShape::scale(16);
+        let [narrow, finer] = Precision::ALL.map(|precision| RowShape::scale(precision, 16));
         let wide = RowShape {
             width: 300,
             ring: Ring::new(64),
@@ -390,7 +390,8 @@ mod tests {
             tolerance: 26,
             squares: Some(10),
         };
-        for shape in [narrow, wide] {
+        let widest = RowShape { product: Ring::new(56), ..wide };
+        for shape in [narrow, finer, wide, widest] {
             let parts = |s: &mut Session| {
                 let n = shape.group();
                 let mut made = take(s, shape, n);
@@ -423,30 +424,36 @@ mod tests {
     }
 
     fn factors<P: Holder>(lab: &mut Lab<P>, shape: Shape) -> [Share; 2] {
-        let ring = Ring::new(52);
+        let precision = lab.me.session().precision;
+        let (ring, frac) = precision.reciprocal();
         let x: Vec<u64> = elements(shape.len(), ring);
         let y = elements(shape.rows, ring);
-        [lab.share(&x, ring, 14, shape), lab.share(&y, ring, 24, Shape::new(shape.rows, 1))]
+        let rows = lab.share(&x, ring, precision.power_frac(), shape);
+        [rows, lab.share(&y, ring, frac, Shape::new(shape.rows, 1))]
     }
 
     #[test]
     fn rows_meet_their_numbers_at_the_stated_cost() {
-        let (shape, ring) = (Shape::new(5, 24), Ring::new(52));
-        let (got, traffic) = testing::run_keyed(
-            async |lab| {
-                let [x, y] = factors(lab, shape);
-                client(&mut lab.me, RowShape::scale(24), 5).await.unwrap();
-                lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
-            },
-            async |lab| {
-                let [x, y] = factors(lab, shape);
-                server(&mut lab.me, RowShape::scale(24), 5).await.unwrap();
-                lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
-            },
-        );
-        let (x, y) = (elements(120, ring), elements(5, ring));
-        let want = x.iter().enumerate().map(|(i, x)| x.wrapping_mul(y[i / 24]));
-        assert!(worst(&got, want, ring) < 9.0 * 2f64.powi(23));
-        assert_eq!(traffic.cost, Bill::mutual(&[52 * 125], 0).cost());
+        for precision in Precision::ALL {
+            let (shape, rows) = (Shape::new(5, 24), RowShape::scale(precision, 24));
+            let (got, traffic) = testing::run_keyed(
+                async |lab| {
+                    lab.me.session.precision = precision;
+                    let [x, y] = factors(lab, shape);
+                    client(&mut lab.me, rows, 5).await.unwrap();
+                    lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
+                },
+                async |lab| {
+                    lab.me.session.precision = precision;
+                    let [x, y] = factors(lab, shape);
+                    server(&mut lab.me, rows, 5).await.unwrap();
+                    lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
+                },
+            );
+            let (x, y) = (elements(120, rows.ring), elements(5, rows.ring));
+            let want = x.iter().enumerate().map(|(i, x)| x.wrapping_mul(y[i / 24]));
+            assert!(worst(&got, want, rows.ring) < 9.0 * 2f64.powi(rows.tolerance + 1));
+            assert_eq!(traffic.cost, Bill::mutual(&[rows.ring.bits() as usize * 125], 0).cost());
+        }
     }
 }

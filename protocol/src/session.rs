@@ -24,7 +24,7 @@ use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, S
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
-    Error,
+    Error, Precision,
     cost::{self, Bill},
     lattice,
     mul::{self, Triples},
@@ -63,6 +63,8 @@ pub struct Session {
     pub schedule: Schedule,
     /// What to save where a token is made at a time: turns, if the connection's delay is felt.
     pub decode: Schedule,
+    /// How exact activations are; decided before anything is made that depends on it.
+    pub precision: Precision,
     /// What the connection is like, if its delay is felt.
     far: Option<LinkReport>,
     sid: [u8; 32],
@@ -183,6 +185,7 @@ impl Session {
             horizon: 0,
             schedule: Schedule::default(),
             decode: Schedule::default(),
+            precision: Precision::default(),
             far: None,
             sid,
             ot,
@@ -196,6 +199,7 @@ impl Session {
     /// # Errors
     /// [`Error::TranscriptDisagreement`], [`Error::PoolDisagreement`].
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
+        self.pool.record("precision", self.precision as u64, 0);
         let ledger = self.pool.digest();
         let said = self.ch.trace_digest();
         self.ch.send("session/checkpoint", [said, ledger].concat())?;
@@ -417,7 +421,7 @@ impl Server {
 /// A digest of everything that both programs must have in common.
 fn parameter_digest() -> [u8; 32] {
     let mut hash = blake3::Hasher::new_derive_key("sotto 1 parameters");
-    hash.update(tables::FILE.as_bytes());
+    tables::FILES.iter().for_each(|file| _ = hash.update(file.as_bytes()));
     hash.update(sotto_he::PARAMETERS.as_bytes());
     hash.update(format!("{:?} {:?}", LpnParams::FAST, LpnParams::LEAN).as_bytes());
     hash.update(sotto_ot::BASE_OT.as_bytes());

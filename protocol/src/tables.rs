@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use sotto_ot::Columns;
 
-use crate::{activation::Activation, fit};
+use crate::{Precision, activation::Activation, fit};
 
-/// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`.
-pub const FILE: &str = include_str!("../tables/segments.json");
+/// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`, for either precision.
+pub const FILES: [&str; 2] =
+    [include_str!("../tables/segments.json"), include_str!("../tables/segments-high.json")];
 
 /// A table with what the protocol derives from it.
 pub struct Segments {
@@ -25,6 +26,8 @@ pub struct Segments {
     pub ring_bits: u32,
     /// The shifted entries as bit planes: values in the low bits, slopes above them.
     pub columns: Columns,
+    /// The same of every second entry, from the first, from the second, and from the third on.
+    pub staggered: [Columns; 3],
 }
 
 impl Segments {
@@ -55,33 +58,40 @@ impl Segments {
         assert!(value_bits < ring_bits, "{}: values fit the ring", fit.name);
         assert!(ring_bits + drop > fit.shift + 1 + slope_bits, "{}: slope products fit", fit.name);
         let entries = shifted_values.iter().zip(&shifted_slopes).map(|(v, s)| v | s << value_bits);
-        let columns = Columns::new(&entries.collect::<Vec<_>>(), value_bits + slope_bits);
-        Segments { fit, offset, least_slope, value_bits, slope_bits, ring_bits, columns }
+        let (mut entries, bits) = (entries.collect::<Vec<_>>(), value_bits + slope_bits);
+        let columns = Columns::new(&entries, bits);
+        let staggered = [(); 3].map(|()| {
+            let every_second: Vec<u64> = entries.iter().step_by(2).copied().collect();
+            entries.rotate_left(1);
+            Columns::new(&every_second, bits)
+        });
+        Segments { fit, offset, least_slope, value_bits, slope_bits, ring_bits, columns, staggered }
     }
 }
 
-/// An activation on its window, less its value on the left of it; 12 fraction bits in.
-pub fn activation(activation: Activation) -> &'static Segments {
-    &all()[activation as usize]
+/// An activation on its window, less its value on the left of it.
+pub fn activation(precision: Precision, activation: Activation) -> &'static Segments {
+    &all(precision)[activation as usize]
 }
 
-/// `1/u` on `[1/2, 2)`, for an argument that is a unit too small: 512 segments over `[0, 2)`, those below 1/2 unused.
-pub fn reciprocal() -> &'static Segments {
-    &all()[Activation::ALL.len()]
+/// `1/u` on `[1/2, 2)`, for an argument that is a unit too small: 512 or 1024 segments over `[0, 2)`, those below 1/2 unused.
+pub fn reciprocal(precision: Precision) -> &'static Segments {
+    &all(precision)[Activation::ALL.len()]
 }
 
 /// `1/sqrt(u)` on `[1/2, 4)`, like [`reciprocal`].
-pub fn inverse_root() -> &'static Segments {
-    &all()[Activation::ALL.len() + 1]
+pub fn inverse_root(precision: Precision) -> &'static Segments {
+    &all(precision)[Activation::ALL.len() + 1]
 }
 
-fn all() -> &'static [Segments] {
-    static TABLES: OnceLock<Vec<Segments>> = OnceLock::new();
-    TABLES.get_or_init(|| {
+fn all(precision: Precision) -> &'static [Segments] {
+    static TABLES: [OnceLock<Vec<Segments>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let read = || {
         let tables: Vec<fit::Segments> =
-            serde_json::from_str(FILE).expect("the checked-in table file parses");
+            serde_json::from_str(FILES[precision as usize]).expect("the checked-in table file parses");
         tables.into_iter().map(Segments::new).collect()
-    })
+    };
+    TABLES[precision as usize].get_or_init(read)
 }
 
 #[cfg(test)]
@@ -90,7 +100,10 @@ mod tests {
 
     #[test]
     fn the_file_is_what_the_generator_writes() {
-        assert_eq!(FILE, format!("{}\n", serde_json::to_string(&fit::all()).expect("tables serialise")));
+        for (file, precision) in FILES.iter().zip(Precision::ALL) {
+            let tables = serde_json::to_string(&fit::all(precision)).expect("tables serialise");
+            assert_eq!(**file, tables + "\n");
+        }
     }
 
     /// Worst error over every argument of the window and both indices that its shares can give it, absolute and relative.
@@ -119,20 +132,28 @@ mod tests {
 
     #[test]
     fn errors_are_the_stated_ones_on_every_input() {
-        for kind in Activation::ALL {
-            let table = activation(kind);
-            let left = kind.real(f64::NEG_INFINITY);
-            let (error, _) = worst(table, |x| kind.real(x) - left, table.fit.low);
-            eprintln!("{}: {error:.2e}", kind.name());
-            let stated = [6.0e-4, 8.8e-4, 8.8e-4, 4.0e-4, 6.2e-4, 9e-4][kind as usize];
-            assert!(error < stated, "{} {error}", kind.name());
+        const STATED: [[f64; 6]; 2] = [
+            [6.0e-4, 8.8e-4, 8.8e-4, 4.0e-4, 6.2e-4, 4e-4],
+            [1.9e-4, 2.5e-4, 2.5e-4, 1.2e-4, 2.0e-4, 1.2e-4],
+        ];
+        for precision in Precision::ALL {
+            for kind in Activation::ALL {
+                let table = activation(precision, kind);
+                let left = kind.real(f64::NEG_INFINITY);
+                let (error, _) = worst(table, |x| kind.real(x) - left, table.fit.low);
+                eprintln!("{}, {precision:?}: {error:.2e}", kind.name());
+                assert!(error < STATED[precision as usize][kind as usize], "{} {error}", kind.name());
+            }
+            let unit = |table: &Segments| (-f64::from(table.fit.argument_frac)).exp2();
+            let half = |table: &Segments| 1i64 << (table.fit.argument_frac - 1);
+            let table = reciprocal(precision);
+            let (_, error) = worst(table, |x| 1.0 / (x + unit(table)), half(table));
+            eprintln!("reciprocal, {precision:?}: {error:.2e}");
+            assert!(error < [4.6e-5, 1.3e-5][precision as usize], "reciprocal {error}");
+            let table = inverse_root(precision);
+            let (_, error) = worst(table, |x| 1.0 / (x + unit(table)).sqrt(), half(table));
+            eprintln!("inverse root, {precision:?}: {error:.2e}");
+            assert!(error < [5.0e-5, 1.4e-5][precision as usize], "inverse root {error}");
         }
-        let unit = |table: &Segments| (-f64::from(table.fit.argument_frac)).exp2();
-        let half = |table: &Segments| 1i64 << (table.fit.argument_frac - 1);
-        let (_, error) = worst(reciprocal(), |x| 1.0 / (x + unit(reciprocal())), half(reciprocal()));
-        assert!(error < 4.6e-5, "reciprocal {error}");
-        let (_, error) =
-            worst(inverse_root(), |x| 1.0 / (x + unit(inverse_root())).sqrt(), half(inverse_root()));
-        assert!(error < 5.0e-5, "inverse root {error}");
     }
 }

@@ -11,7 +11,7 @@ use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare, decode};
 
 pub(crate) use crate::cost::{Bill, Cost};
-use crate::{Client, Error, Server, Session};
+use crate::{Client, Error, Precision, Schedule, Server, Session};
 
 /// COTs in each direction that a measured protocol may take without asking.
 const COTS: usize = 1 << 18;
@@ -100,6 +100,12 @@ pub(crate) struct Traffic {
 /// Bits that the one-hots drawn so far took.
 fn one_hot_bits_drawn(s: &Session) -> usize {
     s.drawn_one_hots().iter().map(|(&(k, ring), n)| n * sotto_ot::one_hot_bits(k, ring)).sum()
+}
+
+/// Every precision by every schedule.
+pub(crate) fn modes() -> impl Iterator<Item = (Precision, Schedule)> {
+    let schedules = [Schedule::Throughput, Schedule::Latency];
+    Precision::ALL.into_iter().flat_map(move |precision| schedules.map(|schedule| (precision, schedule)))
 }
 
 /// Smallest `k` with `2^k >= n`.

@@ -7,7 +7,7 @@ use sotto_models::{
     conversation::{self, Policy, Ranges},
     random::RandomFolder,
 };
-use sotto_protocol::{Client, Server};
+use sotto_protocol::{Client, Precision, Server, linear::Weight};
 use sotto_shares::Rng;
 
 const TOKENS: [u32; 8] = [1, 17, 140, 5, 5, 64, 128, 77];
@@ -23,8 +23,13 @@ enum Fate {
     Evaluated(f32),
 }
 
-/// A small LLaMA, edited, on two parties.
+/// A small LLaMA, edited, on two parties: the same by either precision.
 fn fate(edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
+    fate_by(&Precision::ALL, edit)
+}
+
+/// The same by some of them.
+fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
     let fields = Fields {
         vocab_size: 150,
         hidden_size: 48,
@@ -51,24 +56,38 @@ fn fate(edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
         eprintln!("{first}");
         return Fate::Refused;
     }
+    let fates = precisions.iter().map(|&precision| evaluated(&folder, &model, precision));
+    let worse = |one, other| match (one, other) {
+        (Fate::Evaluated(a), Fate::Evaluated(b)) => Fate::Evaluated(a.max(b)),
+        _ => {
+            assert_eq!(one, other, "limits do not depend on the precision");
+            one
+        }
+    };
+    fates.reduce(worse).unwrap()
+}
+
+/// What becomes of a model that the audit has cleared.
+fn evaluated(folder: &Folder, model: &Llama<Weight>, precision: Precision) -> Fate {
     let ((logits, ranges), served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            me.session.precision = precision;
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             conversation::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             let policy = Policy::default();
-            conversation::offer(&mut me.session.ch, &model, folder.tokenizer(), policy).await.unwrap();
-            conversation::serve(&mut me, &model, policy).await
+            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
+            conversation::serve(&mut me, model, policy).await
         },
     );
     served.unwrap();
     if ranges == Ranges::Left {
         return Fate::Told;
     }
-    let reference = FloatModel::load(&folder).unwrap().logits(&TOKENS);
+    let reference = FloatModel::load(folder).unwrap().logits(&TOKENS);
     let off = |(a, b): (&f32, &f32)| (a - b).abs();
     Fate::Evaluated(logits.iter().zip(&reference).map(off).fold(0.0, f32::max))
 }
@@ -169,7 +188,7 @@ fn nothing_is_wrong_without_a_sign() {
         [Param::Embedding, Param::Query(0), Param::Value(1), Param::Output(0), Param::Up(1), Param::Down(0)];
     for param in params {
         for (edit, factor) in factors.into_iter().zip(["1/100", "10", "100"]) {
-            let fate = fate(|f| f.edit(param, edit));
+            let fate = fate_by(&[Precision::Default], |f| f.edit(param, edit));
             let wrong = matches!(fate, Fate::Evaluated(error) if error >= 0.05);
             assert!(!wrong, "{param:?} times {factor}: {fate:?}");
         }

@@ -13,7 +13,7 @@ use std::{fmt::Write, fs, sync::mpsc};
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};
 use sotto_protocol::{
-    Client, Error, Server, Session,
+    Client, Error, Precision, Server, Session,
     activation::{Activation, activate},
     and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
@@ -35,6 +35,7 @@ const HEADER: &str = "\
 ";
 
 const WIDE: Ring = Ring::new(44);
+const PRECISION: Precision = Precision::Default;
 const BINDING: [u8; 32] = [0; 32];
 
 #[test]
@@ -100,28 +101,51 @@ fn lines() -> String {
     );
     line(
         "segments",
-        run(async |s| one(segments::evaluate(s, &scaled(s, 18, 17, 64), tables::reciprocal()).await)),
+        run(
+            async |s| one(segments::evaluate(s, &scaled(s, 18, 17, 64), tables::reciprocal(PRECISION)).await),
+        ),
     );
     for f in Activation::ALL {
         line(f.name(), run(async |s| one(activate(s, f, &scaled(s, 44, 12, 64), WIDE).await)));
     }
     line("exp2", run(async |s| one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)));
+    for f in [Activation::Silu, Activation::Tanh] {
+        line(
+            &format!("{}-high", f.name()),
+            run(async |s| {
+                s.precision = Precision::High;
+                one(activate(s, f, &scaled(s, 46, 14, 64), Precision::High.linear()).await)
+            }),
+        );
+    }
+    line(
+        "softmax-high",
+        run(async |s| {
+            s.precision = Precision::High;
+            let x = scaled(s, 28, 14, 64).reshape(Shape::new(4, 16));
+            let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
+            words(Ok([out.numerators, out.reciprocal]))
+        }),
+    );
     line("maximum", run(async |s| one(maximum::row_max(s, &row(s, 13, 64), &[31, 33]).await)));
     line(
         "reciprocal",
-        run(async |s| one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal(14, 13..20)).await)),
+        run(async |s| {
+            one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal(PRECISION, 14, 13..20)).await)
+        }),
     );
     line(
         "inverse-root",
         run(async |s| {
-            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(3, 36, 25..63)).await)
+            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(PRECISION, 3, 36, 25..63))
+                .await)
         }),
     );
     line(
         "softmax",
         run(async |s| {
             let x = scaled(s, 26, 12, 64).reshape(Shape::new(4, 16));
-            let out = softmax::softmax(s, &x, &[13, 14, 15, 16], WIDE).await?;
+            let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
             words(Ok([out.numerators, out.reciprocal]))
         }),
     );
@@ -273,24 +297,24 @@ fn linear(exactness: Exactness) -> [Side; 2] {
 }
 
 fn norm() -> [Side; 2] {
-    let shape = rms_norm::row_shape(32);
+    let shape = rms_norm::row_shape(PRECISION, 32);
     let x = |s: &Session| scaled(s, 34, 18, 64).reshape(Shape::new(2, 32));
     keyed(
         async |me| {
             rows::client(me, shape, 2).await?;
             let x = x(&me.session);
-            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5, WIDE, 12).await)
+            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5).await)
         },
         async |me| {
             rows::server(me, shape, 2).await?;
             let x = x(&me.session);
-            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5, WIDE, 12).await)
+            one(rms_norm::rms_norm(&mut me.session, &x, 1e-5).await)
         },
     )
 }
 
 fn scaled_rows() -> [Side; 2] {
-    let shape = RowShape::scale(16);
+    let shape = RowShape::scale(PRECISION, 16);
     let factors = |s: &Session| {
         let x = scaled(s, 52, 14, 3 * 16).reshape(Shape::new(3, 16));
         (x, scaled(s, 52, 24, 3).reshape(Shape::new(3, 1)))

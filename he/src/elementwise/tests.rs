@@ -20,40 +20,52 @@ fn distances(s: &mut Session, a0: &[u64], b0: &[u64], a1: &[u64], b1: &[u64], bi
 }
 
 #[test]
-fn products_are_right_to_a_unit() {
+fn products_are_right_to_a_unit_or_a_few() {
     let mut s = Session::small(64, 1);
-    for bits in [8, 30, 44] {
+    for bits in [8, 30, 44, 46, 48] {
         for n in [1, 63, 64, 65, 1000] {
             let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(n, bits));
             let off = distances(&mut s, &a0, &b0, &a1, &b1, bits);
-            assert!(off.iter().all(|d| d.abs() <= 1), "{bits} bits, {n} elements");
+            assert!(off.iter().all(|d| d.abs() <= allowed(bits)), "{bits} bits, {n} elements");
         }
     }
 }
 
-#[test]
-fn edges_meet_edges() {
-    let mut s = Session::small(64, 2);
-    let most = (1u64 << 44) - 1;
-    let edges = [0, 1, most, most - 1, 1 << 43, (1 << 43) - 1, 0x0aaa_aaaa_aaaa, 0x0555_5555_5555];
-    let pairs: Vec<(u64, u64)> = edges.iter().flat_map(|&x| edges.map(|y| (x, y))).collect();
-    let (x, y): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
-    let off = distances(&mut s, &x, &y, &y, &x, 44);
-    assert!(off.iter().all(|d| d.abs() <= 1));
-    let zeros = vec![0; 64];
-    assert!(distances(&mut s, &zeros, &zeros, &x, &y, 44).iter().all(|d| d.abs() <= 1));
+/// What a product in a ring of so many bits may be off by.
+fn allowed(bits: u32) -> i64 {
+    if bits <= 44 { 1 } else { 1 + (1 << (2 * bits - 92)) }
 }
 
-/// With the real parameters, both primes and all batches: no element is off by more than a unit.
+#[test]
+fn edges_meet_edges() {
+    [44, 46, 48].into_iter().for_each(edges);
+}
+
+fn edges(bits: u32) {
+    let mut s = Session::small(64, 2);
+    let (most, half) = ((1u64 << bits) - 1, 1 << (bits - 1));
+    let edges = [0, 1, most, most - 1, half, half - 1, most / 3, most / 3 * 2];
+    let pairs: Vec<(u64, u64)> = edges.iter().flat_map(|&x| edges.map(|y| (x, y))).collect();
+    let (x, y): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
+    let off = distances(&mut s, &x, &y, &y, &x, bits);
+    assert!(off.iter().all(|d| d.abs() <= allowed(bits)), "{bits} bits: {off:?}");
+    let zeros = vec![0; 64];
+    assert!(distances(&mut s, &zeros, &zeros, &x, &y, bits).iter().all(|d| d.abs() <= 1));
+}
+
+/// With the real parameters, both primes and all batches: no element is off by more than is stated.
 #[test]
 fn no_product_of_many_is_wrong() {
     let mut s = Session::full(3);
-    let n = 5 * 8192 + 77;
-    let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(n, 44));
-    let off = distances(&mut s, &a0, &b0, &a1, &b1, 44);
-    assert!(off.iter().all(|d| d.abs() <= 1));
-    let ones = off.iter().filter(|d| **d != 0).count();
-    eprintln!("{ones} of {n} products are off by a unit");
+    for (bits, n) in [(44, 5 * 8192 + 77), (48, 8192)] {
+        let [a0, b0, a1, b1] = [(); 4].map(|()| s.ring(n, bits));
+        let off = distances(&mut s, &a0, &b0, &a1, &b1, bits);
+        assert!(off.iter().all(|d| d.abs() <= allowed(bits)));
+        let (some, square) =
+            (off.iter().filter(|d| **d != 0).count(), off.iter().map(|d| d * d).sum::<i64>());
+        let deviation = (square as f64 / n as f64).sqrt();
+        eprintln!("{bits} bits: {some} of {n} products are off, by {deviation:.1} units as a deviation");
+    }
 }
 
 /// Both parties' fractions of a coefficient add up to a multiple of `1 / t` but for what the module states, modulo both primes.

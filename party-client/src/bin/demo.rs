@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use sotto_net::Link;
+use sotto_protocol::Precision;
 
 /// Shows a private answer: starts a server with the built-in model and a client with a prompt, as two processes that
 /// talk over TLS on this machine.
@@ -36,6 +37,10 @@ struct Args {
     /// The model: a folder, or `builtin`.
     #[arg(long, value_name = "DIR|builtin", default_value = "builtin")]
     model: OsString,
+
+    /// How exact the model is computed: default or high.
+    #[arg(long, value_name = "HOW", default_value = "default")]
+    precision: Precision,
 
     /// Print answer and report as one JSON object.
     #[arg(long)]
@@ -74,6 +79,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         &args.link,
     ]);
     client.arg("--identity").arg(identity("client.pem"));
+    client.args(["--precision", args.precision.name()]);
     client.args(["--prompt", &args.prompt, "--max-tokens", &args.max_tokens.to_string()]);
     if args.json {
         client.arg("--json");

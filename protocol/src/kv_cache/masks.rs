@@ -4,22 +4,33 @@ use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::Ring;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Chunk, Heads, KvCache, PerHead, Queries, SCORES, SUMS, times_transposed};
+use super::{Chunk, Heads, KvCache, PerHead, Queries, times_transposed};
 use crate::{
-    Client, Error, Server, Session,
+    Client, Error, Precision, Server, Session,
     ahead::{self, Need},
     lattice,
     matmul::{product, transpose},
 };
-
-/// Deviations of the errors of one cross term, as powers of two, in units of the rings.
-const TOLERANCE: [i32; 2] = [6, 10];
 
 /// Data primes of the ciphertexts of keys and of values.
 const LEVELS: [usize; 2] = [2, 3];
 
 /// Coefficients of a ciphertext.
 const COEFFICIENTS: usize = 8192;
+
+/// The rings of queries and keys, of weights and values.
+fn rings(precision: Precision) -> [Ring; 2] {
+    [precision.attention(), precision.sums()]
+}
+
+/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings. Finer scores have wider rings, in which less would take ciphertexts of
+/// three primes.
+pub(super) fn tolerances(precision: Precision) -> [i32; 2] {
+    match precision {
+        Precision::Default => [6, 10],
+        Precision::High => [11, 12],
+    }
+}
 
 impl Heads {
     /// Positions of a chunk: what fills one ciphertext a head.
@@ -96,16 +107,17 @@ impl KvCache {
 
     fn layouts(&self, chunks: &[usize], rows: usize, columns: usize) -> Result<Layouts, Error> {
         let Heads { key_value: batch, width, .. } = self.heads;
-        let context = lattice::context();
+        let (context, rings, tolerances) =
+            (lattice::context(), rings(self.precision), tolerances(self.precision));
         let virtual_positions = (self.chunks.len() + chunks.len()) * self.heads.chunk();
         let keys = |tokens, outer| {
             let shape = MatmulShape { tokens, inner: width, outer };
-            let (bits, [tolerance, _], [levels, _]) = (SCORES.bits(), TOLERANCE, LEVELS);
+            let (bits, [tolerance, _], [levels, _]) = (rings[0].bits(), tolerances, LEVELS);
             Layout::dense(context, shape, bits, tolerance, levels, self.heads.chunk(), batch)
         };
         let values = |inner, outer| {
             let shape = MatmulShape { tokens: width, inner, outer };
-            let (bits, [_, tolerance], [_, levels]) = (SUMS.bits(), TOLERANCE, LEVELS);
+            let (bits, [_, tolerance], [_, levels]) = (rings[1].bits(), tolerances, LEVELS);
             Layout::dense(context, shape, bits, tolerance, levels, width.next_power_of_two(), batch)
         };
         let search = |inner, outer, ring: Ring, tolerance| {
@@ -116,9 +128,9 @@ impl KvCache {
         Ok(Layouts {
             blocks: blocks.collect::<Result<_, Error>>()?,
             products: [
-                search(width, columns, SCORES, TOLERANCE[0])?,
+                search(width, columns, rings[0], tolerances[0])?,
                 keys(virtual_positions, rows)?,
-                search(columns, width, SUMS, TOLERANCE[1])?,
+                search(columns, width, rings[1], tolerances[1])?,
                 values(virtual_positions, rows)?,
             ],
         })
@@ -150,6 +162,7 @@ impl KvCache {
     fn combine(&self, plan: &Plan, a: PerHead, weights: PerHead, mut shares: Vec<Vec<u64>>) -> Queries {
         let Heads { key_value, group, width } = self.heads;
         let (rows, columns, places) = (plan.positions * group, plan.columns, self.places());
+        let [score_ring, sum_ring] = rings(self.precision);
         let of = |kind: usize, head: usize| &shares[kind * key_value + head];
         let (mut a_keys, mut weights_values) = (vec![], vec![]);
         for head in 0..key_value {
@@ -160,7 +173,7 @@ impl KvCache {
             for (i, out) in products.iter_mut().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let other = second[places[column] * rows + row];
-                *out = SCORES.reduce(out.wrapping_add(first[i]).wrapping_add(other));
+                *out = score_ring.reduce(out.wrapping_add(first[i]).wrapping_add(other));
             }
             a_keys.push(products);
             let mut products = Zeroizing::new(product(&weights[head], &values, columns, width));
@@ -168,7 +181,7 @@ impl KvCache {
             for (i, out) in products.iter_mut().enumerate() {
                 let (row, column) = (i / width, i % width);
                 let other = second[column * rows + row];
-                *out = SUMS.reduce(out.wrapping_add(first[i]).wrapping_add(other));
+                *out = sum_ring.reduce(out.wrapping_add(first[i]).wrapping_add(other));
             }
             weights_values.push(products);
         }
@@ -253,7 +266,7 @@ pub(crate) async fn answer(me: &mut Server, cache: &mut KvCache, n: usize) -> Re
         return Ok(());
     };
     let plan = &plan;
-    let (context, keys, heads) = (lattice::context(), &me.keys, cache.heads);
+    let (context, keys, heads, rings) = (lattice::context(), &me.keys, cache.heads, rings(cache.precision));
     let s = &mut me.session;
     let upload = s.ch.recv("attention/upload", plan.layouts.upload_len(heads)).await?;
     let mut rest = &upload[..];
@@ -265,12 +278,12 @@ pub(crate) async fn answer(me: &mut Server, cache: &mut KvCache, n: usize) -> Re
     for (&positions, &blocks) in plan.chunks.iter().zip(&plan.layouts.blocks) {
         let uploads = (0..heads.key_value).map(|_| [0, 1].map(|kind| next(&blocks[kind]).to_vec()));
         let uploads = uploads.collect();
-        let masks = [SCORES, SUMS].map(|ring| random(s, heads, positions * heads.width, ring));
+        let masks = rings.map(|ring| random(s, heads, positions * heads.width, ring));
         cache.grow(Chunk { positions, blocks, uploads }, masks);
     }
     let rows = plan.positions * heads.group;
-    let a = random(s, heads, rows * heads.width, SCORES);
-    let weights = random(s, heads, rows * plan.columns, SUMS);
+    let a = random(s, heads, rows * heads.width, rings[0]);
+    let weights = random(s, heads, rows * plan.columns, rings[1]);
     let [first, _, third, _] = &plan.layouts.products;
     let uploads: Vec<_> = (0..heads.key_value).map(|_| (next(first), next(third))).collect();
     let mut rng = s.rng.fork();

@@ -1,46 +1,49 @@
 //! Steps of all sizes against plain products, and what an error leaves.
 
+use sotto_shares::Ring;
+
 use super::*;
 use crate::testing::{self, Bill, Holder, Lab, Side, elements};
 
 const HEADS: Heads = Heads { key_value: 2, group: 3, width: 48 };
-const FRAC: [u32; 2] = [12, 14];
 
 /// Positions that come together, and what is planned beyond them.
 const STEPS: [(usize, usize, usize); 6] =
     [(5, 2, 9), (1, 1, 8), (1, 0, 7), (1, 8, 0), (130, 3, 4), (1, 2, 2)];
 
 /// The `i`-th step's queries, keys, weights and values, in the clear.
-fn inputs(i: usize, length: usize) -> [Vec<u64>; 4] {
+fn inputs(precision: Precision, i: usize, length: usize) -> [Vec<u64>; 4] {
+    let (score_ring, sum_ring) = (precision.attention(), precision.sums());
     let (n, _, _) = STEPS[i];
     let Heads { key_value, group, width } = HEADS;
     let rows = key_value * n * group;
     [
-        (rows * width, SCORES),
-        (n * key_value * width, SCORES),
-        (rows * length, SUMS),
-        (n * key_value * width, SUMS),
+        (rows * width, score_ring),
+        (n * key_value * width, score_ring),
+        (rows * length, sum_ring),
+        (n * key_value * width, sum_ring),
     ]
     .map(|(count, ring)| elements(count + i, ring).split_off(i))
 }
 
-fn shares<P: Holder>(lab: &mut Lab<P>, i: usize, length: usize) -> [Share; 4] {
+fn shares<P: Holder>(lab: &mut Lab<P>, precision: Precision, i: usize, length: usize) -> [Share; 4] {
+    let (score_ring, sum_ring, frac) = (precision.attention(), precision.sums(), precision.frac());
     let (n, _, _) = STEPS[i];
     let Heads { key_value, group, width } = HEADS;
-    let [q, k, p, v] = inputs(i, length);
+    let [q, k, p, v] = inputs(precision, i, length);
     let rows = key_value * n * group;
     [
-        lab.share(&q, SCORES, FRAC[0], Shape::new(rows, width)),
-        lab.share(&k, SCORES, FRAC[0], Shape::new(n, key_value * width)),
-        lab.share(&p, SUMS, FRAC[1], Shape::new(rows, length)),
-        lab.share(&v, SUMS, FRAC[0], Shape::new(n, key_value * width)),
+        lab.share(&q, score_ring, frac, Shape::new(rows, width)),
+        lab.share(&k, score_ring, frac, Shape::new(n, key_value * width)),
+        lab.share(&p, sum_ring, precision.power_frac(), Shape::new(rows, length)),
+        lab.share(&v, sum_ring, frac, Shape::new(n, key_value * width)),
     ]
 }
 
 /// Both results of one step, whose masks are there, with their costs.
 async fn step<P: Holder>(lab: &mut Lab<P>, cache: &mut KvCache, i: usize) -> [(Share, Side); 2] {
     let (n, _, _) = STEPS[i];
-    let [q, k, p, v] = shares(lab, i, cache.length + n);
+    let [q, k, p, v] = shares(lab, cache.precision, i, cache.length + n);
     let first = lab.measure(async |me| scores(me.session(), cache, &q, &k).await).await;
     let second = lab.measure(async |me| sums(me.session(), cache, &p, &v).await).await;
     [first, second]
@@ -48,9 +51,13 @@ async fn step<P: Holder>(lab: &mut Lab<P>, cache: &mut KvCache, i: usize) -> [(S
 
 #[test]
 fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
+    Precision::ALL.into_iter().for_each(all_sizes);
+}
+
+fn all_sizes(precision: Precision) {
     let got = testing::run_keyed(
         async |lab| {
-            let (mut cache, mut all) = (KvCache::new(HEADS), vec![]);
+            let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
             for (i, (n, lookahead, horizon)) in STEPS.into_iter().enumerate() {
                 (lab.me.session.lookahead, lab.me.session.horizon) = (lookahead, horizon);
                 client(&mut lab.me, &mut cache, n).await.unwrap();
@@ -68,7 +75,7 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
             all
         },
         async |lab| {
-            let (mut cache, mut all) = (KvCache::new(HEADS), vec![]);
+            let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
             for (i, (n, lookahead, horizon)) in STEPS.into_iter().enumerate() {
                 (lab.me.session.lookahead, lab.me.session.horizon) = (lookahead, horizon);
                 server(&mut lab.me, &mut cache, n).await.unwrap();
@@ -78,16 +85,21 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
         },
     );
     let Heads { key_value, group, width } = HEADS;
+    let (score_ring, sum_ring) = (precision.attention(), precision.sums());
+    let tolerances = super::masks::tolerances(precision);
     let (mut keys, mut values) = (vec![], vec![]);
     // Positions that each step's masks can look back on.
     let columns = [7, 7, 7, 16, 141, 141];
     for (i, [(scores, first), (sums, second)]) in got.into_iter().enumerate() {
         let (n, _, _) = STEPS[i];
         let (rows, new) = (key_value * group * n, n * key_value * width);
-        assert_eq!(first.cost, Bill::mutual(&[SCORES.bits() as usize * (rows * width + new)], 0).cost());
-        assert_eq!(second.cost, Bill::mutual(&[44 * (rows * columns[i] + new)], 0).cost());
+        assert_eq!(first.cost, Bill::mutual(&[score_ring.bits() as usize * (rows * width + new)], 0).cost());
+        assert_eq!(
+            second.cost,
+            Bill::mutual(&[sum_ring.bits() as usize * (rows * columns[i] + new)], 0).cost()
+        );
         let length = keys.len() / (key_value * width) + n;
-        let [q, k, p, v] = inputs(i, length);
+        let [q, k, p, v] = inputs(precision, i, length);
         keys.extend(k);
         values.extend(v);
         let off =
@@ -98,13 +110,13 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
             for j in 0..length {
                 let (q, k) = (&q[row * width..][..width], &keys[at(j)..][..width]);
                 let want = times_transposed(q, k, width)[0];
-                assert!(off(SCORES, scores[row * length + j], want) < 9 << 7);
+                assert!(off(score_ring, scores[row * length + j], want) < 9 << (tolerances[0] + 1));
             }
             for c in 0..width {
                 let want = (0..length).fold(0u64, |sum, j| {
                     sum.wrapping_add(p[row * length + j].wrapping_mul(values[at(j) + c]))
                 });
-                assert!(off(SUMS, sums[row * width + c], want) < 9 << 11);
+                assert!(off(sum_ring, sums[row * width + c], want) < 9 << (tolerances[1] + 1));
             }
         }
     }
@@ -115,17 +127,17 @@ fn steps_of_all_sizes_are_products_with_all_rows_so_far() {
 fn masks_are_spent_even_where_the_peer_is_silent() {
     testing::run_keyed(
         async |lab| {
-            let mut cache = KvCache::new(HEADS);
+            let mut cache = KvCache::new(HEADS, Precision::Default);
             lab.me.session.lookahead = 3;
             client(&mut lab.me, &mut cache, 1).await.unwrap();
-            let [q, k, ..] = shares(lab, 1, 1);
+            let [q, k, ..] = shares(lab, Precision::Default, 1, 1);
             let answered = scores(&mut lab.me.session, &mut cache, &q, &k).await;
             assert!(answered.is_err() && cache.length == 1 && cache.queries.positions == 3);
             let again = std::panic::AssertUnwindSafe(|| cache.plan(&mut lab.me.session, 1).is_ok());
             assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
         },
         async |lab| {
-            let mut cache = KvCache::new(HEADS);
+            let mut cache = KvCache::new(HEADS, Precision::Default);
             lab.me.session.lookahead = 3;
             server(&mut lab.me, &mut cache, 1).await.unwrap();
             // Something else comes where the openings should.

@@ -20,11 +20,11 @@ type View = (Vec<u64>, [u8; 32], Vec<(&'static str, u64)>);
 fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
     testing::run_both(async |lab| {
         let shape = Shape::new(2, 5);
-        let x = lab.share(scores, softmax::SCORES, 12, shape);
+        let x = lab.share(scores, Precision::Default.score(), 12, shape);
         let y = lab.share(words, Ring::new(34), 18, shape);
         lab.renew();
         let s = &mut lab.me;
-        let softmax = softmax::softmax(s, &x, &[5, 3], Ring::new(44)).await.unwrap();
+        let softmax = softmax::softmax(s, &x, &[5, 3]).await.unwrap();
         let square = square::square(s, &y).await.unwrap().reduce(Ring::new(24)).with_frac(12);
         let silu = activate(s, Activation::Silu, &square, Ring::new(44)).await.unwrap();
         reveal::to_client(s, &silu.duplicate().with_frac(20)).await.unwrap();
@@ -37,7 +37,7 @@ fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
 
 #[test]
 fn what_travels_depends_on_shapes_only() {
-    let (scores, words) = (elements(10, softmax::SCORES), elements(10, Ring::new(30)));
+    let (scores, words) = (elements(10, Precision::Default.score()), elements(10, Ring::new(30)));
     let one = everything(&scores, &words);
     let other = everything(&[0; 10], &elements(20, Ring::new(30))[10..]);
     for (one, other) in one.iter().zip(&other) {
@@ -61,6 +61,19 @@ fn ledgers_agree_until_one_side_draws_more() {
     });
     for (agreed, then) in [client, server] {
         assert!(agreed.is_ok() && matches!(then, Err(Error::PoolDisagreement)));
+    }
+}
+
+#[test]
+fn whoever_computes_more_exactly_than_the_other_finds_out() {
+    let [client, server] = testing::run_both(async |lab| {
+        if lab.me.me == Party::Client {
+            lab.me.precision = Precision::High;
+        }
+        lab.me.checkpoint().await
+    });
+    for noticed in [client, server] {
+        assert!(matches!(noticed, Err(Error::PoolDisagreement)));
     }
 }
 
@@ -203,7 +216,7 @@ fn replies_that_are_none_are_refused() {
         let (result, ()) = run_pair(
             |ch| async move {
                 let mut me = Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap();
-                let x = Share::zeros(linear::RING, 12, Shape::new(1, 3));
+                let x = Share::zeros(Precision::Default.linear(), 12, Shape::new(1, 3));
                 linear::client(&mut me, &w, &x).await.err()
             },
             |ch| async move {

@@ -71,6 +71,7 @@ fn spawn(options: &Options, case: &str, role: Role, server: &str, scratch: &Path
         .args(["--model", &options.model, "--prompt-tokens", &options.prompt_tokens.to_string()])
         .args(["--new-tokens", &options.new_tokens.to_string()])
         .args(["--tokens", &options.tokens.to_string()])
+        .args(["--precision", options.precision.name()])
         .args(options.schedule.iter().flat_map(|saving| ["--schedule", saving.name()]))
         .arg("--scratch")
         .arg(scratch)

@@ -114,8 +114,8 @@ fn measured(options: &Options, case: &str) -> Result<Printed> {
             if let Some(reason) = names::unwritten(case) {
                 return Err(anyhow!("not written yet: {reason}"));
             }
-            let cased =
-                cases::parse(case).ok_or_else(|| anyhow!("unknown case; `bench list` names all of them"))?;
+            let cased = cases::parse(case, options.precision)
+                .ok_or_else(|| anyhow!("unknown case; `bench list` names all of them"))?;
             report::parent(options, case, cased)
         }
     }
@@ -129,7 +129,7 @@ fn party(options: &Options, role: Role) -> Result<bool> {
         "generate" => generate::party(options, role)?,
         "accuracy" => accuracy::party(options, role)?,
         _ => {
-            let case = cases::parse(case).context("a party needs a case that exists")?;
+            let case = cases::parse(case, options.precision).context("a party needs a case that exists")?;
             stage::party(options, role, case)?
         }
     };

@@ -2,6 +2,8 @@
 
 use std::io::{Write, stdout};
 
+use sotto_protocol::Precision;
+
 use crate::cases;
 
 /// All names, in the order of the list.
@@ -80,7 +82,10 @@ pub fn unwritten(case: &str) -> Option<&'static str> {
 /// Nobody reads.
 pub fn print() -> std::io::Result<()> {
     for name in NAMES {
-        debug_assert!(unwritten(name).is_some() != cases::parse(name).is_some(), "{name}");
+        debug_assert!(
+            unwritten(name).is_some() != cases::parse(name, Precision::default()).is_some(),
+            "{name}"
+        );
         match unwritten(name) {
             Some(_) => writeln!(stdout(), "{name} (not written yet)")?,
             None => writeln!(stdout(), "{name}")?,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use sotto_net::Link;
-use sotto_protocol::Schedule;
+use sotto_protocol::{Precision, Schedule};
 
 /// Measures Sotto with two real processes over loopback TCP; prints one JSON object a line and case.
 #[derive(Clone, Debug, Parser)]
@@ -25,6 +25,9 @@ pub struct Options {
     /// What protocols save; for generate, where tokens are made. Left out: what the session finds fit.
     #[arg(long, value_name = "WHAT")]
     pub schedule: Option<Saving>,
+    /// How exact activations are: default or high.
+    #[arg(long, value_name = "HOW", default_value = "default")]
+    pub precision: Precision,
     /// Also write the JSON lines to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

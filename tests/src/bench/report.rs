@@ -118,7 +118,7 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
         link: &options.link,
         threads: options.threads,
         schedule: saving.name(),
-        precision: "default",
+        precision: options.precision.name(),
         repeat: options.repeat,
         seconds: round(seconds(|s| s.seconds)),
         seconds_offline: round(seconds(|s| s.seconds_offline)),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_net::{Channel, Cost, Half, Link, Listener, Meter, Runtime};
-use sotto_protocol::{Client, Schedule, Server, Session};
+use sotto_protocol::{Client, Precision, Schedule, Server, Session};
 use sotto_shares::{Party, Rng};
 
 use crate::{
@@ -64,6 +64,7 @@ pub struct Stage {
     /// The folder that the parent has put files into.
     pub scratch: PathBuf,
     schedule: Option<Schedule>,
+    precision: Precision,
     dial: Dial,
 }
 
@@ -82,7 +83,8 @@ impl Stage {
             }
         };
         let schedule = options.schedule.map(Saving::schedule);
-        Ok(Stage { party, watch: Watch::default(), scratch: options.scratch.clone(), schedule, dial })
+        let (precision, scratch) = (options.precision, options.scratch.clone());
+        Ok(Stage { party, watch: Watch::default(), scratch, schedule, precision, dial })
     }
 
     /// A new connection to the other party.
@@ -109,6 +111,7 @@ impl Stage {
             Party::Client => Me::Client(Box::new(Client::establish(ch, rng, [0; 32]).await?)),
             Party::Server => Me::Server(Box::new(Server::establish(ch, rng, [0; 32]).await?)),
         };
+        me.session().precision = self.precision;
         if let Some(schedule) = self.schedule {
             (me.session().schedule, me.session().decode) = (schedule, schedule);
         }

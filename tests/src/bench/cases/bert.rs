@@ -1,12 +1,9 @@
 //! One layer of BERT with random weights; both parties start from shares of the preceding norm's output.
 
 use anyhow::{Result, anyhow};
-use sotto_models::{
-    bert::{Affine, BertLayer, BertWeights, Dense},
-    evaluator::{ACTIVATION, ACTIVATION_FRAC},
-};
+use sotto_models::bert::{Affine, BertLayer, BertWeights, Dense};
 use sotto_net::Half;
-use sotto_protocol::{activation::Activation, layer_norm, ranges, rms_norm};
+use sotto_protocol::{Precision, activation::Activation, layer_norm, ranges, rms_norm};
 use sotto_shares::Shape;
 
 use super::{Case, Run, block_reference::linear, inputs};
@@ -16,7 +13,7 @@ use crate::{
 };
 
 /// Inputs are below 2 in magnitude.
-const BOUND: i64 = 2 << ACTIVATION_FRAC;
+const BOUND: i64 = 2;
 
 /// A layer as wide as BERT base, and how many tokens pass through it.
 pub struct Bert {
@@ -24,14 +21,15 @@ pub struct Bert {
     width: usize,
     heads: usize,
     inner: usize,
+    precision: Precision,
     layer: Option<BertLayer<sotto_protocol::linear::Weight>>,
 }
 
 impl Bert {
     /// By the case's name.
-    pub fn parse(name: &str) -> Option<Bert> {
+    pub fn parse(name: &str, precision: Precision) -> Option<Bert> {
         let tokens = name.strip_prefix("block/bert-base/")?.parse().ok().filter(|n| (1..=512).contains(n))?;
-        Some(Bert { tokens, width: 768, heads: 12, inner: 3072, layer: None })
+        Some(Bert { tokens, width: 768, heads: 12, inner: 3072, precision, layer: None })
     }
 
     fn shape(&self) -> Shape {
@@ -39,7 +37,8 @@ impl Bert {
     }
 
     fn values(&self) -> Vec<i64> {
-        inputs::integers("x", self.shape().len(), -BOUND, BOUND)
+        let bound = BOUND << self.precision.frac();
+        inputs::integers("x", self.shape().len(), -bound, bound)
     }
 
     fn weights(&self) -> BertWeights {
@@ -95,8 +94,8 @@ impl Case for Bert {
                 self.layer = Some(BertLayer::new(0, &self.weights())?);
             }
             let layer = self.layer.as_ref().expect("the layer was just made");
-            let x =
-                inputs::share(stage.party, "x", ACTIVATION, ACTIVATION_FRAC, self.shape(), &self.values());
+            let (ring, frac) = (self.precision.linear(), self.precision.frac());
+            let x = inputs::share(stage.party, "x", ring, frac, self.shape(), &self.values());
             stage.watch.start(me.ch(), Half::Online).await?;
             let y = match &mut *me {
                 Me::Client(me) => layer.outline().forward(&mut **me, &x).await?,
@@ -110,7 +109,7 @@ impl Case for Bert {
 
     fn expected(&self) -> Result<Vec<f64>> {
         let w = self.weights();
-        let x = scaled(&inputs::reals(&self.values(), ACTIVATION_FRAC), self.width, &w.before);
+        let x = scaled(&inputs::reals(&self.values(), self.precision.frac()), self.width, &w.before);
         let [q, k, v] = [0, 1, 2].map(|i| through(&x, &w.qkv[i]));
         let h = sum(&x, &through(&attention(&q, &k, &v, self.width, self.heads), &w.output));
         let x = scaled(&normed(&h, self.width, w.eps), self.width, &w.middle);

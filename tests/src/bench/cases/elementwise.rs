@@ -3,9 +3,9 @@
 use anyhow::{Result, anyhow};
 use sotto_net::Half;
 use sotto_protocol::{
-    Error, Schedule, Session, compare,
+    Error, Precision, Schedule, Session, compare,
     cost::Bill,
-    exp2, extend, linear, mul,
+    exp2, extend, mul,
     reciprocal::{self, Form},
     square, truncate,
 };
@@ -26,7 +26,7 @@ const DROPPED: u32 = 18;
 /// Which function.
 #[derive(Clone, Copy)]
 pub enum Op {
-    /// The product of two activations of 12 fraction bits in ring 44, truncated to 12 again.
+    /// The product of two activations, truncated to one.
     Mul,
     /// The square of one, truncated likewise.
     Square,
@@ -36,7 +36,7 @@ pub enum Op {
     Truncate,
     /// `e^x` for `-16 <= x <= 0`; the factor `log2 e` belongs to what comes before.
     Exp,
-    /// `1/x` for `1 <= x < 1024`, of 14 fraction bits in ring 32: a softmax's sum.
+    /// `1/x` for `1 <= x < 1024`: a softmax's sum.
     Reciprocal,
     /// `1/sqrt(x)` for `1/16 <= x < 1024`, of 36 fraction bits in ring 64: a norm's sum.
     Rsqrt,
@@ -65,18 +65,24 @@ impl Op {
         })
     }
 
-    fn input(self) -> Input {
+    fn input(self, p: Precision) -> Input {
+        let (frac, sum_frac) = (p.frac(), p.power_frac());
         match self {
-            Op::Mul | Op::Square => Input { ring: linear::RING, frac: 12, low: -8 << 12, high: 8 << 12 },
+            Op::Mul | Op::Square => Input { ring: p.product(), frac, low: -8 << frac, high: 8 << frac },
             Op::Compare => Input { ring: WIDE, frac: 0, low: i64::MIN, high: i64::MAX },
             Op::Truncate => Input { ring: WIDE, frac: 2 * DROPPED, low: -1 << 50, high: 1 << 50 },
             Op::Exp => Input {
-                ring: exp2::ARGUMENT,
-                frac: exp2::ARGUMENT_FRAC,
-                low: (-16.0 * std::f64::consts::LOG2_E * f64::from(1 << exp2::ARGUMENT_FRAC)) as i64,
+                ring: p.exponent(),
+                frac,
+                low: (-16.0 * std::f64::consts::LOG2_E * f64::from(1 << frac)) as i64,
                 high: 0,
             },
-            Op::Reciprocal => Input { ring: Ring::new(32), frac: 14, low: 1 << 14, high: (1 << 24) - 1 },
+            Op::Reciprocal => Input {
+                ring: Ring::new(sum_frac + 18),
+                frac: sum_frac,
+                low: 1 << sum_frac,
+                high: (1 << (sum_frac + 10)) - 1,
+            },
             Op::Rsqrt => Input { ring: WIDE, frac: 36, low: 1 << 32, high: (1 << 46) - 1 },
         }
     }
@@ -94,19 +100,21 @@ impl Op {
     }
 
     /// What `n` evaluations send.
-    fn bill(self, schedule: Schedule, n: usize) -> Bill {
+    fn bill(self, p: Precision, schedule: Schedule, n: usize) -> Bill {
+        let (ring, short) = (p.product().bits(), p.product().bits() - p.frac());
         match self {
-            Op::Mul => mul::bill(n, 44) + extend::bill(n, &[(32, 44)]),
-            Op::Square => square::bill(n, 44) + extend::bill(n, &[(32, 44)]),
+            Op::Mul => mul::bill(n, ring) + extend::bill(n, &[(short, ring)]),
+            Op::Square => square::bill(n, ring) + extend::bill(n, &[(short, ring)]),
             Op::Compare => compare::bill(schedule, n, 63),
             Op::Truncate => extend::bill(n, &[(64 - DROPPED, 64)]),
-            Op::Exp => exp2::bill(schedule, n, linear::RING.bits()),
-            Op::Reciprocal => reciprocal::bill(schedule, n, &reciprocal_form()),
-            Op::Rsqrt => reciprocal::bill(schedule, n, &root_form()),
+            Op::Exp => exp2::bill(p, schedule, n, p.sums().bits()),
+            Op::Reciprocal => reciprocal::bill(schedule, n, &reciprocal_form(p)),
+            Op::Rsqrt => reciprocal::bill(schedule, n, &root_form(p)),
         }
     }
 
     async fn evaluate(self, s: &mut Session, x: &Share, y: &Share) -> Result<Tensor, Error> {
+        let p = s.precision;
         let shorten = |z: Share| (z.frac - x.frac, z);
         Ok(Tensor::Sum(match self {
             Op::Mul => {
@@ -119,19 +127,20 @@ impl Op {
             }
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
-            Op::Exp => exp2::exp2(s, x, linear::RING).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form()).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form()).await?,
+            Op::Exp => exp2::exp2(s, x, p.sums()).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p)).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p)).await?,
         }))
     }
 }
 
-fn reciprocal_form() -> Form {
-    Form::reciprocal(14, 13..29)
+fn reciprocal_form(p: Precision) -> Form {
+    let frac = p.power_frac();
+    Form::reciprocal(p, frac, frac - 1..frac + 15)
 }
 
-fn root_form() -> Form {
-    Form::inverse_root(0, 36, 19..63)
+fn root_form(p: Precision) -> Form {
+    Form::inverse_root(p, 0, 36, 19..63)
 }
 
 /// `n` evaluations of a function.
@@ -140,16 +149,18 @@ pub struct Elementwise {
     pub op: Op,
     /// How many.
     pub n: usize,
+    /// Of activations.
+    pub precision: Precision,
 }
 
 impl Elementwise {
     fn values(&self, what: &str) -> Vec<i64> {
-        let Input { low, high, .. } = self.op.input();
+        let Input { low, high, .. } = self.op.input(self.precision);
         inputs::integers(what, self.n, low, high)
     }
 
     fn share(&self, party: Party, what: &str) -> Share {
-        let Input { ring, frac, .. } = self.op.input();
+        let Input { ring, frac, .. } = self.op.input(self.precision);
         inputs::share(party, what, ring, frac, Shape::new(self.n, 1), &self.values(what))
     }
 }
@@ -157,12 +168,12 @@ impl Elementwise {
 impl Case for Elementwise {
     fn about(&self) -> &'static str {
         match self.op {
-            Op::Mul => "ring 44, 12 fraction bits, truncated to 12 again; triples under encryption",
-            Op::Square => "ring 44, 12 fraction bits, truncated to 12 again",
+            Op::Mul => "activations, truncated to their fraction bits again; triples under encryption",
+            Op::Square => "activations, truncated to their fraction bits again",
             Op::Compare => "sign of 64-bit shares",
             Op::Truncate => "ring 64 by 18 bits to ring 64, one unit too low at most",
             Op::Exp => "inputs from -16 to 0, times log2 e beforehand",
-            Op::Reciprocal => "inputs from 1 to 1024 in ring 32",
+            Op::Reciprocal => "inputs from 1 to 1024, in the ring of a softmax's sums",
             Op::Rsqrt => "inputs from 1/16 to 1024 in ring 64",
         }
     }
@@ -172,13 +183,14 @@ impl Case for Elementwise {
     }
 
     fn tolerance(&self) -> f64 {
+        let frac = self.precision.frac() as i32;
         match self.op {
-            Op::Mul | Op::Square => 2f64.powi(-11),
+            Op::Mul | Op::Square => 2f64.powi(1 - frac),
             Op::Compare => 0.0,
             Op::Truncate => 2f64.powi(1 - DROPPED as i32),
-            Op::Exp => 4.01 * 2f64.powi(-14),
-            Op::Reciprocal => 2f64.powi(-14),
-            Op::Rsqrt => 4.0 * 2f64.powi(-14),
+            Op::Exp => 4.01 * 2f64.powi(-2 - frac),
+            Op::Reciprocal => 2f64.powi(-2 - frac),
+            Op::Rsqrt => 4.0 * 2f64.powi(-2 - frac),
         }
     }
 
@@ -190,8 +202,8 @@ impl Case for Elementwise {
             stage.watch.start(me.ch(), Half::Online).await?;
             if let Op::Mul = self.op {
                 match me {
-                    Me::Client(me) => mul::client(me, linear::RING, self.n).await?,
-                    Me::Server(me) => mul::server(me, linear::RING, self.n).await?,
+                    Me::Client(me) => mul::client(me, self.precision.product(), self.n).await?,
+                    Me::Server(me) => mul::server(me, self.precision.product(), self.n).await?,
                 }
             }
             let s = me.session();
@@ -210,11 +222,11 @@ impl Case for Elementwise {
 
     fn stated(&self, schedule: Schedule) -> Option<Bill> {
         let pieces = (0..self.n).step_by(PIECE).map(|start| PIECE.min(self.n - start));
-        Some(pieces.fold(Bill::default(), |all, n| all + self.op.bill(schedule, n)))
+        Some(pieces.fold(Bill::default(), |all, n| all + self.op.bill(self.precision, schedule, n)))
     }
 
     fn expected(&self) -> Result<Vec<f64>> {
-        let real = |what| inputs::reals(&self.values(what), self.op.input().frac);
+        let real = |what| inputs::reals(&self.values(what), self.op.input(self.precision).frac);
         Ok(real("x").into_iter().zip(real("y")).map(|(x, y)| self.op.exact(x, y)).collect())
     }
 }

@@ -1,13 +1,13 @@
 //! Functions of a layer: activations, softmax, norms.
 
 use anyhow::{Result, anyhow};
-use sotto_models::evaluator::{ACTIVATION, ACTIVATION_FRAC, RESIDUAL, RESIDUAL_FRAC};
+use sotto_models::evaluator::{RESIDUAL, RESIDUAL_FRAC};
 use sotto_net::Half;
 use sotto_protocol::{
-    Error, Schedule, Session,
+    Error, Precision, Schedule, Session,
     activation::{self, Activation, activate},
     cost::Bill,
-    exp2, layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax, top_k,
+    layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax, top_k,
 };
 use sotto_shares::{Party, Ring, Shape, Share, encode};
 
@@ -37,18 +37,19 @@ enum Function {
 /// How many logits are revealed.
 const LARGEST: usize = 50;
 
-/// Ring and fraction bits of logits.
-const LOGITS: (Ring, u32) = (ACTIVATION, 28);
+/// Fraction bits of a head's weights.
+const HEAD_FRAC: u32 = 16;
 
 struct Layer {
     function: Function,
     shape: Shape,
+    precision: Precision,
 }
 
 /// The layer function `name` of this shape.
-pub fn parse(name: &str, sizes: &[usize]) -> Option<Box<dyn Case>> {
+pub fn parse(name: &str, sizes: &[usize], precision: Precision) -> Option<Box<dyn Case>> {
     let layer = |function, rows, cols| -> Option<Box<dyn Case>> {
-        Some(Box::new(Layer { function, shape: Shape::new(rows, cols) }))
+        Some(Box::new(Layer { function, shape: Shape::new(rows, cols), precision }))
     };
     match (name, sizes) {
         ("softmax", &[heads, rows, cols]) => layer(Function::Softmax, heads * rows, cols),
@@ -67,12 +68,13 @@ pub fn parse(name: &str, sizes: &[usize]) -> Option<Box<dyn Case>> {
 impl Layer {
     /// Ring and fraction bits of the input, and its bound.
     fn input(&self) -> (Ring, u32, i64) {
+        let p = self.precision;
         match self.function {
-            Function::Activation(_) => (ACTIVATION, ACTIVATION_FRAC, 12),
-            Function::Softmax => (softmax::SCORES, exp2::ARGUMENT_FRAC, 16),
+            Function::Activation(_) => (p.linear(), p.frac(), 12),
+            Function::Softmax => (p.score(), p.frac(), 16),
             Function::RmsNorm | Function::LayerNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
             Function::Argmax => (reveal::RING, reveal::FRAC, 60),
-            Function::TopK => (LOGITS.0, LOGITS.1, 60),
+            Function::TopK => (p.linear(), p.frac() + HEAD_FRAC, 60),
         }
     }
 
@@ -88,16 +90,14 @@ impl Layer {
 
     async fn evaluate(&self, s: &mut Session, x: &Share) -> Result<Vec<Share>, Error> {
         match self.function {
-            Function::Activation(f) => Ok(vec![activate(s, f, x, ACTIVATION).await?]),
+            Function::Activation(f) => Ok(vec![activate(s, f, x, self.precision.linear()).await?]),
             Function::Softmax => {
                 let visible = vec![x.shape.cols; x.shape.rows];
-                let softmax = softmax::softmax(s, x, &visible, ACTIVATION).await?;
+                let softmax = softmax::softmax(s, x, &visible).await?;
                 Ok(vec![softmax.numerators, softmax.reciprocal])
             }
-            Function::RmsNorm => Ok(vec![rms_norm::rms_norm(s, x, EPS, ACTIVATION, ACTIVATION_FRAC).await?]),
-            Function::LayerNorm => {
-                Ok(vec![layer_norm::layer_norm(s, x, EPS, ACTIVATION, ACTIVATION_FRAC).await?])
-            }
+            Function::RmsNorm => Ok(vec![rms_norm::rms_norm(s, x, EPS).await?]),
+            Function::LayerNorm => Ok(vec![layer_norm::layer_norm(s, x, EPS).await?]),
             Function::Argmax => Ok(vec![maximum::row_argmax(s, x, &[x.shape.cols]).await?]),
             Function::TopK => {
                 let mut shown = Share::zeros(reveal::RING, reveal::FRAC, x.shape);
@@ -129,11 +129,17 @@ impl Case for Layer {
     }
 
     fn tolerance(&self) -> f64 {
+        let finer = match self.precision {
+            Precision::Default => 1.0,
+            Precision::High => 4.0,
+        };
         match self.function {
+            // At the window's edges, whatever the precision.
             Function::Activation(Activation::Silu) => 3.1e-3,
-            Function::Activation(_) => 1.2e-3,
-            Function::Softmax => 1.2e-3,
-            Function::RmsNorm | Function::LayerNorm => 1.5e-3,
+            Function::Activation(Activation::Tanh) => 1.2e-3,
+            Function::Activation(_) => 1.2e-3f64.min(1.6e-3 / finer),
+            Function::Softmax => 1.2e-3 / finer,
+            Function::RmsNorm | Function::LayerNorm => 1.5e-3 / finer,
             Function::Argmax | Function::TopK => 0.0,
         }
     }
@@ -144,7 +150,7 @@ impl Case for Layer {
             let x = self.share(stage.party);
             stage.watch.start(me.ch(), Half::Online).await?;
             if let Function::RmsNorm | Function::LayerNorm = self.function {
-                let shape = rms_norm::row_shape(x.shape.cols);
+                let shape = rms_norm::row_shape(self.precision, x.shape.cols);
                 match me {
                     Me::Client(me) => rows::client(me, shape, x.shape.rows).await?,
                     Me::Server(me) => rows::server(me, shape, x.shape.rows).await?,
@@ -173,18 +179,17 @@ impl Case for Layer {
     }
 
     fn stated(&self, schedule: Schedule) -> Option<Bill> {
-        let Shape { rows, cols } = self.shape;
+        let (Shape { rows, cols }, p) = (self.shape, self.precision);
         let watched_rows = || ranges::bill(&[(5, ranges::SUMS * rows)]);
         Some(match self.function {
-            Function::Activation(f) => activation::bill(f, schedule, self.shape.len(), ACTIVATION.bits()),
+            Function::Activation(f) => activation::bill(f, p, schedule, self.shape.len(), p.linear().bits()),
             Function::Softmax => {
-                softmax::bill(schedule, &vec![cols; rows], ACTIVATION.bits())
-                    + ranges::bill(&[(6, rows * cols)])
+                softmax::bill(p, schedule, &vec![cols; rows]) + ranges::bill(&[(6, rows * cols)])
             }
-            Function::RmsNorm => rms_norm::bill(schedule, self.shape, EPS) + watched_rows(),
-            Function::LayerNorm => layer_norm::bill(schedule, self.shape, EPS) + watched_rows(),
+            Function::RmsNorm => rms_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
+            Function::LayerNorm => layer_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
             Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
-            Function::TopK => top_k::bill(cols, LOGITS.1 - reveal::FRAC),
+            Function::TopK => top_k::bill(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
         })
     }
 

@@ -1,8 +1,11 @@
-//! `[T, K]` shares by the server's `[K, M]`: activations with 12 fraction bits, weights of the whole 16-bit range.
+//! `[T, K]` shares by the server's `[K, M]`: activations, weights of the whole 16-bit range.
 
 use anyhow::{Result, anyhow};
 use sotto_net::Half;
-use sotto_protocol::linear::{self, Exactness, RING, Weight, WeightShape};
+use sotto_protocol::{
+    Precision,
+    linear::{self, Exactness, Weight, WeightShape},
+};
 use sotto_shares::{Shape, Share};
 
 use super::{Case, Run, inputs};
@@ -11,10 +14,9 @@ use crate::{
     tensor::Tensor,
 };
 
-const FRAC: u32 = 12;
 const WEIGHT_FRAC: u32 = 16;
 /// Inputs are below 4 in magnitude.
-const BOUND: i64 = 4 << FRAC;
+const BOUND: i64 = 4;
 
 /// The shape of a product.
 pub struct Linear {
@@ -24,6 +26,8 @@ pub struct Linear {
     pub inner: usize,
     /// `M`.
     pub outer: usize,
+    /// Of the activations.
+    pub precision: Precision,
 }
 
 impl Linear {
@@ -33,7 +37,8 @@ impl Linear {
     }
 
     fn input(&self) -> Vec<i64> {
-        inputs::integers("x", self.rows * self.inner, -BOUND, BOUND)
+        let bound = BOUND << self.precision.frac();
+        inputs::integers("x", self.rows * self.inner, -bound, bound)
     }
 }
 
@@ -55,7 +60,8 @@ impl Case for Linear {
         Box::pin(async move {
             let me = me.ok_or_else(|| anyhow!("a product needs a session"))?;
             let shape = Shape::new(self.rows, self.inner);
-            let x: Share = inputs::share(stage.party, "x", RING, FRAC, shape, &self.input());
+            let (ring, frac) = (self.precision.linear(), self.precision.frac());
+            let x: Share = inputs::share(stage.party, "x", ring, frac, shape, &self.input());
             let shape = self.weight();
             let y = match me {
                 Me::Client(me) => {
@@ -75,7 +81,7 @@ impl Case for Linear {
     }
 
     fn expected(&self) -> Result<Vec<f64>> {
-        let x = inputs::reals(&self.input(), FRAC);
+        let x = inputs::reals(&self.input(), self.precision.frac());
         let w = inputs::weights(self.inner * self.outer);
         let unit = 2f64.powi(-(WEIGHT_FRAC as i32));
         let mut y = vec![0.0; self.elements()];

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use sotto_net::Half;
-use sotto_protocol::{linear::RING, matmul};
+use sotto_protocol::matmul::{self, RING};
 use sotto_shares::{Party, Shape, Share};
 
 use super::{Case, Run, inputs};

@@ -19,7 +19,7 @@ mod setup;
 use std::{path::Path, pin::Pin};
 
 use anyhow::Result;
-use sotto_protocol::{Schedule, cost::Bill};
+use sotto_protocol::{Precision, Schedule, cost::Bill};
 
 use crate::{
     stage::{Me, Stage},
@@ -78,8 +78,8 @@ pub trait Case {
     fn expected(&self) -> Result<Vec<f64>>;
 }
 
-/// The case of this name.
-pub fn parse(name: &str) -> Option<Box<dyn Case>> {
+/// The case of this name, on activations so exact.
+pub fn parse(name: &str, precision: Precision) -> Option<Box<dyn Case>> {
     let (kind, shape) = name.split_once('/')?;
     let numbers: Option<Vec<usize>> =
         shape.split('x').map(|n| n.parse().ok().filter(|n| (1..=1 << 24).contains(n))).collect();
@@ -87,15 +87,15 @@ pub fn parse(name: &str) -> Option<Box<dyn Case>> {
     match (kind, &numbers[..]) {
         ("setup", _) => setup::Setup::parse(shape).map(boxed),
         ("cot" | "rot" | "and", _) => ot::Correlations::parse(name).map(boxed),
-        ("linear", &[rows, inner, outer]) => Some(boxed(linear::Linear { rows, inner, outer })),
+        ("linear", &[rows, inner, outer]) => Some(boxed(linear::Linear { rows, inner, outer, precision })),
         ("matmul", &[batch, rows, inner, cols]) => Some(boxed(matmul::Matmul { batch, rows, inner, cols })),
         ("embed", &[tokens, vocabulary, width]) => Some(boxed(embed::Embed { tokens, vocabulary, width })),
-        ("block", _) if name.starts_with("block/bert") => bert::Bert::parse(name).map(boxed),
+        ("block", _) if name.starts_with("block/bert") => bert::Bert::parse(name, precision).map(boxed),
         ("block" | "layer", _) => block::Block::parse(name).map(boxed),
         (op, &[n]) if elementwise::Op::parse(op).is_some() => {
-            elementwise::Op::parse(op).map(|op| boxed(elementwise::Elementwise { op, n }))
+            elementwise::Op::parse(op).map(|op| boxed(elementwise::Elementwise { op, n, precision }))
         }
-        (kind, sizes) => layers::parse(kind, sizes),
+        (kind, sizes) => layers::parse(kind, sizes, precision),
     }
 }
 
