@@ -138,12 +138,15 @@ async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) 
         let mut of_part: Vec<Need<'_, R::Weight>> =
             part.matrices.into_iter().map(|(w, n)| Need::Linear(w, n)).collect();
         let mut more = vec![];
+        // Rows of tokens to come are for the first of them to make: the prompt's answer does not wait for them.
+        let later = |n: usize, a_token: usize| if n == a_token { a_token * s.lookahead } else { 0 };
         if let Some([width, n, a_token]) = part.norms {
-            more.push((rms_norm::row_shape(s.precision, width), n, a_token * s.lookahead));
+            more.push((rms_norm::row_shape(s.precision, width), n, later(n, a_token)));
         }
         if let Some((cache, heads, n)) = part.attention {
             let count = heads.key_value * heads.group;
-            more.push((RowShape::scale(s.precision, heads.width), n * count, s.lookahead * count));
+            let shape = RowShape::scale(s.precision, heads.width);
+            more.push((shape, n * count, later(n * count, count)));
             of_part.push(Need::Positions(cache, n));
         }
         let rows_of_part = more.iter().map(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more));
