@@ -252,7 +252,7 @@ impl<W> Llama<W> {
         cache: &mut Cache<E::Cache>,
     ) -> Result<Share, Error> {
         let heads = self.heads();
-        cache.layers.resize_with(self.layers.len().max(cache.layers.len()), || e.cache(heads));
+        cache.layers.resize_with(self.layers.len(), || e.cache(heads));
         e.prepare(self.parts(index, h.shape.rows, cache).collect()).await?;
         self.foresee(e, index, h.shape.rows, cache.length, vec![]).await?;
         let layer = &self.layers[index];

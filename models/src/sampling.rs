@@ -1,5 +1,7 @@
 //! The next token from the logits.
 
+use std::ops::RangeInclusive;
+
 use rand::distr::Open01;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -58,14 +60,16 @@ impl Sampling {
         }
     }
 
-    /// Checks that [`Sampler::noise`] can do it: noise chooses among all tokens, and larger noise than that of temperature 4 is cut off.
+    /// Checks that [`Sampler::noise`] can do it: noise chooses among all tokens, larger noise than that of temperature 4 is cut off, and noise is rounded
+    /// to `2^-8`, so that two equal tokens tie in `1 / (1024 T)` of the draws, for the first to win.
     ///
     /// # Errors
-    /// If it restricts tokens or is hotter.
+    /// If it restricts tokens, or the temperature is not zero and not among 0.05 to 4.
     pub fn check_noise(&self) -> Result<(), Error> {
         match self.0 {
-            Choice::Random { temperature, .. } if temperature > NOISIEST => {
-                Err(refuse("temperature", temperature.into(), "0 to 4 where the server reveals tokens only"))
+            Choice::Random { temperature, .. } if !NOISE.contains(&temperature) => {
+                let expected = "0 or 0.05 to 4 where the server reveals tokens only";
+                Err(refuse("temperature", temperature.into(), expected))
             }
             Choice::Random { top_k, .. } if top_k != usize::MAX => {
                 Err(refuse("top_k", top_k as f64, "none where the server reveals tokens only"))
@@ -78,8 +82,8 @@ impl Sampling {
     }
 }
 
-/// The temperature of the largest noise: one number in 2^45 is cut off.
-const NOISIEST: f32 = 4.0;
+/// The temperatures of noise: of the largest one number in 2^45 is cut off.
+const NOISE: RangeInclusive<f32> = 0.05..=4.0;
 
 /// Chooses tokens, one after the other. The same seed and logits give the same tokens.
 pub struct Sampler {
@@ -203,15 +207,17 @@ mod tests {
     /// The largest of logits with noise is a token of the softmax, and nothing else will do for it.
     #[test]
     fn noise_samples_the_softmax() {
-        let logits = [1.0, 0.0, -0.5, 2.0, -30.0];
-        for temperature in [0.5f32, 1.0, 4.0] {
+        let logits = [1.0, 0.0, -0.5, 1.125, -30.0];
+        for temperature in [0.05f32, 0.5, 1.0, 4.0] {
             let sampling = Sampling::random(temperature, None, None).unwrap();
             sampling.check_noise().unwrap();
             let (mut sampler, n) = (Sampler::new(sampling, 3), 20_000);
             let mut counts = [0f64; 5];
             for _ in 0..n {
                 let noise = sampler.noise(logits.len());
-                let sums: Vec<f32> = logits.iter().zip(noise).map(|(x, z)| x + z as f32).collect();
+                // As they are rounded where they are compared.
+                let sums: Vec<f32> =
+                    logits.iter().zip(noise).map(|(x, z)| x + (256.0 * z as f32).round() / 256.0).collect();
                 counts[greedy(&sums) as usize] += 1.0;
             }
             let weights = logits.map(|x| f64::from(x / temperature).exp());
@@ -226,7 +232,9 @@ mod tests {
         }
         assert!(Sampler::new(Sampling::GREEDY, 3).noise(9).is_empty());
         Sampling::GREEDY.check_noise().unwrap();
-        for (temperature, k, p) in [(4.5, None, None), (1.0, Some(5), None), (1.0, None, Some(0.9))] {
+        for (temperature, k, p) in
+            [(4.5, None, None), (0.04, None, None), (1.0, Some(5), None), (1.0, None, Some(0.9))]
+        {
             assert!(Sampling::random(temperature, k, p).unwrap().check_noise().is_err());
         }
     }

@@ -195,7 +195,7 @@ fn a_server_may_reveal_tokens_only() {
     good(&server.client().args(sampled).arg("0.7").output().unwrap());
     mistake(server.client().args(sampled).args(["0.7", "--top-k", "9"]), 2, &["top_k", "tokens only"]);
     mistake(server.client().args(sampled).args(["0.7", "--top-p", "0.9"]), 2, &["top_p", "tokens only"]);
-    mistake(server.client().args(sampled).arg("5"), 2, &["temperature is 5", "0 to 4"]);
+    mistake(server.client().args(sampled).arg("5"), 2, &["temperature is 5", "0.05 to 4"]);
     let story = server.folder.path().join("story.txt");
     fs::write(&story, PROMPT).unwrap();
     let check = ["--quiet", "--reference", "builtin", "--check"];

@@ -92,9 +92,17 @@ enum Asked<'a> {
     Positions(&'a mut KvCache, Box<kv_cache::Asked>),
 }
 
+/// Bytes of stock that are under way at most, but for a single need that is larger.
+const UNDER_WAY: usize = 64 << 20;
+
 async fn ask_and_take(me: &mut Client, needs: Vec<Need<'_, WeightShape>>) -> Result<(), Error> {
-    let mut asked = vec![];
+    let (mut asked, mut bytes) = (vec![], 0);
     for need in needs {
+        bytes += need.bytes(&me.session);
+        if bytes > UNDER_WAY {
+            take(me, std::mem::take(&mut asked)).await?;
+            bytes = need.bytes(&me.session);
+        }
         match need {
             Need::Linear(w, rows) => asked.extend(linear::ask(me, w, rows)?.map(Asked::Linear)),
             Need::Rows(shape, n, more) => {
@@ -107,6 +115,10 @@ async fn ask_and_take(me: &mut Client, needs: Vec<Need<'_, WeightShape>>) -> Res
             }
         }
     }
+    take(me, asked).await
+}
+
+async fn take(me: &mut Client, asked: Vec<Asked<'_>>) -> Result<(), Error> {
     for asked in asked {
         match asked {
             Asked::Linear(asked) => asked.take(me).await?,

@@ -31,7 +31,7 @@
 //! | [`top_k`] | the largest values to the client | this project | 55 or so | `2^-8`, rounded down |
 //!
 //! Two numbers of turns are those of the two schedules ([`Schedule`]): fewest bits, fewest turns. Errors are those of [`Precision::Default`]; of what is computed by
-//! [`Precision::High`], in as many turns, they are a third or a quarter, which the files state.
+//! [`Precision::High`], in as many turns, they are a third or a quarter, but for activations at the edges of their windows; the files state them.
 //!
 //! Where it is more than an operator, a file has its functionality in plain arithmetic, `ideal`. What is made before the input exists, and how
 //! it meets the input, is in `pool` and each file's table.

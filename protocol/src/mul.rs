@@ -149,13 +149,14 @@ async fn prepare_server(me: &mut Server, ring: Ring, n: usize) -> Result<Triples
     let (context, s, keys) = (lattice::context(), &mut me.session, &me.keys);
     let mut all = Triples { a: vec![], b: vec![], c: vec![] };
     for n in parts(n) {
-        let (a, b, mut rng) = (s.rng.elements(n, ring), s.rng.elements(n, ring), s.rng.fork());
+        let mut triples = Triples { a: s.rng.elements(n, ring), b: s.rng.elements(n, ring), c: vec![] };
+        let mut rng = s.rng.fork();
         let upload = s.ch.recv("triple/upload", sotto_he::factors_len(context, n)).await?;
         let (reply, cross) = sotto_net::compute(|| {
-            sotto_he::multiply_factors(context, keys, &upload, [&a, &b], ring.bits(), &mut rng)
+            let factors = [&triples.a[..], &triples.b];
+            sotto_he::multiply_factors(context, keys, &upload, factors, ring.bits(), &mut rng)
         })?;
         s.ch.send("triple/reply", reply)?;
-        let mut triples = Triples { a, b, c: vec![] };
         triples.add(ring, &cross);
         all.append(triples);
     }

@@ -52,7 +52,7 @@ pub struct RowShape {
 /// Coefficients of a ciphertext: groups have as many rows as fill one, within limits.
 const COEFFICIENTS: usize = 8192;
 
-/// Rows of one message, so that memory stays bounded.
+/// Rows of one message at most.
 const BATCH: usize = 128;
 
 /// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it costs the same upload for any number
@@ -295,8 +295,8 @@ pub(crate) async fn answer(me: &mut Server, shape: RowShape, n: usize, more: usi
 async fn answer_groups(me: &mut Server, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
     let (context, keys, layouts) = (lattice::context(), &me.keys, shape.layouts(groups)?);
     let (s, rows) = (&mut me.session, groups * shape.group());
-    let a = s.rng.elements(rows * shape.width, shape.ring);
-    let b = s.rng.elements(rows, shape.product);
+    let mut a = Zeroizing::new(s.rng.elements(rows * shape.width, shape.ring));
+    let mut b = Zeroizing::new(s.rng.elements(rows, shape.product));
     let mut rng = s.rng.fork();
     let upload = s.ch.recv("rows/upload", layouts.upload_len()).await?;
     let (reply, shares) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
@@ -323,7 +323,7 @@ async fn answer_groups(me: &mut Server, shape: RowShape, groups: usize) -> Resul
         Ok(sotto_he::multiply(context, keys, &jobs, &mut rng))
     })?;
     s.ch.send("rows/reply", reply)?;
-    Ok(combine(shape, a, b, shares))
+    Ok(combine(shape, std::mem::take(&mut *a), std::mem::take(&mut *b), shares))
 }
 
 /// `[G, G d]` with row `r` of `rows` in the columns `r d ..`: numbers times it are scaled rows.
