@@ -18,11 +18,8 @@ pub(crate) async fn attention<E: Evaluator>(
     let (q, k) = (by_group(heads, q).reduce(p.attention()), k.reduce(p.attention()));
     let scores = e.scores(cache, &q, &k).await?;
     let scores = e.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
-    let softmax = e.softmax(&scores, &self::visible(heads, rows, visible)).await?;
-
-    let sums = e.sums(cache, &softmax.numerators, v).await?;
-    let sums = e.truncate(&sums, sums.frac - p.power_frac(), p.reciprocal().0).await?;
-    let means = e.mul_rows(&sums, &softmax.reciprocal).await?;
+    let [sums, reciprocal] = e.attend(cache, &scores, &self::visible(heads, rows, visible), v).await?;
+    let means = e.mul_rows(&sums, &reciprocal).await?;
     let means = e.truncate(&means, means.frac - p.frac(), p.linear()).await?;
     Ok(by_row(heads, &means, rows))
 }

@@ -70,13 +70,6 @@ impl Evaluator for Clear {
         Ok(scores)
     }
 
-    async fn sums(&mut self, cache: &mut ClearCache, p: &Share, v: &Share) -> Result<Share, Error> {
-        let values = cache.values.take().map_or(v.duplicate(), |values| values.stack(v));
-        let sums = by_head(cache.heads, p, |p, columns| product(p, &values.columns(columns)));
-        cache.values = Some(values);
-        Ok(sums)
-    }
-
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
         Ok(shorten(x, bits, ring))
     }
@@ -108,23 +101,20 @@ impl Evaluator for Clear {
         Ok([shorten(&wide, wide.frac - p.frac(), p.attention()), v])
     }
 
-    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
-        let values = reals(x);
-        let mut numerators = vec![0.0; x.len()];
-        let mut reciprocals = vec![];
-        for (i, &n) in visible.iter().enumerate() {
-            let row = &values[i * x.shape.cols..i * x.shape.cols + n];
-            let max = row.iter().copied().fold(f64::MIN, f64::max);
-            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(self.precision, v - max)).collect();
-            reciprocals.push(1.0 / powers.iter().sum::<f64>());
-            numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
-        }
+    async fn attend(
+        &mut self,
+        cache: &mut ClearCache,
+        x: &Share,
+        visible: &[usize],
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
         let p = self.precision;
-        let (ring, frac) = p.reciprocal();
-        Ok(Softmax {
-            numerators: rounded(numerators, p.sums(), p.power_frac(), x.shape),
-            reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
-        })
+        let Softmax { numerators, reciprocal } = self.softmax(x, visible);
+        let values = cache.values.take().map_or(v.duplicate(), |values| values.stack(v));
+        let sums = by_head(cache.heads, &numerators, |p, columns| product(p, &values.columns(columns)));
+        cache.values = Some(values);
+        let sums = shorten(&sums, sums.frac - p.power_frac(), p.reciprocal().0);
+        Ok([sums, reciprocal])
     }
 
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
@@ -181,6 +171,28 @@ impl Evaluator for Clear {
         let (bits, ring) = (x.frac - reveal::FRAC, reveal::RING);
         let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();
         Ok(Some(reals(&Share::new(ring, reveal::FRAC, x.shape, data))))
+    }
+}
+
+impl Clear {
+    /// Numerators and the reciprocals of their sums, in real numbers and rounded once.
+    fn softmax(&self, x: &Share, visible: &[usize]) -> Softmax {
+        let values = reals(x);
+        let mut numerators = vec![0.0; x.len()];
+        let mut reciprocals = vec![];
+        for (i, &n) in visible.iter().enumerate() {
+            let row = &values[i * x.shape.cols..i * x.shape.cols + n];
+            let max = row.iter().copied().fold(f64::MIN, f64::max);
+            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(self.precision, v - max)).collect();
+            reciprocals.push(1.0 / powers.iter().sum::<f64>());
+            numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
+        }
+        let p = self.precision;
+        let (ring, frac) = p.reciprocal();
+        Softmax {
+            numerators: rounded(numerators, p.sums(), p.power_frac(), x.shape),
+            reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
+        }
     }
 }
 

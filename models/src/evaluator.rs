@@ -4,7 +4,7 @@
 //! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
-use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads, softmax::Softmax};
+use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
 use sotto_shares::{Ring, Shape, Share};
 
 /// The ring of the residual stream: `|x| < 2^14`, since norms extend it.
@@ -92,10 +92,6 @@ pub trait Evaluator {
     /// all keys so far: `[heads T group, positions]`, in the ring of scores, fraction bits added.
     async fn scores(&mut self, cache: &mut Self::Cache, q: &Share, k: &Share) -> Result<Share, Error>;
 
-    /// Adds values `[T, heads h]` to a layer's cache, after [`Self::scores`], and multiplies weights `[heads T group, positions]` by
-    /// all values so far: `[heads T group, h]`, in the ring of sums, fraction bits added.
-    async fn sums(&mut self, cache: &mut Self::Cache, p: &Share, v: &Share) -> Result<Share, Error>;
-
     /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` is small enough.
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;
 
@@ -118,8 +114,16 @@ pub trait Evaluator {
         v: &Share,
     ) -> Result<[Share; 2], Error>;
 
-    /// Softmax to base 2 of the first `visible[i]` entries of each row.
-    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error>;
+    /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row `i` sees the first `visible[i]` positions, and the new values
+    /// `v` `[T, heads h]`, which join the layer's cache: sums of values by weights `2^x`, up to a factor a row, and the reciprocals of the sums of these weights, `[heads T group, h]` and
+    /// `[heads T group, 1]`, in the ring and with the fraction bits in which they are multiplied.
+    async fn attend(
+        &mut self,
+        cache: &mut Self::Cache,
+        x: &Share,
+        visible: &[usize],
+        v: &Share,
+    ) -> Result<[Share; 2], Error>;
 
     /// LayerNorm without gain and bias, of the residual stream; the result is an activation.
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;

@@ -5,6 +5,7 @@ use sotto_protocol::{
     Client, Error, Precision, Schedule, Server, Session,
     activation::{self, Activation},
     ahead::{self, Matrix, Need},
+    attend,
     cost::Bill,
     extend,
     kv_cache::{self, Heads, KvCache},
@@ -13,8 +14,7 @@ use sotto_protocol::{
     mul, mul_small, ranges, reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
-    softmax::{self, Softmax},
-    top_k, truncate,
+    softmax, top_k, truncate,
 };
 use sotto_shares::{Ring, Shape, Share};
 
@@ -175,9 +175,6 @@ async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) 
 /// Integer bits of watched rows of activations, and top bits that are watched: units of 2048.
 const WATCHED: (u32, u32) = (18, 7);
 
-/// Top bits of attention's sums that are watched: units of `2^14`.
-const SUMS_WATCHED: u32 = 4;
-
 /// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole vocabulary, so that turns are not worth its
 /// bits, and one-hots for it are not what layers need.
 macro_rules! saving_bits {
@@ -221,12 +218,6 @@ impl<R: Role> Evaluator for R {
         })
     }
 
-    async fn sums(&mut self, cache: &mut KvCache, p: &Share, v: &Share) -> Result<Share, Error> {
-        let sums = span!(self, "attention", kv_cache::sums(self.session(), cache, p, v))?;
-        ranges::numbers(self.session(), &sums, SUMS_WATCHED);
-        Ok(sums)
-    }
-
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
         span!(self, "truncate", truncate::truncate(self.session(), x, bits, ring))
     }
@@ -261,8 +252,14 @@ impl<R: Role> Evaluator for R {
         span!(self, "rope", rope::rope(self.session(), x, angles, v, p.frac()))
     }
 
-    async fn softmax(&mut self, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
-        span!(self, "softmax", softmax::softmax(self.session(), x, visible))
+    async fn attend(
+        &mut self,
+        cache: &mut KvCache,
+        x: &Share,
+        visible: &[usize],
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
+        span!(self, "softmax", attend::attend(self.session(), cache, x, visible, v))
     }
 
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {

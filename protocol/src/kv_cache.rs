@@ -39,7 +39,12 @@ use sotto_he::Layout;
 use sotto_shares::{Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Error, Precision, Session, matmul::product, mul::subtract, open::open};
+use crate::{
+    Error, Precision, Session,
+    matmul::product,
+    mul::subtract,
+    open::{self, open},
+};
 
 pub(crate) use masks::{Asked, answer, ask};
 pub use masks::{client, server};
@@ -220,13 +225,26 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     Ok(Share::new(ring, q.frac + k.frac, Shape::new(key_value * rows, length), data))
 }
 
-/// Sums of values: weights `p` `[heads positions group, all positions]` in the order of [`scores`], which has come before, times all
-/// values, the new `v` `[positions, heads h]` included. Result `[heads positions group, h]`. Uses up the masks of these positions.
+/// Sums of values of which this party has sent its part.
+#[must_use]
+pub(crate) struct BegunSums {
+    p: Share,
+    masked: [Share; 2],
+    pending: Pending,
+}
+
+/// Sends this party's part of sums of values: weights `p` `[heads positions group, all positions]` in the order of [`scores`], which has come before, times
+/// all values, the new `v` `[positions, heads h]` included. Uses up the masks of these positions.
 ///
 /// # Panics
 /// If rings or shapes do not fit.
-pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) -> Result<Share, Error> {
-    let Heads { key_value, group, width } = cache.heads;
+pub(crate) fn begin_sums(
+    s: &mut Session,
+    cache: &mut KvCache,
+    p: &Share,
+    v: &Share,
+) -> Result<BegunSums, Error> {
+    let Heads { key_value, group, .. } = cache.heads;
     let (positions, length) = (v.shape.rows, cache.length);
     let (rows, ring) = (positions * group, cache.precision.sums());
     assert_eq!((p.ring, v.ring), (ring, ring), "ring of weights and values");
@@ -245,14 +263,31 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
     let p_masked = subtract(&wide, pending.weights.iter().flat_map(|w| w.iter()));
     let start = (length - positions) * cache.heads.row();
     let v_masked = subtract(v, &cache.masks[1][start..][..v.len()]);
-    let [p_open, v_open] = open(s, "attention/open-values", [&p_masked, &v_masked]).await?;
-    cache.values.extend(v_open);
+    open::send(s, VALUES, [&p_masked, &v_masked])?;
+    Ok(BegunSums { p: p.duplicate(), masked: [p_masked, v_masked], pending })
+}
 
-    let data = sotto_net::compute(|| {
-        let mut data = Vec::with_capacity(key_value * rows * width);
+const VALUES: &str = "attention/open-values";
+
+impl BegunSums {
+    /// Receives the peer's part. Result `[heads positions group, h]`.
+    pub(crate) async fn finish(self, s: &mut Session, cache: &mut KvCache) -> Result<Share, Error> {
+        let [p_open, v_open] = open::receive(s, VALUES, self.masked.each_ref()).await?;
+        cache.values.extend(v_open);
+        Ok(sotto_net::compute(|| cache.weighted(&self.p, &p_open, &self.pending)))
+    }
+}
+
+impl KvCache {
+    /// The local end of [`BegunSums::finish`].
+    fn weighted(&self, p: &Share, p_open: &[u64], pending: &Pending) -> Share {
+        let Heads { key_value, width, .. } = self.heads;
+        let (length, columns, ring) = (self.length, pending.columns, p.ring);
+        let rows = p.shape.rows / key_value;
+        let mut data = Vec::with_capacity(p.shape.rows * width);
         for head in 0..key_value {
-            let values = cache.head(&cache.values, head);
-            let masks = cache.head(&cache.masks[1][..columns * cache.heads.row()], head);
+            let values = self.head(&self.values, head);
+            let masks = self.head(&self.masks[1][..columns * self.heads.row()], head);
             let (of_p, of_open) = (rows * length, rows * columns);
             let first = Zeroizing::new(product(&p.data[head * of_p..][..of_p], &values, length, width));
             let second =
@@ -262,9 +297,8 @@ pub async fn sums(s: &mut Session, cache: &mut KvCache, p: &Share, v: &Share) ->
                 data.push(ring.reduce(first.wrapping_add(*second).wrapping_add(*third)));
             }
         }
-        data
-    });
-    Ok(Share::new(ring, p.frac + v.frac, Shape::new(key_value * rows, width), data))
+        Share::new(ring, p.frac + self.precision.frac(), Shape::new(p.shape.rows, width), data)
+    }
 }
 
 /// `x y^T` modulo `2^64`: `[T, inner]` times the transpose of `[cols, inner]`.

@@ -24,6 +24,7 @@
 //! | [`leading_one`] | leading one, to a position | Schmookler-Nowka, this project | 2 to 4 | one position |
 //! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10, or 4 | `2^-14` relative, two units |
 //! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
+//! | [`mod@attend`] | attention from scores to values | this project | softmax's, and two or none | the parts' |
 //! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
 //! | [`ranges`] | whether numbers stayed in range | this project | at the end | stated there |
 //! | [`mod@decompose`] | base-4 digits | Sklansky | `2 + log2(l/2)` | exact |
@@ -39,7 +40,9 @@
 pub mod activation;
 pub mod ahead;
 pub mod and;
+pub mod attend;
 pub mod b2a;
+mod beside;
 pub mod compare;
 pub mod cost;
 mod cross;

@@ -29,6 +29,7 @@ use sotto_shares::{Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Precision, Schedule, Session, and,
+    beside::Beside,
     cost::Bill,
     extend::{self, extend_positive},
     leading_one::{self, leading_one},
@@ -128,8 +129,25 @@ impl Form {
 
 /// Evaluates `form` on every element of `x`, `0 < x < 2^(l-1)`.
 pub async fn evaluate(s: &mut Session, x: &Share, form: &Form) -> Result<Share, Error> {
+    evaluate_beside(s, x, form, &mut ()).await
+}
+
+/// As [`evaluate`]; what is `beside` it travels along if all shifts are evaluated at once, and comes first otherwise.
+pub(crate) async fn evaluate_beside(
+    s: &mut Session,
+    x: &Share,
+    form: &Form,
+    beside: &mut impl Beside,
+) -> Result<Share, Error> {
     let (ring, frac) = (form.work_ring(), form.work_frac());
-    let out = if form.at_once(s.schedule) { at_once(s, x, form).await? } else { in_turn(s, x, form).await? };
+    let out = if form.at_once(s.schedule) {
+        at_once(s, x, form, beside).await?
+    } else {
+        beside.begin(s).await?;
+        beside.turn(s).await?;
+        beside.finish(s).await?;
+        in_turn(s, x, form).await?
+    };
     let out = Share::new(ring, frac, x.shape, out);
     if frac == form.frac { Ok(out) } else { truncate(s, &out, frac - form.frac, form.ring).await }
 }
@@ -147,7 +165,12 @@ async fn in_turn(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
 }
 
 /// The four turns of the latency schedule.
-async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Error> {
+async fn at_once(
+    s: &mut Session,
+    x: &Share,
+    form: &Form,
+    beside: &mut impl Beside,
+) -> Result<Vec<u64>, Error> {
     let (n, m, fit) = (x.len(), form.shifts.len(), &form.table.fit);
     let (groups, size) = leading_one::grouping(Schedule::Latency, m as u32);
     let masks = s.one_hots(fit.index_bits, Ring::new(fit.index_bits), n * m).await?;
@@ -168,14 +191,17 @@ async fn at_once(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Er
     let masked = subtract(&u.truncate_reduce(fit.shift), masks.index());
     let string = leading_one::begin(s, of_string, x, form.shifts.clone(), form.step)?;
     open::send(s, segments::OPEN, [&masked])?;
+    beside.begin(s).await?;
     let string = string.finish(s).await?;
     let [opened] = open::receive(s, segments::OPEN, [&masked]).await?;
     let located = masks.rotate(&opened);
+    beside.turn(s).await?;
 
     let table = leading_one::highest_table(size);
     let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
     let entries = sotto_net::compute(|| located.parity(&form.table.columns));
     let lines = segments::begin(s, of_lines, &u, entries, form.table, Ring::new(form.table.ring_bits))?;
+    beside.finish(s).await?;
     let inner = inner.finish(s).await?;
     let y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
 

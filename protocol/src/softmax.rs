@@ -17,6 +17,7 @@ use sotto_shares::{Ring, Shape, Share};
 
 use crate::{
     Error, Precision, Schedule, Session,
+    beside::Beside,
     cost::Bill,
     exp2::exp2,
     maximum::row_max,
@@ -44,11 +45,20 @@ pub struct Softmax {
 /// # Panics
 /// If a row sees nothing, or `x` is not in the ring of scores with their fraction bits.
 pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize]) -> Result<Softmax, Error> {
+    let (numerators, sums) = numerators(s, x, visible).await?;
+    Ok(Softmax { numerators, reciprocal: reciprocals(s, &sums, visible, &mut ()).await? })
+}
+
+/// Steps 1 and 2: numerators and their sums.
+pub(crate) async fn numerators(
+    s: &mut Session,
+    x: &Share,
+    visible: &[usize],
+) -> Result<(Share, Share), Error> {
     let (precision, ring) = (s.precision, s.precision.sums());
     assert_eq!((x.ring, x.frac), (precision.score(), precision.frac()), "scale of scores");
     assert_eq!(visible.len(), x.shape.rows, "one length per row");
     let n = x.shape.cols;
-    let longest = visible.iter().copied().max().unwrap_or(1);
     let seen: Vec<u64> =
         (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
     let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
@@ -74,8 +84,18 @@ pub async fn softmax(s: &mut Session, x: &Share, visible: &[usize]) -> Result<So
         rest = after;
     }
     let sums = Share::new(sum_ring, powers.frac, Shape::new(visible.len(), 1), sums);
-    let reciprocal = reciprocal::evaluate(s, &sums, &normaliser(precision, longest)).await?;
-    Ok(Softmax { numerators: Share::new(ring, powers.frac, x.shape, numerators), reciprocal })
+    Ok((Share::new(ring, powers.frac, x.shape, numerators), sums))
+}
+
+/// Step 3: the sums' reciprocals, with what travels along.
+pub(crate) async fn reciprocals(
+    s: &mut Session,
+    sums: &Share,
+    visible: &[usize],
+    beside: &mut impl Beside,
+) -> Result<Share, Error> {
+    let longest = visible.iter().copied().max().unwrap_or(1);
+    reciprocal::evaluate_beside(s, sums, &normaliser(s.precision, longest), beside).await
 }
 
 /// The reciprocal of a row's sum: its largest numerator is about 1 at least and, as the maximum is less than 1 below the largest score, below 2.
@@ -95,11 +115,20 @@ pub fn ideal(row: &[f64]) -> Vec<f64> {
 
 /// What is sent online for rows that see so many entries, and which COTs it takes; without the tests of ranges.
 pub fn bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
-    let (n, longest) = (visible.iter().sum(), visible.iter().copied().max().unwrap_or(1));
+    numerators_bill(precision, schedule, visible) + reciprocals_bill(precision, schedule, visible)
+}
+
+/// The same of steps 1 and 2.
+pub(crate) fn numerators_bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
     let compared = precision.exponent().bits() - precision.frac() + MAX_FRAC;
     crate::maximum::bill(schedule, visible, compared)
-        + crate::exp2::bill(precision, schedule, n, precision.sums().bits())
-        + crate::reciprocal::bill(schedule, visible.len(), &normaliser(precision, longest))
+        + crate::exp2::bill(precision, schedule, visible.iter().sum(), precision.sums().bits())
+}
+
+/// The same of step 3.
+pub(crate) fn reciprocals_bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
+    let longest = visible.iter().copied().max().unwrap_or(1);
+    reciprocal::bill(schedule, visible.len(), &normaliser(precision, longest))
 }
 
 #[cfg(test)]

@@ -45,7 +45,11 @@ async fn step<P: Holder>(lab: &mut Lab<P>, cache: &mut KvCache, i: usize) -> [(S
     let (n, _, _) = STEPS[i];
     let [q, k, p, v] = shares(lab, cache.precision, i, cache.length + n);
     let first = lab.measure(async |me| scores(me.session(), cache, &q, &k).await).await;
-    let second = lab.measure(async |me| sums(me.session(), cache, &p, &v).await).await;
+    let sums = async |me: &mut P| {
+        let begun = begin_sums(me.session(), cache, &p, &v)?;
+        begun.finish(me.session(), cache).await
+    };
+    let second = lab.measure(sums).await;
     [first, second]
 }
 
