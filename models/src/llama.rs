@@ -105,8 +105,8 @@ impl Revealed {
     }
 }
 
-/// Bits that a row takes more in a layer by the latency schedule: for each neuron, score, head, and for its norms. As measured.
-const LATENCY_BITS: [f64; 4] = [1300.0, 2150.0, 15_000.0, 60_000.0];
+/// Bits that a row takes more in a layer by the latency schedule: for each neuron, score, and head. As measured, by default precision.
+const LATENCY_BITS: [f64; 3] = [1300.0, 2150.0, 15_000.0];
 /// Turns that it saves.
 const LATENCY_TURNS: f64 = 40.0;
 /// Scores of a layer at most, which bounds memory: 160 OTs each for their maximum.
@@ -121,8 +121,8 @@ impl<W> Llama<W> {
         if rows as f64 * scores > LATENCY_SCORES {
             return Schedule::Throughput;
         }
-        let [neuron, score, head, norms] = LATENCY_BITS;
-        let row = neuron * c.intermediate_size as f64 + score * scores + head * heads + norms;
+        let [neuron, score, head] = LATENCY_BITS;
+        let row = neuron * c.intermediate_size as f64 + score * scores + head * heads;
         session.cheaper(rows as f64 * row, LATENCY_TURNS)
     }
 

@@ -7,8 +7,9 @@
 //! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). By the latency schedule the table is
-//! evaluated for every shift while the position is looked for, and 2 falls away, which takes more bits for fewer turns:
+//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). By the latency schedule, and
+//! for roots by either, as a norm takes one a row, the table is evaluated for every shift while the position is looked for, and 2 falls away, which takes more bits for
+//! fewer turns:
 //!
 //! | turn | position                          | for every shift `u` of `x`                |
 //! |------|-----------------------------------|-------------------------------------------|
