@@ -10,7 +10,7 @@
 //! | its shares from the first parts              | `<- attention/reply --`  | `Enc(a0 B1^T)`, `Enc(B0 a1^T)`, each plus `Enc(0)` |
 //! | `[a B^T]`: `a0 B0^T` + shares                |                          | `a1 B1^T` + shares                        |
 //!
-//! Online, for new queries `q` and rows `k`, then for weights `p` and rows `v`, a turn each:
+//! Online, for new queries `q` and rows `k`, then for weights `p` and rows `v`, a turn each (the second one is shared, where turns are saved: [`mod@crate::attend`]):
 //!
 //! | client                           |                              | server                               |
 //! |----------------------------------|------------------------------|--------------------------------------|
@@ -248,6 +248,7 @@ pub(crate) fn begin_sums(
     let (positions, length) = (v.shape.rows, cache.length);
     let (rows, ring) = (positions * group, cache.precision.sums());
     assert_eq!((p.ring, v.ring), (ring, ring), "ring of weights and values");
+    assert_eq!(v.frac, cache.precision.frac(), "fraction bits of values");
     assert_eq!(p.shape, Shape::new(key_value * rows, length), "weights of the new positions");
     assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
     let pending = cache.pending.take().expect("scores come first");
