@@ -106,9 +106,9 @@ impl Revealed {
 }
 
 /// Bits that a row takes more in a layer by the latency schedule: for each neuron, score, and head. As measured, by default precision.
-const LATENCY_BITS: [f64; 3] = [1300.0, 2150.0, 15_000.0];
+const LATENCY_BITS: [f64; 3] = [1300.0, 2350.0, 15_000.0];
 /// Turns that it saves.
-const LATENCY_TURNS: f64 = 40.0;
+const LATENCY_TURNS: f64 = 27.0;
 /// Scores of a layer at most, which bounds memory: 160 OTs each for their maximum.
 const LATENCY_SCORES: f64 = 32_768.0;
 

@@ -116,7 +116,7 @@ impl Kind {
         rng: &mut impl RngCore,
     ) -> Result<Vec<Kind>, Error> {
         for w in wanted {
-            assert!((1..=11).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
+            assert!((1..=12).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
         }
         let first = ot.is_first();
         let (forward, back) =
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn vectors_are_one_hot_at_uniform_positions() {
-        let mut calls: Vec<_> = (1..=11).flat_map(|k| [(65, k, k), (9, k, 24), (1, k, 64)]).collect();
+        let mut calls: Vec<_> = (1..=12).flat_map(|k| [(65, k, k), (9, k, 24), (1, k, 64)]).collect();
         calls.extend(SIZES.map(|n| (n, 4, 9)));
         calls.push((4000, 3, 3));
         let (out, _) = run(calls);
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn rotated_vectors_select_table_entries() {
-        let (out, _) = run((1..=11).map(|k| (40, k, k + 2)).collect());
+        let (out, _) = run((1..=12).map(|k| (40, k, k + 2)).collect());
         let mut rng = Rng::from_seed([8; 32]);
         for (mut a, mut b) in out {
             let (k, n) = (a.k(), a.len());

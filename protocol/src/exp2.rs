@@ -17,29 +17,44 @@
 //! The upper digits of `r` are compared with public constants, one for either carry; and which carry goes with an entry of the low digit's
 //! one-hot is public, since it depends on the entry's position alone.
 //! All other residues of `n`, on the full twelve integer bits, give zero: saturation at both ends of the ring.
-//! Seven turns, 843 bits an element to a ring of 44 bits (by high precision 1032 to one of 48); by the latency schedule four, 1879 bits (2308): the upper digits are one, whose one-hot costs
-//! 200 bits more, and `B` and the product are in a ring from the start of which the result is a local truncation. Error at most 4 units (2.5e-4, or 6.2e-5) for `z <= 1`.
+//! Seven turns, 843 bits an element to a ring of 44 bits (by high precision 1032 to one of 48).
+//!
+//! By the latency schedule three turns, 2055 bits (2502). The upper digits are one, whose one-hot costs 200 bits more, and the fractions are multiplied meanwhile:
+//!
+//! | turn | exponents                          | fractions                                          |
+//! |------|------------------------------------|----------------------------------------------------|
+//! | 1    | `<- exp2/open ->`                  | `<- exp2/product ->`: `[y] = p0 p1 2^-g`           |
+//! | 2    | `<- and/cross ->` into the entries | `<- extend/cross ->` of `y`                        |
+//! | 3    | `<- pick/cross ->` of the local shifts `y 2^n` by the entries ||
+//!
+//! where the shift for the lowest exponent, a number from 1/2 to 2 units, is one unit. Error of either at most 4 units (2.5e-4, or 6.2e-5) for `z <= 1`.
 //! Leakage: none; `p_i` leaves its owner only as number or choice of an OT. From the pool: one-hots of 5, 4 and 3 bits, or of 5 and 7, COTs.
 //! Source: `nonlinear.md` 3.2 in the design notes, with the range of `review.md` 5; SIRNN for local powers (OPAF, 2403.00239).
 
 use std::sync::OnceLock;
 
-use sotto_ot::OneHots;
-use sotto_shares::{Party, Ring, Share, XorShare};
+use sotto_ot::{CotPads, OneHots, RecvCots, SendCots};
+use sotto_shares::{Party, Ring, Shape, Share, XorShare};
+use zeroize::Zeroizing;
 
 use crate::{
     Error, Precision, Schedule, Session,
-    and::and,
+    and::{self, and},
     cost::Bill,
     cross::{self, Cross},
     digit,
-    extend::extend_positive,
+    extend::{self, extend_positive},
     mul::subtract,
-    open::open,
+    open,
+    pick::{self, pick},
 };
+
+const OPEN: &str = "exp2/open";
 
 /// Elements at a time.
 const BLOCK: usize = 1 << 17;
+/// The ring of exponents: the integer bits of an argument.
+const EXPONENT: Ring = Ring::new(12);
 /// Bits of the low digit.
 const LOW: u32 = 5;
 /// Bits of the two upper digits, which are one by the latency schedule.
@@ -84,36 +99,81 @@ pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error
 }
 
 async fn exp2_block(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
-    let (precision, frac) = (s.precision, s.precision.power_frac());
-    let entries = exponent(s, z).await?;
-    let power: Vec<u64> = z.data.iter().map(|&z| local_power(precision, z)).collect();
-    let of_schedule = working_ring(precision, s.schedule, ring);
-    let scaled = match s.schedule {
-        Schedule::Throughput => {
-            let small = precision.scaled();
-            let scaled = Share::new(small, frac, z.shape, scale(s, &entries, &power, small).await?);
-            let [scaled] = extend_positive(s, [(&scaled, of_schedule)]).await?;
-            scaled.data.clone()
-        }
-        Schedule::Latency => scale(s, &entries, &power, of_schedule).await?,
-    };
-    let product = times_client_power(s, &scaled, &power, of_schedule).await?;
-    // Raised by all but one of the units dropped, zero stays zero and there is no bias: a long row's sum would feel it.
-    let y = Share::new(of_schedule, 2 * frac, z.shape, product).add_public(s.me, (1 << frac) - 1);
-    let y = y.truncate_reduce(frac);
-    if y.ring == ring {
-        return Ok(y);
+    match s.schedule {
+        Schedule::Throughput => in_turn(s, z, ring).await,
+        Schedule::Latency => at_once(s, z, ring).await,
     }
-    let [y] = extend_positive(s, [(&y, ring)]).await?;
-    Ok(y)
 }
 
-/// The ring of the product: the least, or one of which the result is a local truncation.
-fn working_ring(precision: Precision, schedule: Schedule, ring: Ring) -> Ring {
-    match schedule {
-        Schedule::Throughput => precision.squared(),
-        Schedule::Latency => Ring::new(ring.bits() + precision.power_frac()),
-    }
+/// The first figure.
+async fn in_turn(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
+    let (precision, frac) = (s.precision, s.precision.power_frac());
+    let masks = Masks::draw(s, z.len()).await?;
+    let masked = masks.masked(s.me, z);
+    let [opened] = open::open(s, OPEN, [&masked]).await?;
+    let zero = masks.zero(s, &opened).await?;
+    let entries = and(s, &zero, &masks.windows(precision, &opened)).await?;
+    let entries = either_carry(&entries);
+    let power: Vec<u64> = z.data.iter().map(|&z| local_power(precision, z)).collect();
+    let small = precision.scaled();
+    let scaled = Share::new(small, frac, z.shape, scale(s, &entries, &power, small).await?);
+    let [scaled] = extend_positive(s, [(&scaled, precision.squared())]).await?;
+    let (send, recv) = product_cots(s, z.len());
+    let cots = s.cots(send, recv).await?;
+    let product = begin_product(s, cots, &scaled.data, &power)?.finish(s).await?;
+    let [y] = extend_positive(s, [(&rounded(s, &product, frac), ring)]).await?;
+    Ok(y.reshape(z.shape))
+}
+
+/// The second one.
+async fn at_once(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
+    let (n, precision, frac) = (z.len(), s.precision, s.precision.power_frac());
+    let masks = Masks::draw(s, n).await?;
+    let needed = [product_cots(s, n), (2 * n, 2 * n), extend::cots(s.me, n)];
+    let [of_product, of_windows, of_extension] = s.cots_for(needed).await?;
+
+    let masked = masks.masked(s.me, z);
+    open::send(s, OPEN, [&masked])?;
+    let power: Zeroizing<Vec<u64>> =
+        Zeroizing::new(z.data.iter().map(|&z| local_power(precision, z)).collect());
+    let none = vec![0; n];
+    let product = begin_product(s, of_product, if s.me == Party::Client { &none } else { &power }, &power)?;
+    let [opened] = open::receive(s, OPEN, [&masked]).await?;
+    let product = product.finish(s).await?;
+    let y = rounded(s, &product, frac);
+
+    let zero = masks.zero(s, &opened).await?;
+    let entries = and::begin(s, of_windows, &zero, &masks.windows(precision, &opened))?;
+    let y = extend::begin(s, of_extension, [(&y, shifted_ring(precision, ring))])?;
+    let entries = either_carry(&entries.finish(s).await?);
+    let [y] = y.finish(s).await?;
+
+    let me = s.me;
+    let number = |i: usize, j: usize| match precision.lowest() + j as i64 {
+        0.. => y.data[i],
+        _ if j == 0 => me.server_only(1),
+        // Zero stays zero, and there is no bias.
+        below => y.data[i].wrapping_add(me.server_only((1 << -below) - 1)) >> -below,
+    };
+    let data = pick(s, &entries, ring, &left_shifts(precision), number).await?;
+    Ok(Share::new(ring, frac, z.shape, data))
+}
+
+/// The ring of `y` of which the least shift to be picked is a local truncation.
+fn shifted_ring(precision: Precision, ring: Ring) -> Ring {
+    Ring::new(ring.bits() + precision.power_frac())
+}
+
+/// By how much the numbers to be picked are shifted to the left.
+fn left_shifts(precision: Precision) -> Vec<u32> {
+    let exponents = precision.lowest()..precision.lowest() + i64::from(precision.exponents());
+    exponents.map(|exponent| exponent.max(0) as u32).collect()
+}
+
+/// A product of positive numbers with `frac` fraction bits each, without half of them. Raised by all but one of the units dropped, zero stays zero and there is no
+/// bias: a long row's sum would feel it.
+fn rounded(s: &Session, product: &Share, frac: u32) -> Share {
+    product.add_public(s.me, (1 << frac) - 1).truncate_reduce(frac)
 }
 
 /// The functionality up to carries: zero below `2^-(g + 1)`, zero above the window.
@@ -121,52 +181,64 @@ pub fn ideal(precision: Precision, z: f64) -> f64 {
     if (precision.lowest() as f64..2.0).contains(&z) { z.exp2() } else { 0.0 }
 }
 
-/// One-hot of the exponent among those in use, or zero.
-async fn exponent(s: &mut Session, z: &Share) -> Result<XorShare, Error> {
-    let (lowest, exponents) = (s.precision.lowest(), s.precision.exponents());
-    let n = z.truncate_reduce(z.frac).add_public(s.me, MOVE);
-    let low = s.one_hots(LOW, n.ring, n.len()).await?;
-    let (opened, zero) = match s.schedule {
-        Schedule::Throughput => {
-            let (mid_bits, high_bits) = UPPER;
-            let mid = s.one_hots(mid_bits, Ring::new(mid_bits + high_bits), n.len()).await?;
-            let high = s.one_hots(high_bits, Ring::new(high_bits), n.len()).await?;
-            let upper = mid.index().iter().zip(high.index()).map(|(m, h)| m.wrapping_add(h << mid_bits));
-            let opened = masked(s, &n, &low, upper).await?;
-            let mids = cases(&opened).map(|(i, at)| entry(&mid, i, at)).collect();
-            let highs = cases(&opened).map(|(i, at)| entry(&high, i, at >> mid_bits)).collect();
-            let zero = and(s, &XorShare::new(1, mids), &XorShare::new(1, highs)).await?;
-            (opened, zero)
-        }
-        Schedule::Latency => {
-            let bits = UPPER.0 + UPPER.1;
-            let upper = s.one_hots(bits, Ring::new(bits), n.len()).await?;
-            let opened = masked(s, &n, &low, upper.index().iter().copied()).await?;
-            let zero = cases(&opened).map(|(i, at)| entry(&upper, i, at)).collect();
-            (opened, XorShare::new(1, zero))
-        }
-    };
-    let located = low.rotate(&opened);
-    // Entry `at` of the low digit comes with a carry exactly if it is below the opened digit.
-    let first = (MOVE as i64 + lowest) as u32;
-    let windows = located.words().iter().zip(&opened).flat_map(|(&e, &d)| {
-        let carried = (1u64 << (d & ((1 << LOW) - 1))) - 1;
-        [e & !carried, e & carried].map(|e| (e >> first) & ((1 << exponents) - 1))
-    });
-    let cases = and(s, &zero, &XorShare::new(exponents, windows.collect())).await?;
-    Ok(XorShare::new(exponents, cases.words.chunks(2).map(|pair| pair[0] ^ pair[1]).collect()))
+/// One-hots of the exponents' masks: of the low digit, and of one or two upper digits.
+struct Masks {
+    low: OneHots,
+    upper: OneHots,
+    top: Option<OneHots>,
 }
 
-/// The exponents, opened under their masks.
-async fn masked(
-    s: &mut Session,
-    n: &Share,
-    low: &OneHots,
-    upper: impl Iterator<Item = u64>,
-) -> Result<Vec<u64>, Error> {
-    let mask: Vec<u64> = low.index().iter().zip(upper).map(|(l, u)| l.wrapping_add(u << LOW)).collect();
-    let [opened] = open(s, "exp2/open", [&subtract(n, &mask)]).await?;
-    Ok(opened)
+impl Masks {
+    async fn draw(s: &mut Session, n: usize) -> Result<Masks, Error> {
+        let low = s.one_hots(LOW, EXPONENT, n).await?;
+        let (mid, high) = UPPER;
+        let both = mid + high;
+        Ok(match s.schedule {
+            Schedule::Throughput => Masks {
+                low,
+                upper: s.one_hots(mid, Ring::new(both), n).await?,
+                top: Some(s.one_hots(high, Ring::new(high), n).await?),
+            },
+            Schedule::Latency => Masks { low, upper: s.one_hots(both, Ring::new(both), n).await?, top: None },
+        })
+    }
+
+    /// This party's share of the exponents, masked.
+    fn masked(&self, me: Party, z: &Share) -> Share {
+        let n = z.truncate_reduce(z.frac).add_public(me, MOVE);
+        let top = |i: usize| self.top.as_ref().map_or(0, |top| top.index()[i] << UPPER.0);
+        let uppers = self.upper.index().iter().enumerate().map(|(i, u)| u.wrapping_add(top(i)));
+        let mask: Vec<u64> =
+            self.low.index().iter().zip(uppers).map(|(l, u)| l.wrapping_add(u << LOW)).collect();
+        subtract(&n, &mask)
+    }
+
+    /// For each element, without and with a carry, whether the upper digits are zero.
+    async fn zero(&self, s: &mut Session, opened: &[u64]) -> Result<XorShare, Error> {
+        let uppers = cases(opened).map(|(i, at)| entry(&self.upper, i, at)).collect();
+        let uppers = XorShare::new(1, uppers);
+        let Some(top) = &self.top else { return Ok(uppers) };
+        let tops = cases(opened).map(|(i, at)| entry(top, i, at >> UPPER.0)).collect();
+        and(s, &uppers, &XorShare::new(1, tops)).await
+    }
+
+    /// For each element, the exponents in use that come without a carry, and those that come with one.
+    fn windows(self, precision: Precision, opened: &[u64]) -> XorShare {
+        let (lowest, exponents) = (precision.lowest(), precision.exponents());
+        let located = self.low.rotate(opened);
+        // Entry `at` of the low digit comes with a carry exactly if it is below the opened digit.
+        let first = (MOVE as i64 + lowest) as u32;
+        let windows = located.words().iter().zip(opened).flat_map(|(&e, &d)| {
+            let carried = (1u64 << (d & ((1 << LOW) - 1))) - 1;
+            [e & !carried, e & carried].map(|e| (e >> first) & ((1 << exponents) - 1))
+        });
+        XorShare::new(exponents, windows.collect())
+    }
+}
+
+/// The entries of either carry, of which one at most is not zero.
+fn either_carry(entries: &XorShare) -> XorShare {
+    XorShare::new(entries.width, entries.words.chunks(2).map(|pair| pair[0] ^ pair[1]).collect())
 }
 
 /// For each element, without and with a carry, the mask's upper digits that give zero together with the opened ones.
@@ -208,32 +280,65 @@ async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], ring: Ring) -
     }
 }
 
-/// Shares of `p0 B`: the client's part is its own, the server's share of `B` meets the bits of `p0` in COTs.
-async fn times_client_power(
+/// COTs that this party takes for products as sender and as receiver.
+fn product_cots(s: &Session, n: usize) -> (usize, usize) {
+    let all = n * (s.precision.power_frac() as usize + 1);
+    match s.me {
+        Party::Client => (0, all),
+        Party::Server => (all, 0),
+    }
+}
+
+/// Widths of the products with each bit of the client's power.
+fn product_widths(precision: Precision) -> Vec<u32> {
+    (0..=precision.power_frac()).map(|j| precision.squared().bits() - j).collect()
+}
+
+/// Products of the client's power with a number of which it has a share, `2 g` fraction bits, of which this party has sent its part.
+#[must_use]
+struct Product {
+    /// The client's power times its share.
+    local: Zeroizing<Vec<u64>>,
+    precision: Precision,
+    products: cross::Begun<CotPads>,
+}
+
+/// Sends this party's part of `p0 B`: the client's part of `B` is its own to multiply, the server's meets the bits of `p0` in COTs.
+fn begin_product(
     s: &mut Session,
+    cots: (SendCots, RecvCots),
     b: &[u64],
     power: &[u64],
-    ring: Ring,
-) -> Result<Vec<u64>, Error> {
-    let tag = "exp2/product";
-    let bits = s.precision.power_frac() as usize + 1;
-    let widths: Vec<u32> = (0..bits as u32).map(|j| ring.bits() - j).collect();
-    let horner = |p: &[u64]| p.iter().enumerate().fold(0u64, |sum, (j, p)| sum.wrapping_add(p << j));
+) -> Result<Product, Error> {
+    let (tag, bits, widths) =
+        ("exp2/product", s.precision.power_frac() as usize + 1, product_widths(s.precision));
+    let (mut choices, mut inputs, mut local) = (vec![], vec![], vec![0; b.len()]);
     match s.me {
         Party::Client => {
-            let choices: Vec<u8> =
-                power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
-            let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
-            let got = cross::add(s, c).await?.got;
-            let local = b.iter().zip(power).map(|(b, p)| b.wrapping_mul(*p));
-            Ok(local.zip(got.chunks(bits)).map(|(l, g)| ring.reduce(l.wrapping_add(horner(g)))).collect())
+            choices = power.iter().flat_map(|p| (0..bits).map(move |j| (p >> j) as u8 & 1)).collect();
+            local = b.iter().zip(power).map(|(b, p)| b.wrapping_mul(*p)).collect();
         }
-        Party::Server => {
-            let inputs: Vec<u64> = b.iter().flat_map(|&b| std::iter::repeat_n(b, bits)).collect();
-            let c = Cross { tag, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
-            let own = cross::add(s, c).await?.own;
-            Ok(own.chunks(bits).map(|o| ring.reduce(horner(o))).collect())
-        }
+        Party::Server => inputs = b.iter().flat_map(|&b| std::iter::repeat_n(b, bits)).collect(),
+    }
+    let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
+    let products = cross::begin_add(s, cots, c)?;
+    Ok(Product { local: Zeroizing::new(local), precision: s.precision, products })
+}
+
+impl Product {
+    /// Receives the peer's part.
+    async fn finish(self, s: &mut Session) -> Result<Share, Error> {
+        let (precision, bits) = (self.precision, self.precision.power_frac() as usize + 1);
+        let crossed = self.products.finish(s).await?;
+        let part = match s.me {
+            Party::Client => &crossed.got,
+            Party::Server => &crossed.own,
+        };
+        let horner = |p: &[u64]| p.iter().enumerate().fold(0u64, |sum, (j, p)| sum.wrapping_add(p << j));
+        let ring = precision.squared();
+        let sums = self.local.iter().zip(part.chunks(bits));
+        let data = sums.map(|(l, p)| ring.reduce(l.wrapping_add(horner(p)))).collect();
+        Ok(Share::new(ring, 2 * precision.power_frac(), Shape::new(self.local.len(), 1), data))
     }
 }
 
@@ -273,27 +378,28 @@ pub fn bill(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bi
 }
 
 fn block_bill(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
-    let (work, scaled) =
-        (working_ring(precision, schedule, Ring::new(ring)).bits(), precision.scaled().bits());
-    let (bits, entries) = (precision.power_frac() + 1, precision.exponents());
-    let product: u32 = (0..bits).map(|j| work - j).sum();
-    let product = Bill::products((bits as usize * n, 0), (0, product as usize * n));
-    let scale = |ring: u32| Bill::products((entries as usize * n, 0), (0, (entries * ring) as usize * n));
+    let (squared, frac, entries) =
+        (precision.squared().bits(), precision.power_frac(), precision.exponents());
+    let widths = product_widths(precision);
+    let product = Bill::products((widths.len() * n, 0), (0, widths.iter().sum::<u32>() as usize * n));
     let (opened, windows) = (Bill::mutual(&[12 * n], 0), crate::and::bill(2 * n, entries));
-    let (mid, high) = UPPER;
-    let opened = match schedule {
-        Schedule::Throughput => opened + Bill::spending(n, mid, mid + high) + Bill::spending(n, high, high),
-        Schedule::Latency => opened + Bill::spending(n, mid + high, mid + high),
-    };
     let opened = opened + Bill::spending(n, LOW, 12);
+    let (mid, high) = UPPER;
     match schedule {
         Schedule::Throughput => {
-            let scale = scale(scaled) + crate::extend::bill(n, &[(scaled, work)]);
-            let zero = crate::and::bill(2 * n, 1);
-            let last = crate::extend::bill(n, &[(work - precision.power_frac(), ring)]);
-            opened + zero + windows + scale + product + last
+            let opened = opened + Bill::spending(n, mid, mid + high) + Bill::spending(n, high, high);
+            let (small, zero) = (precision.scaled().bits(), crate::and::bill(2 * n, 1));
+            let scale = Bill::products((entries as usize * n, 0), (0, (entries * small) as usize * n));
+            let scale = scale + extend::bill(n, &[(small, squared)]);
+            opened + zero + windows + scale + product + extend::bill(n, &[(squared - frac, ring)])
         }
-        Schedule::Latency => opened + windows + scale(work) + product,
+        Schedule::Latency => {
+            let opened = opened + Bill::spending(n, mid + high, mid + high);
+            let shifted = shifted_ring(precision, Ring::new(ring)).bits();
+            let extension = extend::bill(n, &[(squared - frac, shifted)]);
+            let picked = pick::bill(n, ring, &left_shifts(precision));
+            opened.beside(product) + windows.beside(extension) + picked
+        }
     }
 }
 
@@ -305,7 +411,7 @@ pub(crate) mod tests {
     use crate::testing::{self, Lab, reals};
 
     pub(crate) async fn stock(lab: &mut Lab, n: usize) {
-        lab.stock_cots(45 * n).await;
+        lab.stock_cots(60 * n).await;
         let kinds = match lab.me.schedule {
             Schedule::Throughput => vec![(5, 12), (4, 7), (3, 3)],
             Schedule::Latency => vec![(5, 12), (7, 7)],
@@ -327,7 +433,7 @@ pub(crate) mod tests {
         assert_eq!(traffic.cost, bill(precision, schedule, n, ring.bits()).cost());
         let stated = match schedule {
             Schedule::Throughput => (7, [843, 1032][precision as usize]),
-            Schedule::Latency => (4, [1879, 2308][precision as usize]),
+            Schedule::Latency => (3, [2055, 2502][precision as usize]),
         };
         assert_eq!((traffic.cost.turns, bill(precision, schedule, 1, ring.bits()).bits()), stated);
         reals(&got, ring, precision.power_frac())

@@ -47,7 +47,7 @@ struct Window {
     value_frac: u32,
 }
 
-/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`. For high precision an argument and a value have two fraction bits more, and
+/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`, and both on wider windows. For high precision an argument and a value have two fraction bits more, and
 /// there are twice as many segments.
 pub fn all(precision: Precision) -> Vec<Segments> {
     let finer = match precision {
@@ -68,6 +68,7 @@ pub fn all(precision: Precision) -> Vec<Segments> {
         };
         fit(&window, |x| activation.real(x) - activation.real(f64::NEG_INFINITY))
     });
+    let frac = precision.frac() + 5;
     let row = |name, end, argument_frac| Window {
         name,
         low: 0.5 - 1.0 / 64.0,
@@ -76,14 +77,32 @@ pub fn all(precision: Precision) -> Vec<Segments> {
         index_bits: 9 + finer,
         argument_frac,
         slope_frac: 10 + finer,
-        value_frac: precision.frac() + 5,
+        value_frac: frac,
     };
-    let frac = precision.frac() + 5;
+    // As many segments more as the window is wider, and a bit for its smaller values.
+    let wide = |name, window: Window, factor: u32| Window {
+        name,
+        end: window.end * f64::from(1 << factor),
+        index_bits: window.index_bits + factor,
+        value_frac: frac + 1,
+        slope_frac: window.slope_frac + 1,
+        ..window
+    };
     let (reciprocal, root) = (row("reciprocal", 2.0, frac), row("inverse_root", 4.0, frac - 1));
+    let wide_reciprocal = wide("wide_reciprocal", row("", 2.0, frac), 1);
+    let wide_root = wide("wide_inverse_root", row("", 4.0, frac - 1), 2);
     // Local truncation has made the argument a unit too small on average.
-    let unit = |window: &Window| (-f64::from(window.argument_frac)).exp2();
-    let rows =
-        [fit(&reciprocal, |x| 1.0 / (x + unit(&reciprocal))), fit(&root, |x| 1.0 / (x + unit(&root)).sqrt())];
+    let row = |window: &Window, f: fn(f64) -> f64| {
+        let unit = (-f64::from(window.argument_frac)).exp2();
+        fit(window, |x| f(x + unit))
+    };
+    let (inverse, inverse_root): (fn(f64) -> f64, fn(f64) -> f64) = (|u| 1.0 / u, |u| 1.0 / u.sqrt());
+    let rows = [
+        row(&reciprocal, inverse),
+        row(&root, inverse_root),
+        row(&wide_reciprocal, inverse),
+        row(&wide_root, inverse_root),
+    ];
     activations.into_iter().chain(rows).collect()
 }
 

@@ -14,7 +14,7 @@
 //! | about `sqrt(m)` groups: the first that has one | `<- lookup/open ->`        | the same                                           |
 //! | their products                             | `<- and/cross ->`              | the same                                           |
 //!
-//! Four turns, or two where a single group will do: up to 6 places, 11 by the latency schedule, which takes two groups up to 22 places and three turns, as
+//! Four turns, or two where a single group will do: up to 6 places, 12 by the latency schedule, which takes two groups up to 22 places and three turns, as
 //! a group comes first if the other has none. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `2 (2^(step+1) - 1) m` for `m`
 //! places; for `n` groups of `g` besides `2 n g`, then, for two, `2 (g + 1)`, for more `2 n` and `2 n (g + 1)`. From the pool: one-hots of `2^g` and `2^n`, COTs.
 //! Source: leading-zero anticipation, Schmookler, Nowka (ARITH 2001), for the digits; this project for its use on shares.
@@ -140,7 +140,7 @@ pub(crate) fn grouping(schedule: Schedule, width: u32) -> (u32, u32) {
     // Bits of a word that a single lookup serves, and two.
     let (single, double) = match schedule {
         Schedule::Throughput => (6, 0),
-        Schedule::Latency => (11, 22),
+        Schedule::Latency => (12, 22),
     };
     match width {
         w if w <= single => (1, w),
@@ -238,8 +238,8 @@ pub(crate) mod tests {
             }
             assert_eq!(traffic.cost, bill(schedule, x.len(), m, step).cost());
             let turns = match (schedule, m) {
-                (Schedule::Throughput, 0..=6) | (Schedule::Latency, 0..=11) => 2,
-                (Schedule::Latency, 12..=22) => 3,
+                (Schedule::Throughput, 0..=6) | (Schedule::Latency, 0..=12) => 2,
+                (Schedule::Latency, 13..=22) => 3,
                 _ => 4,
             };
             assert_eq!(traffic.cost.turns, turns);

@@ -20,9 +20,9 @@
 //! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 each | `2^7`, `2^11` units |
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 2 | the table's |
 //! | [`activation`] | SiLU, GELU, softplus, sigmoid, tanh | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
-//! | [`exp2`] | `2^z` | OPAF, this project | 7 or 4 | 2.5e-4 |
+//! | [`exp2`] | `2^z` | OPAF, this project | 7 or 3 | 2.5e-4 |
 //! | [`leading_one`] | leading one, to a position | Schmookler-Nowka, this project | 2 to 4 | one position |
-//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10, or 4 | `2^-14` relative, two units |
+//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10, or 3 | `2^-14` relative, two units |
 //! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
 //! | [`mod@attend`] | attention from scores to values | this project | softmax's, and two or none | the parts' |
 //! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |

@@ -1,24 +1,24 @@
 //! `[1/x] <- [x]` and `[1/sqrt(x)] <- [x]` for a positive number of any size, one a row.
 //!
-//! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public bounds on `x` leave;
-//! 2. `u = x 2^-p` in `(1/2, 2)`, picked from the local shifts of `x` ([`crate::pick`]), 18 bits (20 by high precision). For roots, `p` is rounded down to an even
-//!    one and `u` lies in `(1/2, 4)`, so that its root needs no factor;
+//! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public bounds on `x` leave, rounded down to a multiple of a
+//!    step `k`;
+//! 2. `u = x 2^-p` in `(1/2, 2^k)`, picked from the local shifts of `x` ([`crate::pick`]), 17 fraction bits or so (19 by high precision);
 //! 3. a piecewise-linear table `y` of `1/u` or `1/sqrt(u)` ([`crate::segments`]);
 //! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two). By the latency schedule, and
-//! for roots by either, as a norm takes one a row, the table is evaluated for every shift while the position is looked for, and 2 falls away, which takes more bits for
-//! fewer turns:
+//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two), with steps of one, or of two for roots. By the
+//! latency schedule, and for roots by either, as a norm takes one a row, the table is evaluated for every shift while the position is looked for, and 2 falls away:
+//! more bits for fewer turns. The latency schedule takes twice the step, a wider table, and draws its lines in a ring so large that nothing is extended or truncated:
 //!
-//! | turn | position                          | for every shift `u` of `x`                |
-//! |------|-----------------------------------|-------------------------------------------|
-//! | 1    | `<- leading-one/anticipate ->`    | `<- segments/open ->`                     |
-//! | 2    | `<- lookup/open ->`               | `<- segments/cross ->`                    |
-//! | 3    | `<- and/cross ->`                 | `<- extend/cross ->`                      |
-//! | 4    | `<- pick/cross ->` of the numbers by the position ||
+//! | turn | position                          | for every shift `u` of `x`, latency       | roots, throughput           |
+//! |------|-----------------------------------|-------------------------------------------|-----------------------------|
+//! | 1    | `<- leading-one/anticipate ->`    | `<- segments/open ->`                     | the same                    |
+//! | 2    | `<- lookup/open ->`               | `<- segments/cross ->`                    | the same                    |
+//! |      | `<- and/cross ->` for two groups  |                                           | `<- extend/cross ->`        |
+//! | 3    | `<- pick/cross ->` of the numbers by the position |||
 //!
-//! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero. Where step 5 is needed, it is a fifth turn.
+//! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero.
 //!
 //! Relative error `2^-14`, by high precision `2^-16`, at most (dropped carries included) and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
@@ -26,7 +26,7 @@
 
 use std::ops::Range;
 
-use sotto_shares::{Ring, Shape, Share, XorShare};
+use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Precision, Schedule, Session, and,
@@ -43,15 +43,17 @@ use crate::{
     truncate::truncate,
 };
 
-/// What to compute of which numbers, and how exactly.
+/// What to compute of which numbers, how exactly, and by which schedule.
 pub struct Form {
+    schedule: Schedule,
     table: &'static Segments,
-    /// Positions of the leading one that share a shift: 1, or 2 for roots.
+    /// Positions of the leading one that share a shift.
     step: u32,
     /// Shifts to expect, in steps.
     shifts: Range<u32>,
-    /// The result is `2^(exponent - p / step) y`.
+    /// The result is `2^(exponent - fall t) y` for shift `t`.
     exponent: i32,
+    fall: u32,
     /// log2 of the largest result.
     most: u32,
     ring: Ring,
@@ -60,54 +62,62 @@ pub struct Form {
 
 impl Form {
     /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among `leads`: ring and fraction of [`Precision::reciprocal`].
-    pub fn reciprocal(precision: Precision, frac: u32, leads: Range<u32>) -> Form {
+    pub fn reciprocal(precision: Precision, schedule: Schedule, frac: u32, leads: Range<u32>) -> Form {
         let (ring, result_frac) = precision.reciprocal();
+        let (table, step) = match schedule {
+            Schedule::Throughput => (tables::reciprocal(precision), 1),
+            Schedule::Latency => (tables::wide_reciprocal(precision), 2),
+        };
+        let (exponent, most) = (frac as i32, 1);
         Form {
-            table: tables::reciprocal(precision),
-            step: 1,
-            // One more at the top: the position may be the one above.
-            shifts: leads.start..leads.end + 1,
-            exponent: frac as i32,
-            most: 1,
+            schedule,
+            table,
+            step,
+            shifts: shifts(leads, step),
+            exponent,
+            fall: step,
+            most,
             ring,
             frac: result_frac,
         }
     }
 
-    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: ring 64, 26 or 28
+    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: in `ring`, 26 or 28
     /// fraction bits.
     ///
     /// # Panics
     /// If the number of fraction bits is odd.
-    pub fn inverse_root(precision: Precision, factor: u32, frac: u32, leads: Range<u32>) -> Form {
+    pub fn inverse_root(
+        precision: Precision,
+        schedule: Schedule,
+        factor: u32,
+        frac: u32,
+        leads: Range<u32>,
+        ring: Ring,
+    ) -> Form {
         assert!(frac.is_multiple_of(2), "an even number of fraction bits");
+        let (table, step) = match schedule {
+            Schedule::Throughput => (tables::inverse_root(precision), 2),
+            Schedule::Latency => (tables::wide_inverse_root(precision), 4),
+        };
+        let (exponent, most) = ((factor + frac / 2) as i32, 14);
         Form {
-            table: tables::inverse_root(precision),
-            step: 2,
-            shifts: leads.start / 2..leads.end / 2 + 1,
-            exponent: (factor + frac / 2) as i32,
-            most: 14,
-            ring: Ring::new(64),
+            schedule,
+            table,
+            step,
+            shifts: shifts(leads, step),
+            exponent,
+            fall: step / 2,
+            most,
+            ring,
             frac: precision.frac() + 14,
         }
     }
 
-    /// Fraction bits with which the least result is still `y`.
-    fn work_frac(&self) -> u32 {
-        let last = self.shifts.end as i32 - 1;
-        let least = self.table.fit.value_frac as i32 - self.exponent + last;
-        self.frac.max(least.max(0) as u32)
-    }
-
-    /// The ring of that many fraction bits.
-    fn work_ring(&self) -> Ring {
-        if self.work_frac() == self.frac { self.ring } else { Ring::new(self.work_frac() + self.most + 2) }
-    }
-
-    /// How far `y` is shifted to the left for each shift of `x`.
-    fn left_shifts(&self) -> Vec<u32> {
-        let first = self.work_frac() as i32 + self.exponent - self.table.fit.value_frac as i32;
-        self.shifts.clone().map(|t| (first - t as i32) as u32).collect()
+    /// How far `y` with the result's fraction bits is shifted to the left for each shift of `x`, or to the right where that is negative.
+    fn left_shifts(&self) -> Vec<i32> {
+        let first = self.frac as i32 + self.exponent - self.table.fit.value_frac as i32;
+        self.shifts.clone().map(|t| first - (self.fall * t) as i32).collect()
     }
 
     /// Share `x` at shift number `j`, as an argument of the table.
@@ -122,9 +132,69 @@ impl Form {
     }
 
     /// Whether all shifts are evaluated at once: if turns matter, or for roots, of which a norm takes one a row, and the position comes from two lookups at most.
-    fn at_once(&self, schedule: Schedule) -> bool {
-        (schedule == Schedule::Latency || self.step == 2)
+    fn at_once(&self) -> bool {
+        (self.schedule == Schedule::Latency || self.fall < self.step)
             && leading_one::grouping(Schedule::Latency, self.shifts.len() as u32).0 <= 2
+    }
+
+    /// How the values get from the table to the result's ring.
+    fn widening(&self) -> Widening {
+        let lefts = self.left_shifts();
+        let least = lefts.iter().copied().min().expect("there are shifts");
+        let lines = (self.ring.bits() as i32 - least) as u32;
+        if self.at_once() && self.schedule == Schedule::Latency && lines <= WIDEST {
+            return Widening { lines: Ring::new(lines), ring: self.ring, drop: 0, lefts };
+        }
+        // As many fraction bits more as the least result takes.
+        let drop = (-least).max(0) as u32;
+        let ring = if drop == 0 { self.ring } else { Ring::new(self.frac + drop + self.most + 2) };
+        let lefts = lefts.into_iter().map(|left| left + drop as i32).collect();
+        Widening { lines: Ring::new(self.table.ring_bits), ring, drop, lefts }
+    }
+}
+
+/// Bits of the widest ring of a line: two are left for what its slope's products are rounded to.
+const WIDEST: u32 = 62;
+
+/// The shifts by `step` positions each that may bring a number whose highest set bit is among `leads` to the table; the position may be the one above.
+fn shifts(leads: Range<u32>, step: u32) -> Range<u32> {
+    leads.start / step..leads.end / step + 1
+}
+
+/// From the table's values to the result.
+struct Widening {
+    /// The ring of a line.
+    lines: Ring,
+    /// The ring in which one of them is picked.
+    ring: Ring,
+    /// Fraction bits of `ring` that are dropped afterwards.
+    drop: u32,
+    /// How far values are shifted to the left for each shift of the number; where that is negative, their shares are shifted to the right.
+    lefts: Vec<i32>,
+}
+
+impl Widening {
+    /// The least ring from which every shifted value is known in `ring`.
+    fn least_ring(&self) -> Ring {
+        Ring::new((self.ring.bits() as i32 - self.lefts.iter().min().expect("there are shifts")) as u32)
+    }
+
+    /// Whether a line's ring is short of that.
+    fn extends(&self) -> bool {
+        self.lines < self.least_ring()
+    }
+
+    /// What a picked value is shifted by.
+    fn picked(&self) -> Vec<u32> {
+        self.lefts.iter().map(|&left| left.max(0) as u32).collect()
+    }
+
+    /// A share of value number `j` as it is picked: where digits are dropped without bias.
+    fn value(&self, me: Party, y: u64, j: usize) -> u64 {
+        match self.lefts[j] {
+            left if left < 0 => (y >> -left).wrapping_add(me.server_only(1)),
+            _ => y,
+        }
     }
 }
 
@@ -140,49 +210,50 @@ pub(crate) async fn evaluate_beside(
     form: &Form,
     beside: &mut impl Beside,
 ) -> Result<Share, Error> {
-    let (ring, frac) = (form.work_ring(), form.work_frac());
-    let out = if form.at_once(s.schedule) {
-        at_once(s, x, form, beside).await?
+    let widening = form.widening();
+    let out = if form.at_once() {
+        at_once(s, x, form, &widening, beside).await?
     } else {
         beside.begin(s).await?;
         beside.turn(s).await?;
         beside.finish(s).await?;
-        in_turn(s, x, form).await?
+        in_turn(s, x, form, &widening).await?
     };
-    let out = Share::new(ring, frac, x.shape, out);
-    if frac == form.frac { Ok(out) } else { truncate(s, &out, frac - form.frac, form.ring).await }
+    let out = Share::new(widening.ring, form.frac + widening.drop, x.shape, out);
+    if widening.drop == 0 { Ok(out) } else { truncate(s, &out, widening.drop, form.ring).await }
 }
 
 /// Steps 1 to 4.
-async fn in_turn(s: &mut Session, x: &Share, form: &Form) -> Result<Vec<u64>, Error> {
-    let (window, ring) = (form.window(), form.work_ring());
+async fn in_turn(s: &mut Session, x: &Share, form: &Form, widening: &Widening) -> Result<Vec<u64>, Error> {
+    let window = form.window();
     let lead = leading_one(s, x, form.shifts.clone(), form.step).await?;
     let unshifted = vec![0; form.shifts.len()];
     let u = pick(s, &lead, window, &unshifted, |i, j| form.shifted(x.data[i], j)).await?;
     let u = Share::new(window, form.table.fit.argument_frac, x.shape, u);
     let y = segments::evaluate(s, &u, form.table).await?;
-    let [y] = extend_positive(s, [(&y, ring)]).await?;
-    pick(s, &lead, ring, &form.left_shifts(), |i, _| y.data[i]).await
+    let [y] = extend_positive(s, [(&y, widening.ring)]).await?;
+    pick(s, &lead, widening.ring, &widening.picked(), |i, _| y.data[i]).await
 }
 
-/// The four turns of the latency schedule.
+/// Steps 1 to 4 in three turns, or four.
 async fn at_once(
     s: &mut Session,
     x: &Share,
     form: &Form,
+    widening: &Widening,
     beside: &mut impl Beside,
 ) -> Result<Vec<u64>, Error> {
     let (n, m, fit) = (x.len(), form.shifts.len(), &form.table.fit);
     let (groups, size) = leading_one::grouping(Schedule::Latency, m as u32);
     let masks = s.one_hots(fit.index_bits, Ring::new(fit.index_bits), n * m).await?;
     let lookups = s.one_hots(size, Ring::new(size), groups as usize * n).await?;
-    let ands = if groups == 2 { n } else { 0 };
+    let (ands, extended) = (if groups == 2 { n } else { 0 }, if widening.extends() { n * m } else { 0 });
     let [of_string, of_lines, of_ands, of_extensions] = s
         .cots_for([
             leading_one::cots(s.me, n, m, form.step),
             segments::cots(s.me, n * m, form.table),
             (ands, ands),
-            extend::cots(s.me, n * m),
+            extend::cots(s.me, extended),
         ])
         .await?;
 
@@ -201,47 +272,51 @@ async fn at_once(
     let table = leading_one::highest_table(size);
     let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
     let entries = sotto_net::compute(|| located.parity(&form.table.columns));
-    let lines = segments::begin(s, of_lines, &u, entries, form.table, Ring::new(form.table.ring_bits))?;
+    let lines = segments::begin(s, of_lines, &u, entries, form.table, widening.lines)?;
     beside.finish(s).await?;
     let inner = inner.finish(s).await?;
-    let y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
+    let mut y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
 
-    let shifts = form.left_shifts();
-    let least = shifts.iter().copied().min().expect("there are shifts");
-    let ring = Ring::new(form.work_ring().bits() - least);
     let lower = match leading_one::lower_of_two(s, &inner, groups) {
         None => None,
         Some((none_above, lower)) => Some(and::begin(s, of_ands, &none_above, &lower)?),
     };
-    let y = extend::begin(s, of_extensions, [(&y, ring)])?;
+    let extension = match widening.extends() {
+        true => Some(extend::begin(s, of_extensions, [(&y, widening.least_ring())])?),
+        false => None,
+    };
     let lead: XorShare = match lower {
         None => inner,
         Some(lower) => leading_one::joined(&inner, &lower.finish(s).await?, m as u32),
     };
-    let [y] = y.finish(s).await?;
-    pick(s, &lead, form.work_ring(), &shifts, |i, j| y.data[i * m + j]).await
+    if let Some(extension) = extension {
+        [y] = extension.finish(s).await?;
+    }
+    let me = s.me;
+    pick(s, &lead, widening.ring, &widening.picked(), |i, j| widening.value(me, y.data[i * m + j], j)).await
 }
 
 /// What is sent for `n` numbers, and which COTs it takes.
-pub fn bill(schedule: Schedule, n: usize, form: &Form) -> Bill {
-    let (ring, drop) = (form.work_ring().bits(), form.work_frac() - form.frac);
-    let (m, shifts) = (form.shifts.len(), form.left_shifts());
-    let looked_for = if form.at_once(schedule) { Schedule::Latency } else { schedule };
+pub fn bill(n: usize, form: &Form) -> Bill {
+    let (widening, m) = (form.widening(), form.shifts.len());
+    let Widening { lines, ring, drop, .. } = widening;
+    let looked_for = if form.at_once() { Schedule::Latency } else { form.schedule };
     let position = crate::leading_one::bill(looked_for, n, m as u32, form.step);
-    let last = crate::pick::bill(n, ring, &shifts);
-    let most = if form.at_once(schedule) {
-        let to = ring - shifts.iter().min().expect("there are shifts");
-        let values = crate::segments::bill(n * m, form.table);
-        let extension = crate::extend::bill(n * m, &[(form.table.ring_bits, to)]);
-        position.beside(values + extension) + last
+    let last = crate::pick::bill(n, ring.bits(), &widening.picked());
+    let most = if form.at_once() {
+        let mut values = crate::segments::bill(n * m, form.table, lines);
+        if widening.extends() {
+            values = values + crate::extend::bill(n * m, &[(lines.bits(), widening.least_ring().bits())]);
+        }
+        position.beside(values) + last
     } else {
         position
             + crate::pick::bill(n, form.window().bits(), &vec![0; m])
-            + crate::segments::bill(n, form.table)
-            + crate::extend::bill(n, &[(form.table.ring_bits, ring)])
+            + crate::segments::bill(n, form.table, lines)
+            + crate::extend::bill(n, &[(lines.bits(), ring.bits())])
             + last
     };
-    if drop == 0 { most } else { most + crate::extend::bill(n, &[(ring - drop, form.ring.bits())]) }
+    if drop == 0 { most } else { most + crate::extend::bill(n, &[(ring.bits() - drop, form.ring.bits())]) }
 }
 
 #[cfg(test)]
@@ -256,23 +331,27 @@ pub(crate) mod tests {
 
     /// What one call draws from the pool beside COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {
-        let schedule = lab.me.session().schedule;
-        lab.stock(&bill(schedule, n, form)).await;
-        let tables = if form.at_once(schedule) { form.shifts.len() } else { 1 };
+        lab.stock(&bill(n, form)).await;
+        let tables = if form.at_once() { form.shifts.len() } else { 1 };
         lab.stock_cots(n * (200 + 100 * tables)).await;
     }
 
-    fn evaluated(schedule: Schedule, x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
+    fn evaluated(x: &[u64], ring: Ring, frac: u32, form: &Form) -> Vec<f64> {
         let n = x.len();
         let (got, traffic) = testing::run(async |lab| {
-            lab.me.schedule = schedule;
+            lab.me.schedule = form.schedule;
             let x = lab.share(x, ring, frac, Shape::new(n, 1));
             stock(lab, n, form).await;
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
-        assert_eq!(traffic.cost, bill(schedule, n, form).cost());
-        let turns = if form.at_once(schedule) { 4 } else { 9 };
-        assert_eq!(traffic.cost.turns, turns + u64::from(form.work_frac() != form.frac));
+        assert_eq!(traffic.cost, bill(n, form).cost());
+        let dropped = u64::from(form.widening().drop > 0);
+        let turns = match (form.schedule, form.at_once()) {
+            (Schedule::Latency, true) => 3 + u64::from(form.widening().extends()),
+            (_, true) => 4,
+            (_, false) => 9,
+        };
+        assert_eq!(traffic.cost.turns, turns + dropped);
         reals(&got, form.ring, form.frac)
     }
 
@@ -292,15 +371,12 @@ pub(crate) mod tests {
     fn reciprocals_from_a_half_on() {
         for (precision, schedule) in testing::modes() {
             let frac = precision.power_frac();
-            // Sums of up to 64 and up to 2^15 numerators.
-            for long in [6, 15] {
-                if schedule == Schedule::Latency && long == 6 {
-                    continue;
-                }
+            // Sums of up to 64, 512 and 2^15 numerators.
+            for long in [6, 9, 15] {
                 let leads = frac - 1..frac + long;
                 let x = [vec![0], raw(leads.start, leads.end)].concat();
-                let form = Form::reciprocal(precision, frac, leads);
-                let got = evaluated(schedule, &x, Ring::new(frac + 18), frac, &form);
+                let form = Form::reciprocal(precision, schedule, frac, leads);
+                let got = evaluated(&x, Ring::new(frac + 18), frac, &form);
                 let (unit, mut worst) = ((-f64::from(form.frac)).exp2(), 0f64);
                 assert!(got[0] <= unit);
                 for (x, y) in x.iter().zip(&got).skip(1) {
@@ -320,8 +396,9 @@ pub(crate) mod tests {
             for factor in factors {
                 let d = f64::from(1u32 << (2 * factor));
                 let x = [vec![0, (1e-5 * d * 2f64.powi(36)) as u64], raw(26, 63)].concat();
-                let form = Form::inverse_root(precision, factor, 36, 24..63);
-                let got = evaluated(schedule, &x, Ring::new(64), 36, &form);
+                let ring = Ring::new(precision.frac() + 42);
+                let form = Form::inverse_root(precision, schedule, factor, 36, 24..63, ring);
+                let got = evaluated(&x, Ring::new(64), 36, &form);
                 let (unit, mut worst) = ((-f64::from(form.frac)).exp2(), 0f64);
                 assert!(got[0] <= unit);
                 for (x, y) in x.iter().zip(&got).skip(1).filter(|(x, _)| **x >= 1 << 25) {
@@ -336,11 +413,12 @@ pub(crate) mod tests {
 
     /// Few places: a single lookup, nothing to join.
     #[test]
-    fn a_short_row_takes_four_turns_too() {
+    fn a_short_row_takes_three_turns_too() {
         for precision in Precision::ALL {
             let frac = precision.power_frac();
-            let (x, form) = (raw(frac - 1, frac + 3), Form::reciprocal(precision, frac, frac - 1..frac + 3));
-            let got = evaluated(Schedule::Latency, &x, Ring::new(frac + 18), frac, &form);
+            let (x, leads) = (raw(frac - 1, frac + 3), frac - 1..frac + 3);
+            let form = Form::reciprocal(precision, Schedule::Latency, frac, leads);
+            let got = evaluated(&x, Ring::new(frac + 18), frac, &form);
             let off = |(x, y): (&u64, &f64)| (y * *x as f64 / f64::from(frac).exp2() - 1.0).abs();
             let worst = x.iter().zip(&got).map(off).fold(0.0, f64::max);
             assert!(worst < stated(precision) * (1.0 + 2f64.powi(-6)), "{worst}");

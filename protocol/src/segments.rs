@@ -14,7 +14,8 @@
 //!
 //! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment serves
 //! offsets up to `2^(s+1)` ([`crate::fit`]). Two turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
-//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation. The
+//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation, and some where `n'` would exceed 64 and each `2^j t` is
+//! rounded by its owner instead. The
 //! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
 //! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
 
@@ -98,13 +99,15 @@ pub(crate) fn begin<'a>(
 ) -> Result<Begun<'a>, Error> {
     let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
     let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
-    let slope_widths: Vec<u32> = (0..table.slope_bits).map(|j| slope_ring(table, ring).bits() - j).collect();
+    let cut = cut_bits(table, ring);
+    let slope_widths = slope_widths(table, ring);
     let value_widths = crate::b2a::widths(table.value_bits, ring);
     let all_widths = [value_widths, slope_widths.clone()].concat();
     let slope_choices =
         entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
     let all_choices = entries.words.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
-    let slope_inputs = |e: u64, t: u64| (values..values + slopes).map(move |j| flip_sign(t, bit(e, j)));
+    let slope_inputs =
+        |e: u64, t: u64| (0..slopes).map(move |j| flip_sign(multiple(t, j, cut).0, bit(e, values + j)));
     let value_inputs = |e: u64| (0..values).map(move |j| bit(e, j).wrapping_neg());
     let pairs = entries.words.iter().zip(&offsets);
     let (choices, inputs): (Vec<u8>, Vec<u64>) = match s.me {
@@ -136,8 +139,9 @@ impl Begun<'_> {
         let n = self.entries.len().max(1);
         let stride = |v: &[u64]| v.len() / n;
         let of = |v: &'_ [u64], i: usize| (i + 1) * stride(v) - slopes..(i + 1) * stride(v);
-        let (value_ring, drop) = (self.ring, table.drop_bits());
-        let half = 1u64 << (drop - 1);
+        let (value_ring, cut) = (self.ring, cut_bits(table, self.ring));
+        let drop = table.drop_bits() - cut;
+        let half = (1u64 << drop) / 2;
         let data = self.entries.words.iter().zip(self.offsets.iter()).enumerate().map(|(i, (&e, &t))| {
             let value_at = i * stride(value_products);
             let value = (0..values).fold(0u64, |sum, j| {
@@ -146,19 +150,37 @@ impl Begun<'_> {
             let own = &products.own[of(&products.own, i)];
             let got = &products.got[of(&products.got, i)];
             let product = (0..slopes).fold(0u64, |sum, j| {
-                let local = bit(e, values + j).wrapping_mul(t);
-                sum.wrapping_add(local.wrapping_add(own[j]).wrapping_add(got[j]) << j)
+                let (number, weight) = multiple(t, j, cut);
+                let local = bit(e, values + j).wrapping_mul(number);
+                sum.wrapping_add(local.wrapping_add(own[j]).wrapping_add(got[j]) << weight)
             });
-            let least = (table.least_slope as u64).wrapping_mul(t);
-            let product = product.wrapping_add(least).wrapping_add(s.me.server_only(half));
-            value_ring.reduce(value.wrapping_add(slope_ring(table, value_ring).reduce(product) >> drop))
+            let least = (table.least_slope * t as i64) >> cut;
+            let product = product.wrapping_add(least as u64).wrapping_add(s.me.server_only(half));
+            let product = Ring::new(value_ring.bits() + drop).reduce(product) >> drop;
+            value_ring.reduce(value.wrapping_add(product))
         });
         Ok(Share::new(value_ring, table.fit.value_frac, self.shape, data.collect()))
     }
 }
 
-fn slope_ring(table: &Segments, ring: Ring) -> Ring {
-    Ring::new(ring.bits() + table.drop_bits())
+/// Low bits of the slope's products that a party cuts off its numbers, so that the products' ring has 64 bits at most.
+fn cut_bits(table: &Segments, ring: Ring) -> u32 {
+    (ring.bits() + table.drop_bits()).saturating_sub(64)
+}
+
+/// `2^j t` less `cut` bits, as a number and the power of two that it is multiplied by.
+fn multiple(t: u64, j: usize, cut: u32) -> (u64, u32) {
+    match cut.saturating_sub(j as u32) {
+        0 => (t, j as u32 - cut),
+        short => ((t + (1 << (short - 1))) >> short, 0),
+    }
+}
+
+/// Widths of the slope's products.
+fn slope_widths(table: &Segments, ring: Ring) -> Vec<u32> {
+    let cut = cut_bits(table, ring);
+    let bits = ring.bits() + table.drop_bits() - cut;
+    (0..table.slope_bits).map(|j| bits - j.saturating_sub(cut)).collect()
 }
 
 fn bit(entry: u64, j: usize) -> u64 {
@@ -169,16 +191,16 @@ fn bit(entry: u64, j: usize) -> u64 {
 pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill {
     let (v, a) = (table.value_bits, table.slope_bits);
     let values: u32 = crate::b2a::widths(v, Ring::new(ring)).iter().sum();
-    let slopes: u32 = (0..a).map(|j| ring + table.drop_bits() - j).sum();
+    let slopes: u32 = slope_widths(table, Ring::new(ring)).iter().sum();
     let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
     Bill::products((v + a, slopes), (a, values + slopes))
 }
 
-/// What is sent, and which COTs it takes.
-pub fn bill(n: usize, table: &Segments) -> Bill {
+/// What is sent for a result in `ring`, and which COTs it takes.
+pub fn bill(n: usize, table: &Segments, ring: Ring) -> Bill {
     let k = table.fit.index_bits;
     let opened = Bill::mutual(&[n * k as usize], 0) + Bill::spending(n, k, k);
-    opened + interpolation_bill(n, table, table.ring_bits)
+    opened + interpolation_bill(n, table, ring.bits())
 }
 
 #[cfg(test)]
@@ -216,12 +238,12 @@ pub(crate) mod tests {
                 let exact = f((*u + 1) as f64 / one as f64);
                 worst = worst.max(((y - exact).abs() - unit) / exact);
             }
-            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table).cost(), 2));
+            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table, out).cost(), 2));
         }
         let (n, slope_ring) = (table.ring_bits, table.ring_bits + table.drop_bits());
         let values: u32 = (0..table.value_bits).map(|j| n - j).sum();
         let slopes: u32 = (0..table.slope_bits).map(|j| slope_ring - j + 1).sum();
-        assert_eq!(bill(1, table).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
+        assert_eq!(bill(1, table, out).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
         eprintln!("{} off by {worst:.2e} of the value", fit.name);
         assert!(worst < stated, "{} off by {worst}", fit.name);
     }
@@ -237,6 +259,14 @@ pub(crate) mod tests {
     fn inverse_roots_of_every_argument() {
         for (precision, stated) in Precision::ALL.into_iter().zip(STATED) {
             sweep(tables::inverse_root(precision), |u| 1.0 / u.sqrt(), stated);
+        }
+    }
+
+    #[test]
+    fn both_of_every_argument_of_the_wider_windows() {
+        for (precision, stated) in Precision::ALL.into_iter().zip(STATED) {
+            sweep(tables::wide_reciprocal(precision), |u| 1.0 / u, stated);
+            sweep(tables::wide_inverse_root(precision), |u| 1.0 / u.sqrt(), stated);
         }
     }
 }

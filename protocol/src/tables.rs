@@ -84,6 +84,16 @@ pub fn inverse_root(precision: Precision) -> &'static Segments {
     &all(precision)[Activation::ALL.len() + 1]
 }
 
+/// `1/u` on `[1/2, 4)`, in segments as wide as [`reciprocal`]'s.
+pub fn wide_reciprocal(precision: Precision) -> &'static Segments {
+    &all(precision)[Activation::ALL.len() + 2]
+}
+
+/// `1/sqrt(u)` on `[1/2, 16)`, in segments as wide as [`inverse_root`]'s.
+pub fn wide_inverse_root(precision: Precision) -> &'static Segments {
+    &all(precision)[Activation::ALL.len() + 3]
+}
+
 fn all(precision: Precision) -> &'static [Segments] {
     static TABLES: [OnceLock<Vec<Segments>>; 2] = [OnceLock::new(), OnceLock::new()];
     let read = || {
@@ -146,14 +156,16 @@ mod tests {
             }
             let unit = |table: &Segments| (-f64::from(table.fit.argument_frac)).exp2();
             let half = |table: &Segments| 1i64 << (table.fit.argument_frac - 1);
-            let table = reciprocal(precision);
-            let (_, error) = worst(table, |x| 1.0 / (x + unit(table)), half(table));
-            eprintln!("reciprocal, {precision:?}: {error:.2e}");
-            assert!(error < [4.6e-5, 1.3e-5][precision as usize], "reciprocal {error}");
-            let table = inverse_root(precision);
-            let (_, error) = worst(table, |x| 1.0 / (x + unit(table)).sqrt(), half(table));
-            eprintln!("inverse root, {precision:?}: {error:.2e}");
-            assert!(error < [5.0e-5, 1.4e-5][precision as usize], "inverse root {error}");
+            for table in [reciprocal, wide_reciprocal].map(|table| table(precision)) {
+                let (_, error) = worst(table, |x| 1.0 / (x + unit(table)), half(table));
+                eprintln!("{}, {precision:?}: {error:.2e}", table.fit.name);
+                assert!(error < [4.6e-5, 1.3e-5][precision as usize], "{} {error}", table.fit.name);
+            }
+            for table in [inverse_root, wide_inverse_root].map(|table| table(precision)) {
+                let (_, error) = worst(table, |x| 1.0 / (x + unit(table)).sqrt(), half(table));
+                eprintln!("{}, {precision:?}: {error:.2e}", table.fit.name);
+                assert!(error < [5.0e-5, 1.4e-5][precision as usize], "{} {error}", table.fit.name);
+            }
         }
     }
 }

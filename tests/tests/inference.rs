@@ -302,7 +302,7 @@ fn bert(precision: Precision) {
     let worst = differences.iter().copied().fold(0.0, f64::max);
     let rms = (differences.iter().map(|d| d * d).sum::<f64>() / differences.len() as f64).sqrt();
     eprintln!("BERT, {precision:?}: largest difference {worst:.1e}, root mean square {rms:.1e}");
-    assert!(worst < [1e-2, 2.5e-3][precision as usize], "largest difference: {worst}");
+    assert!(worst < [1e-2, 3e-3][precision as usize], "largest difference: {worst}");
     assert!(rms < [3e-3, 8e-4][precision as usize], "root mean square of differences: {rms}");
 }
 

@@ -131,14 +131,15 @@ fn lines() -> String {
     line(
         "reciprocal",
         run(async |s| {
-            one(reciprocal::evaluate(s, &column(s, 32, 14), &Form::reciprocal(PRECISION, 14, 13..20)).await)
+            let form = Form::reciprocal(PRECISION, s.schedule, 14, 13..20);
+            one(reciprocal::evaluate(s, &column(s, 32, 14), &form).await)
         }),
     );
     line(
         "inverse-root",
         run(async |s| {
-            one(reciprocal::evaluate(s, &column(s, 64, 36), &Form::inverse_root(PRECISION, 3, 36, 25..63))
-                .await)
+            let form = Form::inverse_root(PRECISION, s.schedule, 3, 36, 25..63, Ring::new(54));
+            one(reciprocal::evaluate(s, &column(s, 64, 36), &form).await)
         }),
     );
     line(

@@ -108,8 +108,8 @@ impl Op {
             Op::Compare => compare::bill(schedule, n, 63),
             Op::Truncate => extend::bill(n, &[(64 - DROPPED, 64)]),
             Op::Exp => exp2::bill(p, schedule, n, p.sums().bits()),
-            Op::Reciprocal => reciprocal::bill(schedule, n, &reciprocal_form(p)),
-            Op::Rsqrt => reciprocal::bill(schedule, n, &root_form(p)),
+            Op::Reciprocal => reciprocal::bill(n, &reciprocal_form(p, schedule)),
+            Op::Rsqrt => reciprocal::bill(n, &root_form(p, schedule)),
         }
     }
 
@@ -128,19 +128,19 @@ impl Op {
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, p.sums()).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p)).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p)).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p, s.schedule)).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p, s.schedule)).await?,
         }))
     }
 }
 
-fn reciprocal_form(p: Precision) -> Form {
+fn reciprocal_form(p: Precision, schedule: Schedule) -> Form {
     let frac = p.power_frac();
-    Form::reciprocal(p, frac, frac - 1..frac + 15)
+    Form::reciprocal(p, schedule, frac, frac - 1..frac + 15)
 }
 
-fn root_form(p: Precision) -> Form {
-    Form::inverse_root(p, 0, 36, 19..63)
+fn root_form(p: Precision, schedule: Schedule) -> Form {
+    Form::inverse_root(p, schedule, 0, 36, 19..63, WIDE)
 }
 
 /// `n` evaluations of a function.
