@@ -150,7 +150,7 @@ impl Batch {
             self.expand(range.clone(), blocks, scratch);
             work(Unit { batch: self, range, blocks }, part);
         };
-        if parts.len() < 2 {
+        if parts.len() < 2 || rayon::current_num_threads() == 1 {
             let mut buffers = buffers();
             parts.into_iter().enumerate().for_each(|part| run(&mut buffers, part));
         } else {
@@ -210,6 +210,13 @@ impl Chunk {
     /// `out[i] = H(x[i], index of item i, segment)`.
     pub(crate) fn hash(&self, segment: u64, x: &[Block], out: &mut [Block]) {
         self.hasher.hash(self.purpose, segment, self.index, self.stride, x, out);
+    }
+
+    /// As [`Chunk::hash`], for segments from 0 on.
+    pub(crate) fn hash_segments(&self, x: &[Block], out: &mut [Scratch]) {
+        for (segment, out) in (0..).zip(out) {
+            self.hash(segment, x, &mut out[..x.len()]);
+        }
     }
 }
 

@@ -20,7 +20,6 @@
 //! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; packing and the implied entry: this project.
 
 use sotto_shares::{BitReader, BitWriter, packed_len};
-use subtle::{ConditionallySelectable, ConstantTimeLess};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,7 +28,7 @@ use crate::{
     correlated::{chunks, low},
     cots::{UNIT, bits_len},
     hash::Purpose,
-    kernel,
+    kernel, parallel,
 };
 
 /// Items whose pads are made together.
@@ -147,23 +146,33 @@ impl LookupPads {
             lookup_message_len(self.pads.len(), self.k, self.w),
             "length of the masked tables"
         );
-        let mut message = BitReader::new(message);
-        // As many entries at a time as a word holds; a word shorter than its place is all of it.
-        let run = u64::from(u64::BITS / self.w);
-        let share = |(pad, &c): (&u64, &u64)| {
-            let mut m = 0;
-            for from in (1..1u64 << self.k).step_by(run as usize) {
-                let n = run.min((1 << self.k) - from);
-                let entries = message.pull(n as u32 * self.w);
-                let place = c.wrapping_sub(from);
-                let here = place.ct_lt(&n);
-                let shift = u64::conditional_select(&0, &(place.wrapping_mul(u64::from(self.w))), here);
-                m ^= u64::conditional_select(&0, &low(entries >> shift, self.w), here);
+        let LookupPads { k, w, indices, pads } = self;
+        let items = whole_items(k as usize) / k as usize;
+        let mut shares = vec![0; pads.len()];
+        let messages = message.chunks(lookup_message_len(items, k, w));
+        let parts = shares.chunks_mut(items).zip(pads.chunks(items)).zip(indices.chunks(items)).zip(messages);
+        parallel::for_each(parts, |(((shares, pads), indices), message)| {
+            let mut message = BitReader::new(message);
+            for ((share, pad), &index) in shares.iter_mut().zip(pads).zip(indices) {
+                *share = pad ^ entry(&mut message, k, w, index);
             }
-            pad ^ m
-        };
-        self.pads.iter().zip(self.indices.iter()).map(share).collect()
+        });
+        shares
     }
+}
+
+/// The entry at an index of the next table but for its entry 0, or 0; all are read.
+fn entry(table: &mut BitReader<'_>, k: u32, w: u32, index: u64) -> u64 {
+    // As many entries at a time as a word holds; a word shorter than its place is all of it.
+    let run = u64::from(u64::BITS / w);
+    (1..1u64 << k).step_by(run as usize).fold(0, |found, from| {
+        let n = run.min((1 << k) - from);
+        let entries = table.pull(n as u32 * w);
+        let place = index.wrapping_sub(from);
+        // Of numbers below 2^63 the difference's top bit says which is less.
+        let here = ((place.wrapping_sub(n) & !place) >> 63).wrapping_neg();
+        found ^ low(entries >> (place.wrapping_mul(u64::from(w)) & here), w) & here
+    })
 }
 
 /// `low` and, above its `w` bits, `high`.

@@ -176,7 +176,7 @@ impl Kind {
         let mut index = std::mem::take(&mut self.index);
         for (j, (send, b)) in self.send.iter().zip(self.b.iter()).enumerate() {
             let (corrections, [cross, _]) =
-                send.words::<false>(|i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
+                send.words::<false>(|i| b[i].wrapping_neg(), &[self.cross_bits(j)], &[]);
             message.extend(corrections);
             self.add_bit(&mut index, j, &Zeroizing::new(cross));
         }

@@ -71,7 +71,8 @@ impl Vectors {
     pub(crate) fn send_level(&self, j: usize, cots: &SendCots) -> (Vec<u8>, Zeroizing<Vec<u64>>) {
         let bits = (1 << j) - 1;
         let e = self.data.left();
-        let (message, [own, _]) = cots.vectors::<false>(|i| &e[i * self.stride..][..bits.div_ceil(64)], bits);
+        let (message, [own, _]) =
+            cots.vectors::<false>(|i| &e[i * self.stride..][..bits.div_ceil(64)], bits, &[]);
         (message, Zeroizing::new(own))
     }
 
