@@ -340,6 +340,11 @@ impl CotPads {
 }
 
 impl XorPads {
+    /// The choice bits, packed.
+    pub(crate) fn choices(&self) -> &[u8] {
+        &self.choices
+    }
+
     /// The shares, `[n][ceil(bits/64)]` words, from the sender's message.
     ///
     /// # Panics

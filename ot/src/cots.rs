@@ -15,7 +15,6 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     block::Block,
     hash::{Hasher, KEY_SPAN, PadHash, Purpose},
-    kernel,
 };
 
 /// Makes blocks, always the same ones for the same place. Wipes what it holds when the last batch that needs it is gone.
@@ -331,15 +330,6 @@ impl RecvCots {
     /// As [`SendCots::expand`].
     pub fn expand(self) {
         self.batch.expand_all();
-    }
-
-    /// The random choice bits, packed.
-    pub(crate) fn choices(&self) -> Zeroizing<Vec<u8>> {
-        let mut bits = Zeroizing::new(vec![0; bits_len(self.len())]);
-        self.batch.for_units(UNIT, bits.chunks_mut(UNIT / 8), |unit, bits| {
-            kernel::low_bits(unit.blocks, bits);
-        });
-        bits
     }
 
     /// All `t`, as [`SendCots::blocks`].
