@@ -19,10 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     RecvCots, SendCots,
-    block::{Block, LAMBDA, bit},
+    block::{Block, LAMBDA},
     cots::{CHUNK, UNIT, bits_len, chunk_buffer, correction},
     hash::Purpose,
-    kernel,
+    kernel, parallel,
 };
 
 impl SendCots {
@@ -34,65 +34,70 @@ impl SendCots {
     /// If lengths do not fit together.
     pub fn cot_send(self, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Vec<u64>) {
         assert_eq!(x.len(), self.len(), "one word per COT");
-        let (message, [own, _]) = self.words::<false>(|i| x[i], pattern);
+        let (message, [own, _]) = self.words::<false>(|i| x[i], pattern, &[]);
         (message, own)
     }
 
-    /// As [`SendCots::cot_send`], for choices that the receiver corrects at the same time.
+    /// As [`SendCots::cot_send`], for choices that the receiver corrects at the same time; the message stands behind `head`.
     ///
     /// # Panics
     /// If lengths do not fit together.
-    pub fn cot_send_chosen(self, x: &[u64], pattern: &[u32]) -> (Vec<u8>, Uncorrected) {
+    pub fn cot_send_chosen(self, x: &[u64], pattern: &[u32], head: &[u8]) -> (Vec<u8>, Uncorrected) {
         assert_eq!(x.len(), self.len(), "one word per COT");
-        let (message, shares) = self.words::<true>(|i| x[i], pattern);
+        let (message, shares) = self.words::<true>(|i| x[i], pattern, head);
         (message, Uncorrected { shares: shares.map(Zeroizing::new), words: 1 })
     }
 
     /// XOR, for choices that the receiver corrects at the same time: `x` is `[n][ceil(bits/64)]`, `bits` bits per COT, the excess ignored.
-    /// Returns the message of `ceil(n bits / 8)` bytes and the own shares in the same layout; `own_i ^ got_i = c_i x_i`.
+    /// Returns the message of `ceil(n bits / 8)` bytes behind `head`, and the own shares in the same layout; `own_i ^ got_i = c_i x_i`.
     ///
     /// # Panics
     /// If lengths do not fit together.
-    pub fn xor_send_chosen(self, x: &[u64], bits: usize) -> (Vec<u8>, Uncorrected) {
+    pub fn xor_send_chosen(self, x: &[u64], bits: usize, head: &[u8]) -> (Vec<u8>, Uncorrected) {
         let words = bits.div_ceil(64);
         assert_eq!(x.len(), self.len() * words, "one vector per COT");
-        let (message, shares) = self.vectors::<true>(|i| &x[i * words..][..words], bits);
+        let (message, shares) = self.vectors::<true>(|i| &x[i * words..][..words], bits, head);
         (message, Uncorrected { shares: shares.map(Zeroizing::new), words })
     }
 
-    /// [`SendCots::cot_send`]; a batch may be used so once. The second shares, for corrected choices, only if `CHOSEN`.
+    /// [`SendCots::cot_send`] behind `head`; a batch may be used so once. The second shares, for corrected choices, only if `CHOSEN`.
     pub(crate) fn words<const CHOSEN: bool>(
         &self,
         x: impl Fn(usize) -> u64 + Sync,
         pattern: &[u32],
+        head: &[u8],
     ) -> (Vec<u8>, [Vec<u64>; 2]) {
         let n = self.len();
         let pads = self.claim(Purpose::Arithmetic, 1);
         let unit = whole_patterns(pattern.len());
-        let widths = repeated(pattern, unit);
+        let widths = repeated(pattern, unit.min(n));
         let units = n.div_ceil(unit);
-        let mut message = vec![0; pattern_message_len(n, pattern)];
+        let mut message = behind(head, pattern_message_len(n, pattern));
         let mut own = vec![0; n];
         let mut other = vec![0; if CHOSEN { n } else { 0 }];
-        let outputs = chunks(&mut message, pattern_message_len(unit, pattern), units)
+        let outputs = chunks(&mut message[head.len()..], pattern_message_len(unit, pattern), units)
             .zip(own.chunks_mut(unit))
             .zip(chunks(&mut other, unit, units));
         self.batch.for_units(unit, outputs, |unit, ((message, own), other)| {
             let mut message = BitWriter::new(message);
-            let (mut pad0, mut key1, mut pad1) = (chunk_buffer(), chunk_buffer(), chunk_buffer());
+            let (mut pad, mut key1, mut unkept) = (chunk_buffer(), chunk_buffer(), words_buffer(1));
             for chunk in unit.chunks(pads, Purpose::Arithmetic, 1, CHUNK) {
-                let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
-                chunk.hash(0, key0, &mut pad0[..n]);
+                let (items, n) = (chunk.items.clone(), chunk.items.len());
+                let (key0, widths) = (&unit.blocks[items.clone()], &widths[items.clone()]);
+                let own = &mut own[items.clone()];
+                let other = if CHOSEN { &mut other[items.clone()] } else { &mut unkept[..n] };
+                chunk.hash(0, key0, &mut pad[..n]);
+                for ((own, pad), &w) in own.iter_mut().zip(pad.iter()).zip(widths) {
+                    *own = low((pad.0 as u64).wrapping_neg(), w);
+                }
                 kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
-                chunk.hash(0, &key1[..n], &mut pad1[..n]);
-                let keys = pad0.iter().zip(pad1.iter());
-                for ((i, &w), (pad0, pad1)) in chunk.items.clone().zip(&widths[chunk.items]).zip(keys) {
-                    let (pad0, pad1) = (pad0.0 as u64, pad1.0 as u64);
-                    message.push(x(unit.range.start + i).wrapping_add(pad0).wrapping_sub(pad1), w);
-                    own[i] = low(pad0.wrapping_neg(), w);
-                    if CHOSEN {
-                        other[i] = low(pad1, w);
-                    }
+                chunk.hash(0, &key1[..n], &mut pad[..n]);
+                for ((other, pad), &w) in other.iter_mut().zip(pad.iter()).zip(widths) {
+                    *other = low(pad.0 as u64, w);
+                }
+                let shares = own.iter().zip(&*other);
+                for ((i, &w), (own, other)) in items.zip(widths).zip(shares) {
+                    message.push(x(unit.range.start + i).wrapping_sub(*own).wrapping_sub(*other), w);
                 }
             }
             message.finish();
@@ -105,37 +110,43 @@ impl SendCots {
         &self,
         x: impl Fn(usize) -> &'a [u64] + Sync,
         bits: usize,
+        head: &[u8],
     ) -> (Vec<u8>, [Vec<u64>; 2]) {
         let pads = self.claim(Purpose::Xor, bits.div_ceil(LAMBDA));
         let (unit, words) = (UNIT, bits.div_ceil(64));
         let widths: Vec<u32> = widths(bits).collect();
-        let mut message = vec![0; bits_len(self.len() * bits)];
+        let mut message = behind(head, bits_len(self.len() * bits));
         let mut own = vec![0; self.len() * words];
         let mut other = vec![0; if CHOSEN { own.len() } else { 0 }];
         let units = self.len().div_ceil(unit);
-        let outputs = chunks(&mut message, unit * bits / 8, units)
+        let outputs = chunks(&mut message[head.len()..], unit * bits / 8, units)
             .zip(chunks(&mut own, unit * words, units))
             .zip(chunks(&mut other, unit * words, units));
         self.batch.for_units(unit, outputs, |unit, ((message, own), other)| {
             let mut message = BitWriter::new(message);
-            let mut key1 = chunk_buffer();
-            let (mut pad0, mut pad1) = (segments_buffer(bits), segments_buffer(bits));
+            let (mut pad, mut key1, mut unkept) =
+                (segments_buffer(bits), chunk_buffer(), words_buffer(words));
             for chunk in unit.chunks(pads, Purpose::Xor, 1, CHUNK) {
-                let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
+                let (items, n) = (chunk.items.clone(), chunk.items.len());
+                let (key0, part) = (&unit.blocks[items.clone()], items.start * words..items.end * words);
+                let own = &mut own[part.clone()];
+                let other = if CHOSEN { &mut other[part] } else { &mut unkept[..n * words] };
+                chunk.hash_segments(key0, &mut pad);
+                spread(&pad, &widths, own);
                 kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
-                for (segment, (pad0, pad1)) in pad0.iter_mut().zip(&mut pad1).enumerate() {
-                    chunk.hash(segment as u64, key0, &mut pad0[..n]);
-                    chunk.hash(segment as u64, &key1[..n], &mut pad1[..n]);
+                chunk.hash_segments(&key1[..n], &mut pad);
+                spread(&pad, &widths, other);
+                let x = items.map(|i| x(unit.range.start + i));
+                if let [w] = widths[..] {
+                    for ((x, own), other) in x.zip(own).zip(other) {
+                        message.push(x[0] ^ *own ^ *other, w);
+                    }
+                    continue;
                 }
-                for (at, i) in chunk.items.enumerate() {
-                    let x = x(unit.range.start + i);
-                    for (j, &w) in widths.iter().enumerate() {
-                        let (pad0, pad1) = (word(pad0[j / 2][at], j), word(pad1[j / 2][at], j));
-                        message.push(x[j] ^ pad0 ^ pad1, w);
-                        own[i * words + j] = low(pad0, w);
-                        if CHOSEN {
-                            other[i * words + j] = low(pad1, w);
-                        }
+                let shares = own.chunks(words.max(1)).zip(other.chunks(words.max(1)));
+                for (x, (own, other)) in x.zip(shares) {
+                    for ((x, w), (own, other)) in x.iter().zip(&widths).zip(own.iter().zip(other)) {
+                        message.push(x ^ own ^ other, *w);
                     }
                 }
             }
@@ -166,12 +177,20 @@ impl Uncorrected {
     /// # Panics
     /// If there is not one bit per COT.
     pub fn finish(self, derand: &[u8]) -> Vec<u64> {
-        let [stays, flips] = &self.shares;
-        let cots = stays.len().checked_div(self.words);
+        let Uncorrected { shares: [mut stays, flips], words } = self;
+        let cots = stays.len().checked_div(words);
         assert!(cots.is_none_or(|n| derand.len() == bits_len(n)), "one bit of correction per COT");
-        let share =
-            |(i, (s, f)): (usize, (&u64, &u64))| s ^ ((s ^ f) & bit(derand, i / self.words).wrapping_neg());
-        stays.iter().zip(flips.iter()).enumerate().map(share).collect()
+        let unit = (UNIT * words).max(1);
+        let parts = stays.chunks_mut(unit).zip(flips.chunks(unit)).zip(derand.chunks(UNIT / 8));
+        parallel::for_each(parts, |((stays, flips), derand)| {
+            let eight = 8 * words;
+            let eights = stays.chunks_mut(eight).zip(flips.chunks(eight)).zip(derand);
+            match words {
+                1 => eights.for_each(|((stays, flips), &bits)| choose(stays, flips, bits, 1)),
+                _ => eights.for_each(|((stays, flips), &bits)| choose(stays, flips, bits, words)),
+            }
+        });
+        std::mem::take(&mut stays)
     }
 }
 
@@ -238,7 +257,7 @@ impl RecvCots {
     fn word_pads(&self, pattern: &[u32]) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
         let hash = self.claim(Purpose::Arithmetic, 1);
         let unit = whole_patterns(pattern.len());
-        let widths = repeated(pattern, unit);
+        let widths = repeated(pattern, unit.min(self.len()));
         let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
         let mut pads = Zeroizing::new(vec![0; pattern_message_len(self.len(), pattern)]);
         let outputs = choices.chunks_mut(unit / 8).zip(chunks(
@@ -268,14 +287,14 @@ impl RecvCots {
         let outputs = choices.chunks_mut(UNIT / 8).zip(chunks(&mut pads, UNIT * bits / 8, units));
         self.batch.for_units(UNIT, outputs, |unit, (choices, pads)| {
             kernel::low_bits(unit.blocks, choices);
-            let (mut pads, mut pad) = (BitWriter::new(pads), segments_buffer(bits));
+            let (mut pad, mut vectors) = (segments_buffer(bits), words_buffer(widths.len()));
+            let mut pads = BitWriter::new(pads);
             for chunk in unit.chunks(hash, Purpose::Xor, 1, CHUNK) {
-                let n = chunk.items.len();
-                for (segment, pad) in pad.iter_mut().enumerate() {
-                    chunk.hash(segment as u64, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
-                }
-                for at in chunk.items.enumerate().map(|(at, _)| at) {
-                    widths.iter().enumerate().for_each(|(j, &w)| pads.push(word(pad[j / 2][at], j), w));
+                let vectors = &mut vectors[..chunk.items.len() * widths.len()];
+                chunk.hash_segments(&unit.blocks[chunk.items.clone()], &mut pad);
+                spread(&pad, &widths, vectors);
+                for vector in vectors.chunks(widths.len().max(1)) {
+                    vector.iter().zip(&widths).for_each(|(&word, &w)| pads.push(word, w));
                 }
             }
             pads.finish();
@@ -296,31 +315,58 @@ impl CotPads {
     /// If it is not [`pattern_message_len`] bytes long.
     pub fn finish(self, message: &[u8]) -> Vec<u64> {
         assert_eq!(message.len(), self.pads.len(), "length of the corrections");
-        let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
-        let widths = self.pattern.iter().cycle();
-        let flip = |i: usize| if self.flips.is_empty() { 0 } else { bit(&self.flips, i).wrapping_neg() };
-        let share = |(i, &w): (usize, &u32)| {
-            let (m, flip) = (message.pull(w) & bit(&self.choices, i).wrapping_neg(), flip(i));
-            low(((pads.pull(w) ^ flip).wrapping_sub(flip)).wrapping_add(m), w)
-        };
-        (0..self.n).zip(widths).map(share).collect()
+        let unit = whole_patterns(self.pattern.len());
+        let widths = repeated(&self.pattern, unit.min(self.n));
+        let (bytes, units) = (pattern_message_len(unit, &self.pattern).max(1), self.n.div_ceil(unit));
+        let mut got = vec![0; self.n];
+        let packed = stretches(message, bytes, units).zip(stretches(&self.pads, bytes, units));
+        let bits = self.choices.chunks(unit / 8).zip(stretches(&self.flips, unit / 8, units));
+        parallel::for_each(
+            got.chunks_mut(unit).zip(packed).zip(bits),
+            |((got, packed), (choices, flips))| {
+                let (mut message, mut pads) = (BitReader::new(packed.0), BitReader::new(packed.1));
+                let bits = choices.iter().zip(flips.iter().chain(std::iter::repeat(&0)));
+                for ((got, widths), (choices, flips)) in got.chunks_mut(8).zip(widths.chunks(8)).zip(bits) {
+                    for ((i, got), &w) in got.iter_mut().enumerate().zip(widths) {
+                        let [choice, flip] = [choices, flips].map(|b| u64::from(b >> i & 1).wrapping_neg());
+                        let pad = (pads.pull(w) ^ flip).wrapping_sub(flip);
+                        *got = low(pad.wrapping_add(message.pull(w) & choice), w);
+                    }
+                }
+            },
+        );
+        got
     }
 }
 
 impl XorPads {
+    /// The choice bits, packed.
+    pub(crate) fn choices(&self) -> &[u8] {
+        &self.choices
+    }
+
     /// The shares, `[n][ceil(bits/64)]` words, from the sender's message.
     ///
     /// # Panics
     /// If it is not `ceil(n bits / 8)` bytes long.
     pub fn finish(self, message: &[u8]) -> Vec<u64> {
         assert_eq!(message.len(), self.pads.len(), "length of the corrections");
-        let (mut message, mut pads) = (BitReader::new(message), BitReader::new(&self.pads));
-        let mut got = Vec::with_capacity(self.n * self.bits.div_ceil(64));
+        let (words, bytes) = (self.bits.div_ceil(64), UNIT * self.bits / 8);
         let widths: Vec<u32> = widths(self.bits).collect();
-        for i in 0..self.n {
-            let choice = bit(&self.choices, i).wrapping_neg();
-            got.extend(widths.iter().map(|&w| pads.pull(w) ^ (message.pull(w) & choice)));
-        }
+        let mut got = vec![0; self.n * words];
+        let packed = message.chunks(bytes.max(1)).zip(self.pads.chunks(bytes.max(1)));
+        let parts = got.chunks_mut((UNIT * words).max(1)).zip(packed).zip(self.choices.chunks(UNIT / 8));
+        parallel::for_each(parts, |((got, packed), choices)| {
+            let (mut message, mut pads) = (BitReader::new(packed.0), BitReader::new(packed.1));
+            for (got, choices) in got.chunks_mut(8 * words).zip(choices) {
+                for (i, got) in got.chunks_exact_mut(words).enumerate() {
+                    let choice = u64::from(choices >> i & 1).wrapping_neg();
+                    for (got, &w) in got.iter_mut().zip(&widths) {
+                        *got = pads.pull(w) ^ (message.pull(w) & choice);
+                    }
+                }
+            }
+        });
         got
     }
 }
@@ -331,9 +377,9 @@ fn whole_patterns(pattern: usize) -> usize {
     period * (UNIT / period).max(1)
 }
 
-/// The widths of a unit's items.
-fn repeated(pattern: &[u32], unit: usize) -> Vec<u32> {
-    pattern.iter().copied().cycle().take(unit).collect()
+/// The widths of the first `n` items.
+fn repeated(pattern: &[u32], n: usize) -> Vec<u32> {
+    pattern.iter().copied().cycle().take(n).collect()
 }
 
 /// `n` parts of `len` items, the last one shorter; also where they are empty.
@@ -344,6 +390,45 @@ pub(crate) fn chunks<T>(mut items: &mut [T], len: usize, n: usize) -> impl Itera
         items = rest;
         part
     })
+}
+
+/// As [`chunks`], to read.
+fn stretches(items: &[u8], len: usize, n: usize) -> impl Iterator<Item = &[u8]> {
+    (0..n).map(move |i| &items[items.len().min(i * len)..items.len().min((i + 1) * len)])
+}
+
+/// Replaces the vectors of up to eight COTs, of `words` words each, by those of `flips` where the bit is set.
+#[inline(always)]
+fn choose(stays: &mut [u64], flips: &[u64], bits: u8, words: usize) {
+    for (i, (stays, flips)) in stays.chunks_exact_mut(words).zip(flips.chunks_exact(words)).enumerate() {
+        let flip = u64::from(bits >> i & 1).wrapping_neg();
+        stays.iter_mut().zip(flips).for_each(|(s, f)| *s ^= (*s ^ f) & flip);
+    }
+}
+
+/// The vectors that pads are, from their segments.
+fn spread(segments: &[Zeroizing<Vec<Block>>], widths: &[u32], vectors: &mut [u64]) {
+    if let [w] = *widths {
+        vectors.iter_mut().zip(segments[0].iter()).for_each(|(out, pad)| *out = low(pad.0 as u64, w));
+        return;
+    }
+    for (at, vector) in vectors.chunks_exact_mut(widths.len().max(1)).enumerate() {
+        for ((j, out), &w) in vector.iter_mut().enumerate().zip(widths) {
+            *out = low(word(segments[j / 2][at], j), w);
+        }
+    }
+}
+
+/// `head`, and room for a message of `len` bytes.
+fn behind(head: &[u8], len: usize) -> Vec<u8> {
+    let mut all = vec![0; head.len() + len];
+    all[..head.len()].copy_from_slice(head);
+    all
+}
+
+/// Words for the shares of a chunk, `words` each.
+fn words_buffer(words: usize) -> Zeroizing<Vec<u64>> {
+    Zeroizing::new(vec![0; CHUNK * words])
 }
 
 /// Blocks for the pads of a chunk, by segment.
@@ -378,7 +463,7 @@ mod tests {
     use sotto_shares::{Ring, Rng};
 
     use super::*;
-    use crate::ideal;
+    use crate::{block::bit, ideal};
 
     /// Packed random bits.
     fn random_bits(n: usize, rng: &mut Rng) -> Vec<u8> {
@@ -405,8 +490,9 @@ mod tests {
         );
         let (message, own) = match derand {
             Some(derand) => {
-                let (message, own) = s.cot_send_chosen(&x, pattern);
-                (message, own.finish(&derand))
+                let (message, own) = s.cot_send_chosen(&x, pattern, &[7, 8, 9]);
+                assert_eq!(message[..3], [7, 8, 9]);
+                (message[3..].to_vec(), own.finish(&derand))
             }
             None => s.cot_send(&x, pattern),
         };
@@ -436,11 +522,11 @@ mod tests {
         };
         let (message, own) = match derand {
             Some(derand) => {
-                let (message, own) = s.xor_send_chosen(&x, bits);
-                (message, own.finish(&derand))
+                let (message, own) = s.xor_send_chosen(&x, bits, &[7, 8, 9]);
+                (message[3..].to_vec(), own.finish(&derand))
             }
             None => {
-                let (message, [own, _]) = s.vectors::<false>(|i| &x[i * words..][..words], bits);
+                let (message, [own, _]) = s.vectors::<false>(|i| &x[i * words..][..words], bits, &[]);
                 (message, own)
             }
         };
@@ -488,7 +574,7 @@ mod tests {
     #[should_panic(expected = "hashed twice")]
     fn a_batch_is_used_once() {
         let (s, _) = ideal::cots(1, 10);
-        s.words::<false>(|_| 0, &[8]);
-        s.words::<false>(|_| 0, &[8]);
+        s.words::<false>(|_| 0, &[8], &[]);
+        s.words::<false>(|_| 0, &[8], &[]);
     }
 }

@@ -15,7 +15,6 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     block::Block,
     hash::{Hasher, KEY_SPAN, PadHash, Purpose},
-    kernel,
 };
 
 /// Makes blocks, always the same ones for the same place. Wipes what it holds when the last batch that needs it is gone.
@@ -150,7 +149,7 @@ impl Batch {
             self.expand(range.clone(), blocks, scratch);
             work(Unit { batch: self, range, blocks }, part);
         };
-        if parts.len() < 2 {
+        if parts.len() < 2 || rayon::current_num_threads() == 1 {
             let mut buffers = buffers();
             parts.into_iter().enumerate().for_each(|part| run(&mut buffers, part));
         } else {
@@ -210,6 +209,13 @@ impl Chunk {
     /// `out[i] = H(x[i], index of item i, segment)`.
     pub(crate) fn hash(&self, segment: u64, x: &[Block], out: &mut [Block]) {
         self.hasher.hash(self.purpose, segment, self.index, self.stride, x, out);
+    }
+
+    /// As [`Chunk::hash`], for segments from 0 on.
+    pub(crate) fn hash_segments(&self, x: &[Block], out: &mut [Scratch]) {
+        for (segment, out) in (0..).zip(out) {
+            self.hash(segment, x, &mut out[..x.len()]);
+        }
     }
 }
 
@@ -324,15 +330,6 @@ impl RecvCots {
     /// As [`SendCots::expand`].
     pub fn expand(self) {
         self.batch.expand_all();
-    }
-
-    /// The random choice bits, packed.
-    pub(crate) fn choices(&self) -> Zeroizing<Vec<u8>> {
-        let mut bits = Zeroizing::new(vec![0; bits_len(self.len())]);
-        self.batch.for_units(UNIT, bits.chunks_mut(UNIT / 8), |unit, bits| {
-            kernel::low_bits(unit.blocks, bits);
-        });
-        bits
     }
 
     /// All `t`, as [`SendCots::blocks`].

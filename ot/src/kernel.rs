@@ -8,11 +8,12 @@
 //! | [`Cipher::double`]  | a level of a half-tree: `(v) -> (H(v), v ^ H(v))`               | [`crate::half_tree`] |
 //! | [`Cipher::gather`]  | XORs of ten pseudo-random entries of a table                    | [`crate::lpn`]     |
 //! | [`Place::value`], [`multiply`] | values of polynomials over GF(2^128)                     | [`crate::check`]   |
+//! | [`parity`], [`rotate`], [`flip`], [`grow`] | inner products and steps of shared one-hot vectors | [`crate::OneHots`] |
 //! | [`Bank::fold`], [`transpose`] | sums of generators by the bits of their number; rows to columns | [`crate::softspoken`] |
 //!
 //! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES, VPCLMUL), chosen when the
 //! machine has them, and a portable one on the `aes` crate, which itself picks AES instructions or constant-time
-//! code. No branch and no address depends on a block; the entries that `gather` reads are public.
+//! code. No branch and no address depends on a block or a share; the entries that `gather` reads are public, and so is by how much vectors turn.
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -258,6 +259,48 @@ pub(crate) fn multiply(a: Block, b: Block) -> Block {
 /// Transposes the eight 64 x 64 matrices that lie beside each other.
 pub(crate) fn transpose(rows: &mut [[u64; 8]; 64]) {
     dispatch_free!(transpose(rows))
+}
+
+/// `out[i]` = inner products of vector `i`, of `stride` words, with up to 64 public vectors, a bit each: `planes` is
+/// `[ceil(width / 8)][stride][8]`.
+///
+/// # Panics
+/// If lengths do not fit.
+pub(crate) fn parity(vectors: &[u64], stride: usize, planes: &[u64], out: &mut [u64]) {
+    assert!(
+        vectors.len() == out.len() * stride && planes.len().is_multiple_of(stride * LANE),
+        "whole vectors"
+    );
+    dispatch_free!(parity(vectors, stride, planes, out))
+}
+
+/// Moves entry `y` of vector `i`, of `2^k` bits, to `(y + d_i) mod 2^k`; `d` is public.
+///
+/// # Panics
+/// Unless there is a vector for each `d`.
+pub(crate) fn rotate(vectors: &mut [u64], k: u32, d: &[u64]) {
+    assert_eq!(vectors.len(), d.len() * (1usize << k).div_ceil(64), "a vector for each rotation");
+    dispatch_free!(rotate(vectors, k, d))
+}
+
+/// Moves entry `y` of vector `i`, of `2^k` bits, to `y xor d_i`; `d` is public.
+///
+/// # Panics
+/// Unless there is a vector for each `d`.
+pub(crate) fn flip(vectors: &mut [u64], k: u32, d: &[u64]) {
+    assert_eq!(vectors.len(), d.len() * (1usize << k).div_ceil(64), "a vector for each mask");
+    dispatch_free!(flip(vectors, k, d))
+}
+
+/// The step of vectors `e` from `2^j` to `2^(j+1)` bits: `p = e b ^ own ^ got` but for its last bit, which makes `p` sum to `b`; then `(e ^ p, p)`.
+///
+/// # Panics
+/// If lengths do not fit.
+pub(crate) fn grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own: &[u64], got: &[u64]) {
+    let words = (1usize << j).div_ceil(64);
+    assert!(2 << j <= 64 * stride && vectors.len() == b.len() * stride, "room for twice as many bits");
+    assert!(own.len() == b.len() * words && got.len() == own.len(), "products of all bits");
+    dispatch_free!(grow(vectors, stride, j, b, own, got))
 }
 
 /// Adds `delta` to every block.

@@ -44,6 +44,7 @@ mod kernel;
 mod lookup;
 mod lpn;
 mod one_hot;
+mod parallel;
 mod queue;
 mod selectors;
 mod session;

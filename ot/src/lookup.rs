@@ -19,8 +19,9 @@
 //! `P(0) = r ^ f(0)`; with `c != 0`, `r` is uniform by `P(0)`, the other `m_i` by their own pads, and `m_c` gives `r ^ f(c)`.
 //! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; packing and the implied entry: this project.
 
+use std::ops::Range;
+
 use sotto_shares::{BitReader, BitWriter, packed_len};
-use subtle::{ConditionallySelectable, ConstantTimeLess};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     correlated::{chunks, low},
     cots::{UNIT, bits_len},
     hash::Purpose,
-    kernel,
+    kernel, parallel,
 };
 
 /// Items whose pads are made together.
@@ -50,7 +51,7 @@ impl SendCots {
     ) -> (Vec<u8>, Vec<u64>) {
         let (n, stride) = (items(self.len(), k, w), k as usize);
         let pads = self.claim(Purpose::Lookup, 1);
-        let offsets = multiples(self.delta(), k);
+        let (offsets, runs) = (multiples(self.delta(), k), runs(k, w));
         let unit = whole_items(stride);
         let mut message = vec![0; lookup_message_len(n, k, w)];
         let mut own = vec![0; n];
@@ -73,12 +74,9 @@ impl SendCots {
                 for (at, item) in chunk.items.enumerate() {
                     let masked = |e: u64| pad[e as usize * GROUP + at].0 as u64 ^ table(first + item, e);
                     let r = low(masked(0), w);
-                    // As many entries at a time as a word holds.
-                    let run = u64::from(u64::BITS / w);
-                    for from in (1..1u64 << k).step_by(run as usize) {
-                        let to = (from + run).min(1 << k);
-                        let entries = (from..to).rev().fold(0, |all, e| join(all, low(masked(e) ^ r, w), w));
-                        message.push(entries, (to - from) as u32 * w);
+                    for run in &runs {
+                        let word = run.clone().rev().fold(0, |all, e| join(all, low(masked(e) ^ r, w), w));
+                        message.push(word, (run.end - run.start) as u32 * w);
                     }
                     own[item] = r;
                 }
@@ -147,23 +145,37 @@ impl LookupPads {
             lookup_message_len(self.pads.len(), self.k, self.w),
             "length of the masked tables"
         );
-        let mut message = BitReader::new(message);
-        // As many entries at a time as a word holds; a word shorter than its place is all of it.
-        let run = u64::from(u64::BITS / self.w);
-        let share = |(pad, &c): (&u64, &u64)| {
-            let mut m = 0;
-            for from in (1..1u64 << self.k).step_by(run as usize) {
-                let n = run.min((1 << self.k) - from);
-                let entries = message.pull(n as u32 * self.w);
-                let place = c.wrapping_sub(from);
-                let here = place.ct_lt(&n);
-                let shift = u64::conditional_select(&0, &(place.wrapping_mul(u64::from(self.w))), here);
-                m ^= u64::conditional_select(&0, &low(entries >> shift, self.w), here);
+        let LookupPads { k, w, indices, pads } = self;
+        let (items, runs) = (whole_items(k as usize) / k as usize, runs(k, w));
+        let mut shares = vec![0; pads.len()];
+        let messages = message.chunks(lookup_message_len(items, k, w));
+        let parts = shares.chunks_mut(items).zip(pads.chunks(items)).zip(indices.chunks(items)).zip(messages);
+        parallel::for_each(parts, |(((shares, pads), indices), message)| {
+            let mut message = BitReader::new(message);
+            for ((share, pad), &index) in shares.iter_mut().zip(pads).zip(indices) {
+                *share = pad ^ entry(&mut message, &runs, w, index);
             }
-            pad ^ m
-        };
-        self.pads.iter().zip(self.indices.iter()).map(share).collect()
+        });
+        shares
     }
+}
+
+/// The entry at an index of the next table but for its entry 0, or 0; all are read.
+fn entry(table: &mut BitReader<'_>, runs: &[Range<u64>], w: u32, index: u64) -> u64 {
+    runs.iter().fold(0, |found, run| {
+        let n = run.end - run.start;
+        let entries = table.pull(n as u32 * w);
+        let place = index.wrapping_sub(run.start);
+        // Of numbers below 2^63 the difference's top bit says which is less.
+        let here = ((place.wrapping_sub(n) & !place) >> 63).wrapping_neg();
+        found ^ low(entries >> (place.wrapping_mul(u64::from(w)) & here), w) & here
+    })
+}
+
+/// The entries of a table from 1 on, as many at a time as a word holds.
+fn runs(k: u32, w: u32) -> Vec<Range<u64>> {
+    let run = u64::from(u64::BITS / w);
+    (1..1 << k).step_by(run as usize).map(|from| from..(from + run).min(1 << k)).collect()
 }
 
 /// `low` and, above its `w` bits, `high`.

@@ -17,13 +17,16 @@
 //! Deviation: the cross term of `r_j` is even, so its payload is one bit shorter than the AM(k, m) of the source.
 //! Source: FLUTE (S&P 2023) for the idea; `nonlinear.md` 1.3 for the recursion and the last-entry trick.
 
+use std::collections::VecDeque;
+
 use rand::RngCore;
 use sotto_net::{Channel, compute};
 use sotto_shares::Ring;
 use zeroize::Zeroizing;
 
 use crate::{
-    Error, OneHots, OtSession, RecvCots, SendCots, block::bit, pattern_message_len, vectors::Vectors,
+    CotPads, Error, OneHots, OtSession, RecvCots, SendCots, XorPads, block::bit, pattern_message_len,
+    vectors::Vectors,
 };
 
 const INDEX: &str = "ot/one-hot/index";
@@ -101,6 +104,10 @@ struct Kind {
     send: Vec<SendCots>,
     /// Bit 0 has none where this party is first.
     recv: Vec<RecvCots>,
+    /// The first party's pads for the levels: made along with the choices, which are needed before.
+    level_pads: VecDeque<XorPads>,
+    /// The second party's pads for the positions, likewise.
+    index_pads: Vec<CotPads>,
     /// `[k][n]`, 0 or 1.
     b: Zeroizing<Vec<Vec<u64>>>,
     e: Vectors,
@@ -123,7 +130,7 @@ impl Kind {
             wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let (send, recv) = if first { (forward, back) } else { (back, forward) };
         let (mut send, mut recv) = ot.reserve(ch, send, recv).await?;
-        Ok(wanted.iter().map(|w| Kind::begin(first, *w, &mut send, &mut recv, rng)).collect())
+        Ok(compute(|| wanted.iter().map(|w| Kind::begin(first, *w, &mut send, &mut recv, rng)).collect()))
     }
 
     fn begin(
@@ -137,16 +144,26 @@ impl Kind {
         let sizes = |skip_bit_0: bool| (0..k).map(move |j| if skip_bit_0 && j == 0 { 0 } else { n });
         let send = sizes(!first).map(|n| send.take(n)).collect();
         let recv: Vec<RecvCots> = sizes(first).map(|n| recv.take(n)).collect();
+        let (mut level_pads, mut index_pads) = (VecDeque::new(), vec![]);
         let mut b: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(Vec::with_capacity(k as usize));
-        for recv in &recv {
-            let choices = recv.choices();
-            b.push((0..recv.len()).map(|i| bit(&choices, i)).collect());
+        for (j, recv) in recv.iter().enumerate() {
+            let choices = if first {
+                level_pads.push_back(recv.xor_random(level_bits(j)));
+                level_pads[j].choices()
+            } else {
+                index_pads.push(recv.words(&[cross_bits(wanted, j)]));
+                index_pads[j].choices()
+            };
+            b.push((0..recv.len()).map(|i| bit(choices, i)).collect());
         }
         if first {
+            // Bit 0 has no level.
+            level_pads.pop_front();
             b[0] = (0..n).map(|_| rng.next_u64() & 1).collect();
         }
         let e = Vectors::of_bit_0(k, first, &b[0]);
-        Kind { first, wanted, send, recv, b, e, index: Zeroizing::new(vec![0; n]) }
+        let index = Zeroizing::new(vec![0; n]);
+        Kind { first, wanted, send, recv, level_pads, index_pads, b, e, index }
     }
 
     fn k(&self) -> usize {
@@ -161,13 +178,14 @@ impl Kind {
 
     /// Level `j`: from `2^j` bits to twice as many.
     fn grow(&mut self, j: usize, own: &[u64], message: &[u8]) {
-        let pads = self.recv[j].xor_random((1 << j) - 1);
+        let pads = self.level_pads.pop_front();
+        let pads = pads.unwrap_or_else(|| self.recv[j].xor_random(level_bits(j)));
         self.e.grow(j, &self.b[j], own, pads, message);
     }
 
     /// Bytes of the corrections for bit `j` of all positions.
     fn index_len(&self, j: usize) -> usize {
-        pattern_message_len(self.wanted.n, &[self.cross_bits(j)])
+        pattern_message_len(self.wanted.n, &[cross_bits(self.wanted, j)])
     }
 
     /// The first party's corrections, after which it has its additive shares of the positions.
@@ -176,7 +194,7 @@ impl Kind {
         let mut index = std::mem::take(&mut self.index);
         for (j, (send, b)) in self.send.iter().zip(self.b.iter()).enumerate() {
             let (corrections, [cross, _]) =
-                send.words::<false>(|i| b[i].wrapping_neg(), &[self.cross_bits(j)]);
+                send.words::<false>(|i| b[i].wrapping_neg(), &[cross_bits(self.wanted, j)], &[]);
             message.extend(corrections);
             self.add_bit(&mut index, j, &Zeroizing::new(cross));
         }
@@ -191,9 +209,9 @@ impl Kind {
         compute(|| {
             let mut rest = &message[..];
             let mut index = std::mem::take(&mut self.index);
-            for (j, recv) in self.recv.iter().enumerate() {
+            for (j, pads) in std::mem::take(&mut self.index_pads).into_iter().enumerate() {
                 let (now, later) = rest.split_at(self.index_len(j));
-                let cross = recv.words(&[self.cross_bits(j)]).finish(now);
+                let cross = pads.finish(now);
                 self.add_bit(&mut index, j, &Zeroizing::new(cross));
                 rest = later;
             }
@@ -202,17 +220,22 @@ impl Kind {
         Ok(())
     }
 
-    /// Width of the share of `-b_j b'_j`, which counts `2^(j+1)` times.
-    fn cross_bits(&self, j: usize) -> u32 {
-        self.wanted.ring.bits() - 1 - j as u32
-    }
-
     /// `index += 2^j (b_j + 2 cross)`.
     fn add_bit(&self, index: &mut [u64], j: usize, cross: &[u64]) {
         for ((index, cross), b) in index.iter_mut().zip(cross).zip(&self.b[j]) {
             *index = self.wanted.ring.reduce(index.wrapping_add(b.wrapping_add(cross << 1) << j));
         }
     }
+}
+
+/// Bits of the payload of level `j`.
+fn level_bits(j: usize) -> usize {
+    (1 << j) - 1
+}
+
+/// Width of the share of `-b_j b'_j`, which counts `2^(j+1)` times.
+fn cross_bits(wanted: Wanted, j: usize) -> u32 {
+    wanted.ring.bits() - 1 - j as u32
 }
 
 /// AM(k, m) - k: the widths of the cross terms.

@@ -3,7 +3,13 @@
 use sotto_shares::{Ring, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{queue::Queue, vectors::Vectors};
+use crate::{
+    cots::UNIT,
+    kernel::{self, LANE},
+    parallel,
+    queue::Queue,
+    vectors::Vectors,
+};
 
 /// Shares of random one-hot vectors and of their positions. Neither copied nor printed; wiped when dropped.
 pub struct OneHots {
@@ -126,14 +132,11 @@ impl Selectors {
     /// If the table does not have `2^k` entries.
     pub fn parity(&self, table: &Columns) -> XorShare {
         assert_eq!(table.entries, 1 << self.0.k(), "entries of the table");
-        let entry = |e: &[u64]| {
-            let planes = table.planes.chunks_exact(self.0.stride()).enumerate();
-            planes.fold(0, |all, (t, plane)| {
-                let sum = e.iter().zip(plane).fold(0, |sum, (e, p)| sum ^ (e & p));
-                all | u64::from(sum.count_ones() & 1) << t
-            })
-        };
-        XorShare::new(table.width, self.words().chunks_exact(self.0.stride()).map(entry).collect())
+        let stride = self.0.stride();
+        let mut entries = vec![0; self.len()];
+        let parts = self.words().chunks(UNIT * stride).zip(entries.chunks_mut(UNIT));
+        parallel::for_each(parts, |(e, entries)| kernel::parity(e, stride, &table.planes, entries));
+        XorShare::new(table.width, entries)
     }
 }
 
@@ -142,7 +145,7 @@ impl Selectors {
 pub struct Columns {
     width: u32,
     entries: usize,
-    /// `[width][ceil(2^k / 64)]`.
+    /// `[ceil(width / 8)][ceil(2^k / 64)][8]`: words of eight planes side by side, zeros beyond the last plane.
     planes: Vec<u64>,
 }
 
@@ -157,11 +160,12 @@ impl Columns {
             "table of {} entries",
             table.len()
         );
-        let plane = |t: u32| {
-            let word = move |entries: &[u64]| entries.iter().rev().fold(0, |w, e| w << 1 | (e >> t & 1));
-            table.chunks(64).map(word)
-        };
-        Columns { width, entries: table.len(), planes: (0..width).flat_map(plane).collect() }
+        let word = |entries: &[u64], t: u32| entries.iter().rev().fold(0, |w, e| w << 1 | (e >> t & 1));
+        let words =
+            |t: u32| table.chunks(64).flat_map(move |entries| (t..).take(LANE).map(move |t| (entries, t)));
+        let planes = (0..width).step_by(LANE).flat_map(words);
+        let planes = planes.map(|(entries, t)| if t < width { word(entries, t) } else { 0 });
+        Columns { width, entries: table.len(), planes: planes.collect() }
     }
 
     /// Bits of an entry.

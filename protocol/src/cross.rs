@@ -77,13 +77,11 @@ pub(crate) fn begin_add(
     let (mut message, mut own, mut pads) = (vec![], None, None);
     if !c.choices.is_empty() {
         let (corrections, waiting) = compute(|| incoming.cot_choose(&packed(c.choices), c.widths_in));
-        message.extend(corrections);
-        pads = Some(waiting);
+        (message, pads) = (corrections, Some(waiting));
     }
     if !c.inputs.is_empty() {
-        let (numbers, waiting) = compute(|| outgoing.cot_send_chosen(c.inputs, c.widths_out));
-        message.extend(numbers);
-        own = Some(waiting);
+        let (both, waiting) = compute(|| outgoing.cot_send_chosen(c.inputs, c.widths_out, &message));
+        (message, own) = (both, Some(waiting));
     }
     if !message.is_empty() {
         s.ch.send(c.tag, message)?;
@@ -104,13 +102,11 @@ pub(crate) fn begin_xor(
     let (mut message, mut own, mut pads) = (vec![], None, None);
     if !choices.is_empty() {
         let (corrections, waiting) = compute(|| incoming.xor_choose(&packed(choices), width as usize));
-        message.extend(corrections);
-        pads = Some(waiting);
+        (message, pads) = (corrections, Some(waiting));
     }
     if !inputs.is_empty() {
-        let (vectors, waiting) = compute(|| outgoing.xor_send_chosen(inputs, width as usize));
-        message.extend(vectors);
-        own = Some(waiting);
+        let (both, waiting) = compute(|| outgoing.xor_send_chosen(inputs, width as usize, &message));
+        (message, own) = (both, Some(waiting));
     }
     if !message.is_empty() {
         s.ch.send(tag, message)?;
@@ -198,7 +194,12 @@ pub(crate) async fn add_random_recv(
 
 /// Bits of one byte each, eight to a byte.
 fn packed(bits: &[u8]) -> Vec<u8> {
-    bits.chunks(8).map(|byte| word(byte) as u8).collect()
+    // Times this, bit `i` of byte `i` moves to bit `i` of the highest byte, and nothing else does.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (eights, rest) = bits.as_chunks::<8>();
+    let byte = |eight: &[u8; 8]| (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) as u8;
+    let rest = (!rest.is_empty()).then(|| word(rest) as u8);
+    eights.iter().map(byte).chain(rest).collect()
 }
 
 /// The inverse of [`packed`], for `n` bits.

@@ -32,7 +32,7 @@ pub fn unpack(bytes: &[u8], n: usize, bits: u32) -> Vec<u64> {
 /// Writes values of any width up to 64 bits one after the other.
 pub struct BitWriter<'a> {
     rest: &'a mut [u8],
-    /// The bits of an unfinished byte.
+    /// The bits of an unfinished word, and how many there are.
     word: u64,
     filled: u32,
 }
@@ -45,34 +45,26 @@ impl<'a> BitWriter<'a> {
 
     /// Appends the low `bits` bits of `value`; `bits` may be 0.
     ///
+    /// Without a branch on the position: eight bytes are written, and kept if they are full.
+    ///
     /// # Panics
     /// If there is no room.
     #[inline]
     pub fn push(&mut self, value: u64, bits: u32) {
         debug_assert!(bits <= 64);
-        if bits <= 56 {
-            self.push_short(value, bits);
-        } else {
-            self.push_short(value, 32);
-            self.push_short(value >> 32, bits - 32);
-        }
-    }
-
-    /// Without a branch on the position: eight bytes are written, and as many kept as are full.
-    #[inline]
-    fn push_short(&mut self, value: u64, bits: u32) {
-        self.word |= (value & ((1 << bits) - 1)) << self.filled;
-        self.filled += bits;
-        let full = (self.filled / 8) as usize;
+        let value = low(value, bits);
+        let (word, filled) = (self.word | value << self.filled, self.filled + bits);
+        let full = filled / 64 == 1;
         let rest = std::mem::take(&mut self.rest);
-        let bytes = self.word.to_le_bytes();
         match rest.first_chunk_mut::<8>() {
-            Some(room) => *room = bytes,
-            None => rest[..full].copy_from_slice(&bytes[..full]),
+            Some(room) => *room = word.to_le_bytes(),
+            None => assert!(!full, "room for {bits} bits"),
         }
-        self.rest = &mut rest[full..];
-        self.word >>= 8 * full;
-        self.filled %= 8;
+        self.rest = &mut rest[if full { 8 } else { 0 }..];
+        // Of what did not fit nothing is left where everything did.
+        let left = value >> 1 >> (63 - self.filled);
+        self.word = if full { left } else { word };
+        self.filled = filled % 64;
     }
 
     /// Writes the last bits, and zeros up to the end of their byte.
@@ -80,48 +72,53 @@ impl<'a> BitWriter<'a> {
     /// # Panics
     /// If more than that byte would be left.
     pub fn finish(self) {
-        let last = usize::from(self.filled > 0);
-        assert!(self.rest.len() == last, "{} bytes were not written", self.rest.len() - last);
-        self.rest.iter_mut().for_each(|byte| *byte = self.word as u8);
+        let last = self.filled.div_ceil(8) as usize;
+        assert!(self.rest.len() == last, "{} bytes are left, and {last} to be written", self.rest.len());
+        self.rest.copy_from_slice(&self.word.to_le_bytes()[..last]);
     }
 }
 
 /// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: lengths are checked where bytes arrive.
 pub struct BitReader<'a> {
-    rest: &'a [u8],
-    /// Bits of the first byte that have been read.
-    read: u32,
+    bytes: &'a [u8],
+    /// Bits that have been read.
+    read: usize,
 }
 
 impl<'a> BitReader<'a> {
     /// A reader from the first bit of `bytes`.
     pub fn new(bytes: &'a [u8]) -> BitReader<'a> {
-        BitReader { rest: bytes, read: 0 }
+        BitReader { bytes, read: 0 }
     }
 
     /// The next `bits` bits.
     #[inline]
     pub fn pull(&mut self, bits: u32) -> u64 {
         debug_assert!(bits <= 64);
-        if bits <= 56 {
+        if bits <= 57 {
             self.pull_short(bits)
         } else {
             self.pull_short(32) | self.pull_short(bits - 32) << 32
         }
     }
 
+    /// As many as eight bytes hold from any bit of the first one on.
     #[inline]
     fn pull_short(&mut self, bits: u32) -> u64 {
-        let word = match self.rest.first_chunk::<8>() {
+        let rest = self.bytes.get(self.read / 8..).unwrap_or_default();
+        let word = match rest.first_chunk::<8>() {
             Some(bytes) => u64::from_le_bytes(*bytes),
-            None => self.rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
-        let value = word >> self.read & ((1 << bits) - 1);
-        let end = self.read + bits;
-        self.rest = &self.rest[self.rest.len().min((end / 8) as usize)..];
-        self.read = end % 8;
+        let value = low(word >> (self.read % 8), bits);
+        self.read += bits as usize;
         value
     }
+}
+
+#[inline]
+fn low(value: u64, bits: u32) -> u64 {
+    if bits == 64 { value } else { value & ((1 << bits) - 1) }
 }
 
 #[cfg(test)]

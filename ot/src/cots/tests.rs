@@ -3,11 +3,20 @@
 use sotto_net::run_pair;
 
 use super::*;
-use crate::{RandomCotReceiver, RandomCotSender, block::bit, ideal};
+use crate::{RandomCotReceiver, RandomCotSender, block::bit, ideal, kernel};
 
 /// Sizes around every border: of words, tiles, chunks and units.
 pub(crate) const SIZES: [usize; 14] =
     [0, 1, 63, 64, 65, 127, 128, 129, 1000, 1023, 1025, UNIT - 1, UNIT + 1, 30_000];
+
+impl RecvCots {
+    /// The random choice bits, packed.
+    pub(crate) fn choices(&self) -> Vec<u8> {
+        let mut bits = vec![0; bits_len(self.len())];
+        kernel::low_bits(&self.blocks(), &mut bits);
+        bits
+    }
+}
 
 /// What every implementation of the roles must do: `t = q ^ b Delta`, even `q`, odd `Delta`, fair bits, ascending indices,
 /// no block twice.

@@ -6,7 +6,7 @@ use aes::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Correction, LOCALITY, Place, Tweak};
+use super::{Correction, LANE, LOCALITY, Place, Tweak};
 use crate::block::{Block, LAMBDA, bit};
 
 /// Blocks encrypted at a time: enough to keep the pipeline full.
@@ -211,4 +211,96 @@ pub(super) fn value_of_words(place: &Place, v: &[u64]) -> Block {
 /// Doubles and adds.
 pub(super) fn multiply(a: Block, b: Block) -> Block {
     (0..LAMBDA).rev().fold(Block::ZERO, |sum, j| sum.times_x() ^ a.times(b.bit(j)))
+}
+
+pub(super) fn parity(vectors: &[u64], stride: usize, planes: &[u64], out: &mut [u64]) {
+    for (e, out) in vectors.chunks_exact(stride).zip(out) {
+        *out = planes.chunks_exact(stride * LANE).rev().fold(0, |all, planes| {
+            let mut sums = [0; LANE];
+            for (e, planes) in e.iter().zip(planes.as_chunks::<LANE>().0) {
+                sums.iter_mut().zip(planes).for_each(|(sum, plane)| *sum ^= e & plane);
+            }
+            sums.iter().rev().fold(all, |all, sum| all << 1 | odd(*sum))
+        });
+    }
+}
+
+pub(super) fn rotate(vectors: &mut [u64], k: u32, d: &[u64]) {
+    if k < 6 {
+        let size = 1 << k;
+        for (e, d) in vectors.iter_mut().zip(d) {
+            *e = (*e << size | *e) >> (size - d % size) & ((1 << size) - 1);
+        }
+        return;
+    }
+    let words = 1usize << (k - 6);
+    let mut turned = Zeroizing::new(vec![0; words]);
+    for (e, &d) in vectors.chunks_exact_mut(words).zip(d) {
+        let (whole, part) = (d as usize / 64, d % 64);
+        for (w, out) in turned.iter_mut().enumerate() {
+            let word = |w: usize| u128::from(e[w.wrapping_sub(whole) & (words - 1)]);
+            *out = ((word(w) << 64 | word(w.wrapping_sub(1))) >> (64 - part)) as u64;
+        }
+        e.copy_from_slice(&turned);
+    }
+}
+
+/// Where bit `j` of an entry's number is clear.
+pub(super) const CLEAR: [u64; 6] = [
+    0x5555_5555_5555_5555,
+    0x3333_3333_3333_3333,
+    0x0f0f_0f0f_0f0f_0f0f,
+    0x00ff_00ff_00ff_00ff,
+    0x0000_ffff_0000_ffff,
+    0x0000_0000_ffff_ffff,
+];
+
+pub(super) fn flip(vectors: &mut [u64], k: u32, d: &[u64]) {
+    let words = (1usize << k).div_ceil(64);
+    let mut turned = Zeroizing::new(vec![0; words]);
+    for (e, &d) in vectors.chunks_exact_mut(words).zip(d) {
+        let high = (d as usize / 64) & (words - 1);
+        turned.iter_mut().enumerate().for_each(|(w, out)| *out = e[w ^ high]);
+        for (j, clear) in CLEAR.iter().enumerate().take(k as usize).filter(|(j, _)| d >> j & 1 == 1) {
+            turned.iter_mut().for_each(|w| *w = (*w & clear) << (1 << j) | (*w >> (1 << j)) & clear);
+        }
+        e.copy_from_slice(&turned);
+    }
+}
+
+#[inline(always)]
+pub(super) fn grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own: &[u64], got: &[u64]) {
+    let last = 1 << (((1 << j) - 1) % 64);
+    // The product's last word, given the sum of the others.
+    let product = |e: u64, b: u64, others: u64, sum: u64| {
+        let p = (e & b.wrapping_neg() & (last - 1)) ^ others;
+        p | last & (b ^ odd(sum ^ p)).wrapping_neg()
+    };
+    if j < 6 {
+        for ((e, &b), (own, got)) in vectors.iter_mut().step_by(stride).zip(b).zip(own.iter().zip(got)) {
+            let p = product(*e, b, own ^ got, 0);
+            *e ^= p | p << (1 << j);
+        }
+        return;
+    }
+    let words = 1 << (j - 6);
+    let products = own.chunks_exact(words).zip(got.chunks_exact(words));
+    for ((e, &b), (own, got)) in vectors.chunks_exact_mut(stride).zip(b).zip(products) {
+        let (e, upper) = e.split_at_mut(words);
+        let mut sum = 0;
+        for w in 0..words {
+            let others = own[w] ^ got[w];
+            let p =
+                if w + 1 < words { e[w] & b.wrapping_neg() ^ others } else { product(e[w], b, others, sum) };
+            sum ^= p;
+            e[w] ^= p;
+            upper[w] = p;
+        }
+    }
+}
+
+/// The sum of a word's bits.
+#[inline(always)]
+fn odd(word: u64) -> u64 {
+    u64::from(word.count_ones() & 1)
 }

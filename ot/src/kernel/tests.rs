@@ -257,3 +257,105 @@ proptest! {
         agree(|c| { let mut out = vec![Block::ZERO; n]; c.hash_twice(tweak, &x, &mut out); out });
     }
 }
+
+fn words(n: usize, seed: u8) -> Vec<u64> {
+    Rng::from_seed([seed; 32]).elements(n, sotto_shares::Ring::new(64))
+}
+
+/// Vectors of `2^k` bits.
+fn vectors(n: usize, k: u32, seed: u8) -> Vec<u64> {
+    let size = 1usize << k;
+    Rng::from_seed([seed; 32]).elements(n * size.div_ceil(64), sotto_shares::Ring::new(size.min(64) as u32))
+}
+
+fn entry(vectors: &[u64], k: u32, i: usize, y: usize) -> u64 {
+    vectors[i * (1usize << k).div_ceil(64) + y / 64] >> (y % 64) & 1
+}
+
+type Turn = fn(&mut [u64], u32, &[u64]);
+
+/// How many vectors: none, fewer than a register holds, not a multiple of that, many.
+const NUMBERS: [usize; 6] = [0, 1, 3, 8, 13, 65];
+
+#[test]
+fn turned_vectors_have_every_entry_in_its_place() {
+    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+        let (before, size) = (vectors(n, k, 5), 1 << k);
+        let mut d = words(n, 6);
+        d.iter_mut().zip([0, 1, 63, 64, size - 1, size, 1 << 63]).for_each(|(d, edge)| *d = edge);
+        let rotations: [Turn; 2] = [rotate, portable::rotate];
+        let flips: [Turn; 2] = [flip, portable::flip];
+        for (turn, rotates) in [(rotations, true), (flips, false)] {
+            let [after, same] = turn.map(|turn| {
+                let mut e = before.clone();
+                turn(&mut e, k, &d);
+                e
+            });
+            assert_eq!(after, same, "kernels disagree, k = {k}, {n} vectors");
+            for (i, y) in (0..n).flat_map(|i| (0..size).map(move |y| (i, y))) {
+                let to = if rotates { y.wrapping_add(d[i]) } else { y ^ d[i] } % size;
+                assert_eq!(
+                    entry(&after, k, i, to as usize),
+                    entry(&before, k, i, y as usize),
+                    "k = {k}, d = {}",
+                    d[i]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn parities_are_inner_products() {
+    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+        for groups in [1, 3, 8] {
+            let stride = (1usize << k).div_ceil(64);
+            let (e, planes) = (words(n * stride, 7), words(groups * stride * LANE, 8));
+            let (mut out, mut same) = (vec![1; n], vec![2; n]);
+            parity(&e, stride, &planes, &mut out);
+            portable::parity(&e, stride, &planes, &mut same);
+            assert_eq!(out, same, "kernels disagree, k = {k}, {n} vectors");
+            for (i, t) in (0..n).flat_map(|i| (0..8 * groups).map(move |t| (i, t))) {
+                let plane = |w: usize| planes[(t / LANE * stride + w) * LANE + t % LANE];
+                let ones: u32 = (0..stride).map(|w| (e[i * stride + w] & plane(w)).count_ones()).sum();
+                assert_eq!(out[i] >> t & 1, u64::from(ones % 2));
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_grow_by_a_product_that_sums_to_the_bit() {
+    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+        for j in 0..k {
+            let stride = (1usize << k).div_ceil(64);
+            let (small, size) = (vectors(n, j, 9), 1 << j);
+            // The last bit travels for neither.
+            let payload = |seed| {
+                let mut words = vectors(n, j, seed);
+                let stride = (1usize << j).div_ceil(64);
+                words.chunks_mut(stride).for_each(|v| v[stride - 1] &= !(1 << ((size - 1) % 64)));
+                words
+            };
+            let (own, got) = (payload(10), payload(11));
+            let b: Vec<u64> = words(n, 12).iter().map(|b| b & 1).collect();
+            let mut before = vec![0; n * stride];
+            for (e, small) in before.chunks_mut(stride).zip(small.chunks((1usize << j).div_ceil(64))) {
+                e[..small.len()].copy_from_slice(small);
+            }
+            let (mut after, mut same) = (before.clone(), before.clone());
+            grow(&mut after, stride, j as usize, &b, &own, &got);
+            portable::grow(&mut same, stride, j as usize, &b, &own, &got);
+            assert_eq!(after, same, "kernels disagree, k = {k}, j = {j}, {n} vectors");
+            for (i, &b) in b.iter().enumerate() {
+                let upper = |y: usize| entry(&after, k, i, size + y);
+                assert_eq!((0..size).map(upper).fold(0, |sum, p| sum ^ p), b, "k = {k}, j = {j}");
+                for y in 0..size {
+                    assert_eq!(entry(&after, k, i, y), entry(&small, j, i, y) ^ upper(y));
+                    let product = b & entry(&small, j, i, y) ^ entry(&own, j, i, y) ^ entry(&got, j, i, y);
+                    assert!(y + 1 == size || upper(y) == product, "k = {k}, j = {j}, entry {y}");
+                }
+            }
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vbmi2")
+        && is_x86_feature_detected!("avx512vpopcntdq")
         && is_x86_feature_detected!("vaes")
         && is_x86_feature_detected!("vpclmulqdq")
         && is_x86_feature_detected!("aes")
@@ -61,6 +63,10 @@ checked! {
     value(place: &Place, v: &[Block]) -> Block;
     value_of_words(place: &Place, v: &[u64]) -> Block;
     multiply(a: Block, b: Block) -> Block;
+    parity(vectors: &[u64], stride: usize, planes: &[u64], out: &mut [u64]);
+    rotate(vectors: &mut [u64], k: u32, d: &[u64]);
+    flip(vectors: &mut [u64], k: u32, d: &[u64]);
+    grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own: &[u64], got: &[u64]);
 }
 
 /// As the portable twin.
@@ -406,6 +412,113 @@ mod wide {
     #[target_feature(enable = "avx512f,avx512dq")]
     pub(super) fn transpose(rows: &mut [[u64; 8]; 64]) {
         portable::transpose(rows);
+    }
+
+    /// Eight planes to a register.
+    #[target_feature(enable = "avx512f,avx512vpopcntdq")]
+    pub(super) fn parity(vectors: &[u64], stride: usize, planes: &[u64], out: &mut [u64]) {
+        let one = _mm512_set1_epi64(1);
+        for (e, out) in vectors.chunks_exact(stride).zip(out) {
+            let mut all = 0;
+            for (group, planes) in planes.chunks_exact(stride * LANE).enumerate() {
+                let mut sums = _mm512_setzero_si512();
+                for (&e, planes) in e.iter().zip(planes.as_chunks::<LANE>().0) {
+                    // SAFETY: eight words.
+                    let planes = unsafe { _mm512_loadu_si512(planes.as_ptr().cast()) };
+                    // a ^ (b & c)
+                    sums = _mm512_ternarylogic_epi64::<0x78>(sums, _mm512_set1_epi64(e as i64), planes);
+                }
+                let odd = _mm512_test_epi64_mask(_mm512_popcnt_epi64(sums), one);
+                all |= u64::from(odd) << (LANE * group);
+            }
+            *out = all;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vbmi2")]
+    pub(super) fn rotate(vectors: &mut [u64], k: u32, d: &[u64]) {
+        match k {
+            0..6 => {
+                let size = _mm512_set1_epi64(1 << k);
+                let below = _mm512_set1_epi64((1 << k) - 1);
+                let entries = _mm512_set1_epi64((1 << (1 << k)) - 1);
+                each_register(vectors, 0, d, |e, d| {
+                    let twice = _mm512_or_si512(_mm512_sllv_epi64(e, size), e);
+                    let turned = _mm512_srlv_epi64(twice, _mm512_sub_epi64(size, _mm512_and_si512(d, below)));
+                    _mm512_and_si512(turned, entries)
+                });
+            }
+            6..=9 => {
+                let (ascending, one) = (_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(1));
+                // Which bits of a word's number say which word of a vector it is.
+                let inner = _mm512_set1_epi64((1 << (k - 6)) - 1);
+                each_register(vectors, k - 6, d, |e, d| {
+                    let from = _mm512_sub_epi64(ascending, _mm512_srli_epi64::<6>(d));
+                    let [high, low] = [from, _mm512_sub_epi64(from, one)].map(|from| {
+                        // inner ? from : ascending
+                        let from = _mm512_ternarylogic_epi64::<0xca>(inner, from, ascending);
+                        _mm512_permutexvar_epi64(from, e)
+                    });
+                    _mm512_shldv_epi64(high, low, d)
+                });
+            }
+            _ => portable::rotate(vectors, k, d),
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn flip(vectors: &mut [u64], k: u32, d: &[u64]) {
+        if k > 9 {
+            return portable::flip(vectors, k, d);
+        }
+        let ascending = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+        let log = k.saturating_sub(6);
+        let inner = _mm512_set1_epi64((1 << log) - 1);
+        each_register(vectors, log, d, |e, d| {
+            let words = _mm512_and_si512(_mm512_srli_epi64::<6>(d), inner);
+            let mut e = _mm512_permutexvar_epi64(_mm512_xor_si512(ascending, words), e);
+            for (j, &clear) in portable::CLEAR.iter().enumerate().take(k as usize) {
+                let (clear, by) = (_mm512_set1_epi64(clear as i64), _mm512_set1_epi64(1 << j));
+                let up = _mm512_sllv_epi64(_mm512_and_si512(e, clear), by);
+                let down = _mm512_and_si512(_mm512_srlv_epi64(e, by), clear);
+                e = _mm512_mask_or_epi64(e, _mm512_test_epi64_mask(d, by), up, down);
+            }
+            e
+        });
+    }
+
+    /// Replaces registers of vectors of `2^log` words each, given the vectors' `d` in all of their words.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn each_register(vectors: &mut [u64], log: u32, d: &[u64], f: impl Fn(__m512i, __m512i) -> __m512i) {
+        let vector =
+            _mm512_srlv_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(log.into()));
+        for (vectors, d) in vectors.chunks_mut(LANE).zip(d.chunks(LANE >> log)) {
+            let d = _mm512_permutexvar_epi64(vector, load_words(d));
+            let e = f(load_words(vectors), d);
+            // SAFETY: the mask has a lane for each word of the slice.
+            unsafe { _mm512_mask_storeu_epi64(vectors.as_mut_ptr().cast(), lanes(vectors.len()), e) };
+        }
+    }
+
+    /// Up to eight words.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load_words(words: &[u64]) -> __m512i {
+        // SAFETY: the mask has a lane for each word of the slice.
+        unsafe { _mm512_maskz_loadu_epi64(lanes(words.len()), words.as_ptr().cast()) }
+    }
+
+    /// The first `n` lanes, at most eight.
+    #[inline]
+    fn lanes(n: usize) -> __mmask8 {
+        (0xffu32 >> (LANE - n.min(LANE))) as u8
+    }
+
+    /// The portable loop, compiled for wide registers.
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512vpopcntdq,popcnt")]
+    pub(super) fn grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own: &[u64], got: &[u64]) {
+        portable::grow(vectors, stride, j, b, own, got);
     }
 
     /// The permutation on R registers of four blocks.
