@@ -8,40 +8,66 @@
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
+use crate::kernel::LINE;
 use crate::keyswitch::Switcher;
 use crate::layout::Layout;
 use crate::rlwe::Ciphertext;
 use crate::rows::Rows;
 use crate::upload::EncryptedMatrix;
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// All images of all blocks, in slots.
 pub(crate) struct Images {
     layout: Layout,
-    /// Per block of X: row (prime 2^s + sigma) 2 + part.
-    blocks: Vec<Rows<u64>>,
+    /// For each block of X and prime: line by line, of each image `b` and `a`.
+    pairs: Vec<Vec<Vec<u64>>>,
 }
 
 impl Images {
     pub(crate) fn new(context: &Context, keys: &EvaluationKeys, x: &EncryptedMatrix) -> Self {
         let layout = x.layout;
-        let blocks = x.blocks.par_iter().map(|block| images_of(context, keys, &layout, block)).collect();
-        Self { layout, blocks }
+        let lines = |block: &Arc<Ciphertext>| -> Vec<Vec<u64>> {
+            let rows = images_of(context, keys, &layout, block);
+            (0..layout.levels).map(|prime| by_line(&rows, prime, layout.images())).collect()
+        };
+        Self { layout, pairs: x.blocks.par_iter().map(lines).collect() }
     }
 
-    /// `b` (part 0) or `a` (part 1) of image sigma of one block, modulo one prime.
-    pub(crate) fn part(
+    /// The pairs of one block, modulo one prime, from image sigma of these slots on, as [`crate::kernel::add_outer`] takes them.
+    pub(crate) fn pairs(
         &self,
         tokens: usize,
         inner: usize,
         prime: usize,
         sigma: usize,
-        part: usize,
+        slots: &Range<usize>,
     ) -> &[u64] {
-        let block = &self.blocks[tokens * self.layout.inner_blocks() + inner];
-        block.row(2 * (prime * self.layout.images() + sigma) + part)
+        let pairs = &self.pairs[tokens * self.layout.inner_blocks() + inner][prime];
+        let stride = self.stride();
+        let end = pairs.len().min(slots.end / LINE * stride);
+        &pairs[slots.start / LINE * stride + 2 * LINE * sigma..end]
+    }
+
+    /// Words from one line to the next.
+    pub(crate) fn stride(&self) -> usize {
+        2 * LINE * self.layout.images()
     }
 }
+
+/// The rows of one prime, a line of each after the other.
+fn by_line(rows: &Rows<u64>, prime: usize, images: usize) -> Vec<u64> {
+    let of_prime = || (0..2 * images).map(|i| rows.row(2 * prime * images + i));
+    let n = rows.row(0).len();
+    let mut lines = Vec::with_capacity(2 * images * n);
+    (0..n)
+        .step_by(LINE)
+        .for_each(|at| of_prime().for_each(|row| lines.extend_from_slice(&row[at..at + LINE])));
+    lines
+}
+
+/// Row (prime 2^s + sigma) 2 + part.
 
 fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &Ciphertext) -> Rows<u64> {
     let (count, levels) = (layout.images(), layout.levels);

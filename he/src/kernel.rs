@@ -8,48 +8,73 @@
 mod ifma;
 mod portable;
 
+use std::ops::Range;
+
 use crate::context::{Prime, Scale};
 use crate::modulus::{Modulus, Shoup};
+use crate::rows::Rows;
 pub(crate) use portable::NEGATE;
 
 /// Products that can be summed before a reduction.
 const CAPACITY: usize = 4095;
 
-/// Unreduced sums of products, `low + 2^52 high`, slot by slot.
-pub(crate) struct Accumulator {
-    low: Vec<u64>,
-    high: Vec<u64>,
+/// Pairs of unreduced sums of equally many products, `low + 2^52 high`, slot by slot.
+pub(crate) struct Sums {
+    /// Of each pair the low and the high half of its first sum, then of its second one.
+    halves: Rows<u64>,
     terms: usize,
 }
 
-impl Accumulator {
-    pub(crate) fn new(n: usize) -> Self {
-        Self { low: vec![0; n], high: vec![0; n], terms: 0 }
+impl Sums {
+    /// Of so many pairs.
+    pub(crate) fn new(pairs: usize, n: usize) -> Self {
+        Self { halves: Rows::new(4 * pairs, n), terms: 0 }
     }
 
-    /// Adds the slotwise products of all pairs, each factor below p.
-    pub(crate) fn add_products(&mut self, prime: &Prime, pairs: &[(&[u64], &[u64])]) {
-        for pairs in pairs.chunks(GROUP) {
-            if self.terms + pairs.len() > CAPACITY {
-                self.reduce(prime);
-            }
-            self.terms += pairs.len();
-            add_products(&mut self.low, &mut self.high, pairs);
+    /// Back to nothing.
+    pub(crate) fn clear(&mut self) {
+        self.halves.fill(0);
+        self.terms = 0;
+    }
+
+    /// Makes room for so many products more in every sum, which the caller is about to add.
+    pub(crate) fn expect(&mut self, prime: &Prime, terms: usize) {
+        if self.terms + terms > CAPACITY {
+            self.reduce(prime);
         }
+        self.terms += terms;
+    }
+
+    /// Some slots of some pairs.
+    pub(crate) fn window(&mut self, pairs: Range<usize>, slots: &Range<usize>) -> Vec<[[&mut [u64]; 2]; 2]> {
+        let mut halves = self.halves.iter_mut().skip(4 * pairs.start).map(|half| &mut half[slots.clone()]);
+        let mut next = || halves.next().expect("there are so many pairs");
+        pairs.map(|_| [(); 2].map(|()| [(); 2].map(|()| next()))).collect()
+    }
+
+    /// out = c times the first or second sum of a pair, mod p.
+    pub(crate) fn fold(&self, pair: usize, part: usize, modulus: Modulus, scale: Scale, out: &mut [u64]) {
+        let half = |half: usize| self.halves.row(4 * pair + 2 * part + half);
+        fold(half(0), half(1), modulus, scale, out);
     }
 
     /// Replaces the sums by their residues, which count as one term.
     fn reduce(&mut self, prime: &Prime) {
-        let mut residues = vec![0; self.low.len()];
-        fold(self, prime.modulus, prime.scale(1), &mut residues);
-        self.low.copy_from_slice(&residues);
-        self.high.fill(0);
+        for low in (0..self.halves.count()).step_by(2) {
+            let (low, high) = self.halves.pair_mut(low, low + 1);
+            let mut residues = vec![0; low.len()];
+            fold(low, high, prime.modulus, prime.scale(1), &mut residues);
+            low.copy_from_slice(&residues);
+            high.fill(0);
+        }
         self.terms = 1;
     }
 }
 
-/// Pairs handled in one pass over the accumulator.
-pub(crate) const GROUP: usize = 8;
+/// Slots of a line: what a register holds.
+pub(crate) const LINE: usize = 8;
+/// Columns of factors that are multiplied by the same pair in one pass, at most.
+pub(crate) const STRIP: usize = 4;
 
 /// Runs the kernel of this machine.
 macro_rules! dispatch {
@@ -62,14 +87,15 @@ macro_rules! dispatch {
     }};
 }
 
-/// low += (x w) mod 2^52, high += floor(x w / 2^52), for every pair (x, w).
-fn add_products(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    dispatch!(add_products(low, high, pairs))
+/// `sums[g][part] += sum_i x[i][part] w[i][g]`, slot by slot, with the low and the high halves of products apart. Lines of the pairs `x[i]` lie one after the other,
+/// and what belongs to the next slots begins `stride` words later; `w` has the factors of pair i at `[i sums.len()..]`.
+pub(crate) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: usize, w: &[&[u64]]) {
+    dispatch!(add_outer(sums, x, stride, w))
 }
 
 /// out = c (low + 2^52 high) mod p.
-pub(crate) fn fold(sum: &Accumulator, modulus: Modulus, scale: Scale, out: &mut [u64]) {
-    dispatch!(fold(&sum.low, &sum.high, modulus, scale, out))
+fn fold(low: &[u64], high: &[u64], modulus: Modulus, scale: Scale, out: &mut [u64]) {
+    dispatch!(fold(low, high, modulus, scale, out))
 }
 
 /// out = c (sum of the products of at most 4095 pairs) mod p.
@@ -195,13 +221,23 @@ mod tests {
         }
         let p = crate::params::PRIMES[1];
         for n in [16, 64] {
-            let vectors: Vec<_> = (0..2 * GROUP as u64).map(|i| residues(p, n, i)).collect();
-            for count in 1..=GROUP {
-                let pairs: Vec<_> =
-                    (0..count).map(|i| (&vectors[2 * i][..], &vectors[2 * i + 1][..])).collect();
-                let (mut a, mut b) = ((vec![7; n], vec![9; n]), (vec![7; n], vec![9; n]));
-                ifma::add_products(&mut a.0, &mut a.1, &pairs);
-                portable::add_products(&mut b.0, &mut b.1, &pairs);
+            for (strip, count) in (1..=STRIP).flat_map(|strip| [0, 1, 5].map(|count| (strip, count))) {
+                let stride = (2 * count + 2) * LINE;
+                let x = residues(p, n / LINE * stride, 1);
+                let w: Vec<_> = (0..(strip * count) as u64).map(|i| residues(p, n, i)).collect();
+                let w: Vec<&[u64]> = w.iter().map(|w| &w[..]).collect();
+                let sums = || vec![residues(1 << 60, n, 3); 4 * strip];
+                let (mut a, mut b) = (sums(), sums());
+                for (sums, vector) in [(&mut a, true), (&mut b, false)] {
+                    let mut halves = sums.iter_mut().map(|half| &mut half[..]);
+                    let mut next = || halves.next().unwrap();
+                    let mut sums: Vec<_> =
+                        (0..strip).map(|_| [(); 2].map(|()| [(); 2].map(|()| next()))).collect();
+                    match vector {
+                        true => ifma::add_outer(&mut sums, &x, stride, &w),
+                        false => portable::add_outer(&mut sums, &x, stride, &w),
+                    }
+                }
                 assert_eq!(a, b);
             }
         }
@@ -213,14 +249,21 @@ mod tests {
         let prime = &context.primes()[0];
         let (m, p) = (prime.modulus, prime.modulus.p());
         let (x, w) = (residues(p, n, 1), residues(p, n, 2));
-        let mut sum = Accumulator::new(n);
+        let mut sums = Sums::new(2, n);
+        // Lines of the pair `(x, w)`.
+        let pairs: Vec<u64> = x.chunks(LINE).zip(w.chunks(LINE)).flat_map(|(x, w)| [x, w].concat()).collect();
         let count = CAPACITY + 1000;
         for _ in 0..count {
-            sum.add_products(prime, &[(&x, &w)]);
+            sums.expect(prime, 1);
+            add_outer(&mut sums.window(0..2, &(0..n)), &pairs, 2 * LINE, &[&w, &x]);
         }
         let mut out = vec![0; n];
-        fold(&sum, m, prime.scale(5), &mut out);
-        let expected = |i: usize| m.mul_public(m.mul_public(x[i], w[i]), 5 * count as u64);
-        assert!((0..n).all(|i| out[i] == expected(i)));
+        for (pair, second) in [&w, &x].into_iter().enumerate() {
+            for (part, first) in [&x, &w].into_iter().enumerate() {
+                sums.fold(pair, part, m, prime.scale(5), &mut out);
+                let expected = |i: usize| m.mul_public(m.mul_public(first[i], second[i]), 5 * count as u64);
+                assert!((0..n).all(|i| out[i] == expected(i)));
+            }
+        }
     }
 }

@@ -3,10 +3,10 @@
 //! Per class of jobs: images of the inputs under the split automorphisms, units group by group, packing of units,
 //! reply. Weights pass through one tile a thread and are never held as a whole in transformed form.
 
-use crate::context::{Context, Prime};
+use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
 use crate::images::Images;
-use crate::kernel::{self, Accumulator, GROUP};
+use crate::kernel::{self, STRIP, Sums};
 use crate::layout::Layout;
 use crate::reply::{Reply, Seeds, reshare};
 use crate::rlwe::Ciphertext;
@@ -17,6 +17,8 @@ use crate::weights::{Plain, Tile};
 use crate::{interleave, reply_len};
 use rand::CryptoRng;
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Mutex;
 
 /// One product: the client's encrypted X times the server's W.
 #[derive(Clone, Copy)]
@@ -104,14 +106,18 @@ pub(crate) fn evaluate(
         }
         let (_, images) = images.as_ref().expect("set just above");
         let layout = &x.layout;
-        let product = Product { context, layout, images, w };
+        let product = Product { context, layout, images, w, workspaces: Mutex::default() };
         // Some groups at a time: enough for all threads and to fill a reply, few enough to hold.
-        let slab = per_reply.div_ceil(layout.token_blocks()).max(2 * rayon::current_num_threads());
+        let slab = per_reply.div_ceil(layout.token_blocks()).max(STRIP * rayon::current_num_threads());
         for first in (0..layout.column_groups()).step_by(slab) {
-            let groups = first..(first + slab).min(layout.column_groups());
-            let units = groups.into_par_iter().map(|group| {
-                let unit = first_unit + group * layout.token_blocks();
-                product.units(group, |block| class.packed_levels((unit + block) / per_reply))
+            let end = (first + slab).min(layout.column_groups());
+            let strips = (first..end).into_par_iter().step_by(STRIP);
+            let units = strips.map(|first| {
+                let levels = |group: usize, block: usize| {
+                    let unit = first_unit + group * layout.token_blocks() + block;
+                    class.packed_levels(unit / per_reply)
+                };
+                product.units(first..(first + STRIP).min(end), levels)
             });
             pending.extend(units.collect::<Vec<_>>().into_iter().flatten());
             flush(&mut pending, false);
@@ -126,59 +132,91 @@ struct Product<'a> {
     layout: &'a Layout,
     images: &'a Images,
     w: Plain<'a>,
+    /// Those that no thread uses.
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
-/// Unreduced sums modulo one prime, `b` and `a` for every block of tokens, and room for transformed weights.
-struct Sums {
-    tokens: Vec<[Accumulator; 2]>,
-    slots: Rows<u64>,
+/// What a thread works on: memory that is used again for the next groups of columns.
+struct Workspace {
+    /// One for each group of columns.
+    tiles: Vec<Tile>,
+    /// For each prime unreduced sums, `b` and `a` for every block of tokens and group of columns, and room for transformed weights.
+    sums: Vec<(Sums, Rows<u64>)>,
 }
+
+impl Workspace {
+    fn new(context: &Context, layout: &Layout) -> Self {
+        let n = context.degree();
+        let strip = STRIP.min(layout.column_groups());
+        let sums = |_| {
+            let slots = Rows::new(strip * IMAGES.min(layout.images()), n);
+            (Sums::new(layout.token_blocks() * strip, n), slots)
+        };
+        Self {
+            tiles: (0..strip).map(|_| Tile::new(layout)).collect(),
+            sums: (0..layout.levels).map(sums).collect(),
+        }
+    }
+}
+
+/// Images that are multiplied in one pass over the sums.
+const IMAGES: usize = 16;
+/// Slots at a time: so many of all transformed weights stay in the cache for all blocks of tokens.
+const SLOTS: usize = 512;
 
 impl Product<'_> {
-    /// The units of one group of columns, one for every block of tokens, divided by 2^levels; in coefficients.
-    fn units(&self, group: usize, levels: impl Fn(usize) -> u32) -> Vec<Ciphertext> {
+    /// The units of some groups of columns, group by group, one for every block of tokens, divided by 2^levels; in coefficients.
+    fn units(&self, groups: Range<usize>, levels: impl Fn(usize, usize) -> u32) -> Vec<Ciphertext> {
         let Self { context, layout, .. } = self;
-        let n = context.degree();
-        let blank = |_: &Prime| Sums {
-            tokens: (0..layout.token_blocks()).map(|_| [Accumulator::new(n), Accumulator::new(n)]).collect(),
-            slots: Rows::new(GROUP, n),
-        };
-        let mut sums: Vec<Sums> = context.data_primes(layout.levels).iter().map(blank).collect();
-        let mut tile = Tile::new(layout);
+        let idle = self.workspaces.lock().expect("no thread panics holding it").pop();
+        let mut workspace = idle.unwrap_or_else(|| Workspace::new(context, layout));
+        let Workspace { tiles, sums } = &mut workspace;
+        let tiles = &mut tiles[..groups.len()];
+        sums.iter_mut().for_each(|(sums, _)| sums.clear());
         for block in 0..layout.inner_blocks() {
-            tile.load(context, layout, self.w, group, block);
-            sums.par_iter_mut().enumerate().for_each(|(i, sums)| self.add_block(&tile, block, i, sums));
+            for (group, tile) in groups.clone().zip(&mut *tiles) {
+                tile.load(context, layout, self.w, group, block);
+            }
+            sums.par_iter_mut().enumerate().for_each(|(i, sums)| self.add_block(tiles, block, i, sums));
         }
-        let mut units: Vec<Ciphertext> =
-            (0..layout.token_blocks()).map(|_| Ciphertext::zero(context, layout.levels)).collect();
-        for ((i, prime), sums) in context.data_primes(layout.levels).iter().enumerate().zip(&sums) {
-            for (tokens, (unit, [b, a])) in units.iter_mut().zip(&sums.tokens).enumerate() {
-                let scale = prime.scale_from_slots(prime.inverse_of_two_to(levels(tokens)));
-                for (sum, row) in [(b, unit.b.row_mut(i)), (a, unit.a.row_mut(i))] {
-                    kernel::fold(sum, prime.modulus, scale, row);
+        let unit = |(group, tokens): (usize, usize)| {
+            let mut unit = Ciphertext::zero(context, layout.levels);
+            for ((i, prime), (sums, _)) in context.data_primes(layout.levels).iter().enumerate().zip(&*sums) {
+                let scale =
+                    prime.scale_from_slots(prime.inverse_of_two_to(levels(groups.start + group, tokens)));
+                for (part, row) in [unit.b.row_mut(i), unit.a.row_mut(i)].into_iter().enumerate() {
+                    sums.fold(tokens * groups.len() + group, part, prime.modulus, scale, row);
                     prime.inverse_unscaled(row);
                 }
             }
-        }
+            unit
+        };
+        let each = (0..groups.len()).flat_map(|group| (0..layout.token_blocks()).map(move |t| (group, t)));
+        let units = each.map(unit).collect();
+        self.workspaces.lock().expect("no thread panics holding it").push(workspace);
         units
     }
 
-    /// Adds the products of one tile with the images of one block of columns of X, modulo the i-th prime.
-    fn add_block(&self, tile: &Tile, block: usize, i: usize, sums: &mut Sums) {
-        let prime = &self.context.primes()[i];
-        let count = self.layout.images();
-        for first in (0..count).step_by(GROUP) {
-            let group = first..(first + GROUP).min(count);
-            for (c, sigma) in group.clone().enumerate() {
-                tile.to_slots(prime, sigma, sums.slots.row_mut(c));
+    /// Adds the products of the groups' tiles with the images of one block of columns of X, modulo the i-th prime.
+    fn add_block(&self, tiles: &[Tile], block: usize, i: usize, (sums, rows): &mut (Sums, Rows<u64>)) {
+        let (prime, n) = (&self.context.primes()[i], self.context.degree());
+        let (count, strip) = (self.layout.images(), tiles.len());
+        for first in (0..count).step_by(IMAGES) {
+            let images = first..(first + IMAGES).min(count);
+            for (c, sigma) in images.clone().enumerate() {
+                for (g, tile) in tiles.iter().enumerate() {
+                    tile.to_slots(prime, sigma, rows.row_mut(c * strip + g));
+                }
             }
-            for (tokens, sums_of_tokens) in sums.tokens.iter_mut().enumerate() {
-                for (part, sum) in sums_of_tokens.iter_mut().enumerate() {
-                    let mut pairs: [(&[u64], &[u64]); GROUP] = [(&[], &[]); GROUP];
-                    for (c, sigma) in group.clone().enumerate() {
-                        pairs[c] = (self.images.part(tokens, block, i, sigma, part), sums.slots.row(c));
-                    }
-                    sum.add_products(prime, &pairs[..group.len()]);
+            sums.expect(prime, images.len());
+            for start in (0..n).step_by(SLOTS) {
+                let slots = start..(start + SLOTS).min(n);
+                let w: Vec<&[u64]> =
+                    (0..images.len() * strip).map(|row| &rows.row(row)[slots.clone()]).collect();
+                for tokens in 0..self.layout.token_blocks() {
+                    let x = self.images.pairs(tokens, block, i, first, &slots);
+                    let mut sums = sums.window(tokens * strip..(tokens + 1) * strip, &slots);
+                    kernel::add_outer(&mut sums, x, self.images.stride(), &w);
                 }
             }
         }

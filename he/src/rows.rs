@@ -2,8 +2,8 @@
 
 use zeroize::Zeroize;
 
-/// One cache line of words between rows: row r starts in cache set r, not always in the same one.
-const GAP: usize = 8;
+/// Words between rows: 65 cache lines, so that neither rows nor stretches of 64 lines of them always meet in the same cache sets.
+const GAP: usize = 520;
 
 /// `count` rows of `width` values.
 pub(crate) struct Rows<T> {

@@ -4,7 +4,7 @@
 //! use Shoup's method on 52 bits: with `w' = floor(w 2^52 / p)` and x < 2^52, `x w - floor(x w' / 2^52) p` lies in
 //! [0, 2p), and its low 52 bits are all there is.
 
-use super::portable;
+use super::{LINE, STRIP, portable};
 use crate::context::Scale;
 use crate::modulus::{Modulus, Shoup};
 use std::arch::x86_64::*;
@@ -45,49 +45,70 @@ recompiled! {
 /// As the portable twin.
 ///
 /// # Panics
-/// If the machine lacks the instructions or the lengths differ or are no multiple of 8.
-pub(super) fn add_products(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
-    let n = low.len();
-    assert!(available() && n.is_multiple_of(8) && high.len() == n);
-    assert!(pairs.iter().all(|(x, w)| x.len() == n && w.len() == n));
-    // SAFETY: the instructions exist and every slice has n words, as asserted.
+/// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do not fit.
+pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: usize, w: &[&[u64]]) {
+    let (n, count) = (sums[0][0][0].len(), w.len() / sums.len());
+    assert!(available() && n.is_multiple_of(LINE) && w.len() == count * sums.len());
+    assert!(sums.iter().flatten().flatten().all(|half| half.len() == n) && w.iter().all(|w| w.len() == n));
+    assert!(2 * count * LINE <= stride && (n == 0 || (n / LINE - 1) * stride + 2 * count * LINE <= x.len()));
+    // SAFETY: the instructions exist and the lengths are those of the contract, as asserted.
     unsafe {
-        if n.is_multiple_of(32) {
-            add_products_unchecked::<4>(low, high, pairs);
-        } else {
-            add_products_unchecked::<1>(low, high, pairs);
+        match sums.len() {
+            1 => add_outer_unchecked::<1>(sums, x, stride, w),
+            2 => add_outer_unchecked::<2>(sums, x, stride, w),
+            3 => add_outer_unchecked::<3>(sums, x, stride, w),
+
+            STRIP => add_outer_unchecked::<STRIP>(sums, x, stride, w),
+            more => panic!("{more} columns of factors"),
         }
     }
 }
 
-/// Keeps S registers of each half of the sums while it walks over the pairs.
+/// Keeps all sums of a line in registers while it walks over the pairs.
 ///
 /// # Safety
-/// The instructions exist; every slice has as many words as `low`, a multiple of 8 S.
+/// The instructions exist; there are G sums, with as many words in each half, a multiple of a line, as each factor has; `w` has G factors for each pair; and `x` has
+/// all pairs of every line, `stride` words apart.
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn add_products_unchecked<const S: usize>(
-    low: &mut [u64],
-    high: &mut [u64],
-    pairs: &[(&[u64], &[u64])],
+unsafe fn add_outer_unchecked<const G: usize>(
+    sums: &mut [[[&mut [u64]; 2]; 2]],
+    x: &[u64],
+    stride: usize,
+    w: &[&[u64]],
 ) {
-    for at in (0..low.len()).step_by(8 * S) {
-        // SAFETY: at + 8 S <= n for every slice, by the contract of this function; loads and stores are unaligned.
+    let n = sums[0][0][0].len();
+    for (line, at) in (0..n).step_by(LINE).enumerate() {
+        // SAFETY: at + 8 <= n for every half and factor, and the line's pairs are within x, by the contract of this function; loads and stores are unaligned.
         unsafe {
-            let load = |from: &[u64], i: usize| _mm512_loadu_si512(from.as_ptr().add(at + 8 * i).cast());
-            let (mut l, mut h) = ([_mm512_setzero_si512(); S], [_mm512_setzero_si512(); S]);
-            for i in 0..S {
-                (l[i], h[i]) = (load(low, i), load(high, i));
-            }
-            for (x, w) in pairs {
-                for i in 0..S {
-                    let (x, w) = (load(x, i), load(w, i));
-                    l[i] = _mm512_madd52lo_epu64(l[i], x, w);
-                    h[i] = _mm512_madd52hi_epu64(h[i], x, w);
+            let load = |from: *const u64| _mm512_loadu_si512(from.cast());
+            let mut s = [[[_mm512_setzero_si512(); 2]; 2]; G];
+            for g in 0..G {
+                for part in 0..2 {
+                    s[g][part] =
+                        [load(sums[g][part][0].as_ptr().add(at)), load(sums[g][part][1].as_ptr().add(at))];
                 }
             }
-            for i in 0..S {
-                _mm512_storeu_si512(low.as_mut_ptr().add(at + 8 * i).cast(), l[i]);
-                _mm512_storeu_si512(high.as_mut_ptr().add(at + 8 * i).cast(), h[i]);
+            let mut pair = x.as_ptr().add(line * stride);
+            for w in w.chunks_exact(G) {
+                let x = [load(pair), load(pair.add(LINE))];
+                pair = pair.add(2 * LINE);
+                for g in 0..G {
+                    let w = load(w[g].as_ptr().add(at));
+                    for part in 0..2 {
+                        s[g][part][0] = _mm512_madd52lo_epu64(s[g][part][0], x[part], w);
+                        s[g][part][1] = _mm512_madd52hi_epu64(s[g][part][1], x[part], w);
+                    }
+                }
+            }
+            for g in 0..G {
+                for part in 0..2 {
+                    for half in 0..2 {
+                        _mm512_storeu_si512(
+                            sums[g][part][half].as_mut_ptr().add(at).cast(),
+                            s[g][part][half],
+                        );
+                    }
+                }
             }
         }
     }

@@ -1,19 +1,33 @@
 //! The inner loops for any machine; also the definition the vector kernels are tested against.
 
+use super::LINE;
 use crate::context::Scale;
 use crate::modulus::{Modulus, Shoup};
 
 /// Set in a source index of a permutation when the value changes its sign.
 pub(crate) const NEGATE: u32 = 1 << 31;
 
-/// low += (x w) mod 2^52, high += floor(x w / 2^52), for every pair (x, w).
-pub(super) fn add_products(low: &mut [u64], high: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+/// low += (x w) mod 2^52, high += floor(x w / 2^52), slot by slot.
+fn add_products([low, high]: [&mut [u64]; 2], x: &[u64], w: &[u64]) {
     const MASK: u64 = (1 << 52) - 1;
-    for &(x, w) in pairs {
-        for (((low, high), &x), &w) in low.iter_mut().zip(high.iter_mut()).zip(x).zip(w) {
-            let product = u128::from(x) * u128::from(w);
-            *low += product as u64 & MASK;
-            *high += (product >> 52) as u64;
+    for (((low, high), &x), &w) in low.iter_mut().zip(high).zip(x).zip(w) {
+        let product = u128::from(x) * u128::from(w);
+        *low += product as u64 & MASK;
+        *high += (product >> 52) as u64;
+    }
+}
+
+/// As described in the parent.
+pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: usize, w: &[&[u64]]) {
+    let strip = sums.len();
+    for (g, parts) in sums.iter_mut().enumerate() {
+        for (part, [low, high]) in parts.iter_mut().enumerate() {
+            let lines = low.chunks_mut(LINE).zip(high.chunks_mut(LINE)).zip(x.chunks(stride)).enumerate();
+            for (at, ((low, high), x)) in lines {
+                for (x, w) in x.chunks(2 * LINE).zip(w.iter().skip(g).step_by(strip)) {
+                    add_products([low, high], &x[part * LINE..][..LINE], &w[at * LINE..][..LINE]);
+                }
+            }
         }
     }
 }
@@ -30,7 +44,7 @@ pub(super) fn dot(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, ou
     for (i, out) in out.iter_mut().enumerate() {
         let (mut low, mut high) = ([0], [0]);
         for (x, w) in pairs {
-            add_products(&mut low, &mut high, &[(&x[i..i + 1], &w[i..i + 1])]);
+            add_products([&mut low, &mut high], &x[i..i + 1], &w[i..i + 1]);
         }
         fold(&low, &high, modulus, scale, std::slice::from_mut(out));
     }
