@@ -68,7 +68,6 @@ fn by_line(rows: &Rows<u64>, prime: usize, images: usize) -> Vec<u64> {
 }
 
 /// Row (prime 2^s + sigma) 2 + part.
-
 fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &Ciphertext) -> Rows<u64> {
     let (count, levels) = (layout.images(), layout.levels);
     let mut rows = Rows::new(2 * count * levels, context.degree());
