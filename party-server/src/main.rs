@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Large tensors come and go all the time; this allocator does not hand their pages back each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     party_server::main(std::env::args_os())
 }

@@ -15,6 +15,10 @@ use clap::Parser;
 use sotto_net::Link;
 use sotto_protocol::Precision;
 
+/// As in the programs that it is both of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Shows a private answer: starts a server with the built-in model and a client with a prompt, as two processes that
 /// talk over TLS on this machine.
 ///

@@ -61,6 +61,10 @@ use crate::{
     report::Printed,
 };
 
+/// As in the programs that are shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.party {
