@@ -145,6 +145,17 @@ pub(crate) fn permute_integers(source: &[u32], from: &[i64], to: &mut [i64]) {
     dispatch!(permute_integers(source, from, to))
 }
 
+/// `y = x w` modulo 2^64 for some columns: `x` `[rows, inner]`, `w` `[inner, outer]`, `y` `[rows, columns]`, which is zero before.
+pub(crate) fn multiply_columns(
+    x: &[u64],
+    w: &[i16],
+    sides: [usize; 2],
+    columns: Range<usize>,
+    y: &mut [u64],
+) {
+    dispatch!(multiply_columns(x, w, sides, columns, y))
+}
+
 /// Integers below p in absolute value as residues.
 pub(crate) fn embed(modulus: Modulus, from: &[i64], to: &mut [u64]) {
     dispatch!(embed(modulus, from, to))
@@ -211,6 +222,23 @@ mod tests {
         ifma::permute_integers(&source, &from, &mut a);
         portable::permute_integers(&source, &from, &mut b);
         assert_eq!(a, b);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn vector_and_portable_products_of_rows_agree() {
+        if !ifma::available() {
+            return;
+        }
+        let (rows, inner, outer) = (9, 6, 100);
+        let x = residues(u64::MAX, rows * inner, 1);
+        let w: Vec<i16> = residues(1 << 16, inner * outer, 2).into_iter().map(|w| w as i16).collect();
+        for columns in [0..100, 3..70, 99..100] {
+            let (mut a, mut b) = (vec![0; rows * columns.len()], vec![0; rows * columns.len()]);
+            ifma::multiply_columns(&x, &w, [inner, outer], columns.clone(), &mut a);
+            portable::multiply_columns(&x, &w, [inner, outer], columns, &mut b);
+            assert_eq!(a, b);
+        }
     }
 
     #[test]

@@ -96,7 +96,8 @@ pub fn all(precision: Precision) -> Vec<Segments> {
         let unit = (-f64::from(window.argument_frac)).exp2();
         fit(window, |x| f(x + unit))
     };
-    let (inverse, inverse_root): (fn(f64) -> f64, fn(f64) -> f64) = (|u| 1.0 / u, |u| 1.0 / u.sqrt());
+    let inverse: fn(f64) -> f64 = |u| 1.0 / u;
+    let inverse_root: fn(f64) -> f64 = |u| 1.0 / u.sqrt();
     let rows = [
         row(&reciprocal, inverse),
         row(&root, inverse_root),

@@ -22,7 +22,6 @@
 //! re-randomised ciphertext, pseudo-random whatever `W` is.
 //! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
 
-use rayon::prelude::*;
 use sotto_he::{EXACT, EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
 use zeroize::{Zeroize, Zeroizing};
@@ -147,7 +146,7 @@ pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Err
     let bytes = s.ch.recv("linear/open", packed_len(x.len(), ring.bits())).await?;
     let masked = unpack(&bytes, x.len(), ring.bits());
     let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
-    let mut y = sotto_net::compute(|| product(&input, &w.data, w.shape.inner, w.shape.outer));
+    let mut y = sotto_net::compute(|| sotto_he::product(&input, &w.data, w.shape.inner, w.shape.outer));
     y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = ring.reduce(y.wrapping_add(*mask)));
     let bias = w.encoded_bias(x.frac, ring);
     y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = ring.reduce(y.wrapping_add(*b)));
@@ -156,7 +155,7 @@ pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Err
 
 /// The functionality: `x W` in `ring`, `x` `[T, K]`.
 pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize, ring: Ring) -> Vec<u64> {
-    product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
+    sotto_he::product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
 }
 
 /// Rows for which masks are lacking.
@@ -232,38 +231,6 @@ fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Result<Layout, 
 fn check(precision: Precision, w: &WeightShape, x: &Share) {
     assert_eq!(x.ring, precision.linear(), "ring of a linear layer's input");
     assert_eq!(x.shape.cols, w.inner, "width of a linear layer's input");
-}
-
-/// `x W` modulo `2^64`; output columns are split over the cores.
-fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
-    let rows = x.len() / inner.max(1);
-    let block = outer.div_ceil(rayon::current_num_threads()).max(64);
-    let blocks: Vec<(usize, Vec<u64>)> = (0..outer)
-        .into_par_iter()
-        .step_by(block)
-        .map(|start| {
-            let width = block.min(outer - start);
-            let mut y = vec![0u64; rows * width];
-            for k in 0..inner {
-                let weights = &w[k * outer + start..k * outer + start + width];
-                for (t, y) in y.chunks_mut(width).enumerate() {
-                    let x = x[t * inner + k];
-                    y.iter_mut().zip(weights).for_each(|(y, &w)| {
-                        *y = y.wrapping_add(x.wrapping_mul(i64::from(w) as u64));
-                    });
-                }
-            }
-            (start, y)
-        })
-        .collect();
-    let mut out = vec![0u64; rows * outer];
-    for (start, y) in blocks {
-        let width = y.len() / rows.max(1);
-        for (t, row) in y.chunks(width.max(1)).enumerate() {
-            out[t * outer + start..t * outer + start + width].copy_from_slice(row);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

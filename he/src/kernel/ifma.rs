@@ -8,6 +8,7 @@ use super::{LINE, STRIP, portable};
 use crate::context::Scale;
 use crate::modulus::{Modulus, Shoup};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Whether this machine has the instructions.
 #[inline]
@@ -40,6 +41,7 @@ recompiled! {
     shifted_sum_and_difference(h: usize, e: &mut [u64], o: &[u64], difference: &mut [u64], modulus: Modulus);
     shifted_integers(h: usize, e: &mut [i64], o: &[i64], difference: &mut [i64]);
     embed(modulus: Modulus, from: &[i64], to: &mut [u64]);
+    multiply_columns(x: &[u64], w: &[i16], sides: [usize; 2], columns: Range<usize>, y: &mut [u64]);
 }
 
 /// As the portable twin.

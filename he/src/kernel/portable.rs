@@ -1,5 +1,7 @@
 //! The inner loops for any machine; also the definition the vector kernels are tested against.
 
+use std::ops::Range;
+
 use super::LINE;
 use crate::context::Scale;
 use crate::modulus::{Modulus, Shoup};
@@ -30,6 +32,54 @@ pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: us
             }
         }
     }
+}
+
+/// Rows and columns whose sums are kept in registers.
+const ROWS: usize = 4;
+const COLUMNS: usize = 32;
+
+/// As described in the parent.
+#[inline(always)]
+pub(super) fn multiply_columns(
+    x: &[u64],
+    w: &[i16],
+    [inner, outer]: [usize; 2],
+    columns: Range<usize>,
+    y: &mut [u64],
+) {
+    let width = columns.len();
+    let weights = |k: usize, from: usize, to: usize| &w[k * outer + columns.start..][from..to];
+    for (x, y) in x.chunks(ROWS * inner).zip(y.chunks_mut(ROWS * width)) {
+        // Few rows: what is left is read once, in the order of memory.
+        let kept = if x.len() == ROWS * inner { width / COLUMNS * COLUMNS } else { 0 };
+        for from in (0..kept).step_by(COLUMNS) {
+            let mut sums = [[0u64; COLUMNS]; ROWS];
+            for k in 0..inner {
+                let w = weights(k, from, from + COLUMNS);
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    add_multiple(x[t * inner + k], w, sums);
+                }
+            }
+            for (y, sums) in y.chunks_mut(width).zip(&sums) {
+                y[from..from + COLUMNS].copy_from_slice(sums);
+            }
+        }
+        if kept == width {
+            continue;
+        }
+        for k in 0..inner {
+            let w = weights(k, kept, width);
+            for (x, y) in x.chunks(inner).zip(y.chunks_mut(width)) {
+                add_multiple(x[k], w, &mut y[kept..]);
+            }
+        }
+    }
+}
+
+/// y += x w modulo 2^64.
+#[inline(always)]
+fn add_multiple(x: u64, w: &[i16], y: &mut [u64]) {
+    y.iter_mut().zip(w).for_each(|(y, &w)| *y = y.wrapping_add(x.wrapping_mul(i64::from(w) as u64)));
 }
 
 /// out = c (low + 2^52 high) mod p.
