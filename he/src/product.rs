@@ -1,7 +1,7 @@
 //! The evaluator: encrypted matrices times plain ones, packed and answered.
 //!
 //! Per class of jobs: images of the inputs under the split automorphisms, units group by group, packing of units,
-//! reply. Weights pass through one tile a thread and are never held as a whole in transformed form.
+//! reply. Weights pass through a few tiles a thread and are never held as a whole in transformed form.
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
@@ -19,6 +19,7 @@ use rand::CryptoRng;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Mutex;
+use zeroize::Zeroize;
 
 /// One product: the client's encrypted X times the server's W.
 #[derive(Clone, Copy)]
@@ -106,18 +107,20 @@ pub(crate) fn evaluate(
         }
         let (_, images) = images.as_ref().expect("set just above");
         let layout = &x.layout;
-        let product = Product { context, layout, images, w, workspaces: Mutex::default() };
         // Some groups at a time: enough for all threads and to fill a reply, few enough to hold.
-        let slab = per_reply.div_ceil(layout.token_blocks()).max(STRIP * rayon::current_num_threads());
+        let strip = strip(layout, rayon::current_num_threads());
+        let slab = per_reply.div_ceil(layout.token_blocks()).max(strip * rayon::current_num_threads());
+        let slab = slab.next_multiple_of(strip);
+        let product = Product { context, layout, images, w, strip, workspaces: Mutex::default() };
         for first in (0..layout.column_groups()).step_by(slab) {
             let end = (first + slab).min(layout.column_groups());
-            let strips = (first..end).into_par_iter().step_by(STRIP);
+            let strips = (first..end).into_par_iter().step_by(strip);
             let units = strips.map(|first| {
                 let levels = |group: usize, block: usize| {
                     let unit = first_unit + group * layout.token_blocks() + block;
                     class.packed_levels(unit / per_reply)
                 };
-                product.units(first..(first + STRIP).min(end), levels)
+                product.units(first..(first + strip).min(end), levels)
             });
             pending.extend(units.collect::<Vec<_>>().into_iter().flatten());
             flush(&mut pending, false);
@@ -132,11 +135,22 @@ struct Product<'a> {
     layout: &'a Layout,
     images: &'a Images,
     w: Plain<'a>,
-    /// Those that no thread uses.
+    /// Groups of columns at a time.
+    strip: usize,
+    /// Those that are not in use.
     workspaces: Mutex<Vec<Workspace>>,
 }
 
-/// What a thread works on: memory that is used again for the next groups of columns.
+/// Groups of columns that meet an image in one pass: fewer where threads would have nothing to do, or sums would take too much memory.
+fn strip(layout: &Layout, threads: usize) -> usize {
+    let each = layout.column_groups().div_ceil(threads);
+    STRIP.min(each).min(TOKEN_BLOCKS / layout.token_blocks()).max(1)
+}
+
+/// Blocks of tokens times groups of columns whose sums are held at a time, but for a single group.
+const TOKEN_BLOCKS: usize = 32;
+
+/// What a strip is worked on in: memory that is used again for the next one.
 struct Workspace {
     /// One for each group of columns.
     tiles: Vec<Tile>,
@@ -145,9 +159,8 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn new(context: &Context, layout: &Layout) -> Self {
+    fn new(context: &Context, layout: &Layout, strip: usize) -> Self {
         let n = context.degree();
-        let strip = STRIP.min(layout.column_groups());
         let sums = |_| {
             let slots = Rows::new(strip * IMAGES.min(layout.images()), n);
             (Sums::new(layout.token_blocks() * strip, n), slots)
@@ -156,6 +169,12 @@ impl Workspace {
             tiles: (0..strip).map(|_| Tile::new(layout)).collect(),
             sums: (0..layout.levels).map(sums).collect(),
         }
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        self.sums.iter_mut().for_each(|(_, slots)| slots.zeroize());
     }
 }
 
@@ -169,7 +188,7 @@ impl Product<'_> {
     fn units(&self, groups: Range<usize>, levels: impl Fn(usize, usize) -> u32) -> Vec<Ciphertext> {
         let Self { context, layout, .. } = self;
         let idle = self.workspaces.lock().expect("no thread panics holding it").pop();
-        let mut workspace = idle.unwrap_or_else(|| Workspace::new(context, layout));
+        let mut workspace = idle.unwrap_or_else(|| Workspace::new(context, layout, self.strip));
         let Workspace { tiles, sums } = &mut workspace;
         let tiles = &mut tiles[..groups.len()];
         sums.iter_mut().for_each(|(sums, _)| sums.clear());

@@ -167,7 +167,7 @@ fn entry(table: &mut BitReader<'_>, runs: &[Range<u64>], w: u32, index: u64) -> 
         let entries = table.pull(n as u32 * w);
         let place = index.wrapping_sub(run.start);
         // Of numbers below 2^63 the difference's top bit says which is less.
-        let here = ((place.wrapping_sub(n) & !place) >> 63).wrapping_neg();
+        let here = std::hint::black_box(((place.wrapping_sub(n) & !place) >> 63).wrapping_neg());
         found ^ low(entries >> (place.wrapping_mul(u64::from(w)) & here), w) & here
     })
 }

@@ -37,7 +37,7 @@ const LEVEL: &str = "ot/one-hot/level";
 pub struct Wanted {
     /// How many.
     pub n: usize,
-    /// Bits of a position, at least 1 and at most 10.
+    /// Bits of a position, at least 1 and at most 12.
     pub k: u32,
     /// The ring of positions, of `k` bits or more.
     pub ring: Ring,

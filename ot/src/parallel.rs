@@ -1,4 +1,4 @@
-//! Local work on both cores.
+//! Local work on all cores.
 
 use rayon::prelude::*;
 

@@ -87,7 +87,7 @@ impl Precision {
 /// `2^z` in `ring`; long tensors go in blocks, which bounds memory.
 ///
 /// # Panics
-/// If `z` is not in the argument's ring with its fraction bits.
+/// If `z` is not in the argument's ring with its fraction bits, or `ring` has not room for as many bits as the result has of fraction.
 pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
     let p = s.precision;
     assert_eq!((z.ring, z.frac), (p.exponent(), p.frac()), "argument of 2^z");
@@ -114,7 +114,8 @@ async fn in_turn(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
     let zero = masks.zero(s, &opened).await?;
     let entries = and(s, &zero, &masks.windows(precision, &opened)).await?;
     let entries = either_carry(&entries);
-    let power: Vec<u64> = z.data.iter().map(|&z| local_power(precision, z)).collect();
+    let power: Zeroizing<Vec<u64>> =
+        Zeroizing::new(z.data.iter().map(|&z| local_power(precision, z)).collect());
     let small = precision.scaled();
     let scaled = Share::new(small, frac, z.shape, scale(s, &entries, &power, small).await?);
     let [scaled] = extend_positive(s, [(&scaled, precision.squared())]).await?;

@@ -20,7 +20,10 @@
 //!
 //! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero.
 //!
-//! Relative error `2^-14`, by high precision `2^-16`, at most (dropped carries included) and two
+//! Where that ring would exceed 62 bits (by high precision beyond 4096 numerators), it is extended and truncated as well, in five turns; and where there are more than twelve places,
+//! the position takes two groups.
+//!
+//! Relative error of reciprocals `2^-14`, by high precision `2^-16`, of roots `7e-5` and `1.8e-5`, at most (dropped carries included), and two
 //! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
 //! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
 

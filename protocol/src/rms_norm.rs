@@ -10,7 +10,7 @@
 //!
 //! The rows are watched ([`crate::ranges`], in units of 2048): they pass if their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
 //! `eps` below `2^-20` is taken for that. Relative error `2e-4` (`5e-5`) for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
-//! `d <= 2^15`. Eight turns, seven by the latency schedule.
+//! `d <= 2^15`. Eight turns, seven by the latency schedule for widths from 16 on.
 //! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
 //! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
 //! Source: `nonlinear.md` 3.5 in the design notes.

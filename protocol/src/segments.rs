@@ -14,12 +14,12 @@
 //!
 //! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment serves
 //! offsets up to `2^(s+1)` ([`crate::fit`]). Two turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
-//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation, and some where `n'` would exceed 64 and each `2^j t` is
+//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation, and another where `n'` would exceed 64 and each `2^j t` is
 //! rounded by its owner instead. The
 //! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
 //! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
 
-use sotto_ot::{CotPads, RecvCots, Selectors, SendCots};
+use sotto_ot::{CotPads, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 use zeroize::Zeroizing;
 
@@ -43,6 +43,11 @@ const TAG: &str = "segments/cross";
 /// # Panics
 /// If the ring of `x` is not the table's window, or the table has negative values.
 pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Share, Error> {
+    evaluate_in(s, x, table, Ring::new(table.ring_bits)).await
+}
+
+/// As [`evaluate`], the result in the table's ring or a larger one.
+async fn evaluate_in(s: &mut Session, x: &Share, table: &Segments, ring: Ring) -> Result<Share, Error> {
     let fit = &table.fit;
     assert_eq!((x.ring.bits(), fit.low), (fit.index_bits + fit.shift, 0), "window of {}", fit.name);
     let index = x.truncate_reduce(fit.shift);
@@ -50,21 +55,11 @@ pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Sh
     let masked = crate::mul::subtract(&index, mask.index());
     let [opened] = open(s, OPEN, [&masked]).await?;
     let located = mask.rotate(&opened);
-    let y = interpolate(s, x, &located, table).await?;
-    Ok(y.add_public(s.me, table.offset.wrapping_neg()))
-}
-
-/// The line of each element's segment at its offset, plus the table's public offset.
-async fn interpolate(
-    s: &mut Session,
-    x: &Share,
-    located: &Selectors,
-    table: &Segments,
-) -> Result<Share, Error> {
     let (send, recv) = cots(s.me, x.len(), table);
     let cots = s.cots(send, recv).await?;
     let entries = sotto_net::compute(|| located.parity(&table.columns));
-    begin(s, cots, x, entries, table, Ring::new(table.ring_bits))?.finish(s).await
+    let y = begin(s, cots, x, entries, table, ring)?.finish(s).await?;
+    Ok(y.add_public(s.me, table.offset.wrapping_neg()))
 }
 
 /// COTs that a party takes as sender and as receiver.
@@ -216,6 +211,11 @@ pub(crate) mod tests {
     /// Every argument (of the finer ones, every fifth) from 1/2 up to the window's end, three times with other shares; the table's error relative to the value, one unit
     /// for the local truncation.
     fn sweep(table: &'static Segments, f: impl Fn(f64) -> f64, stated: f64) {
+        sweep_in(table, Ring::new(table.ring_bits), f, stated);
+    }
+
+    /// The same, with the result in a ring of so many bits that slopes' products are rounded, if it is not the table's: for another unit.
+    fn sweep_in(table: &'static Segments, out: Ring, f: impl Fn(f64) -> f64, stated: f64) {
         let fit = &table.fit;
         let (ring, one) = (Ring::new(fit.index_bits + fit.shift), 1u64 << fit.argument_frac);
         let step = if fit.index_bits > 9 { 5 } else { 1 };
@@ -227,12 +227,12 @@ pub(crate) mod tests {
                 let x = lab.share(&u, ring, fit.argument_frac, Shape::new(u.len(), 1));
                 lab.stock_one_hots(fit.index_bits, index, u.len()).await;
                 lab.stock_cots(u.len() * (table.value_bits + table.slope_bits) as usize).await;
-                all.push(lab.measure(async |s| evaluate(s, &x, table).await).await);
+                all.push(lab.measure(async |s| evaluate_in(s, &x, table, out).await).await);
             }
             all
         });
-        let out = Ring::new(table.ring_bits);
-        let (unit, mut worst) = ((-(fit.value_frac as f64)).exp2(), 0f64);
+        let units = if cut_bits(table, out) == 0 { 1.0 } else { 2.0 };
+        let (unit, mut worst) = (units * (-(fit.value_frac as f64)).exp2(), 0f64);
         for (got, traffic) in all {
             for (y, u) in reals(&got, out, fit.value_frac).into_iter().zip(&u) {
                 let exact = f((*u + 1) as f64 / one as f64);
@@ -240,9 +240,9 @@ pub(crate) mod tests {
             }
             assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table, out).cost(), 2));
         }
-        let (n, slope_ring) = (table.ring_bits, table.ring_bits + table.drop_bits());
+        let (n, cut) = (out.bits(), cut_bits(table, out));
         let values: u32 = (0..table.value_bits).map(|j| n - j).sum();
-        let slopes: u32 = (0..table.slope_bits).map(|j| slope_ring - j + 1).sum();
+        let slopes: u32 = (0..table.slope_bits).map(|j| n + table.drop_bits() - j.max(cut) + 1).sum();
         assert_eq!(bill(1, table, out).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
         eprintln!("{} off by {worst:.2e} of the value", fit.name);
         assert!(worst < stated, "{} off by {worst}", fit.name);
@@ -267,6 +267,15 @@ pub(crate) mod tests {
         for (precision, stated) in Precision::ALL.into_iter().zip(STATED) {
             sweep(tables::wide_reciprocal(precision), |u| 1.0 / u, stated);
             sweep(tables::wide_inverse_root(precision), |u| 1.0 / u.sqrt(), stated);
+        }
+    }
+
+    #[test]
+    fn reciprocals_in_the_widest_rings() {
+        for (precision, stated) in Precision::ALL.into_iter().zip(STATED) {
+            for ring in [57, 62].map(Ring::new) {
+                sweep_in(tables::wide_reciprocal(precision), ring, |u| 1.0 / u, stated);
+            }
         }
     }
 }

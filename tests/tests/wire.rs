@@ -13,7 +13,7 @@ use std::{fmt::Write, fs, sync::mpsc};
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};
 use sotto_protocol::{
-    Client, Error, Precision, Server, Session,
+    Client, Error, Precision, Schedule, Server, Session,
     activation::{Activation, activate},
     and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
@@ -125,6 +125,30 @@ fn lines() -> String {
             let x = scaled(s, 28, 14, 64).reshape(Shape::new(4, 16));
             let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
             words(Ok([out.numerators, out.reciprocal]))
+        }),
+    );
+    line(
+        "exp2-latency",
+        run(async |s| {
+            s.schedule = Schedule::Latency;
+            one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)
+        }),
+    );
+    line(
+        "softmax-latency",
+        run(async |s| {
+            s.schedule = Schedule::Latency;
+            let x = scaled(s, 26, 12, 64).reshape(Shape::new(4, 16));
+            let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
+            words(Ok([out.numerators, out.reciprocal]))
+        }),
+    );
+    line(
+        "root-latency",
+        run(async |s| {
+            s.schedule = Schedule::Latency;
+            let form = Form::inverse_root(PRECISION, s.schedule, 3, 36, 25..63, Ring::new(54));
+            one(reciprocal::evaluate(s, &column(s, 64, 36), &form).await)
         }),
     );
     line("maximum", run(async |s| one(maximum::row_max(s, &row(s, 13, 64), &[31, 33]).await)));

@@ -279,7 +279,7 @@ const NUMBERS: [usize; 6] = [0, 1, 3, 8, 13, 65];
 
 #[test]
 fn turned_vectors_have_every_entry_in_its_place() {
-    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+    for (k, n) in (1..=12).flat_map(|k| NUMBERS.map(|n| (k, n))) {
         let (before, size) = (vectors(n, k, 5), 1 << k);
         let mut d = words(n, 6);
         d.iter_mut().zip([0, 1, 63, 64, size - 1, size, 1 << 63]).for_each(|(d, edge)| *d = edge);
@@ -307,7 +307,7 @@ fn turned_vectors_have_every_entry_in_its_place() {
 
 #[test]
 fn parities_are_inner_products() {
-    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+    for (k, n) in (1..=12).flat_map(|k| NUMBERS.map(|n| (k, n))) {
         for groups in [1, 3, 8] {
             let stride = (1usize << k).div_ceil(64);
             let (e, planes) = (words(n * stride, 7), words(groups * stride * LANE, 8));
@@ -326,7 +326,7 @@ fn parities_are_inner_products() {
 
 #[test]
 fn vectors_grow_by_a_product_that_sums_to_the_bit() {
-    for (k, n) in (1..=11).flat_map(|k| NUMBERS.map(|n| (k, n))) {
+    for (k, n) in (1..=12).flat_map(|k| NUMBERS.map(|n| (k, n))) {
         for j in 0..k {
             let stride = (1usize << k).div_ceil(64);
             let (small, size) = (vectors(n, j, 9), 1 << j);

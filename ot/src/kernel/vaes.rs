@@ -35,6 +35,7 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("vpclmulqdq")
         && is_x86_feature_detected!("aes")
         && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
 }
 
 /// A safe function of this name that asserts the instructions and calls the one in [`wide`].

@@ -140,7 +140,8 @@ fn reciprocal_form(p: Precision, schedule: Schedule) -> Form {
 }
 
 fn root_form(p: Precision, schedule: Schedule) -> Form {
-    Form::inverse_root(p, schedule, 0, 36, 19..63, WIDE)
+    // In the ring of norms.
+    Form::inverse_root(p, schedule, 0, 36, 19..63, Ring::new(p.frac() + 42))
 }
 
 /// `n` evaluations of a function.
