@@ -25,6 +25,7 @@
 //!   estimate breaks the tolerance that the caller asks for.
 //!
 //! * Products of vectors element by element are another matter: slots of two plaintext primes, all four primes as Q, no key switch: module `elementwise`.
+//! * What the server multiplies in the clear, rows of the ring by its integers, is [`product`].
 //!
 //! # Two savings
 //!

@@ -153,7 +153,7 @@ async fn at_once(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
     let number = |i: usize, j: usize| match precision.lowest() + j as i64 {
         0.. => y.data[i],
         _ if j == 0 => me.server_only(1),
-        // Zero stays zero, and there is no bias.
+        // Rounded up by the server and down by the client: without bias.
         below => y.data[i].wrapping_add(me.server_only((1 << -below) - 1)) >> -below,
     };
     let data = pick(s, &entries, ring, &left_shifts(precision), number).await?;
