@@ -284,9 +284,10 @@ async fn at_once(
         None => None,
         Some((none_above, lower)) => Some(and::begin(s, of_ands, &none_above, &lower)?),
     };
-    let extension = match widening.extends() {
-        true => Some(extend::begin(s, of_extensions, [(&y, widening.least_ring())])?),
-        false => None,
+    let extension = if widening.extends() {
+        Some(extend::begin(s, of_extensions, [(&y, widening.least_ring())])?)
+    } else {
+        None
     };
     let lead: XorShare = match lower {
         None => inner,

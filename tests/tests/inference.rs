@@ -281,29 +281,33 @@ fn bert(precision: Precision) {
     let x = Share::new(ring, frac, Shape::new(rows, d), data);
     let nothing = Share::zeros(ring, frac, x.shape);
     let want = Runtime::new().block_on(layer.forward(&mut Clear { precision }, &x)).unwrap();
-    // The same shares in every run, on every machine.
-    let (client, server) = sotto_net::run_pair(
-        |mut ch| async {
-            ch.state_rate(Some(1e9));
-            let mut me = Client::establish(ch, Rng::from_seed([1; 32]), [0; 32]).await.unwrap();
-            me.session.precision = precision;
-            outline.forward(&mut me, &x).await.unwrap()
-        },
-        |mut ch| async {
-            ch.state_rate(Some(1e9));
-            let mut me = Server::establish(ch, Rng::from_seed([2; 32]), [0; 32]).await.unwrap();
-            me.session.precision = precision;
-            layer.forward(&mut me, &nothing).await.unwrap()
-        },
-    );
-    let got = &client + &server;
     let real = |x: &Share, i: usize| decode(x.data[i], x.frac, x.ring);
-    let differences: Vec<f64> = (0..got.len()).map(|i| (real(&got, i) - real(&want, i)).abs()).collect();
-    let worst = differences.iter().copied().fold(0.0, f64::max);
-    let rms = (differences.iter().map(|d| d * d).sum::<f64>() / differences.len() as f64).sqrt();
-    eprintln!("BERT, {precision:?}: largest difference {worst:.1e}, root mean square {rms:.1e}");
-    assert!(worst < [1e-2, 3e-3][precision as usize], "largest difference: {worst}");
-    assert!(rms < [3e-3, 8e-4][precision as usize], "root mean square of differences: {rms}");
+    // The same shares in every run, on every machine; three times, as the largest of so many differences is a matter of luck.
+    let mut largest = [1u8, 3, 5].map(|seed| {
+        let (client, server) = sotto_net::run_pair(
+            |mut ch| async {
+                ch.state_rate(Some(1e9));
+                let mut me = Client::establish(ch, Rng::from_seed([seed; 32]), [0; 32]).await.unwrap();
+                me.session.precision = precision;
+                outline.forward(&mut me, &x).await.unwrap()
+            },
+            |mut ch| async {
+                ch.state_rate(Some(1e9));
+                let mut me = Server::establish(ch, Rng::from_seed([seed + 1; 32]), [0; 32]).await.unwrap();
+                me.session.precision = precision;
+                layer.forward(&mut me, &nothing).await.unwrap()
+            },
+        );
+        let got = &client + &server;
+        let differences: Vec<f64> = (0..got.len()).map(|i| (real(&got, i) - real(&want, i)).abs()).collect();
+        let largest = differences.iter().copied().fold(0.0, f64::max);
+        let rms = (differences.iter().map(|d| d * d).sum::<f64>() / differences.len() as f64).sqrt();
+        eprintln!("BERT, {precision:?}: largest difference {largest:.1e}, root mean square {rms:.1e}");
+        assert!(rms < [3e-3, 8e-4][precision as usize], "root mean square of differences: {rms}");
+        largest
+    });
+    largest.sort_by(f64::total_cmp);
+    assert!(largest[1] < [1e-2, 2.5e-3][precision as usize], "largest differences: {largest:?}");
 }
 
 #[test]
