@@ -8,13 +8,15 @@
 //! | length       | 4     | equals the length the step prescribes                                |
 //!
 //! Sending never blocks on the peer: a writer task drains a queue of the party's own messages, so two
-//! parties that send at the same time cannot dead-lock, and computing overlaps with sending.
+//! parties that send at the same time cannot dead-lock, and computing overlaps with sending. What is not urgent
+//! goes behind that queue ([`crate::errand`]).
 
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -23,12 +25,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, ReadHalf},
+    select,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
-use crate::{Error, MAX_CONTROL_LEN, Meter, SpanKey, codec};
+use crate::{
+    Error, MAX_CONTROL_LEN, Meter, SpanKey, codec,
+    errand::{Arriving, Behind, Errand, Errands, Flight, Leaving, MARK, Pace, Wire, errand_len},
+};
 
 /// Bytes of framing in front of each message.
 pub const HEADER_LEN: usize = 16;
@@ -54,7 +60,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// queued when the [`crate::Runtime`] stops is lost.
 pub struct Channel {
     reader: ReadHalf<Box<dyn Stream>>,
-    queue: Option<mpsc::UnboundedSender<Bytes>>,
+    queue: Option<mpsc::UnboundedSender<Item>>,
     writer: Option<JoinHandle<io::Result<()>>>,
     next_out: u32,
     next_in: u32,
@@ -67,9 +73,10 @@ pub struct Channel {
     /// Those of them that have arrived, by number.
     arrived: HashMap<u64, Vec<u8>>,
     expectations: u64,
+    errands: Errands,
     transcript: blake3::Hasher,
     heard_transcript: blake3::Hasher,
-    patience: watch::Sender<Duration>,
+    manners: watch::Sender<Manners>,
     /// Bits per second: as imposed or stated, and the least that a long message came in with.
     stated_rate: Option<f64>,
     seen_rate: Option<f64>,
@@ -82,11 +89,13 @@ impl Channel {
     pub fn new(stream: impl Stream) -> Channel {
         let (reader, writer) = tokio::io::split(Box::new(stream) as Box<dyn Stream>);
         let (queue, messages) = mpsc::unbounded_channel();
-        let (patience, writer_patience) = watch::channel(DEFAULT_TIMEOUT);
+        let (manners, of_writer) =
+            watch::channel(Manners { patience: DEFAULT_TIMEOUT, pace: None, hurried: false });
+        let (errands, behind) = Errands::new();
         Channel {
             reader,
             queue: Some(queue),
-            writer: Some(tokio::spawn(write_all(writer, messages, writer_patience))),
+            writer: Some(tokio::spawn(write_all(writer, messages, behind, of_writer))),
             next_out: 0,
             next_in: 0,
             heard: 0,
@@ -95,9 +104,10 @@ impl Channel {
             expected: VecDeque::new(),
             arrived: HashMap::new(),
             expectations: 0,
+            errands,
             transcript: blake3::Hasher::new(),
             heard_transcript: blake3::Hasher::new(),
-            patience,
+            manners,
             stated_rate: None,
             seen_rate: None,
             meter: Meter::new(),
@@ -122,7 +132,13 @@ impl Channel {
     /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the peer to take
     /// what is left.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        self.patience.send_replace(timeout);
+        self.manners.send_modify(|manners| manners.patience = timeout);
+    }
+
+    /// States what the connection carries, in bits per second, and how long a message may have to wait for a piece of an errand; until then pieces are sent
+    /// whenever nothing else is.
+    pub fn set_pace(&mut self, rate: f64, slack: Duration) {
+        self.manners.send_modify(|manners| manners.pace = Some(Pace { rate, slack }));
     }
 
     /// Queues `payload` for the peer; it travels while this party goes on.
@@ -147,7 +163,88 @@ impl Channel {
         self.next_out = self.next_out.wrapping_add(1);
         self.meter.sent(tag, HEADER_LEN + payload.len());
         // A writer that is gone takes nothing more; the reader finds out why.
-        let _ = queue.send(header.freeze()).and_then(|()| queue.send(payload));
+        let _ = queue.send(Item::Frame([header.freeze(), payload]));
+        Ok(())
+    }
+
+    /// Announces an errand of this party: a request and its reply, with their lengths, which both parties know. The peer announces it by
+    /// [`Channel::take_errand`]. Waits for nothing; its bytes count for the span that is open now.
+    ///
+    /// # Panics
+    /// If a length is zero.
+    pub fn run_errand(&mut self, request: (&'static str, usize), reply: (&'static str, usize)) -> Errand {
+        self.said = self.heard + 1;
+        self.announce(Flight::new(self.said.into()), (request, 0), (reply, 1))
+    }
+
+    /// Announces an errand of the peer.
+    ///
+    /// # Panics
+    /// If a length is zero.
+    pub fn take_errand(&mut self, request: (&'static str, usize), reply: (&'static str, usize)) -> Errand {
+        self.announce(Flight::default(), (reply, 1), (request, 0))
+    }
+
+    fn announce(
+        &mut self,
+        flight: Flight,
+        ((tag_out, len_out), after_out): ((&'static str, usize), u32),
+        ((tag_in, len_in), after_in): ((&'static str, usize), u32),
+    ) -> Errand {
+        let (number, errands) = (self.errands.announced, &mut self.errands);
+        let span = self.meter.span();
+        let flights = (flight.clone(), after_in, self.heard.max(1));
+        let (arriving, incoming) = Arriving::new(number, (tag_in, len_in), span, flights);
+        errands.arriving.push_back(arriving);
+        let (leaving, outgoing) = Leaving::new(tag_bytes(tag_out), len_out, flight.clone(), after_out);
+        let _ = errands.leaving.send(leaving);
+        errands.under_way.push_back((flight, after_out == 0));
+        errands.announced += 1;
+        self.meter.sent(tag_out, errand_len(len_out));
+        // The peer's digest has it where its frames have it.
+        let [said, heard] = [(tag_out, len_out), (tag_in, len_in)]
+            .map(|(tag, len)| [&self.tag(tag)[..], &(len as u64).to_le_bytes()].concat());
+        self.transcript.update(&said);
+        self.expected.push_back(Expectation { number: self.expectations, what: Expectable::Announcement(heard) });
+        Errand { number, outgoing, incoming }
+    }
+
+    /// Waits until the peer's part of an errand, and of all that were announced before it, has come. What this party still has to send for them goes ahead of
+    /// all that it says from now on.
+    ///
+    /// # Errors
+    /// As [`Channel::recv`]; [`Error::Closed`] if this side has closed the channel.
+    pub async fn catch_up(&mut self, errand: u64) -> Result<(), Error> {
+        let end = errand.saturating_add(1).min(self.errands.announced);
+        if end <= self.errands.settled {
+            return Ok(());
+        }
+        let Some(queue) = &self.queue else { return Err(Error::Closed { step: "errand" }) };
+        let _ = queue.send(Item::Errands(end));
+        while let Some(next) = self.errands.arriving.front().filter(|next| next.number < end) {
+            let step = next.tag;
+            let header = self.read_header(step).await?;
+            if header.is_piece() {
+                self.take_piece(step, header).await?;
+                continue;
+            }
+            self.pass_announcements();
+            match self.expected.pop_front() {
+                Some(Expectation { number, what: Expectable::Frame { tag, len, span } }) => {
+                    let got = self.accept(tag, &header).await?;
+                    self.take_body(number, (tag, len, span), got).await?;
+                }
+                _ => return Err(self.unexpected(step, &header).await),
+            }
+        }
+        while self.errands.settled < end {
+            let (flight, mine) = self.errands.under_way.pop_front().expect("one for each errand");
+            let request = flight.load(Ordering::Relaxed);
+            let (said, heard) = if mine { (request, request + 1) } else { (request + 1, request) };
+            (self.said, self.heard) = (self.said.max(said), self.heard.max(heard));
+            self.errands.settled += 1;
+        }
+        self.meter.reached(u64::from(self.heard));
         Ok(())
     }
 
@@ -169,7 +266,8 @@ impl Channel {
     pub fn expect(&mut self, tag: &'static str, len: usize) -> Expected {
         let number = self.expectations;
         self.expectations += 1;
-        self.expected.push_back(Expectation { number, tag, len, span: self.meter.span() });
+        let what = Expectable::Frame { tag, len, span: self.meter.span() };
+        self.expected.push_back(Expectation { number, what });
         Expected(number, tag)
     }
 
@@ -250,6 +348,7 @@ impl Channel {
     /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
     pub async fn abort(&mut self, code: Abort) {
         let farewell = async {
+            self.manners.send_modify(|manners| manners.hurried = true);
             self.send(ABORT_TAG, vec![code as u8])?;
             self.close().await?;
             // To close a socket with unread bytes resets it, and the code could get lost: read to the end.
@@ -289,8 +388,24 @@ impl Channel {
     }
 
     async fn take_expected(&mut self) -> Result<(), Error> {
-        let Some(Expectation { number, tag, len, span }) = self.expected.pop_front() else { return Ok(()) };
-        let got = self.next_header(tag).await?;
+        let Some(Expectation { number, what }) = self.expected.pop_front() else { return Ok(()) };
+        match what {
+            Expectable::Announcement(heard) => _ = self.heard_transcript.update(&heard),
+            Expectable::Frame { tag, len, span } => {
+                let got = self.next_header(tag).await?;
+                self.take_body(number, (tag, len, span), got).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The body of an announced frame whose header says `got` bytes.
+    async fn take_body(
+        &mut self,
+        number: u64,
+        (tag, len, span): (&'static str, usize, SpanKey),
+        got: usize,
+    ) -> Result<(), Error> {
         if got != len {
             return Err(Error::WrongLength { step: tag, expected: len, got });
         }
@@ -300,20 +415,37 @@ impl Channel {
         Ok(())
     }
 
+    /// Hears the announcements that come before the next announced frame.
+    fn pass_announcements(&mut self) {
+        while let Some(Expectation { what: Expectable::Announcement(heard), .. }) = self.expected.front() {
+            self.heard_transcript.update(heard);
+            self.expected.pop_front();
+        }
+    }
+
+    /// The header of the next frame, which is one of step `tag`, behind any pieces of errands; the length that it states.
     async fn next_header(&mut self, tag: &'static str) -> Result<usize, Error> {
-        let expected = self.tag(tag);
-        let mut header = [0u8; HEADER_LEN];
-        self.fill(&mut header, tag).await?;
-        let field = |i: usize| u32::from_le_bytes(header[i..i + 4].try_into().expect("four bytes"));
-        let got_tag: [u8; 4] = header[..4].try_into().expect("four bytes");
-        let (sequence, flight, len) = (field(4), field(8), field(12) as usize);
-        if got_tag == tag_bytes(ABORT_TAG) && tag != ABORT_TAG && len == 1 {
-            let code = self.recv_body(tag, 1).await?[0];
-            return Err(Error::Aborted { step: tag, reason: Abort::name(code) });
+        loop {
+            let header = self.read_header(tag).await?;
+            if !header.is_piece() {
+                return self.accept(tag, &header).await;
+            }
+            self.take_piece(tag, header).await?;
         }
-        if got_tag != expected {
-            return Err(Error::WrongTag { expected: tag, got: self.tag_name(got_tag) });
+    }
+
+    async fn read_header(&mut self, tag: &'static str) -> Result<Header, Error> {
+        let mut header = Header([0; HEADER_LEN]);
+        self.fill(&mut header.0, tag).await?;
+        Ok(header)
+    }
+
+    /// Checks a header against what step `tag` prescribes; the length that it states.
+    async fn accept(&mut self, tag: &'static str, header: &Header) -> Result<usize, Error> {
+        if header.tag() != self.tag(tag) {
+            return Err(self.unexpected(tag, header).await);
         }
+        let (sequence, flight) = (header.sequence(), header.flight());
         if sequence != self.next_in {
             return Err(Error::WrongSequence { step: tag, expected: self.next_in, got: sequence });
         }
@@ -321,11 +453,59 @@ impl Channel {
         if !(least..=most).contains(&flight) {
             return Err(Error::WrongFlight { step: tag, least, most, got: flight });
         }
-        self.heard_transcript.update(&header);
+        self.heard_transcript.update(&header.0);
         self.next_in = self.next_in.wrapping_add(1);
         self.heard = flight;
         self.meter.reached(u64::from(flight));
-        Ok(len)
+        Ok(header.len())
+    }
+
+    /// What is wrong with a frame that is not of step `tag`; the peer's reason, if it gives one.
+    async fn unexpected(&mut self, tag: &'static str, header: &Header) -> Error {
+        if header.tag() == tag_bytes(ABORT_TAG) && header.len() == 1 {
+            return match self.recv_body(tag, 1).await {
+                Ok(code) => Error::Aborted { step: tag, reason: Abort::name(code[0]) },
+                Err(error) => error,
+            };
+        }
+        Error::WrongTag { expected: tag, got: self.tag_name(header.tag()) }
+    }
+
+    /// A piece of an errand, which comes while step `tag` is waited for.
+    async fn take_piece(&mut self, tag: &'static str, header: Header) -> Result<(), Error> {
+        let Some(mut next) = self.errands.arriving.pop_front() else {
+            let got = format!("{}, for an errand that nobody is on", self.tag_name(header.tag()));
+            return Err(Error::WrongTag { expected: tag, got });
+        };
+        let (step, len) = (next.tag, next.next_piece());
+        if header.tag() != self.tag(step) {
+            return Err(Error::WrongTag { expected: step, got: self.tag_name(header.tag()) });
+        }
+        let (expected, got) = (self.errands.next_in, header.sequence());
+        if got != expected {
+            return Err(Error::WrongSequence { step, expected, got });
+        }
+        if header.len() != len {
+            return Err(Error::WrongLength { step, expected: len, got: header.len() });
+        }
+        let ((least, most), flight) = (next.flights(self.said), header.flight() & !MARK);
+        if !(least..=most).contains(&flight) {
+            return Err(Error::WrongFlight { step, least, most, got: flight });
+        }
+        self.errands.next_in = expected.wrapping_add(1);
+        next.flight.store(flight - next.after, Ordering::Relaxed);
+        let start = next.buffer.len();
+        if start == 0 {
+            next.buffer.reserve_exact(next.len);
+        }
+        next.buffer.resize(start + len, 0);
+        self.fill(&mut next.buffer[start..], step).await?;
+        self.meter.attribute(next.span, (HEADER_LEN + len) as u64);
+        match next.buffer.len() == next.len {
+            true => next.deliver(),
+            false => self.errands.arriving.push_front(next),
+        }
+        Ok(())
     }
 
     async fn recv_body(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
@@ -340,7 +520,7 @@ impl Channel {
     }
 
     async fn fill(&mut self, buffer: &mut [u8], tag: &'static str) -> Result<(), Error> {
-        let patience = *self.patience.borrow();
+        let patience = self.manners.borrow().patience;
         read_exact(&mut self.reader, buffer, tag, patience).await?;
         self.meter.received(tag, buffer.len());
         Ok(())
@@ -369,10 +549,64 @@ impl Channel {
 pub struct Expected(u64, &'static str);
 
 struct Expectation {
+    /// Of the frame, or of the next one.
     number: u64,
-    tag: &'static str,
-    len: usize,
-    span: SpanKey,
+    what: Expectable,
+}
+
+enum Expectable {
+    Frame {
+        tag: &'static str,
+        len: usize,
+        span: SpanKey,
+    },
+    /// An errand of which the peer's digest has these bytes.
+    Announcement(Vec<u8>),
+}
+
+/// A frame's header as it came.
+struct Header([u8; HEADER_LEN]);
+
+impl Header {
+    fn tag(&self) -> [u8; 4] {
+        self.0[..4].try_into().expect("four bytes")
+    }
+
+    fn field(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.0[at..at + 4].try_into().expect("four bytes"))
+    }
+
+    fn sequence(&self) -> u32 {
+        self.field(4)
+    }
+
+    fn flight(&self) -> u32 {
+        self.field(8)
+    }
+
+    fn len(&self) -> usize {
+        self.field(12) as usize
+    }
+
+    fn is_piece(&self) -> bool {
+        self.flight() & MARK != 0
+    }
+}
+
+/// How the writer of a channel behaves.
+#[derive(Clone, Copy)]
+struct Manners {
+    patience: Duration,
+    pace: Option<Pace>,
+    /// Nothing waits for errands any more.
+    hurried: bool,
+}
+
+/// What the writer of a channel is to do next.
+enum Item {
+    Frame([Bytes; 2]),
+    /// To send the messages of so many errands.
+    Errands(u64),
 }
 
 /// Why a party ended a session early: all that it tells the peer.
@@ -405,37 +639,78 @@ fn tag_bytes(tag: &str) -> [u8; 4] {
     blake3::hash(tag.as_bytes()).as_bytes()[..4].try_into().expect("four bytes")
 }
 
-/// Writes what the queue holds until it is closed and empty. A peer that takes nothing is waited for as long
-/// as the channel is open, and for `patience` after that.
+/// Writes what the queue holds until it is closed and empty, and pieces of errands where it holds nothing. A peer that takes nothing is waited for as long
+/// as the channel is open, and for the channel's patience after that.
 async fn write_all(
     writer: impl AsyncWrite,
-    mut messages: mpsc::UnboundedReceiver<Bytes>,
-    patience: watch::Receiver<Duration>,
+    mut messages: mpsc::UnboundedReceiver<Item>,
+    mut behind: Behind,
+    mut manners: watch::Receiver<Manners>,
 ) -> io::Result<()> {
-    let mut writer = pin!(BufWriter::new(writer));
-    while let Some(mut message) = messages.recv().await {
-        while !message.is_empty() {
-            let step = |cx: &mut Context<'_>| writer.as_mut().poll_write(cx, &message);
-            match insist(&patience, &messages, step).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => message.advance(written),
+    let (mut writer, mut wire) = (pin!(BufWriter::new(writer)), Wire::new());
+    loop {
+        let pace = manners.borrow().pace;
+        let between = async {
+            behind.ready().await;
+            wire.free(pace).await;
+        };
+        let item = select! {
+            biased;
+            item = messages.recv() => Some(item),
+            () = between => None,
+        };
+        match item {
+            Some(None) => break,
+            Some(Some(Item::Frame(frame))) => {
+                wire.carry(write(&manners, &messages, writer.as_mut(), frame).await?, pace);
+            }
+            None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take()).await?, pace),
+            Some(Some(Item::Errands(end))) => {
+                while behind.sent < end {
+                    select! {
+                        biased;
+                        () = behind.ready() => {}
+                        _ = manners.wait_for(|manners| manners.hurried) => break,
+                    }
+                    wire.carry(write(&manners, &messages, writer.as_mut(), behind.take()).await?, pace);
+                }
             }
         }
         if messages.is_empty() {
-            insist(&patience, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
+            insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
         }
     }
-    insist(&patience, &messages, |cx| writer.as_mut().poll_shutdown(cx)).await
+    insist(&manners, &messages, |cx| writer.as_mut().poll_shutdown(cx)).await
+}
+
+/// Writes a frame; its length.
+async fn write(
+    manners: &watch::Receiver<Manners>,
+    messages: &mpsc::UnboundedReceiver<Item>,
+    mut writer: Pin<&mut impl AsyncWrite>,
+    frame: [Bytes; 2],
+) -> io::Result<usize> {
+    let len = frame.iter().map(Bytes::len).sum();
+    for mut part in frame {
+        while !part.is_empty() {
+            let step = |cx: &mut Context<'_>| writer.as_mut().poll_write(cx, &part);
+            match insist(manners, messages, step).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => part.advance(written),
+            }
+        }
+    }
+    Ok(len)
 }
 
 /// Polls `step` until it is done or there is no use in waiting any longer.
 async fn insist<T>(
-    patience: &watch::Receiver<Duration>,
-    messages: &mpsc::UnboundedReceiver<Bytes>,
+    manners: &watch::Receiver<Manners>,
+    messages: &mpsc::UnboundedReceiver<Item>,
     mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
 ) -> io::Result<T> {
     loop {
-        let limit = *patience.borrow();
+        let limit = manners.borrow().patience;
         match timeout(limit, poll_fn(&mut step)).await {
             Ok(result) => return result,
             Err(_) if messages.is_closed() => return Err(io::ErrorKind::TimedOut.into()),

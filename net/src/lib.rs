@@ -13,6 +13,7 @@
 
 mod channel;
 mod codec;
+mod errand;
 mod error;
 mod identity;
 mod link;
@@ -22,6 +23,7 @@ mod tls;
 
 pub use channel::{Abort, Channel, DEFAULT_TIMEOUT, Expected, HEADER_LEN, Stream};
 pub use codec::MAX_CONTROL_LEN;
+pub use errand::{Errand, errand_len};
 pub use error::Error;
 pub use identity::{Fingerprint, Identity, ParseFingerprintError};
 pub use link::{Link, ParseLinkError, shape};

@@ -1,0 +1,295 @@
+//! Requests and replies that travel behind everything else.
+
+#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
+
+use std::time::Duration;
+
+use sotto_net::{
+    Abort, Channel, Cost, Errand, Error, HEADER_LEN, Half, Runtime, SpanKey, errand_len, run_pair,
+};
+use tokio::{
+    io::{AsyncWriteExt, duplex},
+    time::timeout,
+};
+
+const REQUEST: (&str, usize) = ("up", 40_000);
+const REPLY: (&str, usize) = ("down", 16_384);
+const SOON: Duration = Duration::from_secs(20);
+
+/// Announces an errand, says what `between` says, and catches up; the reply, and the cost.
+async fn client(mut ch: Channel, between: impl AsyncFnOnce(&mut Channel)) -> (Vec<u8>, Cost) {
+    ch.meter.enter("errand", Half::Offline);
+    let errand = ch.run_errand(REQUEST, REPLY);
+    ch.meter.leave();
+    let number = errand.number();
+    errand.outgoing.fill(vec![3; REQUEST.1]);
+    between(&mut ch).await;
+    ch.catch_up(number).await.unwrap();
+    let reply = errand.incoming.wait().await.unwrap();
+    // The clock goes on from there.
+    ch.send("end", vec![]).unwrap();
+    ch.recv("end", 0).await.unwrap();
+    let total = ch.meter.total();
+    let span = ch.meter.spans()[&SpanKey { phase: "setup", op: "errand", half: Half::Offline }];
+    assert_eq!((span.sent as usize, span.received as usize), (errand_len(REQUEST.1), errand_len(REPLY.1)));
+    ch.close().await.unwrap();
+    (reply, total)
+}
+
+async fn server(mut ch: Channel, between: impl AsyncFnOnce(&mut Channel)) -> Cost {
+    let Errand { outgoing, incoming, .. } = {
+        let errand = ch.take_errand(REQUEST, REPLY);
+        assert_eq!(errand.number(), 0);
+        errand
+    };
+    let work = tokio::spawn(async move {
+        let request = incoming.wait().await.unwrap();
+        assert_eq!(request, vec![3; REQUEST.1]);
+        outgoing.fill(vec![5; REPLY.1]);
+    });
+    between(&mut ch).await;
+    ch.catch_up(0).await.unwrap();
+    work.await.unwrap();
+    ch.recv("end", 0).await.unwrap();
+    ch.send("end", vec![]).unwrap();
+    ch.close().await.unwrap();
+    ch.meter.total()
+}
+
+async fn talk(ch: &mut Channel, times: usize) {
+    for _ in 0..times {
+        ch.exchange("word", vec![1; 10]).await.unwrap();
+    }
+}
+
+#[test]
+fn an_errand_takes_two_turns_unless_others_pass_meanwhile() {
+    for times in 0..5 {
+        let ((reply, cost), far) = run_pair(
+            |ch| client(ch, async move |ch| talk(ch, times).await),
+            |ch| server(ch, async move |ch| talk(ch, times).await),
+        );
+        assert_eq!(reply, vec![5; REPLY.1]);
+        // And two for the last words.
+        assert_eq!(cost.turns, times.max(2) as u64 + 2, "{times} turns meanwhile");
+        let said = (times * (HEADER_LEN + 10) + HEADER_LEN) as u64;
+        assert_eq!(cost.sent, said + errand_len(REQUEST.1) as u64);
+        assert_eq!((cost.sent, cost.received), (far.received, far.sent));
+    }
+}
+
+/// Whatever the peer can take at once, a message waits for no more than that and a piece.
+#[test]
+fn messages_overtake_errands() {
+    const LONG: usize = 16 << 20;
+    const BUFFERED: u64 = 2 << 20;
+    run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(("up", LONG), ("down", 1));
+            let number = errand.number();
+            errand.outgoing.fill(vec![1; LONG]);
+            ch.send("now", vec![2]).unwrap();
+            ch.catch_up(number).await.unwrap();
+            // Once caught up with, it goes first.
+            assert_eq!(errand.incoming.wait().await.unwrap(), [9]);
+        },
+        |mut ch: Channel| async move {
+            let Errand { outgoing, incoming, .. } = ch.take_errand(("up", LONG), ("down", 1));
+            assert_eq!(ch.recv("now", 1).await.unwrap(), [2]);
+            assert!(ch.meter.total().received < BUFFERED);
+            outgoing.fill(vec![9]);
+            ch.catch_up(0).await.unwrap();
+            assert_eq!(incoming.wait().await.unwrap().len(), LONG);
+            ch.close().await.unwrap();
+        },
+    );
+}
+
+/// Errands that are announced together come back in the order in which they were announced.
+#[test]
+fn catching_up_with_one_is_catching_up_with_all_before() {
+    const N: usize = 5;
+    let len = |i: usize| 1 + i * 16_384;
+    run_pair(
+        |mut ch: Channel| async move {
+            let mut incoming = vec![];
+            let mut outgoing = vec![];
+            for i in 0..N {
+                let errand = ch.run_errand(("up", len(i)), ("down", len(N - i)));
+                outgoing.push(errand.outgoing);
+                incoming.push(errand.incoming);
+            }
+            // Filled in the other way round.
+            for (i, outgoing) in outgoing.into_iter().enumerate().rev() {
+                outgoing.fill(vec![i as u8; len(i)]);
+            }
+            ch.catch_up(3).await.unwrap();
+            ch.exchange("word", vec![0]).await.unwrap();
+            ch.catch_up(u64::MAX).await.unwrap();
+            for (i, incoming) in incoming.into_iter().enumerate() {
+                assert_eq!(incoming.wait().await.unwrap(), vec![i as u8; len(N - i)]);
+            }
+            assert_eq!(ch.meter.total().turns, 2);
+        },
+        |mut ch: Channel| async move {
+            for i in 0..N {
+                let Errand { outgoing, incoming, .. } = ch.take_errand(("up", len(i)), ("down", len(N - i)));
+                tokio::spawn(async move {
+                    let request = incoming.wait().await.unwrap();
+                    assert_eq!(request, vec![i as u8; len(i)]);
+                    outgoing.fill(vec![i as u8; len(N - i)]);
+                });
+            }
+            ch.catch_up(3).await.unwrap();
+            ch.exchange("word", vec![0]).await.unwrap();
+            // The client's word comes after the replies.
+            assert_eq!(ch.meter.total().turns, 3);
+            ch.catch_up(4).await.unwrap();
+            // What is left behind a closed channel is lost, so the peer says when it has all.
+            ch.close().await.unwrap();
+        },
+    );
+}
+
+/// What was sent ahead may lie among the pieces, and digests do not depend on where.
+#[test]
+fn digests_have_the_announcements() {
+    let digests = |late: bool| {
+        run_pair(
+            move |mut ch: Channel| async move {
+                let errand = ch.run_errand(REQUEST, REPLY);
+                ch.send("ahead", vec![1; 9]).unwrap();
+                if late {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+                errand.outgoing.fill(vec![3; REQUEST.1]);
+                ch.send("word", vec![]).unwrap();
+                ch.catch_up(0).await.unwrap();
+                let said = ch.trace_digest();
+                ch.send("digest", said.to_vec()).unwrap();
+                assert_eq!(ch.heard_digest().await.unwrap()[..], ch.recv("digest", 32).await.unwrap());
+                said
+            },
+            |mut ch: Channel| async move {
+                let Errand { outgoing, incoming, .. } = ch.take_errand(REQUEST, REPLY);
+                let ahead = ch.expect("ahead", 9);
+                tokio::spawn(async move {
+                    incoming.wait().await.unwrap();
+                    outgoing.fill(vec![5; REPLY.1]);
+                });
+                ch.recv("word", 0).await.unwrap();
+                ch.catch_up(0).await.unwrap();
+                ch.claim(ahead).await.unwrap();
+                let said = ch.trace_digest();
+                ch.send("digest", said.to_vec()).unwrap();
+                assert_eq!(ch.heard_digest().await.unwrap()[..], ch.recv("digest", 32).await.unwrap());
+                ch.close().await.unwrap();
+                said
+            },
+        )
+    };
+    assert_eq!(digests(false), digests(true));
+}
+
+/// A server that gives up while an errand of its client is not done says so.
+#[test]
+fn an_abort_does_not_wait_for_errands() {
+    let (error, ()) = run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            ch.catch_up(0).await.unwrap_err()
+        },
+        |mut ch: Channel| async move {
+            let errand = ch.take_errand(REQUEST, REPLY);
+            ch.catch_up(0).await.unwrap();
+            ch.abort(Abort::Internal).await;
+            drop(errand);
+        },
+    );
+    assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
+}
+
+/// Whoever waits for an errand's message beside a channel hears of its end.
+#[test]
+fn errands_end_with_their_channel() {
+    Runtime::new().block_on(async {
+        let (near, far) = duplex(1 << 20);
+        let mut ch = Channel::new(near);
+        let errand = ch.take_errand(REQUEST, REPLY);
+        drop(far);
+        assert!(matches!(ch.catch_up(0).await, Err(Error::Closed { step: "up" })));
+        drop(ch);
+        assert!(matches!(errand.incoming.wait().await, Err(Error::Closed { step: "up" })));
+    });
+}
+
+/// A piece as the module documentation describes it.
+fn piece(tag: &str, sequence: u32, flight: u32, len: usize) -> Vec<u8> {
+    let mut bytes = blake3::hash(tag.as_bytes()).as_bytes()[..4].to_vec();
+    bytes.extend(sequence.to_le_bytes());
+    bytes.extend((flight | 1 << 31).to_le_bytes());
+    bytes.extend((len as u32).to_le_bytes());
+    bytes.resize(HEADER_LEN + len, 7);
+    bytes
+}
+
+/// What a server that has announced an errand, or none, makes of `bytes`.
+fn server_on(announced: bool, bytes: Vec<u8>) -> Result<(), Error> {
+    Runtime::new().block_on(async move {
+        let (near, mut far) = duplex(1 << 20);
+        let mut ch = Channel::new(near);
+        ch.set_timeout(Duration::from_millis(200));
+        let _errand = announced.then(|| ch.take_errand(REQUEST, REPLY));
+        far.write_all(&bytes).await.unwrap();
+        let done = async {
+            match announced {
+                true => ch.catch_up(0).await,
+                false => ch.recv("word", 1).await.map(drop),
+            }
+        };
+        timeout(SOON, done).await.expect("the test hangs")
+    })
+}
+
+#[test]
+fn pieces_are_as_announced() {
+    let all = |change: &dyn Fn(usize) -> Vec<u8>| server_on(true, (0..3).flat_map(change).collect());
+    let len = |i: usize| [16_384, 16_384, 7_232][i];
+    let good = |i: usize| piece("up", i as u32, 1, len(i));
+    all(&good).unwrap();
+    for at in 0..3 {
+        let changed = |bad: Vec<u8>| all(&|i| if i == at { bad.clone() } else { good(i) }).unwrap_err();
+        let error = changed(piece("down", at as u32, 1, len(at)));
+        assert!(matches!(error, Error::WrongTag { expected: "up", .. }), "{error}");
+        let error = changed(piece("up", at as u32 + 1, 1, len(at)));
+        assert!(matches!(error, Error::WrongSequence { step: "up", .. }), "{error}");
+        for wrong in [0, 1, len(at) - 1, len(at) + 1, 40_000] {
+            let error = changed(piece("up", at as u32, 1, wrong));
+            assert!(matches!(error, Error::WrongLength { step: "up", .. }), "{error}");
+        }
+        for wrong in [0, 2, u32::MAX >> 1] {
+            let error = changed(piece("up", at as u32, wrong, len(at)));
+            assert!(matches!(error, Error::WrongFlight { step: "up", .. }), "{error}");
+        }
+    }
+    let error = server_on(true, good(0)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { step: "up", .. }), "{error}");
+}
+
+#[test]
+fn pieces_that_were_not_announced_are_refused() {
+    let error = server_on(false, piece("up", 0, 1, 1)).unwrap_err();
+    assert!(matches!(&error, Error::WrongTag { expected: "word", .. }), "{error}");
+    let more = (0..3).map(|i| piece("up", i, 1, [16_384, 16_384, 7_232][i as usize]));
+    let error = Runtime::new().block_on(async move {
+        let (near, mut far) = duplex(1 << 20);
+        let mut ch = Channel::new(near);
+        let _errand = ch.take_errand(REQUEST, REPLY);
+        far.write_all(&more.flatten().collect::<Vec<u8>>()).await.unwrap();
+        far.write_all(&piece("up", 3, 1, 16_384)).await.unwrap();
+        ch.catch_up(0).await.unwrap();
+        timeout(SOON, ch.recv("word", 1)).await.expect("the test hangs").unwrap_err()
+    });
+    assert!(matches!(&error, Error::WrongTag { expected: "word", got } if got.starts_with("up, for")), "{error}");
+}
