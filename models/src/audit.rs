@@ -137,6 +137,8 @@ fn squared(g: &[f64], n: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sotto_protocol::linear::{Exactness, WeightShape};
 
     use super::*;
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn the_bound_is_attained_by_the_worst_input() {
         let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
-        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100], bias: vec![] };
+        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100].into(), bias: vec![] };
         // An input of norm 2 along the column: all ones. Its output is half the column's sum.
         assert_eq!(bound(&w, 1..2) / rms_norm::factor(4), 200.0);
         assert_eq!(bound(&w, 0..1) / rms_norm::factor(4), 2.0);
@@ -156,7 +158,7 @@ mod tests {
         // A matrix of rank one, a diagonal one, nothing.
         let of = |f: fn(i64, i64) -> i64| {
             let data = (0..9).flat_map(|i| (0..6).map(move |j| f(i, j) as i16)).collect();
-            norm_bound(&Weight { shape, data, bias: vec![] }, 0..5) / input_norm_of(9) * 8.0
+            norm_bound(&Weight { shape, data: Arc::new(data), bias: vec![] }, 0..5) / input_norm_of(9) * 8.0
         };
         let (u, v): (f64, f64) =
             ((0..9).map(|i| (i * i) as f64).sum(), (0..5).map(|j| ((j + 1) * (j + 1)) as f64).sum());

@@ -147,6 +147,10 @@ impl Evaluator for Clear {
         Ok(())
     }
 
+    fn anticipate(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn foresee(&mut self, _: &[Foreseen<'_>]) -> Result<(), Error> {
         Ok(())
     }

@@ -141,6 +141,9 @@ pub trait Evaluator {
     /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.
     async fn prepare(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
 
+    /// Says that the next step will take the same parts again, after these: if the connection leaves time, what it lacks is begun, and made while this step is evaluated.
+    fn anticipate(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
+
     /// Says which functions come next. If what they take is not there for the next layer, it is made for as much as memory permits.
     async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error>;
 

@@ -154,10 +154,10 @@ impl<W> Llama<W> {
         let heads = self.heads();
         cache.layers.resize_with(self.layers.len(), || e.cache(heads));
         let width = self.config.hidden_size;
-        let embedding = Part { matrices: vec![(&self.embedding, count)], norms: None, attention: None };
-        let head =
-            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
-        e.prepare([embedding].into_iter().chain(self.parts(0, count, cache)).chain([head]).collect()).await?;
+        e.prepare(self.step(count, last, cache)).await?;
+        if count == 1 {
+            e.anticipate(self.step(count, last, cache))?;
+        }
         let steps = if count == 1 { 1 } else { 0 };
         let norm = Function::RmsNorm(Shape::new(last, width), self.config.rms_norm_eps);
         let norm = Foreseen { function: norm, now: 1, step: 1, later: steps };
@@ -187,6 +187,15 @@ impl<W> Llama<W> {
                 Ok(revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| x as f32).collect())))
             }
         }
+    }
+
+    /// What a step of `rows` rows, the `last` of which are revealed, will take.
+    fn step<'a, C>(&'a self, rows: usize, last: usize, cache: &'a mut Cache<C>) -> Vec<Part<'a, W, C>> {
+        let width = self.config.hidden_size;
+        let embedding = Part { matrices: vec![(&self.embedding, rows)], norms: None, attention: None };
+        let head =
+            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
+        [embedding].into_iter().chain(self.parts(0, rows, cache)).chain([head]).collect()
     }
 
     /// What the layers from `first` on will take for `rows` rows.
@@ -342,7 +351,7 @@ impl Llama<Weight> {
                     exactness,
                 };
                 id += 1;
-                Ok(Weight { shape, data: quantised.into_data(), bias: vec![] })
+                Ok(Weight { shape, data: quantised.into_data().into(), bias: vec![] })
             };
         let rounded = Exactness::Rounded;
         let score_scale = (std::f64::consts::LOG2_E / (c.head_dim as f64).sqrt()) as f32;
@@ -453,7 +462,7 @@ fn embedding_table(rows: &[f32], c: &Config, id: u32) -> Result<Weight, LoadErro
         return Err(LoadError::WeightTooLarge { matrix: "model.embed_tokens.weight".into(), actual });
     }
     let shape = WeightShape { id, inner: vocabulary, outer: width, frac, exactness: Exactness::Rounded };
-    Ok(Weight { shape, data: quantised.into_data(), bias: vec![] })
+    Ok(Weight { shape, data: quantised.into_data().into(), bias: vec![] })
 }
 
 impl Llama<WeightShape> {

@@ -33,6 +33,8 @@ pub trait Role {
     async fn product(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
     /// Sees to it that there is what is needed.
     async fn make(&mut self, needs: Vec<Need<'_, Self::Weight>>) -> Result<(), Error>;
+    /// Begins what will be needed.
+    fn begin(&mut self, needs: &mut [Need<'_, Self::Weight>]) -> Result<(), Error>;
     /// Sees to it that there are `n` multiplication triples to draw.
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error>;
 }
@@ -50,6 +52,9 @@ impl Role for Client {
     }
     async fn make(&mut self, needs: Vec<Need<'_, WeightShape>>) -> Result<(), Error> {
         ahead::client(self, needs).await
+    }
+    fn begin(&mut self, needs: &mut [Need<'_, WeightShape>]) -> Result<(), Error> {
+        ahead::begin_client(self, needs)
     }
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
         mul::client(self, ring, n).await
@@ -69,6 +74,9 @@ impl Role for Server {
     }
     async fn make(&mut self, needs: Vec<Need<'_, Weight>>) -> Result<(), Error> {
         ahead::server(self, needs).await
+    }
+    fn begin(&mut self, needs: &mut [Need<'_, Weight>]) -> Result<(), Error> {
+        ahead::begin_server(self, needs)
     }
     async fn triples(&mut self, ring: Ring, n: usize) -> Result<(), Error> {
         mul::server(self, ring, n).await
@@ -129,47 +137,93 @@ async fn rows_for<R: Role>(me: &mut R, shape: RowShape, n: usize) -> Result<(), 
 /// Bytes of what is made ahead for several parts at most.
 const AHEAD: usize = 64 << 20;
 
-async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
-    let (mut needs, mut bytes) = (vec![], 0);
-    // Rows of one shape are one need.
-    let mut rows: Vec<(RowShape, usize, usize)> = vec![];
-    for (i, part) in parts.into_iter().enumerate() {
-        let s = me.session();
-        let mut of_part: Vec<Need<'_, R::Weight>> =
-            part.matrices.into_iter().map(|(w, n)| Need::Linear(w, n)).collect();
-        let mut more = vec![];
-        // Rows of tokens to come are for the first of them to make: the prompt's answer does not wait for them.
-        let later = |n: usize, a_token: usize| if n == a_token { a_token * s.lookahead } else { 0 };
-        if let Some([width, n, a_token]) = part.norms {
-            more.push((rms_norm::row_shape(s.precision, width), n, later(n, a_token)));
-        }
-        if let Some((cache, heads, n)) = part.attention {
-            let count = heads.key_value * heads.group;
-            let shape = RowShape::scale(s.precision, heads.width);
-            more.push((shape, n * count, later(n * count, count)));
-            of_part.push(Need::Positions(cache, n));
-        }
-        let rows_of_part = more.iter().map(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more));
-        bytes +=
-            of_part.iter().chain(&rows_of_part.collect::<Vec<_>>()).map(|need| need.bytes(s)).sum::<usize>();
-        if i > 0 && bytes > AHEAD {
-            break;
-        }
-        for (shape, n, more) in more {
-            match rows.iter_mut().find(|(other, ..)| *other == shape) {
-                Some(found) => (found.1, found.2) = (found.1 + n, found.2 + more),
-                None => rows.push((shape, n, more)),
+/// Needs of several parts: those of the first, rows for all of them, and the others' matrices and caches.
+struct Needs<'a, W> {
+    first: Vec<Need<'a, W>>,
+    /// How many the first part takes, how many all take, and how many to make beyond those: rows of one shape are one need.
+    rows: Vec<(RowShape, [usize; 2], usize)>,
+    others: Vec<Need<'a, W>>,
+}
+
+impl<'a, W: Matrix> Needs<'a, W> {
+    /// Of as many parts as fit into memory, with `lookahead` tokens after them.
+    fn of(parts: Vec<Part<'a, W, KvCache>>, precision: Precision, lookahead: usize) -> Needs<'a, W> {
+        let (mut needs, mut bytes) = (Needs { first: vec![], rows: vec![], others: vec![] }, 0);
+        for (i, part) in parts.into_iter().enumerate() {
+            let mut of_part: Vec<Need<'a, W>> =
+                part.matrices.into_iter().map(|(w, n)| Need::Linear(w, n, lookahead)).collect();
+            let mut rows = vec![];
+            // Rows of tokens to come are for the first of them to make: the prompt's answer does not wait for them.
+            let later = |n: usize, a_token: usize| if n == a_token { a_token * lookahead } else { 0 };
+            if let Some([width, n, a_token]) = part.norms {
+                rows.push((rms_norm::row_shape(precision, width), n, later(n, a_token)));
             }
+            if let Some((cache, heads, n)) = part.attention {
+                let count = heads.key_value * heads.group;
+                rows.push((RowShape::scale(precision, heads.width), n * count, later(n * count, count)));
+                of_part.push(Need::Positions(cache, n, lookahead));
+            }
+            let of_rows = rows.iter().map(|&(shape, n, more)| Need::<W>::Rows(shape, n, more).bytes());
+            bytes += of_part.iter().map(Need::bytes).chain(of_rows).sum::<usize>();
+            if i > 0 && bytes > AHEAD {
+                break;
+            }
+            for (shape, n, more) in rows {
+                let first = if i == 0 { n } else { 0 };
+                match needs.rows.iter_mut().find(|(other, ..)| *other == shape) {
+                    Some((_, [_, all], beyond)) => (*all, *beyond) = (*all + n, *beyond + more),
+                    None => needs.rows.push((shape, [first, n], more)),
+                }
+            }
+            if i == 0 { &mut needs.first } else { &mut needs.others }.extend(of_part);
         }
-        needs.extend(of_part);
-        let lacking = needs.iter().any(|need| need.is_lacking(s))
-            || rows.iter().any(|&(shape, n, more)| Need::<R::Weight>::Rows(shape, n, more).is_lacking(s));
-        if i == 0 && !lacking {
-            return Ok(());
-        }
+        needs
     }
-    needs.extend(rows.into_iter().map(|(shape, n, more)| Need::Rows(shape, n, more)));
-    me.make(needs).await
+
+    fn first_rows(&self) -> Vec<Need<'a, W>> {
+        self.rows.iter().map(|&(shape, [n, _], more)| Need::Rows(shape, n, more)).collect()
+    }
+
+    fn all_rows(&self) -> Vec<Need<'a, W>> {
+        self.rows.iter().map(|&(shape, [_, n], more)| Need::Rows(shape, n, more)).collect()
+    }
+}
+
+/// Makes what the first part needs, together with what the others need; if messages take their time, these come while the first part is evaluated.
+async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
+    let (precision, s) = (me.exactness(), me.session());
+    let (lookahead, far) = (s.lookahead, s.is_far());
+    let mut needs = Needs::of(parts, precision, lookahead);
+    let (first_rows, mut rows) = (needs.first_rows(), needs.all_rows());
+    if !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
+        needs.first.extend(first_rows);
+        return me.make(needs.first).await;
+    }
+    if far {
+        me.begin(&mut needs.first)?;
+        me.begin(&mut rows)?;
+        me.begin(&mut needs.others)?;
+        needs.first.extend(first_rows);
+    } else {
+        needs.first.extend(rows);
+        needs.first.extend(needs.others);
+    }
+    me.make(needs.first).await
+}
+
+/// Begins what the same parts will need again, one token later, if it is not there.
+fn anticipate<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
+    let (precision, s) = (me.exactness(), me.session());
+    let Needs { first, rows, others } = Needs::of(parts, precision, s.lookahead.min(s.horizon - 1));
+    // What this step takes is there or coming, so that twice as many are lacking if the next one's are.
+    let again = first.into_iter().chain(others).map(|need| match need {
+        Need::Linear(w, n, more) => Need::Linear(w, 2 * n, more),
+        Need::Positions(cache, n, more) => Need::Later(cache, n, more),
+        other => other,
+    });
+    let mut again: Vec<_> = again.collect();
+    again.extend(rows.into_iter().map(|(shape, [_, n], more)| Need::Rows(shape, 2 * n, more)));
+    me.begin(&mut again)
 }
 
 /// Integer bits of watched rows of activations, and top bits that are watched: units of 2048.
@@ -213,7 +267,8 @@ impl<R: Role> Evaluator for R {
 
     async fn scores(&mut self, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
         span!(self, "attention", async {
-            self.make(vec![Need::Positions(cache, k.shape.rows)]).await?;
+            let more = self.session().lookahead;
+            self.make(vec![Need::Positions(cache, k.shape.rows, more)]).await?;
             kv_cache::scores(self.session(), cache, q, k).await
         })
     }
@@ -304,6 +359,17 @@ impl<R: Role> Evaluator for R {
 
     async fn prepare(&mut self, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
         span!(self, "ahead", prepare(self, parts))
+    }
+
+    fn anticipate(&mut self, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
+        let s = self.session();
+        if !s.is_far() || s.horizon == 0 {
+            return Ok(());
+        }
+        s.ch.meter.enter("ahead", Half::Online);
+        let begun = anticipate(self, parts);
+        self.session().ch.meter.leave();
+        begun
     }
 
     async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error> {

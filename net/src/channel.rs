@@ -666,6 +666,8 @@ async fn write_all(
             }
             None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take()).await?, pace),
             Some(Some(Item::Errands(end))) => {
+                // What was said before may be what the peer waits for.
+                insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
                 while behind.sent < end {
                     select! {
                         biased;

@@ -74,6 +74,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether there is nobody left to send it to.
+    pub fn is_lost(&self) -> bool {
+        self.body.is_closed()
+    }
+
     /// Lets it go: a request at once, a reply once the request is there.
     ///
     /// # Panics

@@ -1,10 +1,12 @@
 //! The one place that starts the async runtime, opens sockets and leaves the async threads for long
 //! computations.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Mutex,
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -51,6 +53,40 @@ impl Default for Runtime {
 /// Runs a long computation without holding up the tasks that send and receive. It borrows; nothing moves.
 pub fn compute<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
+}
+
+/// A task beside the one that started it. It goes on when this is dropped.
+#[must_use]
+pub struct Background<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Background<T> {
+    /// Starts `future`. Must be called inside a [`Runtime`].
+    pub fn start(future: impl Future<Output = T> + Send + 'static) -> Background<T> {
+        Background(tokio::spawn(future))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If the task has panicked.
+    pub async fn join(self) -> T {
+        match self.0.await {
+            Ok(result) => result,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+}
+
+/// Long computations of several tasks, one at a time: first come, first served.
+#[derive(Clone, Default)]
+pub struct Queue(Arc<Mutex<()>>);
+
+impl Queue {
+    /// As [`compute`], when it is this one's turn.
+    pub async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _turn = self.0.lock().await;
+        compute(work)
+    }
 }
 
 /// Connects to a server at `HOST:PORT`.

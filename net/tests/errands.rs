@@ -97,9 +97,9 @@ fn messages_overtake_errands() {
             let Errand { outgoing, incoming, .. } = ch.take_errand(("up", LONG), ("down", 1));
             assert_eq!(ch.recv("now", 1).await.unwrap(), [2]);
             assert!(ch.meter.total().received < BUFFERED);
-            outgoing.fill(vec![9]);
             ch.catch_up(0).await.unwrap();
             assert_eq!(incoming.wait().await.unwrap().len(), LONG);
+            outgoing.fill(vec![9]);
             ch.close().await.unwrap();
         },
     );
@@ -189,6 +189,30 @@ fn digests_have_the_announcements() {
         )
     };
     assert_eq!(digests(false), digests(true));
+}
+
+/// What a party said before it catches up does not wait for what it has yet to make.
+#[test]
+fn words_before_catching_up_are_heard() {
+    run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            ch.recv("before", 1).await.unwrap();
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            ch.catch_up(0).await.unwrap();
+        },
+        |mut ch: Channel| async move {
+            ch.set_timeout(SOON);
+            let Errand { outgoing, incoming, .. } = ch.take_errand(REQUEST, REPLY);
+            tokio::spawn(async move {
+                incoming.wait().await.unwrap();
+                outgoing.fill(vec![5; REPLY.1]);
+            });
+            ch.send("before", vec![1]).unwrap();
+            ch.catch_up(0).await.unwrap();
+            ch.close().await.unwrap();
+        },
+    );
 }
 
 /// A server that gives up while an errand of its client is not done says so.

@@ -35,18 +35,22 @@
 
 mod masks;
 
+use std::{ops::Range, sync::Arc};
+
 use sotto_he::Layout;
 use sotto_shares::{Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Error, Precision, Session,
+    errand::Errand,
     matmul::product,
     mul::subtract,
     open::{self, open},
 };
 
-pub(crate) use masks::{Asked, answer, ask};
+use masks::Made;
+pub(crate) use masks::{answer, answer_later, ask, ask_later};
 pub use masks::{client, server};
 
 /// Heads and widths, public.
@@ -80,10 +84,10 @@ pub struct KvCache {
     keys: Vec<u64>,
     /// `V - B`, the same.
     values: Vec<u64>,
-    chunks: Vec<Chunk>,
-    /// Shares of the masks of keys, and of values, `[positions made, heads h]`.
-    masks: [Vec<u64>; 2],
+    chunks: Chunks,
     queries: Queries,
+    /// What is being made for after these queries.
+    later: Option<Errand<Made>>,
     pending: Option<Pending>,
 }
 
@@ -94,6 +98,44 @@ struct Chunk {
     blocks: [Layout; 2],
     /// The uploads of each head's masks of keys and of values; empty at the client.
     uploads: Vec<[Vec<u8>; 2]>,
+    /// Shares of the masks of keys, and of values, `[positions, h]` for each head.
+    masks: [PerHead; 2],
+}
+
+/// All masks of keys and values, in the order in which they were made.
+#[derive(Clone, Default)]
+struct Chunks(Vec<Arc<Chunk>>);
+
+impl Chunks {
+    /// Positions that have masks.
+    fn positions(&self) -> usize {
+        self.0.iter().map(|chunk| chunk.positions).sum()
+    }
+
+    /// The masks of one head's keys (0) or values (1) at the first positions.
+    fn head(&self, kind: usize, head: usize, width: usize, positions: usize) -> Zeroizing<Vec<u64>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(positions * width));
+        for chunk in &self.0 {
+            let left = positions - out.len() / width;
+            out.extend(&chunk.masks[kind][head][..left.min(chunk.positions) * width]);
+        }
+        out
+    }
+
+    /// The masks of all heads' keys or values at some positions, `[positions, heads h]`.
+    fn rows(&self, kind: usize, width: usize, positions: Range<usize>) -> Zeroizing<Vec<u64>> {
+        let mut out = Zeroizing::new(vec![]);
+        let mut first = 0;
+        for chunk in &self.0 {
+            let here = positions.start.max(first)..positions.end.min(first + chunk.positions);
+            for position in here {
+                let at = (position - first) * width;
+                chunk.masks[kind].iter().for_each(|head| out.extend(&head[at..at + width]));
+            }
+            first += chunk.positions;
+        }
+        out
+    }
 }
 
 /// Masks for the queries of the next positions, one entry a head, with their products.
@@ -143,18 +185,11 @@ fn front(heads: &mut PerHead, n: usize) -> PerHead {
     heads.iter_mut().map(split).collect()
 }
 
-impl Drop for KvCache {
-    fn drop(&mut self) {
-        self.masks.iter_mut().for_each(Zeroize::zeroize);
-    }
-}
-
 impl KvCache {
     /// Without any position.
     pub fn new(heads: Heads, precision: Precision) -> KvCache {
-        let (keys, values, chunks, masks) = (vec![], vec![], vec![], [vec![], vec![]]);
-        let queries = Queries::default();
-        KvCache { heads, precision, length: 0, keys, values, chunks, masks, queries, pending: None }
+        let (keys, values, chunks, queries) = (vec![], vec![], Chunks::default(), Queries::default());
+        KvCache { heads, precision, length: 0, keys, values, chunks, queries, later: None, pending: None }
     }
 
     /// Positions so far.
@@ -170,8 +205,9 @@ impl KvCache {
     /// Bytes held for the positions that have come and those whose masks are made: 32 a position and column of the heads, and at the server the
     /// uploads of the masks.
     pub fn bytes(&self) -> usize {
-        let words = self.keys.len() + self.values.len() + self.masks.iter().map(Vec::len).sum::<usize>();
-        let uploads = self.chunks.iter().flat_map(|chunk| &chunk.uploads).flatten();
+        let masks = 2 * self.chunks.positions() * self.heads.row();
+        let words = self.keys.len() + self.values.len() + masks;
+        let uploads = self.chunks.0.iter().flat_map(|chunk| &chunk.uploads).flatten();
         8 * words + uploads.map(Vec::len).sum::<usize>()
     }
 
@@ -200,7 +236,7 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     // Used up before anything is sent, whatever comes of it.
     let ([a, a_keys], pending) = cache.queries.take(positions, cache.heads);
     let q_masked = subtract(q, a.iter().flat_map(|a| a.iter()));
-    let k_masked = subtract(k, &cache.masks[0][cache.length * cache.heads.row()..][..k.len()]);
+    let k_masked = subtract(k, cache.chunks.rows(0, width, cache.length..cache.length + positions).iter());
     cache.length += positions;
     let [q_open, k_open] = open(s, "attention/open-keys", [&q_masked, &k_masked]).await?;
     cache.keys.extend(k_open);
@@ -212,7 +248,7 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
         for (head, a_keys) in a_keys.iter().enumerate() {
             let range = head * rows * width..(head + 1) * rows * width;
             let keys = cache.head(&cache.keys, head);
-            let masks = cache.head(&cache.masks[0][..length * cache.heads.row()], head);
+            let masks = cache.chunks.head(0, head, width, length);
             let first = times_transposed(&q.data[range.clone()], &keys, width);
             let second = times_transposed(&q_open[range], &masks, width);
             for (i, (first, second)) in first.iter().zip(second.iter()).enumerate() {
@@ -244,7 +280,7 @@ pub(crate) fn begin_sums(
     p: &Share,
     v: &Share,
 ) -> Result<BegunSums, Error> {
-    let Heads { key_value, group, .. } = cache.heads;
+    let Heads { key_value, group, width } = cache.heads;
     let (positions, length) = (v.shape.rows, cache.length);
     let (rows, ring) = (positions * group, cache.precision.sums());
     assert_eq!((p.ring, v.ring), (ring, ring), "ring of weights and values");
@@ -262,8 +298,7 @@ pub(crate) fn begin_sums(
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, columns - length)));
     let wide = Share::new(ring, p.frac, Shape::new(key_value * rows, columns), wide.collect());
     let p_masked = subtract(&wide, pending.weights.iter().flat_map(|w| w.iter()));
-    let start = (length - positions) * cache.heads.row();
-    let v_masked = subtract(v, &cache.masks[1][start..][..v.len()]);
+    let v_masked = subtract(v, cache.chunks.rows(1, width, length - positions..length).iter());
     open::send(s, VALUES, [&p_masked, &v_masked])?;
     Ok(BegunSums { p: p.duplicate(), masked: [p_masked, v_masked], pending })
 }
@@ -288,7 +323,7 @@ impl KvCache {
         let mut data = Vec::with_capacity(p.shape.rows * width);
         for head in 0..key_value {
             let values = self.head(&self.values, head);
-            let masks = self.head(&self.masks[1][..columns * self.heads.row()], head);
+            let masks = self.chunks.head(1, head, width, columns);
             let (of_p, of_open) = (rows * length, rows * columns);
             let first = Zeroizing::new(product(&p.data[head * of_p..][..of_p], &values, length, width));
             let second =

@@ -48,6 +48,7 @@ pub mod cost;
 mod cross;
 pub mod decompose;
 mod digit;
+mod errand;
 mod error;
 pub mod exp2;
 pub mod extend;

@@ -22,15 +22,18 @@
 //! re-randomised ciphertext, pseudo-random whatever `W` is.
 //! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
 
+use std::sync::Arc;
+
 use sotto_he::{EXACT, EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::{
     Client, Error, Precision, Server, Session,
     ahead::{self, Need},
+    errand::{self, Outline},
     lattice,
-    pool::{Stock, draw, fill, lacking},
+    pool::{self, Pool, Stock, Supply},
 };
 
 /// How exact a layer's encrypted product must be.
@@ -65,7 +68,7 @@ pub struct Weight {
     /// What the client knows of it.
     pub shape: WeightShape,
     /// `[inner, outer]`, row-major.
-    pub data: Vec<i16>,
+    pub data: Arc<Vec<i16>>,
     /// What the server adds to each row of the product, `[outer]`; or nothing.
     pub bias: Vec<f64>,
 }
@@ -122,11 +125,11 @@ impl Stock for LinearMasks {
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, w, x);
-    let (rows, ring, key) = (x.shape.rows, x.ring, (me.session.precision, w.id));
-    ahead::client(me, vec![Need::Linear(w, rows)]).await?;
+    let (rows, ring) = (x.shape.rows, x.ring);
+    ahead::client(me, vec![Need::Linear(w, rows, me.session.lookahead)]).await?;
     let s = &mut me.session;
     s.pool.record("linear", w.id.into(), rows);
-    let mut masks = draw(s.pool.linear.entry(key).or_default(), rows);
+    let mut masks = supply(&mut s.pool, s.precision, w).draw(rows);
     let masked: Vec<u64> = x.data.iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
     s.ch.send("linear/open", pack(&masked, ring.bits()))?;
     Ok(Share::new(ring, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
@@ -138,11 +141,11 @@ pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, &w.shape, x);
-    let (rows, ring, key) = (x.shape.rows, x.ring, (me.session.precision, w.shape.id));
-    ahead::server(me, vec![Need::Linear(w, rows)]).await?;
+    let (rows, ring) = (x.shape.rows, x.ring);
+    ahead::server(me, vec![Need::Linear(w, rows, me.session.lookahead)]).await?;
     let s = &mut me.session;
     s.pool.record("linear", w.shape.id.into(), rows);
-    let masks = draw(s.pool.linear.entry(key).or_default(), rows);
+    let masks = supply(&mut s.pool, s.precision, &w.shape).draw(rows);
     let bytes = s.ch.recv("linear/open", packed_len(x.len(), ring.bits())).await?;
     let masked = unpack(&bytes, x.len(), ring.bits());
     let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
@@ -158,67 +161,74 @@ pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize, ring: Ring) -> Ve
     sotto_he::product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
 }
 
-/// Rows for which masks are lacking.
+fn supply<'a>(pool: &'a mut Pool, precision: Precision, w: &WeightShape) -> &'a mut Supply<LinearMasks> {
+    pool.linear.entry((precision, w.id)).or_default()
+}
+
+/// Rows for which there are no masks, and none are being made.
 pub(crate) fn lacking_rows(s: &mut Session, w: &WeightShape, rows: usize) -> usize {
-    lacking(s.pool.linear.entry((s.precision, w.id)).or_default().as_ref(), rows)
+    supply(&mut s.pool, s.precision, w).lacking(rows)
 }
 
-/// Masks that the client has sent under encryption.
-pub(crate) struct Asked {
-    key: (Precision, u32),
+/// What is to be made for what is lacking to `rows` rows, and `more`; or nothing.
+fn plan(
+    s: &mut Session,
+    w: &WeightShape,
     rows: usize,
-    layout: Layout,
-    r: Zeroizing<Vec<u64>>,
-}
-
-/// Sends masks for what is lacking to `rows` rows, and as many more as the session looks ahead.
-pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize) -> Result<Option<Asked>, Error> {
-    let (s, key) = (&mut me.session, &me.key);
-    let rows = match lacking_rows(s, w, rows) {
+    more: usize,
+) -> Result<Option<(Layout, Outline)>, Error> {
+    let count = match lacking_rows(s, w, rows) {
         0 => return Ok(None),
-        lacking => lacking + s.lookahead,
+        lacking => lacking + more,
     };
-    let (context, layout) = (lattice::context(), layout(s.precision, w, rows)?);
-    let mut rng = s.rng.fork();
-    let (upload, r) = sotto_net::compute(|| sotto_he::encrypt_random(context, key, &layout, &mut rng));
-    s.ch.send("linear/upload", upload)?;
-    Ok(Some(Asked { key: (s.precision, w.id), rows, layout, r }))
+    let layout = layout(s.precision, w, count)?;
+    let outline = Outline {
+        request: ("linear/upload", layout.upload_len()),
+        reply: ("linear/reply", sotto_he::reply_len(lattice::context(), &[layout])),
+        count,
+        bytes: 8 * count * (w.inner + w.outer),
+    };
+    Ok(Some((layout, outline)))
 }
 
-impl Asked {
-    /// Puts the masks and the client's shares of their images in stock.
-    pub(crate) async fn take(mut self, me: &mut Client) -> Result<(), Error> {
-        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
-        let reply = s.ch.recv("linear/reply", sotto_he::reply_len(context, &[self.layout])).await?;
-        let mut y = sotto_net::compute(|| sotto_he::decrypt(context, key, &[self.layout], &reply))?;
-        let made = LinearMasks { rows: self.rows, r: std::mem::take(&mut *self.r), y: y.swap_remove(0) };
-        fill(s.pool.linear.entry(self.key).or_default(), made);
-        Ok(())
-    }
-}
-
-/// Answers [`ask`], and puts the server's shares in stock.
-pub(crate) async fn answer(me: &mut Server, w: &Weight, rows: usize) -> Result<(), Error> {
-    let (s, keys) = (&mut me.session, &me.keys);
-    let rows = match lacking_rows(s, &w.shape, rows) {
-        0 => return Ok(()),
-        lacking => lacking + s.lookahead,
-    };
-    let (context, layout) = (lattice::context(), layout(s.precision, &w.shape, rows)?);
-    let upload = s.ch.recv("linear/upload", layout.upload_len()).await?;
-    let mut rng = s.rng.fork();
-    let (reply, mut y) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
-        let x = EncryptedMatrix::decode_random(context, &layout, &upload)?;
-        let job = Job { x: &x, w: Plain::Weights(&w.data) };
-        Ok(sotto_he::multiply(context, keys, &[job], &mut rng))
-    })?;
-    s.ch.send("linear/reply", reply)?;
-    let key = (s.precision, w.shape.id);
-    fill(s.pool.linear.entry(key).or_default(), LinearMasks { rows, r: vec![], y: y.swap_remove(0) });
+/// Starts to make masks for what is lacking to `rows` rows, and `more`.
+pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize, more: usize) -> Result<(), Error> {
+    let s = &mut me.session;
+    let Some((layout, outline)) = plan(s, w, rows, more)? else { return Ok(()) };
+    let (context, rows, mut rng) = (lattice::context(), outline.count, s.rng.fork());
+    let [key, again] = [me.key.clone(), me.key.clone()];
+    let ask = move || sotto_he::encrypt_random(context, &key, &layout, &mut rng);
+    let errand = errand::client(s, outline, ask, move |mut r, reply| {
+        let mut y = sotto_he::decrypt(context, &again, &[layout], &reply)?;
+        Ok(LinearMasks { rows, r: std::mem::take(&mut *r), y: y.swap_remove(0) })
+    });
+    supply(&mut s.pool, s.precision, w).coming.push_back(errand);
     Ok(())
 }
 
-fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Result<Layout, Error> {
+/// The server's part of [`ask`].
+pub(crate) fn answer(me: &mut Server, w: &Weight, rows: usize, more: usize) -> Result<(), Error> {
+    let s = &mut me.session;
+    let Some((layout, outline)) = plan(s, &w.shape, rows, more)? else { return Ok(()) };
+    let (context, rows, mut rng) = (lattice::context(), outline.count, s.rng.fork());
+    let (keys, w, shape) = (me.keys.clone(), w.data.clone(), w.shape);
+    let errand = errand::server(s, outline, move |upload| {
+        let x = EncryptedMatrix::decode_random(context, &layout, &upload)?;
+        let job = Job { x: &x, w: Plain::Weights(&w) };
+        let (reply, mut y) = sotto_he::multiply(context, &keys, &[job], &mut rng);
+        Ok((reply, LinearMasks { rows, r: vec![], y: y.swap_remove(0) }))
+    });
+    supply(&mut s.pool, s.precision, &shape).coming.push_back(errand);
+    Ok(())
+}
+
+/// Waits for masks of `rows` rows, as far as they are being made.
+pub(crate) async fn collect(s: &mut Session, w: &WeightShape, rows: usize) -> Result<(), Error> {
+    let (precision, w) = (s.precision, *w);
+    pool::collect(s, move |pool| supply(pool, precision, &w), rows).await
+}
+
+pub(crate) fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Result<Layout, Error> {
     let tolerance = match w.exactness {
         Exactness::Rounded => (precision.frac() + w.frac) as i32 + ROUNDED,
         Exactness::Exact => EXACT,
@@ -235,14 +245,14 @@ fn check(precision: Precision, w: &WeightShape, x: &Share) {
 
 #[cfg(test)]
 mod tests {
-    use sotto_net::HEADER_LEN;
+    use sotto_net::errand_len;
 
     use super::*;
     use crate::testing::{self, Bill, Holder, Lab, elements};
 
     fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
         let draws = elements(inner * outer, Ring::new(16));
-        let data = draws.iter().map(|&w| w as u16 as i16).collect();
+        let data = Arc::new(draws.iter().map(|&w| w as u16 as i16).collect());
         Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data, bias: vec![] }
     }
 
@@ -260,8 +270,8 @@ mod tests {
         let (context, s) = (lattice::context(), lab.me.session());
         let layout = layout(s.precision, w, rows).unwrap();
         let tags = s.ch.meter.tags();
-        assert_eq!(tags["linear/upload"], (layout.upload_len() + HEADER_LEN) as u64);
-        assert_eq!(tags["linear/reply"], (sotto_he::reply_len(context, &[layout]) + HEADER_LEN) as u64);
+        assert_eq!(tags["linear/upload"], errand_len(layout.upload_len()) as u64);
+        assert_eq!(tags["linear/reply"], errand_len(sotto_he::reply_len(context, &[layout])) as u64);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use sotto_ot::OneHots;
 use sotto_shares::Ring;
 
 use crate::{
-    Precision, cost,
+    Error, Precision, Session, cost,
+    errand::Errand,
     linear::LinearMasks,
     matmul::{MatmulMasks, MatmulShape},
     mul::Triples,
@@ -59,6 +60,53 @@ pub(crate) fn lacking<T: Stock>(stock: Option<&T>, n: usize) -> usize {
     n.saturating_sub(stock.map_or(0, T::len))
 }
 
+/// A stock, and what is being made for it.
+pub(crate) struct Supply<T> {
+    pub stock: Option<T>,
+    pub coming: VecDeque<Errand<T>>,
+}
+
+impl<T> Default for Supply<T> {
+    fn default() -> Self {
+        Supply { stock: None, coming: VecDeque::new() }
+    }
+}
+
+impl<T: Stock> Supply<T> {
+    /// Entries that it will lack for a draw of `n`.
+    pub fn lacking(&self, n: usize) -> usize {
+        let coming: usize = self.coming.iter().map(|errand| errand.count).sum();
+        lacking(self.stock.as_ref(), n).saturating_sub(coming)
+    }
+
+    /// Whether a draw of `n` has to wait for what is being made.
+    fn waits(&self, n: usize) -> bool {
+        lacking(self.stock.as_ref(), n) > 0 && !self.coming.is_empty()
+    }
+
+    /// Moves `n` entries out of stock.
+    pub fn draw(&mut self, n: usize) -> T {
+        draw(&mut self.stock, n)
+    }
+}
+
+/// Waits for what is being made, until there are `n` entries in stock or nothing more is coming.
+///
+/// # Errors
+/// What becomes of the errands.
+pub(crate) async fn collect<T: Stock + Send + 'static>(
+    s: &mut Session,
+    supply: impl for<'a> Fn(&'a mut Pool) -> &'a mut Supply<T>,
+    n: usize,
+) -> Result<(), Error> {
+    while supply(&mut s.pool).waits(n) {
+        let Some(errand) = supply(&mut s.pool).coming.pop_front() else { break };
+        let made = errand.finish(s).await?;
+        fill(&mut supply(&mut s.pool).stock, made);
+    }
+    Ok(())
+}
+
 /// One party's correlations. Dropping it wipes them.
 #[derive(Default)]
 pub(crate) struct Pool {
@@ -67,8 +115,8 @@ pub(crate) struct Pool {
     pub drawn: cost::OneHots,
     pub triples: BTreeMap<Ring, Option<Triples>>,
     pub squares: BTreeMap<Ring, Option<Squares>>,
-    pub linear: BTreeMap<(Precision, u32), Option<LinearMasks>>,
-    pub rows: BTreeMap<RowShape, Option<RowTriples>>,
+    pub linear: BTreeMap<(Precision, u32), Supply<LinearMasks>>,
+    pub rows: BTreeMap<RowShape, Supply<RowTriples>>,
     pub matmul: BTreeMap<MatmulShape, VecDeque<MatmulMasks>>,
     ledger: Ledger,
 }

@@ -20,18 +20,21 @@
 //! and `b` another. A triple is consumed by value.
 //! Source: Beaver (1991); `nonlinear.md` 3.5 of the design notes, with one key: the client's.
 
-use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
-use sotto_shares::{Ring, Shape, Share};
+use std::sync::Arc;
+
+use sotto_he::{EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain};
+use sotto_shares::{Ring, Rng, Shape, Share};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Client, Error, Precision, Server, Session,
     ahead::{self, Need},
+    errand::{self, Outline},
     lattice,
     matmul::transpose,
     mul::subtract,
     open::open,
-    pool::{Stock, draw, fill, lacking},
+    pool::{self, Pool, Stock, Supply},
 };
 
 /// What rows are for.
@@ -178,9 +181,13 @@ pub async fn server(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Er
     ahead::server(me, vec![Need::Rows(shape, n, more)]).await
 }
 
-/// Rows that are lacking.
+fn supply(pool: &mut Pool, shape: RowShape) -> &mut Supply<RowTriples> {
+    pool.rows.entry(shape).or_default()
+}
+
+/// Rows that are lacking, and are not being made.
 pub(crate) fn lacking_rows(s: &mut Session, shape: RowShape, n: usize) -> usize {
-    lacking(s.pool.rows.entry(shape).or_default().as_ref(), n)
+    supply(&mut s.pool, shape).lacking(n)
 }
 
 /// Numbers of groups to make at a time: what is lacking, and `more`.
@@ -196,7 +203,7 @@ fn batches(s: &mut Session, shape: RowShape, n: usize, more: usize) -> Vec<usize
 pub(crate) fn take(s: &mut Session, shape: RowShape, n: usize) -> RowTriples {
     let rings = u64::from(shape.ring.bits()) << 8 | u64::from(shape.product.bits());
     s.pool.record("rows", (shape.width as u64) << 16 | rings, n);
-    draw(s.pool.rows.entry(shape).or_default(), n)
+    supply(&mut s.pool, shape).draw(n)
 }
 
 /// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`; the rows are in stock. Fraction bits add up.
@@ -231,99 +238,110 @@ pub(crate) fn product(
     Share::new(ring, frac + y.frac, Shape::new(y.shape.rows, shape.width), data.collect())
 }
 
-/// Rows of one message that the client has sent under encryption.
-pub(crate) struct Asked {
+/// What is to be made, message by message, for what is lacking to `n` rows, and `more`.
+fn plans(
+    s: &mut Session,
     shape: RowShape,
-    jobs: Vec<Layout>,
-    a: Zeroizing<Vec<u64>>,
-    b: Zeroizing<Vec<u64>>,
+    n: usize,
+    more: usize,
+) -> Result<Vec<(Arc<Layouts>, Outline)>, Error> {
+    let plan = |groups: usize| {
+        let layouts = shape.layouts(groups)?;
+        let (count, jobs) = (groups * shape.group(), layouts.jobs(&shape));
+        let outline = Outline {
+            request: ("rows/upload", layouts.upload_len()),
+            reply: ("rows/reply", sotto_he::reply_len(lattice::context(), &jobs)),
+            count,
+            bytes: 16 * count * shape.width,
+        };
+        Ok((Arc::new(layouts), outline))
+    };
+    batches(s, shape, n, more).into_iter().map(plan).collect()
 }
 
-/// Sends rows for what is lacking to `n`, and `more`.
-pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize, more: usize) -> Result<Vec<Asked>, Error> {
-    let batches = batches(&mut me.session, shape, n, more);
-    batches.into_iter().map(|groups| ask_groups(me, shape, groups)).collect()
-}
-
-fn ask_groups(me: &mut Client, shape: RowShape, groups: usize) -> Result<Asked, Error> {
-    let (context, key, layouts) = (lattice::context(), &me.key, shape.layouts(groups)?);
-    let s = &mut me.session;
-    let mut rng = s.rng.fork();
-    let (upload, a, b) = sotto_net::compute(|| {
-        let mut upload = Vec::with_capacity(layouts.upload_len());
-        let rows = groups * shape.group();
-        let mut a = Zeroizing::new(Vec::with_capacity(rows * shape.width));
-        let mut b = Zeroizing::new(Vec::with_capacity(rows));
-        for _ in 0..groups {
-            let (bytes, columns) = sotto_he::encrypt_random(context, key, &layouts.transposed, &mut rng);
-            upload.extend(bytes);
-            let columns = Zeroizing::new(transpose(&columns, shape.width, shape.group()));
-            a.extend(columns.iter());
-        }
-        for layout in &layouts.numbers {
-            let (bytes, numbers) = sotto_he::encrypt_random(context, key, layout, &mut rng);
-            upload.extend(bytes);
-            b.extend(numbers.iter());
-        }
-        (upload, a, b)
-    });
-    s.ch.send("rows/upload", upload)?;
-    Ok(Asked { shape, jobs: layouts.jobs(&shape), a, b })
-}
-
-impl Asked {
-    /// Puts the triples in stock.
-    pub(crate) async fn take(mut self, me: &mut Client) -> Result<(), Error> {
-        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
-        let reply = s.ch.recv("rows/reply", sotto_he::reply_len(context, &self.jobs)).await?;
-        let shares = sotto_net::compute(|| sotto_he::decrypt(context, key, &self.jobs, &reply))?;
-        let (a, b) = (std::mem::take(&mut *self.a), std::mem::take(&mut *self.b));
-        fill(s.pool.rows.entry(self.shape).or_default(), combine(self.shape, a, b, shares));
-        Ok(())
-    }
-}
-
-/// Answers [`ask`], and puts the triples in stock.
-pub(crate) async fn answer(me: &mut Server, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
-    for groups in batches(&mut me.session, shape, n, more) {
-        let made = answer_groups(me, shape, groups).await?;
-        fill(me.session.pool.rows.entry(shape).or_default(), made);
+/// Starts to make rows for what is lacking to `n`, and `more`.
+pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
+    let (context, s) = (lattice::context(), &mut me.session);
+    for (layouts, outline) in plans(s, shape, n, more)? {
+        let (rows, mut rng) = (outline.count, s.rng.fork());
+        let ([key, again], jobs) = ([me.key.clone(), me.key.clone()], layouts.jobs(&shape));
+        let ask = move || {
+            let mut upload = Vec::with_capacity(layouts.upload_len());
+            let mut a = Zeroizing::new(Vec::with_capacity(rows * shape.width));
+            let mut b = Zeroizing::new(Vec::with_capacity(rows));
+            for _ in 0..layouts.groups {
+                let (bytes, columns) = sotto_he::encrypt_random(context, &key, &layouts.transposed, &mut rng);
+                upload.extend(bytes);
+                let columns = Zeroizing::new(transpose(&columns, shape.width, shape.group()));
+                a.extend(columns.iter());
+            }
+            for layout in &layouts.numbers {
+                let (bytes, numbers) = sotto_he::encrypt_random(context, &key, layout, &mut rng);
+                upload.extend(bytes);
+                b.extend(numbers.iter());
+            }
+            (upload, [a, b])
+        };
+        let errand = errand::client(s, outline, ask, move |ab, reply| {
+            let shares = sotto_he::decrypt(context, &again, &jobs, &reply)?;
+            Ok(combine(shape, ab, shares))
+        });
+        supply(&mut s.pool, shape).coming.push_back(errand);
     }
     Ok(())
 }
 
-async fn answer_groups(me: &mut Server, shape: RowShape, groups: usize) -> Result<RowTriples, Error> {
-    let (context, keys, layouts) = (lattice::context(), &me.keys, shape.layouts(groups)?);
-    let (s, rows) = (&mut me.session, groups * shape.group());
-    let mut a = Zeroizing::new(s.rng.elements(rows * shape.width, shape.ring));
-    let mut b = Zeroizing::new(s.rng.elements(rows, shape.product));
-    let mut rng = s.rng.fork();
-    let upload = s.ch.recv("rows/upload", layouts.upload_len()).await?;
-    let (reply, shares) = sotto_net::compute(|| -> Result<_, sotto_he::Error> {
-        let mut rest = &upload[..];
-        let mut next = |layout: &Layout| {
-            let (bytes, after) = rest.split_at(layout.upload_len());
-            rest = after;
-            EncryptedMatrix::decode_random(context, layout, bytes)
-        };
-        let columns = (0..groups).map(|_| next(&layouts.transposed)).collect::<Result<Vec<_>, _>>()?;
-        let numbers = layouts.numbers.iter().map(&mut next).collect::<Result<Vec<_>, _>>()?;
-        let flat: Vec<_> = match shape.squares {
-            Some(_) => columns.iter().map(|x| x.viewed(&layouts.flat)).collect(),
-            None => vec![],
-        };
-        let rows_of = |count: usize| a.chunks(count * shape.width);
-        let scaled = Zeroizing::new(b.iter().map(|b| b << shape.excess()).collect::<Vec<u64>>());
-        let factors = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1));
-        let diagonals = rows_of(shape.group().max(NUMBERS)).map(|a| block_diagonal(a, shape.width));
-        let sums = rows_of(shape.group()).take(flat.len()).map(|a| interleaved_columns(a, shape.width));
-        let plain: Vec<Zeroizing<Vec<u64>>> = factors.chain(diagonals).chain(sums).collect();
-        let encrypted = columns.iter().chain(&numbers).chain(&flat);
-        let jobs: Vec<_> = encrypted.zip(&plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
-        Ok(sotto_he::multiply(context, keys, &jobs, &mut rng))
-    })?;
-    s.ch.send("rows/reply", reply)?;
-    Ok(combine(shape, std::mem::take(&mut *a), std::mem::take(&mut *b), shares))
+/// The server's part of [`ask`].
+pub(crate) fn answer(me: &mut Server, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
+    let s = &mut me.session;
+    for (layouts, outline) in plans(s, shape, n, more)? {
+        let (keys, mut rng) = (me.keys.clone(), s.rng.fork());
+        let answer = move |upload: Vec<u8>| products(&keys, shape, &layouts, &upload, &mut rng);
+        let errand = errand::server(s, outline, answer);
+        supply(&mut s.pool, shape).coming.push_back(errand);
+    }
+    Ok(())
+}
+
+/// The server's products of a message: the reply, and its share of the triples.
+fn products(
+    keys: &EvaluationKeys,
+    shape: RowShape,
+    layouts: &Layouts,
+    upload: &[u8],
+    rng: &mut Rng,
+) -> Result<(Vec<u8>, RowTriples), Error> {
+    let (context, groups) = (lattice::context(), layouts.groups);
+    let rows = groups * shape.group();
+    let a = Zeroizing::new(rng.elements(rows * shape.width, shape.ring));
+    let b = Zeroizing::new(rng.elements(rows, shape.product));
+    let mut rest = upload;
+    let mut next = |layout: &Layout| {
+        let (bytes, after) = rest.split_at(layout.upload_len());
+        rest = after;
+        EncryptedMatrix::decode_random(context, layout, bytes)
+    };
+    let columns = (0..groups).map(|_| next(&layouts.transposed)).collect::<Result<Vec<_>, _>>()?;
+    let numbers = layouts.numbers.iter().map(&mut next).collect::<Result<Vec<_>, _>>()?;
+    let flat: Vec<_> = match shape.squares {
+        Some(_) => columns.iter().map(|x| x.viewed(&layouts.flat)).collect(),
+        None => vec![],
+    };
+    let rows_of = |count: usize| a.chunks(count * shape.width);
+    let scaled = Zeroizing::new(b.iter().map(|b| b << shape.excess()).collect::<Vec<u64>>());
+    let factors = scaled.chunks(shape.group()).map(|b| block_diagonal(b, 1));
+    let diagonals = rows_of(shape.group().max(NUMBERS)).map(|a| block_diagonal(a, shape.width));
+    let sums = rows_of(shape.group()).take(flat.len()).map(|a| interleaved_columns(a, shape.width));
+    let plain: Vec<Zeroizing<Vec<u64>>> = factors.chain(diagonals).chain(sums).collect();
+    let encrypted = columns.iter().chain(&numbers).chain(&flat);
+    let jobs: Vec<_> = encrypted.zip(&plain).map(|(x, w)| Job { x, w: Plain::Ring(w) }).collect();
+    let (reply, shares) = sotto_he::multiply(context, keys, &jobs, rng);
+    Ok((reply, combine(shape, [a, b], shares)))
+}
+
+/// Waits for `n` rows, as far as they are being made.
+pub(crate) async fn collect(s: &mut Session, shape: RowShape, n: usize) -> Result<(), Error> {
+    pool::collect(s, move |pool| supply(pool, shape), n).await
 }
 
 /// `[G, G d]` with row `r` of `rows` in the columns `r d ..`: numbers times it are scaled rows.
@@ -348,7 +366,7 @@ fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
 }
 
 /// Local products plus the shares of the cross terms, in the order of [`Layouts::jobs`].
-fn combine(shape: RowShape, a: Vec<u64>, b: Vec<u64>, mut shares: Vec<Vec<u64>>) -> RowTriples {
+fn combine(shape: RowShape, [mut a, mut b]: [Zeroizing<Vec<u64>>; 2], mut shares: Vec<Vec<u64>>) -> RowTriples {
     let (width, group, ring) = (shape.width, shape.group(), shape.product);
     let groups = b.len() / group;
     let mut second = shares.split_off(groups);
@@ -366,7 +384,7 @@ fn combine(shape: RowShape, a: Vec<u64>, b: Vec<u64>, mut shares: Vec<Vec<u64>>)
     });
     let squares = squares.collect();
     [&mut shares, &mut second, &mut sums].into_iter().flatten().for_each(Zeroize::zeroize);
-    RowTriples { width, a, b, c, squares }
+    RowTriples { width, a: std::mem::take(&mut *a), b: std::mem::take(&mut *b), c, squares }
 }
 
 #[cfg(test)]
@@ -395,7 +413,7 @@ mod tests {
             let parts = |s: &mut Session| {
                 let n = shape.group();
                 let mut made = take(s, shape, n);
-                assert_eq!(lacking(s.pool.rows[&shape].as_ref(), 1), 1, "a group was made");
+                assert_eq!(lacking_rows(s, shape, 1), 1, "a group was made");
                 let share =
                     |ring, v: &mut Vec<u64>| Share::new(ring, 0, Shape::new(1, v.len()), std::mem::take(v));
                 let a = share(shape.ring, &mut made.a);

@@ -15,7 +15,10 @@
 //! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
 //! connection; nothing of it is written anywhere.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
@@ -26,6 +29,7 @@ use sotto_shares::{Party, Ring, Rng};
 use crate::{
     Error, Precision,
     cost::{self, Bill},
+    errand::Errands,
     lattice,
     mul::{self, Triples},
     pool::{Pool, draw, fill, lacking},
@@ -71,20 +75,21 @@ pub struct Session {
     pub(crate) ot: OtSession,
     pub(crate) pool: Pool,
     pub(crate) watch: Watch,
+    pub(crate) errands: Errands,
 }
 
 /// The client: the party with the decryption keys.
 pub struct Client {
     /// The common part.
     pub session: Session,
-    pub(crate) key: SecretKey,
+    pub(crate) key: Arc<SecretKey>,
 }
 
 /// The server: the party with the weights.
 pub struct Server {
     /// The common part.
     pub session: Session,
-    pub(crate) keys: EvaluationKeys,
+    pub(crate) keys: Arc<EvaluationKeys>,
 }
 
 /// What all versions have in common.
@@ -135,6 +140,10 @@ const ECHOES: usize = 3;
 
 /// A round trip that is felt: a layer has about forty turns to save, at the price of a third of its bits.
 const FELT: Duration = Duration::from_micros(200);
+
+/// What errands leave of a connection's rate, so that nothing piles up on its way, and the part of a round trip that a message may wait for them.
+const FULL: f64 = 0.95;
+const WAIT: u32 = 16;
 
 /// Bits per second, where nothing is known of the connection.
 const DEFAULT_RATE: f64 = 1e9;
@@ -191,6 +200,7 @@ impl Session {
             ot,
             pool: Pool::default(),
             watch: Watch::new(sid),
+            errands: Errands::default(),
         })
     }
 
@@ -244,7 +254,11 @@ impl Session {
     ///
     /// # Errors
     /// The connection, or a message of the wrong length.
+    ///
+    /// # Panics
+    /// If something is being made for later.
     pub async fn settle(&mut self) -> Result<(), Error> {
+        assert_eq!(self.errands.under_way(), 0, "errands belong to a connection");
         Ok(self.ot.settle(&mut self.ch).await?)
     }
 
@@ -340,6 +354,7 @@ impl Session {
         if Duration::from_micros(link.round_trip) >= FELT {
             self.decode = Schedule::Latency;
             self.far = Some(*link);
+            self.ch.set_pace(FULL * link.rate as f64, Duration::from_micros(link.round_trip) / WAIT);
         }
         self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
         Ok(self.ot.prepay(&mut self.ch, 1, 1).await?)
@@ -353,6 +368,11 @@ impl Session {
             }
             _ => Schedule::Throughput,
         }
+    }
+
+    /// Whether the connection's delay is felt: then there is time to make things while messages travel.
+    pub fn is_far(&self) -> bool {
+        self.far.is_some()
     }
 
     /// How COTs are made.
@@ -384,7 +404,7 @@ impl Client {
         let link = LinkReport::decode(&session.ch.recv("session/link", LinkReport::LEN).await?);
         session.adapt(&link).await?;
         session.ch.meter.leave();
-        Ok(Client { session, key })
+        Ok(Client { session, key: Arc::new(key) })
     }
 }
 
@@ -414,7 +434,7 @@ impl Server {
         session.ch.send("session/link", link.encode())?;
         session.adapt(&link).await?;
         session.ch.meter.leave();
-        Ok(Server { session, keys })
+        Ok(Server { session, keys: Arc::new(keys) })
     }
 }
 

@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fmt::Write, fs, sync::mpsc};
+use std::{fmt::Write, fs, sync::{Arc, mpsc}};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};
@@ -308,7 +308,7 @@ where
 fn linear(exactness: Exactness) -> [Side; 2] {
     let shape = WeightShape { id: 1, inner: 64, outer: 96, frac: 8, exactness };
     let data = (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect();
-    let weight = Weight { shape, data, bias: vec![] };
+    let weight = Weight { shape, data: Arc::new(data), bias: vec![] };
     keyed(
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));

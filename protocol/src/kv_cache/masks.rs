@@ -1,13 +1,16 @@
 //! The offline half of [`super`]: what masks to make, and how the two parties make them.
 
-use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
-use sotto_shares::Ring;
+use std::sync::Arc;
+
+use sotto_he::{EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain, SecretKey};
+use sotto_shares::{Ring, Rng};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Chunk, Heads, KvCache, PerHead, Queries, times_transposed};
+use super::{Chunk, Chunks, Heads, KvCache, PerHead, Queries, times_transposed};
 use crate::{
     Client, Error, Precision, Server, Session,
     ahead::{self, Need},
+    errand::{self, Errand, Outline},
     lattice,
     matmul::{product, transpose},
 };
@@ -41,6 +44,10 @@ impl Heads {
 
 /// What is to be made.
 pub(super) struct Plan {
+    heads: Heads,
+    precision: Precision,
+    /// The chunks that there are.
+    old: Chunks,
     /// Positions of each new chunk.
     chunks: Vec<usize>,
     /// Positions whose queries get masks.
@@ -57,15 +64,27 @@ struct Layouts {
     products: [Layout; 4],
 }
 
+/// What was made: all chunks, and masks for queries.
+pub(super) struct Made {
+    pub chunks: Chunks,
+    pub queries: Queries,
+}
+
 impl KvCache {
-    /// Positions that have masks.
-    pub(super) fn made(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.positions).sum()
+    /// Whether queries of `n` more positions lack masks, and none are being made.
+    ///
+    /// # Panics
+    /// In the middle of a step, or after one that failed.
+    pub(crate) fn lacks(&self, n: usize) -> bool {
+        let opened = self.length * self.heads.row();
+        let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
+        assert!(whole, "a cache is used step by step, and not after an error");
+        self.queries.positions < n && self.later.as_ref().is_none_or(|later| later.count < n)
     }
 
-    /// Whether queries of `n` more positions lack masks.
-    pub(crate) fn lacks(&self, n: usize) -> bool {
-        self.queries.positions < n
+    /// Whether none are there or being made for positions after the next `n`.
+    pub(crate) fn lacks_later(&self, n: usize) -> bool {
+        self.later.is_none() && self.queries.positions <= n
     }
 
     /// Words of the masks for `n` more positions.
@@ -74,25 +93,31 @@ impl KvCache {
         2 * key_value * (n * width + n * group * (width + self.length + n))
     }
 
-    /// What is lacking for queries of `n` more positions, or nothing.
-    ///
-    /// # Panics
-    /// In the middle of a step, or after one that failed.
-    pub(super) fn plan(&self, s: &mut Session, n: usize) -> Result<Option<Plan>, Error> {
-        let opened = self.length * self.heads.row();
-        let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
-        assert!(whole, "a cache is used step by step, and not after an error");
-        if !self.lacks(n) {
-            return Ok(None);
+    /// Waits for masks of queries of `n` more positions, as far as they are being made.
+    pub(crate) async fn collect(&mut self, s: &mut Session, n: usize) -> Result<(), Error> {
+        if self.queries.positions < n
+            && let Some(later) = self.later.take()
+        {
+            // Masks that are left over are not used.
+            let made = later.finish(s).await?;
+            (self.chunks, self.queries) = (made.chunks, made.queries);
         }
-        let positions = n + s.lookahead;
-        let columns = self.length + positions;
-        let chunk = self.heads.chunk();
-        let mut lacking = columns.saturating_sub(self.made());
+        Ok(())
+    }
+
+    /// A plan for queries of `n` positions after the first `start`, and `more`, in a conversation of so many positions.
+    pub(super) fn plan(
+        &self,
+        s: &mut Session,
+        start: usize,
+        [n, more, all]: [usize; 3],
+    ) -> Result<Plan, Error> {
+        let (positions, made, chunk) = (n + more, self.chunks.positions(), self.heads.chunk());
+        let columns = start + positions;
+        let mut lacking = columns.saturating_sub(made);
         if lacking > 0 {
             // The positions that the conversation may still reach, as far as one chunk goes.
-            let planned = (self.length + n + s.horizon).saturating_sub(self.made());
-            lacking = lacking.max(planned.min(chunk));
+            lacking = lacking.max(all.saturating_sub(made).min(chunk));
         }
         let chunks: Vec<usize> =
             (0..lacking).step_by(chunk).map(|start| chunk.min(lacking - start)).collect();
@@ -100,16 +125,17 @@ impl KvCache {
         if u32::try_from(layouts.upload_len(self.heads)).is_err() {
             return Err(Error::Step { positions });
         }
-        s.pool.record("masks of rows", self.made() as u64, lacking);
+        s.pool.record("masks of rows", made as u64, lacking);
         s.pool.record("masks of queries", columns as u64, positions);
-        Ok(Some(Plan { chunks, positions, columns, layouts }))
+        let (heads, precision, old) = (self.heads, self.precision, self.chunks.clone());
+        Ok(Plan { heads, precision, old, chunks, positions, columns, layouts })
     }
 
     fn layouts(&self, chunks: &[usize], rows: usize, columns: usize) -> Result<Layouts, Error> {
         let Heads { key_value: batch, width, .. } = self.heads;
         let (context, rings, tolerances) =
             (lattice::context(), rings(self.precision), tolerances(self.precision));
-        let virtual_positions = (self.chunks.len() + chunks.len()) * self.heads.chunk();
+        let virtual_positions = (self.chunks.0.len() + chunks.len()) * self.heads.chunk();
         let keys = |tokens, outer| {
             let shape = MatmulShape { tokens, inner: width, outer };
             let (bits, [tolerance, _], [levels, _]) = (rings[0].bits(), tolerances, LEVELS);
@@ -135,39 +161,178 @@ impl KvCache {
             ],
         })
     }
+}
+
+/// The client's part in making masks for queries of `n` more positions.
+///
+/// # Errors
+/// The peer's reply is malformed or missing.
+pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<(), Error> {
+    ahead::client(me, vec![Need::Positions(cache, n, me.session.lookahead)]).await
+}
+
+/// The server's part in making masks for queries of `n` more positions.
+///
+/// # Errors
+/// The peer's upload is malformed or missing.
+pub async fn server(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
+    ahead::server(me, vec![Need::Positions(cache, n, me.session.lookahead)]).await
+}
+
+/// Starts to make masks for queries of the next `n` positions and `more`, if they are lacking.
+pub(crate) fn ask(me: &mut Client, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
+    if !cache.lacks(n) {
+        return Ok(());
+    }
+    let all = cache.length + n + me.session.horizon;
+    let plan = cache.plan(&mut me.session, cache.length, [n, more, all])?;
+    cache.later = Some(ask_for(me, plan));
+    Ok(())
+}
+
+/// The server's part of [`ask`].
+pub(crate) fn answer(me: &mut Server, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
+    if !cache.lacks(n) {
+        return Ok(());
+    }
+    let all = cache.length + n + me.session.horizon;
+    let plan = cache.plan(&mut me.session, cache.length, [n, more, all])?;
+    cache.later = Some(answer_for(me, plan));
+    Ok(())
+}
+
+/// Starts to make masks for queries of `n` positions and `more` after those that have some.
+pub(crate) fn ask_later(me: &mut Client, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
+    let start = cache.length + cache.queries.positions;
+    let all = start + me.session.horizon;
+    let plan = cache.plan(&mut me.session, start, [n, more, all])?;
+    cache.later = Some(ask_for(me, plan));
+    Ok(())
+}
+
+/// The server's part of [`ask_later`].
+pub(crate) fn answer_later(me: &mut Server, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
+    let start = cache.length + cache.queries.positions;
+    let all = start + me.session.horizon;
+    let plan = cache.plan(&mut me.session, start, [n, more, all])?;
+    cache.later = Some(answer_for(me, plan));
+    Ok(())
+}
+
+fn ask_for(me: &mut Client, plan: Plan) -> Errand<Made> {
+    let s = &mut me.session;
+    let (outline, jobs, mut rng) = (plan.outline(), plan.layouts.jobs(plan.heads), s.rng.fork());
+    let [key, again] = [me.key.clone(), me.key.clone()];
+    let ask = move || {
+        let (upload, masked) = plan.masked(&key, &mut rng);
+        (upload, (plan, masked))
+    };
+    errand::client(s, outline, ask, move |(plan, masked), reply| {
+        let shares = sotto_he::decrypt(lattice::context(), &again, &jobs, &reply)?;
+        Ok(plan.combine(masked, shares))
+    })
+}
+
+fn answer_for(me: &mut Server, plan: Plan) -> Errand<Made> {
+    let s = &mut me.session;
+    let (outline, keys, mut rng) = (plan.outline(), me.keys.clone(), s.rng.fork());
+    errand::server(s, outline, move |upload| {
+        let (masked, uploads) = plan.random(&upload, &mut rng);
+        let (reply, shares) = {
+            let inputs = Inputs::new(&plan, &masked, &uploads)?;
+            sotto_he::multiply(lattice::context(), &keys, &inputs.jobs(), &mut rng)
+        };
+        Ok((reply, plan.combine(masked, shares)))
+    })
+}
+
+/// All chunks, and masks of queries and of weights.
+struct Masked {
+    chunks: Chunks,
+    a: PerHead,
+    weights: PerHead,
+}
+
+impl Plan {
+    fn outline(&self) -> Outline {
+        let reply = sotto_he::reply_len(lattice::context(), &self.layouts.jobs(self.heads));
+        let (Heads { key_value, group, width }, n) = (self.heads, self.positions);
+        Outline {
+            request: ("attention/upload", self.layouts.upload_len(self.heads)),
+            reply: ("attention/reply", reply),
+            count: n,
+            bytes: 16 * key_value * (n * width + n * group * (width + self.columns)),
+        }
+    }
+
+    /// The client's masks, encrypted and in the clear.
+    fn masked(&self, key: &SecretKey, rng: &mut Rng) -> (Vec<u8>, Masked) {
+        let Heads { key_value, width, .. } = self.heads;
+        let (context, mut upload, mut chunks) = (lattice::context(), vec![], self.old.clone());
+        let mut random = |layout: &Layout| {
+            let (bytes, values) = sotto_he::encrypt_random(context, key, layout, rng);
+            upload.extend(bytes);
+            values
+        };
+        for (&positions, &blocks) in self.chunks.iter().zip(&self.layouts.blocks) {
+            let mut masks = [vec![], vec![]];
+            for _ in 0..key_value {
+                masks[0].push(random(&blocks[0]));
+                let values = transpose(&random(&blocks[1]), width, positions);
+                masks[1].push(Zeroizing::new(values));
+            }
+            chunks.0.push(Arc::new(Chunk { positions, blocks, uploads: vec![], masks }));
+        }
+        let [queries, _, weights, _] = &self.layouts.products;
+        let pairs: Vec<_> = (0..key_value).map(|_| (random(queries), random(weights))).collect();
+        let (a, weights) = pairs.into_iter().unzip();
+        (upload, Masked { chunks, a, weights })
+    }
+
+    /// The server's masks, and the uploads of the client's for queries and weights of each head.
+    fn random<'a>(&self, upload: &'a [u8], rng: &mut Rng) -> (Masked, Vec<[&'a [u8]; 2]>) {
+        let (Heads { key_value, group, width }, rings) = (self.heads, rings(self.precision));
+        let mut rest = upload;
+        let mut next = |layout: &Layout| {
+            let (bytes, after) = rest.split_at(layout.upload_len());
+            rest = after;
+            bytes
+        };
+        let mut random = |n: usize, ring: Ring| -> PerHead {
+            (0..key_value).map(|_| Zeroizing::new(rng.elements(n, ring))).collect()
+        };
+        let mut chunks = self.old.clone();
+        for (&positions, &blocks) in self.chunks.iter().zip(&self.layouts.blocks) {
+            let uploads = (0..key_value).map(|_| [0, 1].map(|kind| next(&blocks[kind]).to_vec())).collect();
+            let masks = rings.map(|ring| random(positions * width, ring));
+            chunks.0.push(Arc::new(Chunk { positions, blocks, uploads, masks }));
+        }
+        let rows = self.positions * group;
+        let a = random(rows * width, rings[0]);
+        let weights = random(rows * self.columns, rings[1]);
+        let [first, _, third, _] = &self.layouts.products;
+        let uploads = (0..key_value).map(|_| [next(first), next(third)]).collect();
+        (Masked { chunks, a, weights }, uploads)
+    }
 
     /// Where a position is among the rows of [`EncryptedMatrix::joined`] chunks.
-    fn places(&self) -> Vec<usize> {
+    fn places(&self, chunks: &Chunks) -> Vec<usize> {
         let chunk = self.heads.chunk();
-        let places = self.chunks.iter().enumerate().map(|(i, c)| i * chunk..i * chunk + c.positions);
+        let places = chunks.0.iter().enumerate().map(|(i, c)| i * chunk..i * chunk + c.positions);
         places.flatten().collect()
     }
 
-    /// Adds a chunk of masks, given as `[positions, h]` for each head.
-    fn grow(&mut self, chunk: Chunk, masks: [PerHead; 2]) {
-        let Heads { key_value, width, .. } = self.heads;
-        for (all, heads) in self.masks.iter_mut().zip(masks) {
-            let mut grown = Vec::with_capacity(all.len() + chunk.positions * key_value * width);
-            grown.extend_from_slice(all);
-            for i in 0..chunk.positions {
-                heads.iter().for_each(|rows| grown.extend(&rows[i * width..][..width]));
-            }
-            all.zeroize();
-            *all = grown;
-        }
-        self.chunks.push(chunk);
-    }
-
     /// Local products plus the shares of the cross terms, which come in the order of [`Layouts::products`], heads inside.
-    fn combine(&self, plan: &Plan, a: PerHead, weights: PerHead, mut shares: Vec<Vec<u64>>) -> Queries {
+    fn combine(&self, masked: Masked, mut shares: Vec<Vec<u64>>) -> Made {
+        let Masked { chunks, a, weights } = masked;
         let Heads { key_value, group, width } = self.heads;
-        let (rows, columns, places) = (plan.positions * group, plan.columns, self.places());
+        let (rows, columns, places) = (self.positions * group, self.columns, self.places(&chunks));
         let [score_ring, sum_ring] = rings(self.precision);
         let of = |kind: usize, head: usize| &shares[kind * key_value + head];
         let (mut a_keys, mut weights_values) = (vec![], vec![]);
         for head in 0..key_value {
-            let keys = self.head(&self.masks[0][..columns * self.heads.row()], head);
-            let values = self.head(&self.masks[1][..columns * self.heads.row()], head);
+            let keys = chunks.head(0, head, width, columns);
+            let values = chunks.head(1, head, width, columns);
             let mut products = times_transposed(&a[head], &keys, width);
             let (first, second) = (of(0, head), of(1, head));
             for (i, out) in products.iter_mut().enumerate() {
@@ -186,122 +351,9 @@ impl KvCache {
             weights_values.push(products);
         }
         shares.iter_mut().for_each(Zeroize::zeroize);
-        Queries { positions: plan.positions, columns, a, a_keys, weights, weights_values }
+        let queries = Queries { positions: self.positions, columns, a, a_keys, weights, weights_values };
+        Made { chunks, queries }
     }
-}
-
-/// The client's part in making masks for queries of `n` more positions.
-///
-/// # Errors
-/// The peer's reply is malformed or missing.
-pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    ahead::client(me, vec![Need::Positions(cache, n)]).await
-}
-
-/// The server's part in making masks for queries of `n` more positions.
-///
-/// # Errors
-/// The peer's upload is malformed or missing.
-pub async fn server(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    ahead::server(me, vec![Need::Positions(cache, n)]).await
-}
-
-/// Masks that the client has sent under encryption.
-pub(crate) struct Asked {
-    plan: Plan,
-    a: PerHead,
-    weights: PerHead,
-}
-
-/// Sends masks for queries of `n` more positions, if they are lacking.
-pub(crate) fn ask(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<Option<Asked>, Error> {
-    let Some(plan) = cache.plan(&mut me.session, n)? else {
-        return Ok(None);
-    };
-    let (context, key, heads) = (lattice::context(), &me.key, cache.heads);
-    let s = &mut me.session;
-    let mut rng = s.rng.fork();
-    let (upload, a, weights) = sotto_net::compute(|| {
-        let mut upload = vec![];
-        let mut random = |layout: &Layout| {
-            let (bytes, values) = sotto_he::encrypt_random(context, key, layout, &mut rng);
-            upload.extend(bytes);
-            values
-        };
-        for (&positions, &blocks) in plan.chunks.iter().zip(&plan.layouts.blocks) {
-            let mut masks = [vec![], vec![]];
-            for _ in 0..heads.key_value {
-                masks[0].push(random(&blocks[0]));
-                let values = transpose(&random(&blocks[1]), heads.width, positions);
-                masks[1].push(Zeroizing::new(values));
-            }
-            cache.grow(Chunk { positions, blocks, uploads: vec![] }, masks);
-        }
-        let [queries, _, weights, _] = &plan.layouts.products;
-        let pairs: Vec<_> = (0..heads.key_value).map(|_| (random(queries), random(weights))).collect();
-        let (a, weights): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        (upload, a, weights)
-    });
-    s.ch.send("attention/upload", upload)?;
-    Ok(Some(Asked { plan, a, weights }))
-}
-
-impl Asked {
-    /// Puts the masks' products into the cache.
-    pub(crate) async fn take(self, me: &mut Client, cache: &mut KvCache) -> Result<(), Error> {
-        let (context, s, key) = (lattice::context(), &mut me.session, &me.key);
-        let jobs = self.plan.layouts.jobs(cache.heads);
-        let reply = s.ch.recv("attention/reply", sotto_he::reply_len(context, &jobs)).await?;
-        cache.queries = sotto_net::compute(|| -> Result<_, Error> {
-            let shares = sotto_he::decrypt(context, key, &jobs, &reply)?;
-            Ok(cache.combine(&self.plan, self.a, self.weights, shares))
-        })?;
-        Ok(())
-    }
-}
-
-/// Answers [`ask`].
-pub(crate) async fn answer(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    let Some(plan) = cache.plan(&mut me.session, n)? else {
-        return Ok(());
-    };
-    let plan = &plan;
-    let (context, keys, heads, rings) = (lattice::context(), &me.keys, cache.heads, rings(cache.precision));
-    let s = &mut me.session;
-    let upload = s.ch.recv("attention/upload", plan.layouts.upload_len(heads)).await?;
-    let mut rest = &upload[..];
-    let mut next = |layout: &Layout| {
-        let (bytes, after) = rest.split_at(layout.upload_len());
-        rest = after;
-        bytes
-    };
-    for (&positions, &blocks) in plan.chunks.iter().zip(&plan.layouts.blocks) {
-        let uploads = (0..heads.key_value).map(|_| [0, 1].map(|kind| next(&blocks[kind]).to_vec()));
-        let uploads = uploads.collect();
-        let masks = rings.map(|ring| random(s, heads, positions * heads.width, ring));
-        cache.grow(Chunk { positions, blocks, uploads }, masks);
-    }
-    let rows = plan.positions * heads.group;
-    let a = random(s, heads, rows * heads.width, rings[0]);
-    let weights = random(s, heads, rows * plan.columns, rings[1]);
-    let [first, _, third, _] = &plan.layouts.products;
-    let uploads: Vec<_> = (0..heads.key_value).map(|_| (next(first), next(third))).collect();
-    let mut rng = s.rng.fork();
-    let (reply, queries) = sotto_net::compute(|| -> Result<_, Error> {
-        let (reply, shares) = {
-            let inputs = Inputs::new(cache, plan, &uploads, &a, &weights)?;
-            sotto_he::multiply(context, keys, &inputs.jobs(), &mut rng)
-        };
-        Ok((reply, cache.combine(plan, a, weights, shares)))
-    })?;
-    s.ch.send("attention/reply", reply)?;
-    cache.queries = queries;
-    Ok(())
-}
-
-/// `n` uniform elements for each head.
-fn random(s: &mut Session, heads: Heads, n: usize, ring: Ring) -> PerHead {
-    (0..heads.key_value).map(|_| Zeroizing::new(s.rng.elements(n, ring))).collect()
 }
 
 impl Layouts {
@@ -324,38 +376,31 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(
-        cache: &KvCache,
-        plan: &Plan,
-        uploads: &[(&[u8], &[u8])],
-        a: &PerHead,
-        weights: &PerHead,
-    ) -> Result<Inputs, Error> {
-        let Heads { group, width, .. } = cache.heads;
+    fn new(plan: &Plan, masked: &Masked, uploads: &[[&[u8]; 2]]) -> Result<Inputs, Error> {
+        let Heads { group, width, .. } = plan.heads;
         let (context, columns, rows) = (lattice::context(), plan.columns, plan.positions * group);
         let [first, second, third, fourth] = &plan.layouts.products;
         let decode = |layout: &Layout, bytes: &[u8]| EncryptedMatrix::decode_random(context, layout, bytes);
         let joined = |kind: usize, head: usize, whole: &Layout| -> Result<EncryptedMatrix, Error> {
-            let parts = cache.chunks.iter().map(|c| decode(&c.blocks[kind], &c.uploads[head][kind]));
+            let parts = masked.chunks.0.iter().map(|c| decode(&c.blocks[kind], &c.uploads[head][kind]));
             Ok(EncryptedMatrix::joined(whole, &parts.collect::<Result<Vec<_>, _>>()?))
         };
-        let mask =
-            |kind: usize, head: usize| cache.head(&cache.masks[kind][..columns * cache.heads.row()], head);
-        let places = cache.places();
+        let mask = |kind: usize, head: usize| masked.chunks.head(kind, head, width, columns);
+        let places = plan.places(&masked.chunks);
         let mut inputs = Inputs { encrypted: vec![], plain: vec![] };
-        for (head, (queries, _)) in uploads.iter().enumerate() {
+        for (head, [queries, _]) in uploads.iter().enumerate() {
             inputs.encrypted.push(decode(first, queries)?);
             inputs.plain.push(Zeroizing::new(transpose(&mask(0, head), columns, width)));
         }
-        for (head, a) in a.iter().enumerate() {
+        for (head, a) in masked.a.iter().enumerate() {
             inputs.encrypted.push(joined(0, head, second)?);
             inputs.plain.push(Zeroizing::new(transpose(a, rows, width)));
         }
-        for (head, (_, weights)) in uploads.iter().enumerate() {
+        for (head, [_, weights]) in uploads.iter().enumerate() {
             inputs.encrypted.push(decode(third, weights)?);
             inputs.plain.push(mask(1, head));
         }
-        for (head, weights) in weights.iter().enumerate() {
+        for (head, weights) in masked.weights.iter().enumerate() {
             inputs.encrypted.push(joined(1, head, fourth)?);
             // Zeros where no position is: what the ciphertext holds there is arbitrary.
             let mut spread = Zeroizing::new(vec![0; fourth.shape().inner * rows]);

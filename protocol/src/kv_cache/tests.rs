@@ -69,8 +69,8 @@ fn all_sizes(precision: Precision) {
             }
             // The look ahead of the first step served the next two; chunks were made for the first, for a
             // look ahead beyond what was planned, and for the long one.
-            assert_eq!(cache.chunks.iter().map(|c| c.positions).collect::<Vec<_>>(), [14, 2, 126]);
-            let (made, columns) = (cache.made(), HEADS.key_value * HEADS.width);
+            assert_eq!(cache.chunks.0.iter().map(|c| c.positions).collect::<Vec<_>>(), [14, 2, 126]);
+            let (made, columns) = (cache.chunks.positions(), HEADS.key_value * HEADS.width);
             assert_eq!(
                 cache.bytes(),
                 16 * columns * (cache.len() + made),
@@ -137,7 +137,7 @@ fn masks_are_spent_even_where_the_peer_is_silent() {
             let [q, k, ..] = shares(lab, Precision::Default, 1, 1);
             let answered = scores(&mut lab.me.session, &mut cache, &q, &k).await;
             assert!(answered.is_err() && cache.length == 1 && cache.queries.positions == 3);
-            let again = std::panic::AssertUnwindSafe(|| cache.plan(&mut lab.me.session, 1).is_ok());
+            let again = std::panic::AssertUnwindSafe(|| cache.lacks(1));
             assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
         },
         async |lab| {

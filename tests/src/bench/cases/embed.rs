@@ -60,7 +60,7 @@ impl Case for Embed {
                 }
                 Me::Server(me) => {
                     let table =
-                        Weight { shape, data: inputs::weights(self.vocabulary * self.width), bias: vec![] };
+                        Weight { shape, data: inputs::weights(self.vocabulary * self.width).into(), bias: vec![] };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     me.embed(&table, Tokens::Hidden(self.tokens)).await?
                 }

@@ -70,7 +70,7 @@ impl Case for Linear {
                 }
                 Me::Server(me) => {
                     let weight =
-                        Weight { shape, data: inputs::weights(self.inner * self.outer), bias: vec![] };
+                        Weight { shape, data: inputs::weights(self.inner * self.outer).into(), bias: vec![] };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     linear::server(me, &weight, &x).await?
                 }
