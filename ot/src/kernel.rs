@@ -13,8 +13,10 @@
 //!
 //! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES, VPCLMUL), chosen when the
 //! machine has them, and a portable one on the `aes` crate, which itself picks AES instructions or constant-time
-//! code. No branch and no address depends on a block or a share; the entries that `gather` reads are public, and so is by how much vectors turn.
+//! code. Loops without `pi` have a third one between the two, with 256-bit registers (AVX2, PCLMUL). No branch and no address depends on a block or a share; the entries that `gather` reads are public, and so is by how much vectors turn.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vaes;
@@ -181,12 +183,16 @@ impl Bank {
 /// Words of a register: what rows are multiples of.
 pub(crate) const LANE: usize = 8;
 
-/// Runs the kernel of this machine.
+/// Runs the fastest kernel of this machine.
 macro_rules! dispatch_free {
     ($name:ident($($argument:expr),*)) => {{
         #[cfg(target_arch = "x86_64")]
         if vaes::available() {
             return vaes::$name($($argument),*);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            return avx2::$name($($argument),*);
         }
         portable::$name($($argument),*)
     }};

@@ -225,6 +225,7 @@ pub(super) fn parity(vectors: &[u64], stride: usize, planes: &[u64], out: &mut [
     }
 }
 
+#[inline(always)]
 pub(super) fn rotate(vectors: &mut [u64], k: u32, d: &[u64]) {
     if k < 6 {
         let size = 1 << k;
@@ -233,15 +234,18 @@ pub(super) fn rotate(vectors: &mut [u64], k: u32, d: &[u64]) {
         }
         return;
     }
+    if k == 6 {
+        return vectors.iter_mut().zip(d).for_each(|(e, &d)| *e = e.rotate_left((d % 64) as u32));
+    }
     let words = 1usize << (k - 6);
-    let mut turned = Zeroizing::new(vec![0; words]);
+    let mut twice = Zeroizing::new(vec![0; 2 * words]);
     for (e, &d) in vectors.chunks_exact_mut(words).zip(d) {
-        let (whole, part) = (d as usize / 64, d % 64);
-        for (w, out) in turned.iter_mut().enumerate() {
-            let word = |w: usize| u128::from(e[w.wrapping_sub(whole) & (words - 1)]);
-            *out = ((word(w) << 64 | word(w.wrapping_sub(1))) >> (64 - part)) as u64;
+        let (whole, part) = ((d as usize / 64) & (words - 1), d % 64);
+        twice.chunks_exact_mut(words).for_each(|copy| copy.copy_from_slice(e));
+        let (before, from) = (&twice[words - whole - 1..], &twice[words - whole..]);
+        for (out, (from, before)) in e.iter_mut().zip(from.iter().zip(before)) {
+            *out = from << part | before >> 1 >> (63 - part);
         }
-        e.copy_from_slice(&turned);
     }
 }
 
@@ -277,25 +281,33 @@ pub(super) fn grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own:
         p | last & (b ^ odd(sum ^ p)).wrapping_neg()
     };
     if j < 6 {
-        for ((e, &b), (own, got)) in vectors.iter_mut().step_by(stride).zip(b).zip(own.iter().zip(got)) {
+        let inputs = b.iter().zip(own.iter().zip(got));
+        let step = |(e, (&b, (own, got))): (&mut u64, (&u64, (&u64, &u64)))| {
             let p = product(*e, b, own ^ got, 0);
             *e ^= p | p << (1 << j);
-        }
-        return;
+        };
+        // Words side by side have a loop of their own, for wide registers.
+        return match stride {
+            1 => vectors.iter_mut().zip(inputs).for_each(step),
+            _ => vectors.iter_mut().step_by(stride).zip(inputs).for_each(step),
+        };
     }
     let words = 1 << (j - 6);
     let products = own.chunks_exact(words).zip(got.chunks_exact(words));
     for ((e, &b), (own, got)) in vectors.chunks_exact_mut(stride).zip(b).zip(products) {
         let (e, upper) = e.split_at_mut(words);
         let mut sum = 0;
-        for w in 0..words {
-            let others = own[w] ^ got[w];
-            let p =
-                if w + 1 < words { e[w] & b.wrapping_neg() ^ others } else { product(e[w], b, others, sum) };
+        let all_but_last = e[..words - 1].iter_mut().zip(&mut *upper).zip(own.iter().zip(got));
+        for ((e, upper), (own, got)) in all_but_last {
+            let p = *e & b.wrapping_neg() ^ own ^ got;
             sum ^= p;
-            e[w] ^= p;
-            upper[w] = p;
+            *e ^= p;
+            *upper = p;
         }
+        let w = words - 1;
+        let p = product(e[w], b, own[w] ^ got[w], sum);
+        e[w] ^= p;
+        upper[w] = p;
     }
 }
 

@@ -22,6 +22,20 @@ fn agree(f: impl Fn(&Cipher) -> Vec<Block>) -> Vec<Block> {
     a
 }
 
+/// A loop without a cipher: as this machine runs it, with AVX2 if there is, and the portable one.
+macro_rules! kernels {
+    ($name:ident) => {
+        kernels!($name, $name)
+    };
+    ($fastest:path, $name:ident) => {{
+        #[cfg(target_arch = "x86_64")]
+        let wide = if avx2::available() { avx2::$name } else { portable::$name };
+        #[cfg(not(target_arch = "x86_64"))]
+        let wide = portable::$name;
+        [$fastest, wide, portable::$name]
+    }};
+}
+
 #[test]
 fn a_known_answer() {
     // FIPS 197, appendix C.1, and the counter as the little-endian number of the block.
@@ -87,15 +101,13 @@ fn small_loops_are_their_formulas_at_every_length() {
     for n in 0..70 {
         let (x, bits) =
             (blocks(n, 3), blocks(n.div_ceil(8), 4).iter().map(|b| b.0 as u8).collect::<Vec<_>>());
-        let mut packed = vec![0xff; n.div_ceil(8)];
-        low_bits(&x, &mut packed);
-        assert!((0..n).all(|i| bit(&packed, i) == x[i].bit(0)));
-        assert!(n % 8 == 0 || packed[n / 8] >> (n % 8) == 0, "filled up with zeros");
-        let mut portable_packed = vec![0xff; n.div_ceil(8)];
-        portable::low_bits(&x, &mut portable_packed);
-        assert_eq!(packed, portable_packed);
-
-        for add in [add_where, portable::add_where] {
+        for pack in kernels!(low_bits) {
+            let mut packed = vec![0xff; n.div_ceil(8)];
+            pack(&x, &mut packed);
+            assert!((0..n).all(|i| bit(&packed, i) == x[i].bit(0)));
+            assert!(n % 8 == 0 || packed[n / 8] >> (n % 8) == 0, "filled up with zeros");
+        }
+        for add in kernels!(add_where) {
             let mut sum = x.clone();
             add(&mut sum, &bits, delta);
             assert!((0..n).all(|i| sum[i].0 == (x[i] ^ delta.times(bit(&bits, i))).0));
@@ -116,7 +128,7 @@ fn corrections_meet_the_same_place_of_both_halves() {
         for at in 0..h {
             let add = [Block(u128::MAX / 5), Block(u128::MAX / 7)];
             let correction = Some(Correction { at, add });
-            for clear in [clear_low_bits, portable::clear_low_bits] {
+            for clear in kernels!(clear_low_bits) {
                 let mut cleared = x.clone();
                 clear(&mut cleared, correction);
                 assert!(cleared.iter().zip(corrected(true, at, add)).all(|(a, b)| a.0 == b.0));
@@ -137,9 +149,11 @@ fn corrections_meet_the_same_place_of_both_halves() {
                 assert!(made.iter().zip(expected).all(|(a, b)| a.0 == b.0));
             }
         }
-        let mut cleared = x.clone();
-        clear_low_bits(&mut cleared, None);
-        assert!(cleared.iter().zip(&x).all(|(a, b)| a.0 == b.0 & !1));
+        for clear in kernels!(clear_low_bits) {
+            let mut cleared = x.clone();
+            clear(&mut cleared, None);
+            assert!(cleared.iter().zip(&x).all(|(a, b)| a.0 == b.0 & !1));
+        }
     }
 }
 
@@ -148,7 +162,7 @@ fn transposing_swaps_rows_and_columns() {
     let mut rng = Rng::from_seed([8; 32]);
     let rows: [[u64; 8]; 64] =
         std::array::from_fn(|_| std::array::from_fn(|_| rand::RngCore::next_u64(&mut rng)));
-    for turn in [transpose, portable::transpose] {
+    for turn in kernels!(transpose) {
         let mut turned = rows;
         turn(&mut turned);
         for (r, row) in rows.iter().enumerate() {
@@ -165,8 +179,10 @@ fn polynomials_are_sums_of_powers() {
     for (&a, &b) in
         x.iter().zip(x.iter().rev()).chain([(&Block(u128::MAX), &Block(u128::MAX)), (&x[0], &Block(1))])
     {
-        assert!(multiply(a, b).0 == portable::multiply(a, b).0);
-        assert!(multiply(a, b).0 == multiply(b, a).0 && multiply(a, Block(2)).0 == a.times_x().0);
+        for multiply in kernels!(multiply) {
+            assert!(multiply(a, b).0 == portable::multiply(a, b).0);
+            assert!(multiply(a, b).0 == multiply(b, a).0 && multiply(a, Block(2)).0 == a.times_x().0);
+        }
     }
     let b = x[7];
     for n in (0..100).chain([127, 128, 129, 300]) {
@@ -177,13 +193,14 @@ fn polynomials_are_sums_of_powers() {
         }
         let words: Vec<u64> = x[..n].iter().flat_map(|v| [v.0 as u64, (v.0 >> 64) as u64]).collect();
         let places = [Place::new(b, 1), Place::new(b, 17), Place::new(b, 1000)];
-        let values = places.iter().flat_map(|place| {
-            let (value, words_value) =
-                (portable::value(place, &x[..n]), portable::value_of_words(place, &words));
-            [value, words_value, place.value(&x[..n]), place.value_of_words(&words)]
-        });
-        let values: Vec<Block> = values.collect();
-        assert!(values.iter().all(|value| value.0 == sum.0), "{n} blocks");
+        for place in &places {
+            assert!(
+                kernels!(Place::value, value).iter().all(|value| value(place, &x[..n]).0 == sum.0),
+                "{n} blocks"
+            );
+            let values = kernels!(Place::value_of_words, value_of_words).map(|value| value(place, &words));
+            assert!(values.iter().all(|value| value.0 == sum.0), "{n} blocks");
+        }
     }
 }
 
@@ -283,15 +300,15 @@ fn turned_vectors_have_every_entry_in_its_place() {
         let (before, size) = (vectors(n, k, 5), 1 << k);
         let mut d = words(n, 6);
         d.iter_mut().zip([0, 1, 63, 64, size - 1, size, 1 << 63]).for_each(|(d, edge)| *d = edge);
-        let rotations: [Turn; 2] = [rotate, portable::rotate];
-        let flips: [Turn; 2] = [flip, portable::flip];
+        let rotations: [Turn; 3] = kernels!(rotate);
+        let flips: [Turn; 3] = kernels!(flip);
         for (turn, rotates) in [(rotations, true), (flips, false)] {
-            let [after, same] = turn.map(|turn| {
+            let [after, wide, same] = turn.map(|turn| {
                 let mut e = before.clone();
                 turn(&mut e, k, &d);
                 e
             });
-            assert_eq!(after, same, "kernels disagree, k = {k}, {n} vectors");
+            assert!(after == same && wide == same, "kernels disagree, k = {k}, {n} vectors");
             for (i, y) in (0..n).flat_map(|i| (0..size).map(move |y| (i, y))) {
                 let to = if rotates { y.wrapping_add(d[i]) } else { y ^ d[i] } % size;
                 assert_eq!(
@@ -311,10 +328,12 @@ fn parities_are_inner_products() {
         for groups in [1, 3, 8] {
             let stride = (1usize << k).div_ceil(64);
             let (e, planes) = (words(n * stride, 7), words(groups * stride * LANE, 8));
-            let (mut out, mut same) = (vec![1; n], vec![2; n]);
-            parity(&e, stride, &planes, &mut out);
-            portable::parity(&e, stride, &planes, &mut same);
-            assert_eq!(out, same, "kernels disagree, k = {k}, {n} vectors");
+            let [out, wide, same] = kernels!(parity).map(|parity| {
+                let mut out = vec![1; n];
+                parity(&e, stride, &planes, &mut out);
+                out
+            });
+            assert!(out == same && wide == same, "kernels disagree, k = {k}, {n} vectors");
             for (i, t) in (0..n).flat_map(|i| (0..8 * groups).map(move |t| (i, t))) {
                 let plane = |w: usize| planes[(t / LANE * stride + w) * LANE + t % LANE];
                 let ones: u32 = (0..stride).map(|w| (e[i * stride + w] & plane(w)).count_ones()).sum();
@@ -343,10 +362,12 @@ fn vectors_grow_by_a_product_that_sums_to_the_bit() {
             for (e, small) in before.chunks_mut(stride).zip(small.chunks((1usize << j).div_ceil(64))) {
                 e[..small.len()].copy_from_slice(small);
             }
-            let (mut after, mut same) = (before.clone(), before.clone());
-            grow(&mut after, stride, j as usize, &b, &own, &got);
-            portable::grow(&mut same, stride, j as usize, &b, &own, &got);
-            assert_eq!(after, same, "kernels disagree, k = {k}, j = {j}, {n} vectors");
+            let [after, wide, same] = kernels!(grow).map(|grow| {
+                let mut vectors = before.clone();
+                grow(&mut vectors, stride, j as usize, &b, &own, &got);
+                vectors
+            });
+            assert!(after == same && wide == same, "kernels disagree, k = {k}, j = {j}, {n} vectors");
             for (i, &b) in b.iter().enumerate() {
                 let upper = |y: usize| entry(&after, k, i, size + y);
                 assert_eq!((0..size).map(upper).fold(0, |sum, p| sum ^ p), b, "k = {k}, j = {j}");

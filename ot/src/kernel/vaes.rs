@@ -1,4 +1,5 @@
-//! The inner loops with 512-bit registers: AVX-512, VAES, PCLMUL. The only file of this crate with `unsafe`.
+//! The inner loops with 512-bit registers: AVX-512, VAES, PCLMUL. This file and `avx2.rs` are the only ones of this
+//! crate with `unsafe`.
 //!
 //! Blocks are loaded four to a register. Round keys are broadcast from memory as they are needed, so that the
 //! registers are free for blocks: sixteen blocks in flight hide the latency of a round.
