@@ -214,5 +214,9 @@ fn matrix(name: &str, weights: &[f32], bias: &[f32], inner: usize, id: u32) -> R
         return Err(LoadError::WeightTooLarge { matrix: name.into(), actual });
     }
     let shape = WeightShape { id, inner, outer, frac, exactness: Exactness::Rounded };
-    Ok(Weight { shape, data: quantised.into_data().into(), bias: bias.iter().map(|&b| f64::from(b)).collect() })
+    Ok(Weight {
+        shape,
+        data: quantised.into_data().into(),
+        bias: bias.iter().map(|&b| f64::from(b)).collect(),
+    })
 }

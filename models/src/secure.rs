@@ -189,25 +189,30 @@ impl<'a, W: Matrix> Needs<'a, W> {
     }
 }
 
-/// Makes what the first part needs, together with what the others need; if messages take their time, these come while the first part is evaluated.
+/// Makes what the first part needs, together with what the others need; if messages take their time, all of it is made beside the evaluation, which
+/// waits for each of these things where it needs it.
 async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
     let (precision, s) = (me.exactness(), me.session());
     let (lookahead, far) = (s.lookahead, s.is_far());
     let mut needs = Needs::of(parts, precision, lookahead);
     let (first_rows, mut rows) = (needs.first_rows(), needs.all_rows());
     if !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
-        needs.first.extend(first_rows);
-        return me.make(needs.first).await;
+        return Ok(());
     }
     if far {
         me.begin(&mut needs.first)?;
         me.begin(&mut rows)?;
         me.begin(&mut needs.others)?;
         needs.first.extend(first_rows);
-    } else {
-        needs.first.extend(rows);
-        needs.first.extend(needs.others);
+        // Unless that is more than may be under way.
+        let s = me.session();
+        return match needs.first.iter().any(|need| need.is_lacking(s)) {
+            true => me.make(needs.first).await,
+            false => Ok(()),
+        };
     }
+    needs.first.extend(rows);
+    needs.first.extend(needs.others);
     me.make(needs.first).await
 }
 
@@ -375,15 +380,17 @@ impl<R: Role> Evaluator for R {
     async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error> {
         let s = self.session();
         let times = |bill: Bill, n: usize| (0..n).fold(Bill::default(), |sum, _| sum + bill.clone());
-        let (mut now, mut ahead) = (Bill::default(), vec![]);
+        let next = s.horizon.min(1);
+        let (mut now, mut soon, mut ahead) = (Bill::default(), vec![], vec![]);
         for f in functions {
-            let once = bill(&f.function, s.precision, s.schedule, 0);
-            now = now + times(once.clone(), f.now);
             // Rows of scores grow with each token.
-            let later = bill(&f.function, s.precision, s.schedule, s.lookahead.div_ceil(2));
+            let [once, then, later] =
+                [0, 1, s.lookahead.div_ceil(2)].map(|n| bill(&f.function, s.precision, s.schedule, n));
+            now = now + times(once.clone(), f.now);
+            soon.extend([(once.clone(), f.step), (then, f.later * next)]);
             ahead.extend([(once, f.step), (later, f.later * s.lookahead)]);
         }
-        span!(self, "ahead", self.session().foresee(&now, &ahead))
+        span!(self, "ahead", self.session().foresee(&now, &soon, &ahead))
     }
 
     async fn layer_done(&mut self) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
     io,
+    ops::Range,
     pin::{Pin, pin},
     sync::atomic::Ordering,
     task::{Context, Poll},
@@ -33,7 +34,7 @@ use tokio::{
 
 use crate::{
     Error, MAX_CONTROL_LEN, Meter, SpanKey, codec,
-    errand::{Arriving, Behind, Errand, Errands, Flight, Leaving, MARK, Pace, Wire, errand_len},
+    errand::{Arriving, Behind, Errand, Errands, Flight, Flights, MARK, Outgoing, Pace, Wire, errand_len},
 };
 
 /// Bytes of framing in front of each message.
@@ -174,7 +175,21 @@ impl Channel {
     /// If a length is zero.
     pub fn run_errand(&mut self, request: (&'static str, usize), reply: (&'static str, usize)) -> Errand {
         self.said = self.heard + 1;
-        self.announce(Flight::new(self.said.into()), (request, 0), (reply, 1))
+        self.announce((Flight::new(self.said.into()), None), (request, 0), (reply, 1))
+    }
+
+    /// Announces an errand of this party whose request depends on the reply of another one.
+    ///
+    /// # Panics
+    /// If a length is zero.
+    pub fn run_next(
+        &mut self,
+        before: &Errand,
+        request: (&'static str, usize),
+        reply: (&'static str, usize),
+    ) -> Errand {
+        let flight = before.flight().load(Ordering::Relaxed) + 2;
+        self.announce((Flight::new(flight.into()), None), (request, 0), (reply, 1))
     }
 
     /// Announces an errand of the peer.
@@ -182,46 +197,59 @@ impl Channel {
     /// # Panics
     /// If a length is zero.
     pub fn take_errand(&mut self, request: (&'static str, usize), reply: (&'static str, usize)) -> Errand {
-        self.announce(Flight::default(), (reply, 1), (request, 0))
+        self.announce(Default::default(), (reply, 1), (request, 0))
+    }
+
+    /// Announces an errand of the peer whose request depends on the reply of another one.
+    ///
+    /// # Panics
+    /// If a length is zero.
+    pub fn take_next(
+        &mut self,
+        before: &Errand,
+        request: (&'static str, usize),
+        reply: (&'static str, usize),
+    ) -> Errand {
+        self.announce((Flight::default(), Some(before.flight().clone())), (reply, 1), (request, 0))
     }
 
     fn announce(
         &mut self,
-        flight: Flight,
+        (flight, before): (Flight, Option<Flight>),
         ((tag_out, len_out), after_out): ((&'static str, usize), u32),
         ((tag_in, len_in), after_in): ((&'static str, usize), u32),
     ) -> Errand {
         let (number, errands) = (self.errands.announced, &mut self.errands);
-        let span = self.meter.span();
-        let flights = (flight.clone(), after_in, self.heard.max(1));
-        let (arriving, incoming) = Arriving::new(number, (tag_in, len_in), span, flights);
-        errands.arriving.push_back(arriving);
-        let (leaving, outgoing) = Leaving::new(tag_bytes(tag_out), len_out, flight.clone(), after_out);
-        let _ = errands.leaving.send(leaving);
-        errands.under_way.push_back((flight, after_out == 0));
+        let flights = Flights { request: flight.clone(), after: after_in, before, least: self.heard.max(1) };
+        let (arriving, incoming) = Arriving::new((tag_in, len_in), self.meter.span(), flights);
+        errands.arriving.insert(number, arriving);
+        let (out, flights) = ((tag_bytes(tag_out), len_out), (flight.clone(), after_out));
+        let outgoing = Outgoing::new(number, out, flights, errands.writer.clone());
+        errands.under_way.insert(number, (flight, after_out == 0));
         errands.announced += 1;
         self.meter.sent(tag_out, errand_len(len_out));
         // The peer's digest has it where its frames have it.
         let [said, heard] = [(tag_out, len_out), (tag_in, len_in)]
             .map(|(tag, len)| [&self.tag(tag)[..], &(len as u64).to_le_bytes()].concat());
         self.transcript.update(&said);
-        self.expected.push_back(Expectation { number: self.expectations, what: Expectable::Announcement(heard) });
+        self.expected
+            .push_back(Expectation { number: self.expectations, what: Expectable::Announcement(heard) });
         Errand { number, outgoing, incoming }
     }
 
-    /// Waits until the peer's part of an errand, and of all that were announced before it, has come. What this party still has to send for them goes ahead of
+    /// Waits until the peer's part of some errands has come. What this party still has to send for them goes ahead of
     /// all that it says from now on.
     ///
     /// # Errors
     /// As [`Channel::recv`]; [`Error::Closed`] if this side has closed the channel.
-    pub async fn catch_up(&mut self, errand: u64) -> Result<(), Error> {
-        let end = errand.saturating_add(1).min(self.errands.announced);
-        if end <= self.errands.settled {
+    pub async fn catch_up(&mut self, errands: Range<u64>) -> Result<(), Error> {
+        let errands = errands.start..errands.end.min(self.errands.announced);
+        if errands.is_empty() || self.errands.under_way.range(errands.clone()).next().is_none() {
             return Ok(());
         }
         let Some(queue) = &self.queue else { return Err(Error::Closed { step: "errand" }) };
-        let _ = queue.send(Item::Errands(end));
-        while let Some(next) = self.errands.arriving.front().filter(|next| next.number < end) {
+        let _ = queue.send(Item::Errands(errands.clone()));
+        while let Some(next) = self.errands.next_of(&errands) {
             let step = next.tag;
             let header = self.read_header(step).await?;
             if header.is_piece() {
@@ -237,12 +265,11 @@ impl Channel {
                 _ => return Err(self.unexpected(step, &header).await),
             }
         }
-        while self.errands.settled < end {
-            let (flight, mine) = self.errands.under_way.pop_front().expect("one for each errand");
+        for number in errands {
+            let Some((flight, mine)) = self.errands.under_way.remove(&number) else { continue };
             let request = flight.load(Ordering::Relaxed);
             let (said, heard) = if mine { (request, request + 1) } else { (request + 1, request) };
             (self.said, self.heard) = (self.said.max(said), self.heard.max(heard));
-            self.errands.settled += 1;
         }
         self.meter.reached(u64::from(self.heard));
         Ok(())
@@ -473,7 +500,10 @@ impl Channel {
 
     /// A piece of an errand, which comes while step `tag` is waited for.
     async fn take_piece(&mut self, tag: &'static str, header: Header) -> Result<(), Error> {
-        let Some(mut next) = self.errands.arriving.pop_front() else {
+        // Numbers wrap in the header only: two that are under way differ in it.
+        let first = self.errands.arriving.keys().next().copied().unwrap_or(0);
+        let number = first + u64::from(header.sequence().wrapping_sub(first as u32));
+        let Some(mut next) = self.errands.arriving.remove(&number) else {
             let got = format!("{}, for an errand that nobody is on", self.tag_name(header.tag()));
             return Err(Error::WrongTag { expected: tag, got });
         };
@@ -481,19 +511,15 @@ impl Channel {
         if header.tag() != self.tag(step) {
             return Err(Error::WrongTag { expected: step, got: self.tag_name(header.tag()) });
         }
-        let (expected, got) = (self.errands.next_in, header.sequence());
-        if got != expected {
-            return Err(Error::WrongSequence { step, expected, got });
-        }
         if header.len() != len {
             return Err(Error::WrongLength { step, expected: len, got: header.len() });
         }
-        let ((least, most), flight) = (next.flights(self.said), header.flight() & !MARK);
+        let ((least, most), flight) =
+            (next.flights.possible(next.buffer.is_empty(), self.said), header.flight() & !MARK);
         if !(least..=most).contains(&flight) {
             return Err(Error::WrongFlight { step, least, most, got: flight });
         }
-        self.errands.next_in = expected.wrapping_add(1);
-        next.flight.store(flight - next.after, Ordering::Relaxed);
+        next.flights.request.store(flight - next.flights.after, Ordering::Relaxed);
         let start = next.buffer.len();
         if start == 0 {
             next.buffer.reserve_exact(next.len);
@@ -503,7 +529,7 @@ impl Channel {
         self.meter.attribute(next.span, (HEADER_LEN + len) as u64);
         match next.buffer.len() == next.len {
             true => next.deliver(),
-            false => self.errands.arriving.push_front(next),
+            false => _ = self.errands.arriving.insert(number, next),
         }
         Ok(())
     }
@@ -605,8 +631,8 @@ struct Manners {
 /// What the writer of a channel is to do next.
 enum Item {
     Frame([Bytes; 2]),
-    /// To send the messages of so many errands.
-    Errands(u64),
+    /// To send what is owed for some errands.
+    Errands(Range<u64>),
 }
 
 /// Why a party ended a session early: all that it tells the peer.
@@ -639,6 +665,9 @@ fn tag_bytes(tag: &str) -> [u8; 4] {
     blake3::hash(tag.as_bytes()).as_bytes()[..4].try_into().expect("four bytes")
 }
 
+/// All errands.
+const ANY: Range<u64> = 0..u64::MAX;
+
 /// Writes what the queue holds until it is closed and empty, and pieces of errands where it holds nothing. A peer that takes nothing is waited for as long
 /// as the channel is open, and for the channel's patience after that.
 async fn write_all(
@@ -651,7 +680,7 @@ async fn write_all(
     loop {
         let pace = manners.borrow().pace;
         let between = async {
-            behind.ready().await;
+            behind.ready(&ANY).await;
             wire.free(pace).await;
         };
         let item = select! {
@@ -664,17 +693,22 @@ async fn write_all(
             Some(Some(Item::Frame(frame))) => {
                 wire.carry(write(&manners, &messages, writer.as_mut(), frame).await?, pace);
             }
-            None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take()).await?, pace),
-            Some(Some(Item::Errands(end))) => {
-                // What was said before may be what the peer waits for.
-                insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
-                while behind.sent < end {
+            None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take(&ANY)).await?, pace),
+            Some(Some(Item::Errands(errands))) => {
+                while behind.owes(&errands) {
+                    if !behind.is_ready(&errands) {
+                        // What was written may be what the peer waits for.
+                        insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
+                    }
                     select! {
                         biased;
-                        () = behind.ready() => {}
+                        () = behind.ready(&errands) => {}
                         _ = manners.wait_for(|manners| manners.hurried) => break,
                     }
-                    wire.carry(write(&manners, &messages, writer.as_mut(), behind.take()).await?, pace);
+                    wire.carry(
+                        write(&manners, &messages, writer.as_mut(), behind.take(&errands)).await?,
+                        pace,
+                    );
                 }
             }
         }

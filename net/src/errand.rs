@@ -9,22 +9,20 @@
 //!
 //! Both parties announce errands at the same point of the conversation, with the same tags and lengths, and catch up with them at the
 //! same point. In between, what a party has to send for them goes out in pieces when nothing else waits, no faster than the connection
-//! carries it: then a message finds the wire free, but for a piece. When a party catches up, what is left goes ahead of all that it says
+//! carries it: then a message finds the wire free, but for a piece. What was announced first goes first, if it is ready. When a party catches up, what is left goes ahead of all that it says
 //! afterwards. Pieces are read on the way to other messages; so an errand costs turns only if it has not come back by the time that it is
-//! waited for: a request is in the flight after the newest that was heard when it was announced, a reply in the one after.
+//! waited for: a request is in the flight after the newest that was heard when it was announced, or in the one after the reply on which it depends, and a reply is in the one after its request.
 //!
-//! A piece is a frame with a sequence of its own, and its flight is marked. The receiver knows beforehand every field but a request's
+//! A piece is a frame with its errand's number in the place of a sequence number, and its flight is marked. The receiver knows beforehand every field but a request's
 //! flight. Where pieces lie among other frames depends on time, so that digests of a conversation have the announcements instead.
 
 use std::{
-    collections::VecDeque,
-    future::{pending, poll_fn},
-    pin::Pin,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -51,8 +49,8 @@ pub fn errand_len(len: usize) -> usize {
 #[must_use]
 #[derive(Debug)]
 pub struct Errand {
-    /// Its number on its channel.
-    pub(crate) number: u64,
+    /// Its number on its channel: what [`crate::Channel::catch_up`] knows it by.
+    pub number: u64,
     /// What this party has to send.
     pub outgoing: Outgoing,
     /// What the peer sends.
@@ -60,23 +58,37 @@ pub struct Errand {
 }
 
 impl Errand {
-    /// What [`crate::Channel::catch_up`] knows it by.
-    pub fn number(&self) -> u64 {
-        self.number
+    pub(crate) fn flight(&self) -> &Flight {
+        &self.outgoing.flight
     }
 }
 
-/// A message to be filled in. If it is dropped instead, nothing more of any errand is sent.
+/// A message to be filled in.
 #[derive(Debug)]
 pub struct Outgoing {
+    number: u64,
+    tag: [u8; 4],
     len: usize,
-    body: oneshot::Sender<Bytes>,
+    flight: Flight,
+    /// How many flights after the request.
+    after: u32,
+    writer: mpsc::UnboundedSender<Leaving>,
 }
 
 impl Outgoing {
+    pub(crate) fn new(
+        number: u64,
+        (tag, len): ([u8; 4], usize),
+        (flight, after): (Flight, u32),
+        writer: mpsc::UnboundedSender<Leaving>,
+    ) -> Outgoing {
+        assert!(len > 0, "an errand's message has content");
+        Outgoing { number, tag, len, flight, after, writer }
+    }
+
     /// Whether there is nobody left to send it to.
     pub fn is_lost(&self) -> bool {
-        self.body.is_closed()
+        self.writer.is_closed()
     }
 
     /// Lets it go: a request at once, a reply once the request is there.
@@ -84,10 +96,11 @@ impl Outgoing {
     /// # Panics
     /// If it has another length than was announced.
     pub fn fill(self, payload: impl Into<Bytes>) {
-        let payload = payload.into();
-        assert_eq!(payload.len(), self.len, "length of an errand's message");
+        let body = payload.into();
+        assert_eq!(body.len(), self.len, "length of an errand's message");
+        let flight = MARK | (self.flight.load(Ordering::Relaxed) + self.after);
         // A channel that is gone takes nothing more.
-        let _ = self.body.send(payload);
+        let _ = self.writer.send(Leaving { number: self.number, tag: self.tag, flight, body });
     }
 }
 
@@ -113,64 +126,56 @@ pub(crate) type Flight = Arc<AtomicU32>;
 
 /// An errand's message on the sender's side of a channel.
 pub(crate) struct Leaving {
-    pub tag: [u8; 4],
-    pub flight: Flight,
-    /// How many flights after the request.
-    pub after: u32,
-    body: oneshot::Receiver<Bytes>,
+    number: u64,
+    tag: [u8; 4],
+    flight: u32,
+    body: Bytes,
 }
 
-impl Leaving {
-    pub fn new(tag: [u8; 4], len: usize, flight: Flight, after: u32) -> (Leaving, Outgoing) {
-        assert!(len > 0, "an errand's message has content");
-        let (fill, body) = oneshot::channel();
-        (Leaving { tag, flight, after, body }, Outgoing { len, body: fill })
+/// What is known of the flight of an errand's message.
+pub(crate) struct Flights {
+    /// That of the request.
+    pub request: Flight,
+    /// How many flights after the request.
+    pub after: u32,
+    /// The request before, on whose reply a request depends.
+    pub before: Option<Flight>,
+    /// The least that a request's may be.
+    pub least: u32,
+}
+
+impl Flights {
+    /// The least and the most that are possible for the first piece or a later one, if the newest flight of this side is `said`.
+    pub fn possible(&self, first: bool, said: u32) -> (u32, u32) {
+        let known = match (&self.before, first, self.after) {
+            (Some(before), true, 0) => before.load(Ordering::Relaxed) + 2,
+            (None, true, 0) => return (self.least, said + 1),
+            _ => self.request.load(Ordering::Relaxed) + self.after,
+        };
+        (known, known)
     }
 }
 
 /// An errand's message on the receiver's side of a channel.
 pub(crate) struct Arriving {
-    pub number: u64,
     pub tag: &'static str,
     pub len: usize,
     pub span: SpanKey,
-    /// Of the request.
-    pub flight: Flight,
-    /// How many flights after the request.
-    pub after: u32,
-    /// The least flight that a request may have.
-    pub least: u32,
+    pub flights: Flights,
     pub buffer: Vec<u8>,
     deliver: oneshot::Sender<Vec<u8>>,
 }
 
 impl Arriving {
-    pub fn new(
-        number: u64,
-        (tag, len): (&'static str, usize),
-        span: SpanKey,
-        (flight, after, least): (Flight, u32, u32),
-    ) -> (Arriving, Incoming) {
+    pub fn new((tag, len): (&'static str, usize), span: SpanKey, flights: Flights) -> (Arriving, Incoming) {
         assert!(len > 0, "an errand's message has content");
         let (deliver, body) = oneshot::channel();
-        let arriving = Arriving { number, tag, len, span, flight, after, least, buffer: vec![], deliver };
-        (arriving, Incoming { tag, body })
+        (Arriving { tag, len, span, flights, buffer: vec![], deliver }, Incoming { tag, body })
     }
 
     /// Bytes of the next piece.
     pub fn next_piece(&self) -> usize {
         PIECE.min(self.len - self.buffer.len())
-    }
-
-    /// The flight of its pieces, or the least and the most that are possible for the first one, if the peer has seen flight `said` of this side.
-    pub fn flights(&self, said: u32) -> (u32, u32) {
-        match (self.after, self.buffer.is_empty()) {
-            (0, true) => (self.least, said + 1),
-            _ => {
-                let known = self.flight.load(Ordering::Relaxed) + self.after;
-                (known, known)
-            }
-        }
     }
 
     /// Hands a complete message to whoever waits for it; who does not any more needs none.
@@ -182,74 +187,78 @@ impl Arriving {
 /// What a channel's owner keeps of its errands.
 pub(crate) struct Errands {
     pub announced: u64,
-    /// Caught up with.
-    pub settled: u64,
-    /// The flights of the others' requests, and whether they are this party's.
-    pub under_way: VecDeque<(Flight, bool)>,
-    pub arriving: VecDeque<Arriving>,
-    pub leaving: mpsc::UnboundedSender<Leaving>,
-    /// The number of the peer's next piece.
-    pub next_in: u32,
+    /// Those that are not caught up with: the flights of their requests, and whether these are this party's.
+    pub under_way: BTreeMap<u64, (Flight, bool)>,
+    pub arriving: BTreeMap<u64, Arriving>,
+    pub writer: mpsc::UnboundedSender<Leaving>,
 }
 
 impl Errands {
     pub fn new() -> (Errands, Behind) {
-        let (leaving, queue) = mpsc::unbounded_channel();
-        let (under_way, arriving) = (VecDeque::new(), VecDeque::new());
-        let errands = Errands { announced: 0, settled: 0, under_way, arriving, leaving, next_in: 0 };
-        (errands, Behind { queue, front: None, current: None, sent: 0, next_out: 0 })
+        let (writer, queue) = mpsc::unbounded_channel();
+        let errands = Errands { announced: 0, under_way: BTreeMap::new(), arriving: BTreeMap::new(), writer };
+        (errands, Behind { queue, ready: BTreeMap::new(), sent: BTreeSet::new(), all_sent: 0 })
+    }
+
+    /// The first of some errands of which something is still to come.
+    pub fn next_of(&self, errands: &Range<u64>) -> Option<&Arriving> {
+        self.arriving.range(errands.clone()).next().map(|(_, next)| next)
     }
 }
 
 /// What the writer of a channel keeps of its errands.
 pub(crate) struct Behind {
     queue: mpsc::UnboundedReceiver<Leaving>,
-    front: Option<Leaving>,
-    /// Tag, flight, and what is left.
-    current: Option<([u8; 4], u32, Bytes)>,
-    /// Messages that are sent.
-    pub sent: u64,
-    next_out: u32,
+    ready: BTreeMap<u64, Leaving>,
+    /// Those that are sent: all up to a number, and some after it.
+    all_sent: u64,
+    sent: BTreeSet<u64>,
 }
 
 impl Behind {
-    /// Waits for a piece; may be given up at any time. Never ends if there will be none.
-    pub async fn ready(&mut self) {
-        while self.current.is_none() {
-            if self.front.is_none() {
-                self.front = self.queue.recv().await;
-            }
-            let Some(front) = &mut self.front else { return pending().await };
-            let body = poll_fn(|cx| match front.body.is_terminated() {
-                true => Poll::Pending,
-                false => Pin::new(&mut front.body).poll(cx),
-            });
-            if let Ok(body) = body.await {
-                let flight = front.flight.load(Ordering::Relaxed) + front.after;
-                self.current = Some((front.tag, MARK | flight, body));
-                self.front = None;
+    /// Whether there is a piece of some errands.
+    pub fn is_ready(&mut self, errands: &Range<u64>) -> bool {
+        while let Ok(next) = self.queue.try_recv() {
+            self.ready.insert(next.number, next);
+        }
+        self.ready.range(errands.clone()).next().is_some()
+    }
+
+    /// Waits for a piece of some errands; may be given up at any time.
+    pub async fn ready(&mut self, errands: &Range<u64>) {
+        while !self.is_ready(errands) {
+            match self.queue.recv().await {
+                Some(next) => _ = self.ready.insert(next.number, next),
+                None => std::future::pending().await,
             }
         }
     }
 
-    /// The piece that is ready, with its header.
+    /// The next piece of some errands, which is ready, with its header.
     ///
     /// # Panics
     /// If none is.
-    pub fn take(&mut self) -> [Bytes; 2] {
-        let (tag, flight, body) = self.current.as_mut().expect("a piece is ready");
-        let piece = body.split_to(PIECE.min(body.len()));
+    pub fn take(&mut self, errands: &Range<u64>) -> [Bytes; 2] {
+        let (&number, next) = self.ready.range_mut(errands.clone()).next().expect("a piece is ready");
+        let piece = next.body.split_to(PIECE.min(next.body.len()));
         let mut header = BytesMut::with_capacity(HEADER_LEN);
-        header.put_slice(tag);
-        header.put_u32_le(self.next_out);
-        header.put_u32_le(*flight);
+        header.put_slice(&next.tag);
+        header.put_u32_le(number as u32);
+        header.put_u32_le(next.flight);
         header.put_u32_le(piece.len() as u32);
-        self.next_out = self.next_out.wrapping_add(1);
-        if !body.has_remaining() {
-            self.current = None;
-            self.sent += 1;
+        if !next.body.has_remaining() {
+            self.ready.remove(&number);
+            self.sent.insert(number);
+            while self.sent.remove(&self.all_sent) {
+                self.all_sent += 1;
+            }
         }
         [header.freeze(), piece]
+    }
+
+    /// Whether something of some errands is not sent.
+    pub fn owes(&self, errands: &Range<u64>) -> bool {
+        (errands.start.max(self.all_sent)..errands.end).any(|number| !self.sent.contains(&number))
     }
 }
 

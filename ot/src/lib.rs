@@ -68,7 +68,9 @@ pub use error::Error;
 pub use extension::{Extension, RandomCotReceiver, RandomCotSender};
 pub use lookup::{LookupPads, lookup_message_len};
 pub use lpn::LpnParams;
-pub use one_hot::{Wanted, one_hot_bits, one_hot_cots, random_one_hots};
+pub use one_hot::{
+    LEVEL, OneHotCots, OneHotRounds, Wanted, one_hot_bits, one_hot_cots, random_one_hots, round_lens,
+};
 pub use selectors::{Columns, OneHots, Selectors};
 pub use session::OtSession;
 pub use silent::{SilentReceiver, SilentSender};

@@ -6,7 +6,7 @@
 //!
 //! | first party                                      |                        | second party                         |
 //! |--------------------------------------------------|------------------------|--------------------------------------|
-//! | COT payload `-b_j mod 2^(m-j-1)`, all `j`        | `-- one-hot/index ->`  | choice `b_j`: `r_j = b_j + b'_j - 2 b_j b'_j` |
+//! | COT payload `-b_j mod 2^(m-j-1)`, all `j`        | `-- one-hot/level ->`  | choice `b_j`: `r_j = b_j + b'_j - 2 b_j b'_j` |
 //! | level `j = 1 .. k-1`: COT payload `e` but its last bit | `<- one-hot/level ->` | the same, at the same time       |
 //! | `p = e b_j ^ own ^ got`                          |                        | the same                             |
 //! | `p`'s last bit: `b_j` ^ its others, as `e` sums to 1 |                    | the same                             |
@@ -29,8 +29,8 @@ use crate::{
     vectors::Vectors,
 };
 
-const INDEX: &str = "ot/one-hot/index";
-const LEVEL: &str = "ot/one-hot/level";
+/// The tag of a round's message.
+pub const LEVEL: &str = "ot/one-hot/level";
 
 /// One-hot vectors to make: `n` of `2^k` bits, with their positions in `ring`, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,33 +56,117 @@ pub async fn random_one_hots(
     wanted: &[Wanted],
     rng: &mut (impl RngCore + Send),
 ) -> Result<Vec<OneHots>, Error> {
-    let mut kinds = Kind::reserve(ch, ot, wanted, rng).await?;
-    for kind in kinds.iter_mut().filter(|kind| kind.first) {
-        let corrections = compute(|| kind.send_index());
-        if !corrections.is_empty() {
-            ch.send(INDEX, corrections)?;
-        }
-    }
-    let levels = wanted.iter().map(|w| w.k as usize).max().unwrap_or(0);
-    for j in 1..levels.max(2) {
-        let mut own = Vec::with_capacity(kinds.len());
-        for kind in kinds.iter().filter(|kind| j < kind.k()) {
-            let (message, shares) = compute(|| kind.e.send_level(j, &kind.send[j]));
-            own.push((message.len(), shares));
+    let reserved = OneHotCots::reserve(ch, ot, wanted).await?;
+    let mut rounds = compute(|| reserved.begin(rng));
+    for (round, len) in round_lens(!ot.is_first(), wanted).into_iter().enumerate() {
+        let message = compute(|| rounds.message(round));
+        if !message.is_empty() {
             ch.send(LEVEL, message)?;
         }
-        if j == 1 {
-            // After this party's own first level: so it costs no turn.
-            for kind in kinds.iter_mut().filter(|kind| !kind.first) {
-                kind.recv_index(ch).await?;
-            }
+        let message = if len > 0 { ch.recv(LEVEL, len).await? } else { Vec::new() };
+        compute(|| rounds.take(round, &message));
+    }
+    Ok(rounds.finish())
+}
+
+/// The COTs of one-hot vectors to be made.
+pub struct OneHotCots {
+    first: bool,
+    wanted: Vec<Wanted>,
+    send: SendCots,
+    recv: RecvCots,
+}
+
+impl OneHotCots {
+    /// Draws the COTs that they take. The peer asks for the same.
+    ///
+    /// # Errors
+    /// As [`OtSession::reserve`].
+    ///
+    /// # Panics
+    /// If something wanted is out of range.
+    pub async fn reserve(
+        ch: &mut Channel,
+        ot: &mut OtSession,
+        wanted: &[Wanted],
+    ) -> Result<OneHotCots, Error> {
+        for w in wanted {
+            assert!((1..=12).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
         }
-        for (kind, (len, own)) in kinds.iter_mut().filter(|kind| j < kind.k()).zip(own) {
-            let message = ch.recv(LEVEL, len).await?;
-            compute(|| kind.grow(j, &own, &message));
+        let first = ot.is_first();
+        let (forward, back) =
+            wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let (send, recv) = if first { (forward, back) } else { (back, forward) };
+        let (send, recv) = ot.reserve(ch, send, recv).await?;
+        Ok(OneHotCots { first, wanted: wanted.to_vec(), send, recv })
+    }
+
+    /// Makes their bits, and what the first messages are made of.
+    pub fn begin(mut self, rng: &mut impl RngCore) -> OneHotRounds {
+        let (send, recv) = (&mut self.send, &mut self.recv);
+        OneHotRounds(self.wanted.iter().map(|w| Kind::begin(self.first, *w, send, recv, rng)).collect())
+    }
+}
+
+/// One-hot vectors on their way, without the means of travel: in each round both parties say something, whatever the peer says in it, and then hear the peer.
+pub struct OneHotRounds(Vec<Kind>);
+
+impl OneHotRounds {
+    /// This party's message of a round, of which [`round_lens`] tells the length.
+    pub fn message(&mut self, round: usize) -> Vec<u8> {
+        let j = round + 1;
+        let mut message = Vec::new();
+        for kind in self.0.iter_mut().filter(|kind| kind.first && j == 1) {
+            message.extend(kind.send_index());
+        }
+        for kind in self.0.iter_mut().filter(|kind| j < kind.k()) {
+            let (level, own) = kind.e.send_level(j, &kind.send[j]);
+            match message.is_empty() {
+                true => message = level,
+                false => message.extend(level),
+            }
+            kind.own = own;
+        }
+        message
+    }
+
+    /// Takes the peer's message of a round.
+    ///
+    /// # Panics
+    /// If it has another length than [`round_lens`] tells, or this party has not said its own.
+    pub fn take(&mut self, round: usize, message: &[u8]) {
+        let (j, mut rest) = (round + 1, message);
+        let mut next = |len: usize| {
+            let (now, later) = rest.split_at(len);
+            rest = later;
+            now
+        };
+        for kind in self.0.iter_mut().filter(|kind| !kind.first && j == 1) {
+            kind.recv_index(next((0..kind.k()).map(|j| index_len(kind.wanted, j)).sum()));
+        }
+        for kind in self.0.iter_mut().filter(|kind| j < kind.k()) {
+            kind.grow(j, next(level_len(kind.wanted, j)));
         }
     }
-    Ok(kinds.into_iter().map(Kind::finish).collect())
+
+    /// The vectors, after the last round.
+    pub fn finish(self) -> Vec<OneHots> {
+        self.0.into_iter().map(Kind::finish).collect()
+    }
+}
+
+/// Bytes of a party's message in each round.
+pub fn round_lens(first: bool, wanted: &[Wanted]) -> Vec<usize> {
+    let levels = wanted.iter().map(|w| w.k as usize).max().unwrap_or(0);
+    let round = |j: usize| {
+        let index = wanted
+            .iter()
+            .filter(|_| first && j == 1)
+            .flat_map(|w| (0..w.k as usize).map(|j| index_len(*w, j)));
+        let levels = wanted.iter().filter(|w| j < w.k as usize).map(|w| level_len(*w, j));
+        index.chain(levels).sum()
+    };
+    (1..levels.max(2)).map(round).collect()
 }
 
 /// Bits in both directions for one vector, COTs apart: the sum of `2 (2^j - 1)` for `0 < j < k` and of
@@ -111,28 +195,13 @@ struct Kind {
     /// `[k][n]`, 0 or 1.
     b: Zeroizing<Vec<Vec<u64>>>,
     e: Vectors,
+    /// Own shares of this round's products.
+    own: Zeroizing<Vec<u64>>,
     /// Additive shares of the positions.
     index: Zeroizing<Vec<u64>>,
 }
 
 impl Kind {
-    async fn reserve(
-        ch: &mut Channel,
-        ot: &mut OtSession,
-        wanted: &[Wanted],
-        rng: &mut impl RngCore,
-    ) -> Result<Vec<Kind>, Error> {
-        for w in wanted {
-            assert!((1..=12).contains(&w.k) && w.k <= w.ring.bits(), "{w:?}");
-        }
-        let first = ot.is_first();
-        let (forward, back) =
-            wanted.iter().map(|w| one_hot_cots(w.n, w.k)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        let (send, recv) = if first { (forward, back) } else { (back, forward) };
-        let (mut send, mut recv) = ot.reserve(ch, send, recv).await?;
-        Ok(compute(|| wanted.iter().map(|w| Kind::begin(first, *w, &mut send, &mut recv, rng)).collect()))
-    }
-
     fn begin(
         first: bool,
         wanted: Wanted,
@@ -163,7 +232,8 @@ impl Kind {
         }
         let e = Vectors::of_bit_0(k, first, &b[0]);
         let index = Zeroizing::new(vec![0; n]);
-        Kind { first, wanted, send, recv, level_pads, index_pads, b, e, index }
+        let own = Zeroizing::new(vec![]);
+        Kind { first, wanted, send, recv, level_pads, index_pads, b, e, own, index }
     }
 
     fn k(&self) -> usize {
@@ -177,15 +247,11 @@ impl Kind {
     }
 
     /// Level `j`: from `2^j` bits to twice as many.
-    fn grow(&mut self, j: usize, own: &[u64], message: &[u8]) {
+    fn grow(&mut self, j: usize, message: &[u8]) {
+        let own = std::mem::take(&mut self.own);
         let pads = self.level_pads.pop_front();
         let pads = pads.unwrap_or_else(|| self.recv[j].xor_random(level_bits(j)));
-        self.e.grow(j, &self.b[j], own, pads, message);
-    }
-
-    /// Bytes of the corrections for bit `j` of all positions.
-    fn index_len(&self, j: usize) -> usize {
-        pattern_message_len(self.wanted.n, &[cross_bits(self.wanted, j)])
+        self.e.grow(j, &self.b[j], &own, pads, message);
     }
 
     /// The first party's corrections, after which it has its additive shares of the positions.
@@ -203,21 +269,16 @@ impl Kind {
     }
 
     /// The second party's additive shares of the positions.
-    async fn recv_index(&mut self, ch: &mut Channel) -> Result<(), Error> {
-        let len = (0..self.k()).map(|j| self.index_len(j)).sum();
-        let message = if len > 0 { ch.recv(INDEX, len).await? } else { Vec::new() };
-        compute(|| {
-            let mut rest = &message[..];
-            let mut index = std::mem::take(&mut self.index);
-            for (j, pads) in std::mem::take(&mut self.index_pads).into_iter().enumerate() {
-                let (now, later) = rest.split_at(self.index_len(j));
-                let cross = pads.finish(now);
-                self.add_bit(&mut index, j, &Zeroizing::new(cross));
-                rest = later;
-            }
-            self.index = index;
-        });
-        Ok(())
+    fn recv_index(&mut self, message: &[u8]) {
+        let mut rest = message;
+        let mut index = std::mem::take(&mut self.index);
+        for (j, pads) in std::mem::take(&mut self.index_pads).into_iter().enumerate() {
+            let (now, later) = rest.split_at(index_len(self.wanted, j));
+            let cross = pads.finish(now);
+            self.add_bit(&mut index, j, &Zeroizing::new(cross));
+            rest = later;
+        }
+        self.index = index;
     }
 
     /// `index += 2^j (b_j + 2 cross)`.
@@ -226,6 +287,16 @@ impl Kind {
             *index = self.wanted.ring.reduce(index.wrapping_add(b.wrapping_add(cross << 1) << j));
         }
     }
+}
+
+/// Bytes of the corrections for bit `j` of all positions.
+fn index_len(wanted: Wanted, j: usize) -> usize {
+    pattern_message_len(wanted.n, &[cross_bits(wanted, j)])
+}
+
+/// Bytes of the payloads of level `j`.
+fn level_len(wanted: Wanted, j: usize) -> usize {
+    (wanted.n * level_bits(j)).div_ceil(8)
 }
 
 /// Bits of the payload of level `j`.
@@ -327,7 +398,7 @@ mod tests {
             let (a, b) = costs[0];
             let turns = a[1].turns.max(b[1].turns) - a[0].turns.max(b[0].turns);
             let [a, b] = [a, b].map(|[before, after]| after - before);
-            let frames = 2 * (k as usize - 1) + usize::from(index_bits(k, ring) > 0);
+            let frames = if k > 1 { 2 * (k as usize - 1) } else { usize::from(index_bits(k, ring) > 0) };
             assert_eq!(a.bytes() as usize, n * stated / 8 + frames * HEADER_LEN, "k = {k}, m = {m}");
             assert_eq!(b.bytes(), a.bytes());
             let stated = (k - 1).max(u32::from(index_bits(k, ring) > 0));

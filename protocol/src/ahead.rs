@@ -157,7 +157,8 @@ async fn make<P: Party>(me: &mut P, needs: Vec<Need<'_, P::Weight>>) -> Result<(
     let made = async {
         let mut begun = VecDeque::new();
         for mut need in needs {
-            while me.session().errands.under_way() + need.bytes() > UNDER_WAY && need.is_lacking(me.session()) {
+            while me.session().errands.under_way() + need.bytes() > UNDER_WAY && need.is_lacking(me.session())
+            {
                 let Some(earlier): Option<Need<'_, P::Weight>> = begun.pop_front() else { break };
                 earlier.finish(me.session()).await?;
             }

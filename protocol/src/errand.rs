@@ -1,28 +1,40 @@
-//! Encrypted work beside the protocol: a request under the client's key, and the server's reply.
+//! What is made beside the protocol: products under the client's key, and one-hots.
 //!
 //! | client                      |                      | server                                 |
 //! |-----------------------------|----------------------|----------------------------------------|
 //! | encrypts                    | `-- */upload ->`     | multiplies                             |
 //! | decrypts                    | `<- */reply --`      | keeps its shares                       |
 //!
+//! or, round by round,
+//!
+//! | client                      |                      | server                                 |
+//! |-----------------------------|----------------------|----------------------------------------|
+//! | a level of its vectors      | `<- ot/one-hot/level ->` | the same, which does not depend on the client's |
+//!
 //! Nothing of it depends on inputs, so that it runs while the messages of an evaluation travel: these have the right of way
 //! ([`sotto_net::Errand`]), and the computations threads of their own, one errand of a session at a time. Both parties start
 //! and finish errands at the same points. One that fails ends the session when it is finished; one that is given up runs to its end, since
 //! the peer counts on its messages.
 
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sotto_net::{Background, Queue};
+use sotto_ot::{OneHotCots, OneHots, Wanted};
+use sotto_shares::Party;
 
 use crate::{Error, Session};
 
 /// What is being made.
 pub(crate) struct Errand<T> {
-    number: u64,
+    /// On the channel.
+    numbers: Range<u64>,
     /// How many.
     pub count: usize,
     made: Background<Result<T, Error>>,
@@ -83,14 +95,14 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
 ) -> Errand<T> {
     let Outline { request, reply, count, bytes } = outline;
     let (errand, queue) = (s.ch.run_errand(request, reply), s.errands.queue.clone());
-    let number = errand.number();
+    let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
         let (request, kept) = queue.compute(|| THREADS.install(ask)).await;
         errand.outgoing.fill(request);
         let reply = errand.incoming.wait().await?;
         queue.compute(|| THREADS.install(|| take(kept, reply))).await
     });
-    Errand { number, count, made, _load: s.errands.load(bytes) }
+    Errand { numbers, count, made, _load: s.errands.load(bytes) }
 }
 
 /// The server's part: `answer` makes the reply and what is wanted of the request.
@@ -101,7 +113,7 @@ pub(crate) fn server<T: Send + 'static>(
 ) -> Errand<T> {
     let Outline { request, reply, count, bytes } = outline;
     let (errand, queue) = (s.ch.take_errand(request, reply), s.errands.queue.clone());
-    let number = errand.number();
+    let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
         let request = errand.incoming.wait().await?;
         let outgoing = errand.outgoing;
@@ -113,7 +125,49 @@ pub(crate) fn server<T: Send + 'static>(
         outgoing.fill(reply);
         Ok(made)
     });
-    Errand { number, count, made, _load: s.errands.load(bytes) }
+    Errand { numbers, count, made, _load: s.errands.load(bytes) }
+}
+
+/// One-hots, of which the COTs are drawn; an errand a round, each of which depends on the one before.
+///
+/// # Panics
+/// If all of them have only one bit: there is nothing to be said in return.
+pub(crate) fn one_hots(s: &mut Session, wanted: &[Wanted], cots: OneHotCots) -> Errand<Vec<OneHots>> {
+    let (me, mut rng, queue) = (s.me, s.rng.fork(), s.errands.queue.clone());
+    let [ours, theirs] = [true, false].map(|first| sotto_ot::round_lens(first, wanted));
+    let mut errands: Vec<sotto_net::Errand> = vec![];
+    for (ours, theirs) in ours.into_iter().zip(theirs) {
+        let (request, reply) = ((sotto_ot::LEVEL, ours), (sotto_ot::LEVEL, theirs));
+        errands.push(match (me, errands.last()) {
+            (Party::Client, None) => s.ch.run_errand(request, reply),
+            (Party::Client, Some(before)) => s.ch.run_next(before, request, reply),
+            (Party::Server, None) => s.ch.take_errand(request, reply),
+            (Party::Server, Some(before)) => s.ch.take_next(before, request, reply),
+        });
+    }
+    let first = errands.first().map_or(0, |errand| errand.number);
+    let numbers = first..first + errands.len() as u64;
+    let count = wanted.iter().map(|w| w.n).sum();
+    let made = Background::start(async move {
+        let mut rounds = queue.compute(|| THREADS.install(|| cots.begin(&mut rng))).await;
+        for (round, errand) in errands.into_iter().enumerate() {
+            let mine = queue.compute(|| THREADS.install(|| rounds.message(round))).await;
+            let theirs = match me {
+                Party::Client => {
+                    errand.outgoing.fill(mine);
+                    errand.incoming.wait().await?
+                }
+                Party::Server => {
+                    let theirs = errand.incoming.wait().await?;
+                    errand.outgoing.fill(mine);
+                    theirs
+                }
+            };
+            queue.compute(|| THREADS.install(|| rounds.take(round, &theirs))).await;
+        }
+        Ok(rounds.finish())
+    });
+    Errand { numbers, count, made, _load: s.errands.load(0) }
 }
 
 impl<T: Send + 'static> Errand<T> {
@@ -122,7 +176,7 @@ impl<T: Send + 'static> Errand<T> {
     /// # Errors
     /// The peer's message is malformed or missing.
     pub async fn finish(self, s: &mut Session) -> Result<T, Error> {
-        s.ch.catch_up(self.number).await?;
+        s.ch.catch_up(self.numbers).await?;
         self.made.join().await
     }
 }

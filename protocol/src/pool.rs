@@ -17,7 +17,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sotto_ot::OneHots;
+use sotto_ot::{OneHots, Wanted};
 use sotto_shares::Ring;
 
 use crate::{
@@ -111,6 +111,8 @@ pub(crate) async fn collect<T: Stock + Send + 'static>(
 #[derive(Default)]
 pub(crate) struct Pool {
     pub one_hots: BTreeMap<(u32, Ring), Option<OneHots>>,
+    /// What is being made of them.
+    pub coming: VecDeque<(Vec<Wanted>, Errand<Vec<OneHots>>)>,
     /// One-hots drawn so far.
     pub drawn: cost::OneHots,
     pub triples: BTreeMap<Ring, Option<Triples>>,
@@ -122,6 +124,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// How many one-hots of a kind there are.
+    pub fn one_hots_in_stock(&self, key: &(u32, Ring)) -> usize {
+        self.one_hots.get(key).and_then(Option::as_ref).map_or(0, OneHots::len)
+    }
+
     /// Writes a draw into the ledger.
     pub fn record(&mut self, kind: &'static str, parameter: u64, count: usize) {
         self.ledger.record(kind, parameter, count);

@@ -366,7 +366,11 @@ fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
 }
 
 /// Local products plus the shares of the cross terms, in the order of [`Layouts::jobs`].
-fn combine(shape: RowShape, [mut a, mut b]: [Zeroizing<Vec<u64>>; 2], mut shares: Vec<Vec<u64>>) -> RowTriples {
+fn combine(
+    shape: RowShape,
+    [mut a, mut b]: [Zeroizing<Vec<u64>>; 2],
+    mut shares: Vec<Vec<u64>>,
+) -> RowTriples {
     let (width, group, ring) = (shape.width, shape.group(), shape.product);
     let groups = b.len() / group;
     let mut second = shares.split_off(groups);

@@ -23,13 +23,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sotto_he::{EvaluationKeys, SecretKey};
 use sotto_net::{Channel, Half};
-use sotto_ot::{Extension, LpnParams, OneHots, OtSession, RecvCots, SemiHonest, SendCots, Wanted};
+use sotto_ot::{
+    Extension, LpnParams, OneHotCots, OneHots, OtSession, RecvCots, SemiHonest, SendCots, Wanted,
+};
 use sotto_shares::{Party, Ring, Rng};
 
 use crate::{
     Error, Precision,
     cost::{self, Bill},
-    errand::Errands,
+    errand::{self, Errands},
     lattice,
     mul::{self, Triples},
     pool::{Pool, draw, fill, lacking},
@@ -258,7 +260,8 @@ impl Session {
     /// # Panics
     /// If something is being made for later.
     pub async fn settle(&mut self) -> Result<(), Error> {
-        assert_eq!(self.errands.under_way(), 0, "errands belong to a connection");
+        let idle = self.errands.under_way() == 0 && self.pool.coming.is_empty();
+        assert!(idle, "errands belong to a connection");
         Ok(self.ot.settle(&mut self.ch).await?)
     }
 
@@ -270,6 +273,7 @@ impl Session {
     /// One-hots of `2^bits` with their index in `ring`.
     pub(crate) async fn one_hots(&mut self, bits: u32, ring: Ring, n: usize) -> Result<OneHots, Error> {
         let key = (bits, ring);
+        self.collect_one_hots(|have| have(&key) >= n).await?;
         let more = lacking(self.pool.one_hots.entry(key).or_default().as_ref(), n);
         if more > 0 {
             self.make_one_hots(&[Wanted { n: more, k: bits, ring }]).await?;
@@ -294,33 +298,75 @@ impl Session {
         &self.pool.drawn
     }
 
-    /// Sees to it that the one-hots of `now` are in stock. If some are lacking, those of `ahead` are made, in the turns of one kind: so many times each bill, or
-    /// a fraction of that if it were more than 64 MB. What a prompt of thousands of tokens needs is made piece by piece where it is drawn.
+    /// Waits for one-hots that are being made until there are enough, or no more are coming.
+    async fn collect_one_hots(
+        &mut self,
+        enough: impl Fn(&dyn Fn(&(u32, Ring)) -> usize) -> bool,
+    ) -> Result<(), Error> {
+        while !self.pool.coming.is_empty() && !enough(&|key| self.pool.one_hots_in_stock(key)) {
+            let Some((wanted, errand)) = self.pool.coming.pop_front() else { break };
+            self.ch.meter.enter_offline();
+            let made = errand.finish(self).await;
+            self.ch.meter.leave();
+            for (made, w) in made?.into_iter().zip(&wanted) {
+                fill(self.pool.one_hots.entry((w.k, w.ring)).or_default(), made);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the one-hots of `now` are in stock. If some are lacking, or soon will be, those of `ahead` are made: so many times each bill, or
+    /// a fraction of that if it were more than 64 MB. To a near peer, they are made in the turns of one kind, if some are lacking now; to a far one,
+    /// those of `now` are, and the others beside what comes next, if some of `soon` are lacking. What a prompt of thousands of tokens needs is made piece by piece where it is drawn.
     /// Both parties call it at the same point with the same bills.
     ///
     /// # Errors
     /// What the peer or the network does.
-    pub async fn foresee(&mut self, now: &Bill, ahead: &[(Bill, usize)]) -> Result<(), Error> {
-        let have =
-            |key: &(u32, Ring)| self.pool.one_hots.get(key).and_then(|s| s.as_ref()).map_or(0, OneHots::len);
+    pub async fn foresee(
+        &mut self,
+        now: &Bill,
+        soon: &[(Bill, usize)],
+        ahead: &[(Bill, usize)],
+    ) -> Result<(), Error> {
         let bytes = |wanted: &cost::OneHots| -> usize {
             wanted.iter().map(|(&(k, _), n)| n * ((1usize << k).div_ceil(64) * 8 + 16)).sum()
         };
         let now = now.one_hots();
-        if bytes(now) > STOCK || now.iter().all(|(key, &n)| have(key) >= n) {
+        if bytes(now) > STOCK {
             return Ok(());
         }
-        let mut all = cost::OneHots::new();
-        for (bill, times) in ahead {
-            bill.one_hots().iter().for_each(|(key, n)| *all.entry(*key).or_default() += n * times);
-        }
+        self.collect_one_hots(|have| now.iter().all(|(key, &n)| have(key) >= n)).await?;
+        let all = times(ahead);
         let parts = bytes(&all).div_ceil(STOCK).max(1);
-        let wanted = all.iter().map(|(key, n)| {
-            let n = (n / parts).max(now.get(key).copied().unwrap_or(0));
-            Wanted { n: n.saturating_sub(have(key)), k: key.0, ring: key.1 }
-        });
-        let wanted: Vec<Wanted> = wanted.filter(|w| w.n > 0).collect();
-        self.make_one_hots(&wanted).await
+        let at_once = |key: &(u32, Ring)| now.get(key).copied().unwrap_or(0);
+        let wanted = |n: &dyn Fn(&(u32, Ring)) -> usize| -> Vec<Wanted> {
+            let wanted = all.keys().map(|key| Wanted { n: n(key), k: key.0, ring: key.1 });
+            wanted.filter(|w| w.n > 0).collect()
+        };
+        let have = |key: &(u32, Ring)| self.pool.one_hots_in_stock(key);
+        let part = |key: &(u32, Ring)| (all[key] / parts).max(at_once(key));
+        let lacking = wanted(&|key| at_once(key).saturating_sub(have(key)));
+        if !self.is_far() {
+            let everything = wanted(&|key| part(key).saturating_sub(have(key)));
+            return if lacking.is_empty() { Ok(()) } else { self.make_one_hots(&everything).await };
+        }
+        let will_have = |key: &(u32, Ring)| have(key).max(at_once(key));
+        let runs_short = times(soon).iter().any(|(key, &n)| n > will_have(key));
+        let others = wanted(&|key| part(key).saturating_sub(will_have(key)));
+        if runs_short && self.pool.coming.is_empty() && others.iter().any(|w| w.k > 1) {
+            self.begin_one_hots(&others).await?;
+        }
+        if lacking.is_empty() { Ok(()) } else { self.make_one_hots(&lacking).await }
+    }
+
+    /// Starts to make one-hots.
+    async fn begin_one_hots(&mut self, wanted: &[Wanted]) -> Result<(), Error> {
+        self.ch.meter.enter_offline();
+        let cots = OneHotCots::reserve(&mut self.ch, &mut self.ot, wanted).await;
+        let errand = cots.map(|cots| errand::one_hots(self, wanted, cots));
+        self.ch.meter.leave();
+        self.pool.coming.push_back((wanted.to_vec(), errand?));
+        Ok(())
     }
 
     /// Multiplication triples in `ring`.
@@ -436,6 +482,15 @@ impl Server {
         session.ch.meter.leave();
         Ok(Server { session, keys: Arc::new(keys) })
     }
+}
+
+/// The one-hots of so many times each bill.
+fn times(bills: &[(Bill, usize)]) -> cost::OneHots {
+    let mut all = cost::OneHots::new();
+    for (bill, times) in bills {
+        bill.one_hots().iter().for_each(|(key, n)| *all.entry(*key).or_default() += n * times);
+    }
+    all
 }
 
 /// A digest of everything that both programs must have in common.

@@ -8,7 +8,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fmt::Write, fs, sync::{Arc, mpsc}};
+use std::{
+    fmt::Write,
+    fs,
+    sync::{Arc, mpsc},
+};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};

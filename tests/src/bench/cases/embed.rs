@@ -59,8 +59,11 @@ impl Case for Embed {
                     me.embed(&shape, Tokens::Known(&ids)).await?
                 }
                 Me::Server(me) => {
-                    let table =
-                        Weight { shape, data: inputs::weights(self.vocabulary * self.width).into(), bias: vec![] };
+                    let table = Weight {
+                        shape,
+                        data: inputs::weights(self.vocabulary * self.width).into(),
+                        bias: vec![],
+                    };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     me.embed(&table, Tokens::Hidden(self.tokens)).await?
                 }
