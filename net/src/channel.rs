@@ -3,8 +3,8 @@
 //! | header field | bytes | checked by the receiver                                              |
 //! |--------------|-------|----------------------------------------------------------------------|
 //! | tag          | 4     | equals the tag of the step it is at (first bytes of BLAKE3)          |
-//! | sequence     | 4     | one more than the last one                                           |
-//! | flight       | 4     | from the last one up to one more than the newest this side sent in   |
+//! | sequence     | 4     | one more than the last one; in a piece, its errand's number          |
+//! | flight       | 4     | from the last one up to one more than the newest this side sent in; marked in a piece of an errand |
 //! | length       | 4     | equals the length the step prescribes                                |
 //!
 //! Sending never blocks on the peer: a writer task drains a queue of the party's own messages, so two
@@ -44,8 +44,10 @@ pub const HEADER_LEN: usize = 16;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 const ABORT_TAG: &str = "session/abort";
-/// How long an abort may take to reach the peer.
-const ABORT_LINGER: Duration = Duration::from_secs(2);
+/// How long the last words may take to reach the peer.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bits per second that any connection carries.
+const SLOWEST: f64 = 1000.0;
 /// The peer's patience is renewed after this many bytes, not after each one.
 const PIECE: usize = 64 << 10;
 /// What a message must have for its time to say something about the connection.
@@ -139,7 +141,9 @@ impl Channel {
     /// States what the connection carries, in bits per second, and how long a message may have to wait for a piece of an errand; until then pieces are sent
     /// whenever nothing else is.
     pub fn set_pace(&mut self, rate: f64, slack: Duration) {
-        self.manners.send_modify(|manners| manners.pace = Some(Pace { rate, slack }));
+        // The peer has a say in it.
+        let pace = Pace { rate: rate.max(SLOWEST), slack: slack.min(DEFAULT_TIMEOUT) };
+        self.manners.send_modify(|manners| manners.pace = Some(pace));
     }
 
     /// Queues `payload` for the peer; it travels while this party goes on.
@@ -265,6 +269,8 @@ impl Channel {
                 _ => return Err(self.unexpected(step, &header).await),
             }
         }
+        // They were said before, in flights that may be earlier than those of errands.
+        self.take_all_expected().await?;
         for number in errands {
             let Some((flight, mine)) = self.errands.under_way.remove(&number) else { continue };
             let request = flight.load(Ordering::Relaxed);
@@ -374,16 +380,22 @@ impl Channel {
 
     /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
     pub async fn abort(&mut self, code: Abort) {
+        self.manners.send_modify(|manners| manners.hurried = true);
+        if self.send(ABORT_TAG, vec![code as u8]).is_ok() {
+            self.part().await;
+        }
+    }
+
+    /// Closes at the end of a conversation, and waits until the peer has closed too, for two seconds at most. Errands that are under way are given up.
+    pub async fn part(&mut self) {
         let farewell = async {
-            self.manners.send_modify(|manners| manners.hurried = true);
-            self.send(ABORT_TAG, vec![code as u8])?;
-            self.close().await?;
-            // To close a socket with unread bytes resets it, and the code could get lost: read to the end.
+            // Who has gone already needs nothing more.
+            let _ = self.close().await;
+            // To close a socket with unread bytes resets it, and what was said last could get lost: read to the end.
             let mut ignored = vec![0; PIECE];
             while self.reader.read(&mut ignored).await.is_ok_and(|n| n > 0) {}
-            Ok::<(), Error>(())
         };
-        let _ = timeout(ABORT_LINGER, farewell).await;
+        let _ = timeout(LINGER, farewell).await;
     }
 
     /// Sends what is still queued, then closes this side of the connection.
@@ -463,7 +475,8 @@ impl Channel {
 
     async fn read_header(&mut self, tag: &'static str) -> Result<Header, Error> {
         let mut header = Header([0; HEADER_LEN]);
-        self.fill(&mut header.0, tag).await?;
+        let patience = self.manners.borrow().patience;
+        read_exact(&mut self.reader, &mut header.0, tag, patience).await?;
         Ok(header)
     }
 
@@ -480,6 +493,7 @@ impl Channel {
         if !(least..=most).contains(&flight) {
             return Err(Error::WrongFlight { step: tag, least, most, got: flight });
         }
+        self.meter.received(tag, HEADER_LEN);
         self.heard_transcript.update(&header.0);
         self.next_in = self.next_in.wrapping_add(1);
         self.heard = flight;
@@ -525,6 +539,7 @@ impl Channel {
             next.buffer.reserve_exact(next.len);
         }
         next.buffer.resize(start + len, 0);
+        self.meter.received(step, HEADER_LEN);
         self.fill(&mut next.buffer[start..], step).await?;
         self.meter.attribute(next.span, (HEADER_LEN + len) as u64);
         match next.buffer.len() == next.len {
@@ -680,7 +695,9 @@ async fn write_all(
     loop {
         let pace = manners.borrow().pace;
         let between = async {
-            behind.ready(&ANY).await;
+            while !behind.is_ready(&ANY) {
+                behind.wait().await;
+            }
             wire.free(pace).await;
         };
         let item = select! {
@@ -696,19 +713,21 @@ async fn write_all(
             None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take(&ANY)).await?, pace),
             Some(Some(Item::Errands(errands))) => {
                 while behind.owes(&errands) {
-                    if !behind.is_ready(&errands) {
-                        // What was written may be what the peer waits for.
-                        insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
+                    // What else is ready does not wait for what is not.
+                    let ready = [&errands, &ANY].into_iter().find(|some| behind.is_ready(some));
+                    if manners.borrow().hurried {
+                        break;
+                    } else if let Some(some) = ready {
+                        let piece = behind.take(some);
+                        wire.carry(write(&manners, &messages, writer.as_mut(), piece).await?, pace);
+                        continue;
                     }
+                    // What was written may be what the peer waits for.
+                    insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
                     select! {
-                        biased;
-                        () = behind.ready(&errands) => {}
+                        () = behind.wait() => {}
                         _ = manners.wait_for(|manners| manners.hurried) => break,
                     }
-                    wire.carry(
-                        write(&manners, &messages, writer.as_mut(), behind.take(&errands)).await?,
-                        pace,
-                    );
                 }
             }
         }
@@ -716,6 +735,8 @@ async fn write_all(
             insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
         }
     }
+    // Nobody needs to go on with errands.
+    drop(behind);
     insist(&manners, &messages, |cx| writer.as_mut().poll_shutdown(cx)).await
 }
 

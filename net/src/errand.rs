@@ -9,7 +9,7 @@
 //!
 //! Both parties announce errands at the same point of the conversation, with the same tags and lengths, and catch up with them at the
 //! same point. In between, what a party has to send for them goes out in pieces when nothing else waits, no faster than the connection
-//! carries it: then a message finds the wire free, but for a piece. What was announced first goes first, if it is ready. When a party catches up, what is left goes ahead of all that it says
+//! is known to carry it: then a message finds the wire free, but for a piece. What was announced first goes first, if it is ready. When a party catches up, what is left goes ahead of all that it says
 //! afterwards. Pieces are read on the way to other messages; so an errand costs turns only if it has not come back by the time that it is
 //! waited for: a request is in the flight after the newest that was heard when it was announced, or in the one after the reply on which it depends, and a reply is in the one after its request.
 //!
@@ -18,6 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     ops::Range,
     sync::{
         Arc,
@@ -63,7 +64,7 @@ impl Errand {
     }
 }
 
-/// A message to be filled in.
+/// A message to be filled in. If it is dropped instead, the peer waits in vain.
 #[derive(Debug)]
 pub struct Outgoing {
     number: u64,
@@ -95,12 +96,25 @@ impl Outgoing {
     ///
     /// # Panics
     /// If it has another length than was announced.
-    pub fn fill(self, payload: impl Into<Bytes>) {
+    pub fn fill(mut self, payload: impl Into<Bytes>) {
         let body = payload.into();
         assert_eq!(body.len(), self.len, "length of an errand's message");
+        self.leave(Some(body));
+    }
+
+    fn leave(&mut self, body: Option<Bytes>) {
         let flight = MARK | (self.flight.load(Ordering::Relaxed) + self.after);
+        self.len = 0;
         // A channel that is gone takes nothing more.
         let _ = self.writer.send(Leaving { number: self.number, tag: self.tag, flight, body });
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            self.leave(None);
+        }
     }
 }
 
@@ -129,7 +143,8 @@ pub(crate) struct Leaving {
     number: u64,
     tag: [u8; 4],
     flight: u32,
-    body: Bytes,
+    /// None if it will never come.
+    body: Option<Bytes>,
 }
 
 /// What is known of the flight of an errand's message.
@@ -148,7 +163,11 @@ impl Flights {
     /// The least and the most that are possible for the first piece or a later one, if the newest flight of this side is `said`.
     pub fn possible(&self, first: bool, said: u32) -> (u32, u32) {
         let known = match (&self.before, first, self.after) {
-            (Some(before), true, 0) => before.load(Ordering::Relaxed) + 2,
+            (Some(before), true, 0) => match before.load(Ordering::Relaxed) {
+                // That one has not come, so this one cannot.
+                0 => return (1, 0),
+                before => before + 2,
+            },
             (None, true, 0) => return (self.least, said + 1),
             _ => self.request.load(Ordering::Relaxed) + self.after,
         };
@@ -209,8 +228,9 @@ impl Errands {
 /// What the writer of a channel keeps of its errands.
 pub(crate) struct Behind {
     queue: mpsc::UnboundedReceiver<Leaving>,
-    ready: BTreeMap<u64, Leaving>,
-    /// Those that are sent: all up to a number, and some after it.
+    /// Tag, flight, and what is left.
+    ready: BTreeMap<u64, ([u8; 4], u32, Bytes)>,
+    /// Those that are sent, or never will be: all up to a number, and some after it.
     all_sent: u64,
     sent: BTreeSet<u64>,
 }
@@ -219,18 +239,30 @@ impl Behind {
     /// Whether there is a piece of some errands.
     pub fn is_ready(&mut self, errands: &Range<u64>) -> bool {
         while let Ok(next) = self.queue.try_recv() {
-            self.ready.insert(next.number, next);
+            self.admit(next);
         }
         self.ready.range(errands.clone()).next().is_some()
     }
 
-    /// Waits for a piece of some errands; may be given up at any time.
-    pub async fn ready(&mut self, errands: &Range<u64>) {
-        while !self.is_ready(errands) {
-            match self.queue.recv().await {
-                Some(next) => _ = self.ready.insert(next.number, next),
-                None => std::future::pending().await,
-            }
+    /// Waits for news of any errand; may be given up at any time. Never ends if there will be none.
+    pub async fn wait(&mut self) {
+        match self.queue.recv().await {
+            Some(next) => self.admit(next),
+            None => pending().await,
+        }
+    }
+
+    fn admit(&mut self, next: Leaving) {
+        match next.body {
+            Some(body) => _ = self.ready.insert(next.number, (next.tag, next.flight, body)),
+            None => self.done(next.number),
+        }
+    }
+
+    fn done(&mut self, number: u64) {
+        self.sent.insert(number);
+        while self.sent.remove(&self.all_sent) {
+            self.all_sent += 1;
         }
     }
 
@@ -239,19 +271,17 @@ impl Behind {
     /// # Panics
     /// If none is.
     pub fn take(&mut self, errands: &Range<u64>) -> [Bytes; 2] {
-        let (&number, next) = self.ready.range_mut(errands.clone()).next().expect("a piece is ready");
-        let piece = next.body.split_to(PIECE.min(next.body.len()));
+        let (&number, (tag, flight, body)) =
+            self.ready.range_mut(errands.clone()).next().expect("a piece is ready");
+        let piece = body.split_to(PIECE.min(body.len()));
         let mut header = BytesMut::with_capacity(HEADER_LEN);
-        header.put_slice(&next.tag);
+        header.put_slice(tag);
         header.put_u32_le(number as u32);
-        header.put_u32_le(next.flight);
+        header.put_u32_le(*flight);
         header.put_u32_le(piece.len() as u32);
-        if !next.body.has_remaining() {
+        if !body.has_remaining() {
             self.ready.remove(&number);
-            self.sent.insert(number);
-            while self.sent.remove(&self.all_sent) {
-                self.all_sent += 1;
-            }
+            self.done(number);
         }
         [header.freeze(), piece]
     }

@@ -29,6 +29,7 @@ pub use identity::{Fingerprint, Identity, ParseFingerprintError};
 pub use link::{Link, ParseLinkError, shape};
 pub use meter::{Cost, Half, Meter, SpanKey};
 pub use runtime::{
-    Background, Listener, Queue, Runtime, compute, connect, memory_pair, run_pair, unused_local_port,
+    Background, Listener, Queue, Runtime, compute, connect, memory_pair, run_pair, run_pair_over,
+    unused_local_port,
 };
 pub use tls::{HANDSHAKE_TIMEOUT, Incoming, Peers, Secured, connect_tls};

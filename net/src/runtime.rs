@@ -65,6 +65,11 @@ impl<T: Send + 'static> Background<T> {
         Background(tokio::spawn(future))
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -77,7 +82,7 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-/// Long computations of several tasks, one at a time: first come, first served.
+/// Long computations of several tasks, one at a time: whoever asks first comes first.
 #[derive(Clone, Default)]
 pub struct Queue(Arc<Mutex<()>>);
 
@@ -182,21 +187,39 @@ where
     FA: Future<Output = A>,
     FB: Future<Output = B>,
 {
+    run_pair_over(Link { rate: Some(1e9), ..Link::LOOPBACK }, a, b)
+}
+
+/// As [`run_pair`], over an in-memory pair that is stated to be as fast as `link`, and is as slow if it has a delay.
+///
+/// # Panics
+/// If a party panics.
+pub fn run_pair_over<A, B, FA, FB>(
+    link: Link,
+    a: impl FnOnce(Channel) -> FA + Send,
+    b: impl FnOnce(Channel) -> FB + Send,
+) -> (A, B)
+where
+    A: Send,
+    B: Send,
+    FA: Future<Output = A>,
+    FB: Future<Output = B>,
+{
     let (near, far) = tokio::io::duplex(1 << 20);
+    let imposed = if link.rtt.is_zero() { Link::LOOPBACK } else { link };
+    let stated = |stream| {
+        let mut channel = Channel::new(stream);
+        channel.state_rate(link.rate);
+        channel
+    };
     // A runtime outlives its party: what the party sent last is still on its way.
     let (first_runtime, second_runtime) = (Runtime::new(), Runtime::new());
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| first_runtime.block_on(async { a(in_memory(near)).await }));
-        let second = scope.spawn(|| second_runtime.block_on(async { b(in_memory(far)).await }));
+        let first = scope.spawn(|| first_runtime.block_on(async { a(stated(shape(near, imposed))).await }));
+        let second = scope.spawn(|| second_runtime.block_on(async { b(stated(Box::new(far))).await }));
         let (first, second) = (first.join(), second.join());
         (first.expect("the first party does not panic"), second.expect("the second party does not panic"))
     })
-}
-
-fn in_memory(stream: impl Stream) -> Channel {
-    let mut channel = Channel::new(stream);
-    channel.state_rate(Some(1e9));
-    channel
 }
 
 /// A local port that is free at this moment.

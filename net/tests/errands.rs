@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use sotto_net::{
-    Abort, Channel, Cost, Errand, Error, HEADER_LEN, Half, Runtime, SpanKey, errand_len, run_pair,
+    Abort, Channel, Cost, Errand, Error, HEADER_LEN, Half, Identity, Link, Listener, Peers, Runtime, SpanKey,
+    connect_tls, errand_len, run_pair,
 };
 use tokio::{
     io::{AsyncWriteExt, duplex},
+    sync::oneshot,
     time::timeout,
 };
 
@@ -83,17 +85,20 @@ fn an_errand_takes_two_turns_unless_others_pass_meanwhile() {
 fn messages_overtake_errands() {
     const LONG: usize = 16 << 20;
     const BUFFERED: u64 = 2 << 20;
+    let (said, hear) = oneshot::channel();
     run_pair(
         |mut ch: Channel| async move {
             let errand = ch.run_errand(("up", LONG), ("down", 1));
             errand.outgoing.fill(vec![1; LONG]);
             ch.send("now", vec![2]).unwrap();
+            said.send(()).unwrap();
             ch.catch_up(0..1).await.unwrap();
             // Once caught up with, it goes first.
             assert_eq!(errand.incoming.wait().await.unwrap(), [9]);
         },
         |mut ch: Channel| async move {
             let Errand { outgoing, incoming, .. } = ch.take_errand(("up", LONG), ("down", 1));
+            hear.await.unwrap();
             assert_eq!(ch.recv("now", 1).await.unwrap(), [2]);
             assert!(ch.meter.total().received < BUFFERED);
             ch.catch_up(0..1).await.unwrap();
@@ -277,6 +282,95 @@ fn an_abort_does_not_wait_for_errands() {
         },
     );
     assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
+}
+
+/// A conversation may end while errands are under way: what was said last arrives, and neither party takes the end for a loss.
+#[test]
+fn conversations_may_end_before_their_errands() {
+    const LONG: usize = 8 << 20;
+    let pair = |tls: bool| async move {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.addr().to_string();
+        if !tls {
+            let client =
+                tokio::spawn(async move { sotto_net::connect(&addr, Link::LOOPBACK).await.unwrap() });
+            let (server, _) = listener.accept(Link::LOOPBACK).await.unwrap();
+            return (client.await.unwrap(), server);
+        }
+        let (me, other) = (Identity::generate(), Identity::generate());
+        let others = other.fingerprint();
+        let client =
+            tokio::spawn(
+                async move { connect_tls(&addr, Link::LOOPBACK, &me, others).await.unwrap().channel },
+            );
+        let incoming = listener.accept_tls(Link::LOOPBACK).await.unwrap();
+        let server = incoming.handshake(&other, &Peers::Any).await.unwrap().channel;
+        (client.await.unwrap(), server)
+    };
+    for tls in [false, true] {
+        let ended = Runtime::new().block_on(async {
+            let (mut client, mut server) = pair(tls).await;
+            let client = tokio::spawn(async move {
+                let errands = [0; 4].map(|_| client.run_errand(("up", LONG), ("down", LONG)));
+                let waiting = errands.map(|errand| {
+                    errand.outgoing.fill(vec![1; LONG]);
+                    errand.incoming
+                });
+                client.send("end", vec![7]).unwrap();
+                assert_eq!(client.recv("done", 1).await.unwrap(), [8]);
+                client.part().await;
+                drop(client);
+                for incoming in waiting {
+                    assert!(matches!(incoming.wait().await, Err(Error::Closed { step: "down" })));
+                }
+            });
+            let errands = [0; 4].map(|_| server.take_errand(("up", LONG), ("down", LONG)));
+            assert_eq!(server.recv("end", 1).await.unwrap(), [7]);
+            server.send("done", vec![8]).unwrap();
+            server.part().await;
+            assert!(errands.into_iter().all(|errand| errand.outgoing.is_lost()));
+            timeout(SOON, client).await.expect("the test hangs")
+        });
+        ended.unwrap();
+    }
+}
+
+/// What will never be sent is not waited for.
+#[test]
+fn errands_that_are_given_up_hold_nothing_up() {
+    run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            assert_eq!(ch.recv("word", 1).await.unwrap(), [1]);
+            ch.close().await.unwrap();
+        },
+        |mut ch: Channel| async move {
+            let errand = ch.take_errand(REQUEST, REPLY);
+            ch.catch_up(0..1).await.unwrap();
+            drop(errand.outgoing);
+            ch.send("word", vec![1]).unwrap();
+            timeout(SOON, ch.close()).await.expect("the test hangs").unwrap();
+        },
+    );
+}
+
+/// The peer has a say in what the connection is taken for.
+#[test]
+fn errands_come_back_whatever_the_pace() {
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let ((reply, _), _) = run_pair(
+            |mut ch| async move {
+                ch.set_pace(rate, Duration::MAX);
+                client(ch, async |ch| talk(ch, 3).await).await
+            },
+            |mut ch| async move {
+                ch.set_pace(rate, Duration::ZERO);
+                server(ch, async |ch| talk(ch, 3).await).await
+            },
+        );
+        assert_eq!(reply, vec![5; REPLY.1]);
+    }
 }
 
 /// Whoever waits for an errand's message beside a channel hears of its end.

@@ -73,11 +73,11 @@ impl Connection {
     /// Ends the session: all is said, or the server is told why not.
     ///
     /// # Errors
-    /// `result`'s, or the connection is lost at its end.
+    /// `result`'s.
     pub async fn finish<T>(&mut self, result: Result<T>) -> Result<T> {
         let ch = &mut self.me.session.ch;
         match &result {
-            Ok(_) => ch.close().await?,
+            Ok(_) => ch.part().await,
             Err(e) => {
                 if let Some(code) = farewell(e) {
                     ch.abort(code).await;

@@ -243,7 +243,7 @@ impl House {
             conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
                 .await?;
             let served = conversation::serve(&mut me, &self.model, self.policy).await?;
-            me.session.ch.close().await?;
+            me.session.ch.part().await;
             Ok::<_, Error>(served)
         };
         match served.await {

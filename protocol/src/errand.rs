@@ -97,8 +97,14 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
     let (errand, queue) = (s.ch.run_errand(request, reply), s.errands.queue.clone());
     let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
-        let (request, kept) = queue.compute(|| THREADS.install(ask)).await;
-        errand.outgoing.fill(request);
+        let outgoing = errand.outgoing;
+        let work = || match outgoing.is_lost() {
+            true => None,
+            false => Some(THREADS.install(ask)),
+        };
+        let gone = sotto_net::Error::Closed { step: reply.0 };
+        let (request, kept) = queue.compute(work).await.ok_or(gone)?;
+        outgoing.fill(request);
         let reply = errand.incoming.wait().await?;
         queue.compute(|| THREADS.install(|| take(kept, reply))).await
     });
@@ -151,6 +157,9 @@ pub(crate) fn one_hots(s: &mut Session, wanted: &[Wanted], cots: OneHotCots) -> 
     let made = Background::start(async move {
         let mut rounds = queue.compute(|| THREADS.install(|| cots.begin(&mut rng))).await;
         for (round, errand) in errands.into_iter().enumerate() {
+            if errand.outgoing.is_lost() {
+                return Err(sotto_net::Error::Closed { step: sotto_ot::LEVEL }.into());
+            }
             let mine = queue.compute(|| THREADS.install(|| rounds.message(round))).await;
             let theirs = match me {
                 Party::Client => {
@@ -176,6 +185,12 @@ impl<T: Send + 'static> Errand<T> {
     /// # Errors
     /// The peer's message is malformed or missing.
     pub async fn finish(self, s: &mut Session) -> Result<T, Error> {
+        if self.made.is_over() {
+            // If it has failed, nothing more will come of it.
+            let made = self.made.join().await?;
+            s.ch.catch_up(self.numbers).await?;
+            return Ok(made);
+        }
         s.ch.catch_up(self.numbers).await?;
         self.made.join().await
     }

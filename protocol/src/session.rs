@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The version of the protocol; both sides must have the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What protocols that have the choice save, bits or turns; both parties must have chosen the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -258,7 +258,7 @@ impl Session {
     /// The connection, or a message of the wrong length.
     ///
     /// # Panics
-    /// If something is being made for later.
+    /// If something is being made that is still wanted.
     pub async fn settle(&mut self) -> Result<(), Error> {
         let idle = self.errands.under_way() == 0 && self.pool.coming.is_empty();
         assert!(idle, "errands belong to a connection");
@@ -273,7 +273,7 @@ impl Session {
     /// One-hots of `2^bits` with their index in `ring`.
     pub(crate) async fn one_hots(&mut self, bits: u32, ring: Ring, n: usize) -> Result<OneHots, Error> {
         let key = (bits, ring);
-        self.collect_one_hots(|have| have(&key) >= n).await?;
+        self.collect_one_hots(&[(key, n)].into()).await?;
         let more = lacking(self.pool.one_hots.entry(key).or_default().as_ref(), n);
         if more > 0 {
             self.make_one_hots(&[Wanted { n: more, k: bits, ring }]).await?;
@@ -298,12 +298,13 @@ impl Session {
         &self.pool.drawn
     }
 
-    /// Waits for one-hots that are being made until there are enough, or no more are coming.
-    async fn collect_one_hots(
-        &mut self,
-        enough: impl Fn(&dyn Fn(&(u32, Ring)) -> usize) -> bool,
-    ) -> Result<(), Error> {
-        while !self.pool.coming.is_empty() && !enough(&|key| self.pool.one_hots_in_stock(key)) {
+    /// Waits for one-hots that are being made until there are enough, or none of the kinds that are lacking are coming.
+    async fn collect_one_hots(&mut self, enough: &cost::OneHots) -> Result<(), Error> {
+        let helps = |pool: &Pool, w: &Wanted| {
+            let key = (w.k, w.ring);
+            enough.get(&key).is_some_and(|&n| n > pool.one_hots_in_stock(&key))
+        };
+        while self.pool.coming.iter().any(|(wanted, _)| wanted.iter().any(|w| helps(&self.pool, w))) {
             let Some((wanted, errand)) = self.pool.coming.pop_front() else { break };
             self.ch.meter.enter_offline();
             let made = errand.finish(self).await;
@@ -335,7 +336,7 @@ impl Session {
         if bytes(now) > STOCK {
             return Ok(());
         }
-        self.collect_one_hots(|have| now.iter().all(|(key, &n)| have(key) >= n)).await?;
+        self.collect_one_hots(now).await?;
         let all = times(ahead);
         let parts = bytes(&all).div_ceil(STOCK).max(1);
         let at_once = |key: &(u32, Ring)| now.get(key).copied().unwrap_or(0);
@@ -414,6 +415,12 @@ impl Session {
             }
             _ => Schedule::Throughput,
         }
+    }
+
+    /// Takes the connection for a near one, whatever was measured; both parties must do the same.
+    pub fn stay_near(&mut self) {
+        self.far = None;
+        self.decode = Schedule::Throughput;
     }
 
     /// Whether the connection's delay is felt: then there is time to make things while messages travel.

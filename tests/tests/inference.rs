@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use sotto_models::{
     Cache, Clear, Config, Fields, FloatModel, Folder, Llama, Llama3Scaling, Revealed, Sampler, Sampling,
     Tokens, Wanted,
@@ -10,7 +12,7 @@ use sotto_models::{
     random::{self, RandomFolder},
     sampling::greedy,
 };
-use sotto_net::{Half, Runtime};
+use sotto_net::{Half, Link, Runtime};
 use sotto_protocol::{Client, Precision, Schedule, Server, linear::Weight};
 use sotto_shares::{Ring, Rng, Shape, Share, decode, encode};
 
@@ -18,6 +20,10 @@ const PROMPT: &str = "Once upon a time there was a little fox";
 
 /// How both parties of a test compute.
 type Mode = (Precision, Schedule);
+
+/// A connection whose delay is felt, by far.
+const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(2) };
+const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
 
 /// Runs `client` and a server of the built-in model in one process, decoding by the mode's schedule.
 fn with_server<T: Send>(
@@ -37,14 +43,33 @@ fn with_policy<T: Send>(
     policy: Policy,
     client: impl AsyncFnOnce(Client) -> T + Send,
 ) -> T {
-    let (result, served) = sotto_net::run_pair(
+    with_policy_over(NEAR, folder, model, (precision, schedule), policy, client)
+}
+
+/// As [`with_policy`], over a link.
+fn with_policy_over<T: Send>(
+    link: Link,
+    folder: &Folder,
+    model: &Llama<Weight>,
+    (precision, schedule): Mode,
+    policy: Policy,
+    client: impl AsyncFnOnce(Client) -> T + Send,
+) -> T {
+    let (result, served) = sotto_net::run_pair_over(
+        link,
         |ch| async move {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            if link == NEAR {
+                me.session.stay_near();
+            }
             (me.session.decode, me.session.precision) = (schedule, precision);
             client(me).await
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            if link == NEAR {
+                me.session.stay_near();
+            }
             me.session.decode = schedule;
             conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
             conversation::serve(&mut me, model, policy).await.map(|_| ())
@@ -135,6 +160,37 @@ fn generated_text_is_the_float_models_greedy_text() {
             "{fewer} and {turns} turns for {layers} layers"
         );
     }
+}
+
+/// What a token takes is made while the one before travels, and in batches: more than two of them.
+#[test]
+fn far_parties_make_ahead_while_messages_travel() {
+    const NEW: usize = 22;
+    let folder = Folder::builtin().unwrap();
+    let model = Llama::load(&folder).unwrap();
+    let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
+    let want = FloatModel::load(&folder).unwrap().generate(&prompt, NEW);
+    let generated = |link| {
+        let policy = Policy { max_prompt: 256, ..Policy::default() };
+        let mode = (Precision::Default, Schedule::Latency);
+        with_policy_over(link, &folder, &model, mode, policy, async |mut me| {
+            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let mut out = vec![];
+            let mut choose = |revealed: &Revealed| {
+                out.push(revealed.token(greedy));
+                (revealed.token(greedy), true)
+            };
+            let ranges = conversation::generate(&mut me, &offered, &prompt, NEW, &mut choose).await.unwrap();
+            assert_eq!((ranges, &out[..]), (Ranges::Kept, &want[want.len() - NEW..]));
+            let spans = me.session.ch.meter.spans().into_iter();
+            let made = spans.filter(|(key, _)| key.half == Half::Offline && key.phase == "decode");
+            let made: Vec<_> = made.collect();
+            made.iter().for_each(|(k, c)| println!("{} {} {}", k.op, c.turns, c.bytes()));
+            made.iter().fold((0, 0), |(bytes, turns), (_, cost)| (bytes + cost.bytes(), turns + cost.turns))
+        })
+    };
+    let ((bytes, turns), (as_many, more)) = (generated(FAR), generated(NEAR));
+    println!("{bytes} {turns} {as_many} {more}");
 }
 
 #[test]

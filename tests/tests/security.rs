@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use sotto_models::{
@@ -13,8 +14,8 @@ use sotto_models::{
     conversation::{self, Answers, Policy, Ranges},
     sampling::greedy,
 };
-use sotto_net::Channel;
-use sotto_protocol::{Client, Schedule, Server, linear::Weight};
+use sotto_net::{Channel, Link};
+use sotto_protocol::{Client, Schedule, Server, Session, linear::Weight};
 use sotto_shares::Rng;
 
 /// The crates that hand frames to the channel.
@@ -77,7 +78,8 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
     let folder = Folder::builtin().unwrap();
     let model = Llama::load(&folder).unwrap();
     let prompt = [0, 481, 525];
-    let (client, server) = session(&folder, &model, Schedule::Throughput, Answers::Logits, &prompt);
+    let near = |schedule, answers, prompt: &[u32]| session(NEAR, &folder, &model, schedule, answers, prompt);
+    let (client, server) = near(Schedule::Throughput, Answers::Logits, &prompt);
     for (side, trace) in [("client", &client), ("server", &server)] {
         let seen: BTreeSet<String> = trace.bytes.keys().map(|tag| tag.to_string()).collect();
         let unknown: Vec<_> = seen.difference(&rows()).cloned().collect();
@@ -85,7 +87,7 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
         let unseen: Vec<_> = rows().difference(&seen).cloned().collect();
         assert_eq!(unseen, RARE, "rows whose frame the {side} did not see");
     }
-    let traces = |schedule, prompt| session(&folder, &model, schedule, Answers::Logits, prompt);
+    let traces = |schedule, prompt| near(schedule, Answers::Logits, prompt);
     let first = (client, server);
     assert!(
         first == traces(Schedule::Throughput, &[0, 34, 767]),
@@ -97,9 +99,15 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
         "another prompt of this length, another trace"
     );
     for answers in [Answers::Tokens, Answers::Top(5)] {
-        let traces = |prompt| session(&folder, &model, Schedule::Throughput, answers, prompt);
+        let traces = |prompt| near(Schedule::Throughput, answers, prompt);
         assert!(traces(&prompt) == traces(&[0, 34, 767]), "another prompt, another trace: {answers:?}");
     }
+    // Where something is made meanwhile, time decides what of it has come at the end.
+    let headers = |prompt| {
+        let (client, server) = session(FAR, &folder, &model, Schedule::Latency, Answers::Logits, prompt);
+        [client.headers, server.headers]
+    };
+    assert!(headers(&prompt) == headers(&[0, 34, 767]), "another prompt, another trace to a far peer");
 }
 
 /// What an observer of the network could see of one party: bytes by tag, and all headers sent, in order.
@@ -115,8 +123,13 @@ impl Trace {
     }
 }
 
+/// A connection whose delay is not felt, and one whose delay is.
+const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
+const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(2) };
+
 /// Three new tokens after `prompt`; what each party saw.
 fn session(
+    link: Link,
     folder: &Folder,
     model: &Llama<Weight>,
     schedule: Schedule,
@@ -124,22 +137,31 @@ fn session(
     prompt: &[u32],
 ) -> (Trace, Trace) {
     let policy = Policy { answers, ..Policy::default() };
-    sotto_net::run_pair(
+    // However busy this machine is.
+    let settle = |session: &mut Session| {
+        if link == NEAR {
+            session.stay_near();
+        }
+        session.decode = schedule;
+    };
+    sotto_net::run_pair_over(
+        link,
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            me.session.decode = schedule;
+            settle(&mut me.session);
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
             let ranges = conversation::generate(&mut me, &offered, prompt, 3, &mut go_on).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
-            me.session.ch.close().await.unwrap();
+            me.session.ch.part().await;
             Trace::of(&me.session.ch)
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            me.session.decode = schedule;
+            settle(&mut me.session);
             conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
             conversation::serve(&mut me, model, policy).await.unwrap();
+            me.session.ch.part().await;
             Trace::of(&me.session.ch)
         },
     )
