@@ -5,7 +5,7 @@
 //! | uploads, one after the other | `-- */upload ->`  | works on each as it comes                |
 //! | takes what they lead to    | `<- */reply --`     | and replies                              |
 //!
-//! So both work at the same time, and layers to come do not wait for a round trip each. Each need is an [errand](mod@crate::errand): it is begun at one point and
+//! So both work at the same time, and layers to come do not wait for a round trip each. Each need is an errand (`errand.rs`): it is begun at one point and
 //! finished at another, where it is needed. Both parties ask for the same in the same order, a function of
 //! public shapes. What is in stock or being made already is not made. The parts: [`crate::linear`], [`crate::rows`], [`crate::kv_cache`].
 

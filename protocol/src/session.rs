@@ -337,7 +337,11 @@ impl Session {
             return Ok(());
         }
         self.collect_one_hots(now).await?;
-        let all = times(ahead);
+        let (mut all, soon) = (times(ahead), times(soon));
+        if self.is_far() {
+            soon.iter()
+                .for_each(|(key, &n)| _ = all.entry(*key).and_modify(|all| *all = n.max(*all)).or_insert(n));
+        }
         let parts = bytes(&all).div_ceil(STOCK).max(1);
         let at_once = |key: &(u32, Ring)| now.get(key).copied().unwrap_or(0);
         let wanted = |n: &dyn Fn(&(u32, Ring)) -> usize| -> Vec<Wanted> {
@@ -352,7 +356,7 @@ impl Session {
             return if lacking.is_empty() { Ok(()) } else { self.make_one_hots(&everything).await };
         }
         let will_have = |key: &(u32, Ring)| have(key).max(at_once(key));
-        let runs_short = times(soon).iter().any(|(key, &n)| n > will_have(key));
+        let runs_short = soon.iter().any(|(key, &n)| n > will_have(key));
         let others = wanted(&|key| part(key).saturating_sub(will_have(key)));
         if runs_short && self.pool.coming.is_empty() && others.iter().any(|w| w.k > 1) {
             self.begin_one_hots(&others).await?;

@@ -3,7 +3,10 @@
 use sotto_shares::Ring;
 
 use super::*;
-use crate::testing::{self, Bill, Holder, Lab, Side, elements};
+use crate::{
+    ahead::{self, Need},
+    testing::{self, Bill, Holder, Lab, Side, elements},
+};
 
 const HEADS: Heads = Heads { key_value: 2, group: 3, width: 48 };
 
@@ -89,40 +92,103 @@ fn all_sizes(precision: Precision) {
         },
     );
     let Heads { key_value, group, width } = HEADS;
-    let (score_ring, sum_ring) = (precision.attention(), precision.sums());
-    let tolerances = super::masks::tolerances(precision);
-    let (mut keys, mut values) = (vec![], vec![]);
+    let mut products = Products::new(precision);
     // Positions that each step's masks can look back on.
     let columns = [7, 7, 7, 16, 141, 141];
     for (i, [(scores, first), (sums, second)]) in got.into_iter().enumerate() {
         let (n, _, _) = STEPS[i];
         let (rows, new) = (key_value * group * n, n * key_value * width);
-        assert_eq!(first.cost, Bill::mutual(&[score_ring.bits() as usize * (rows * width + new)], 0).cost());
-        assert_eq!(
-            second.cost,
-            Bill::mutual(&[sum_ring.bits() as usize * (rows * columns[i] + new)], 0).cost()
-        );
-        let length = keys.len() / (key_value * width) + n;
-        let [q, k, p, v] = inputs(precision, i, length);
-        keys.extend(k);
-        values.extend(v);
+        let bits = [precision.attention(), precision.sums()].map(|ring| ring.bits() as usize);
+        assert_eq!(first.cost, Bill::mutual(&[bits[0] * (rows * width + new)], 0).cost());
+        assert_eq!(second.cost, Bill::mutual(&[bits[1] * (rows * columns[i] + new)], 0).cost());
+        products.check(i, &scores, &sums);
+    }
+}
+
+/// Plain products with all rows so far.
+struct Products {
+    precision: Precision,
+    keys: Vec<u64>,
+    values: Vec<u64>,
+}
+
+impl Products {
+    fn new(precision: Precision) -> Products {
+        Products { precision, keys: vec![], values: vec![] }
+    }
+
+    /// Compares with what the `i`-th step, which comes next, has got.
+    fn check(&mut self, i: usize, scores: &[u64], sums: &[u64]) {
+        let Heads { key_value, group, width } = HEADS;
+        let (n, _, _) = STEPS[i];
+        let (score_ring, sum_ring) = (self.precision.attention(), self.precision.sums());
+        let tolerances = super::masks::tolerances(self.precision);
+        let length = self.keys.len() / (key_value * width) + n;
+        let [q, k, p, v] = inputs(self.precision, i, length);
+        self.keys.extend(k);
+        self.values.extend(v);
         let off =
             |ring: Ring, got: u64, want: u64| ring.signed(ring.reduce(got.wrapping_sub(want))).unsigned_abs();
-        for row in 0..rows {
+        for row in 0..key_value * group * n {
             let head = row / (n * group);
             let at = |j: usize| j * key_value * width + head * width;
             for j in 0..length {
-                let (q, k) = (&q[row * width..][..width], &keys[at(j)..][..width]);
+                let (q, k) = (&q[row * width..][..width], &self.keys[at(j)..][..width]);
                 let want = times_transposed(q, k, width)[0];
                 assert!(off(score_ring, scores[row * length + j], want) < 9 << (tolerances[0] + 1));
             }
             for c in 0..width {
                 let want = (0..length).fold(0u64, |sum, j| {
-                    sum.wrapping_add(p[row * length + j].wrapping_mul(values[at(j) + c]))
+                    sum.wrapping_add(p[row * length + j].wrapping_mul(self.values[at(j) + c]))
                 });
                 assert!(off(sum_ring, sums[row * width + c], want) < 9 << (tolerances[1] + 1));
             }
         }
+    }
+}
+
+/// Steps of one position, the masks of which are begun one step before, each in a chunk of its own.
+const SINGLE: [usize; 3] = [1, 2, 3];
+
+async fn step_made_later<P: Holder>(lab: &mut Lab<P>, cache: &mut KvCache, i: usize) -> [Share; 2] {
+    let [q, k, p, v] = shares(lab, cache.precision, i, cache.length + 1);
+    let s = lab.me.session();
+    let scores = scores(s, cache, &q, &k).await.unwrap();
+    let sums = begin_sums(s, cache, &p, &v).unwrap().finish(s, cache).await.unwrap();
+    [scores, sums]
+}
+
+#[test]
+fn masks_for_later_are_for_the_positions_after_those_that_there_are() {
+    let precision = Precision::Default;
+    let got = testing::run_keyed(
+        async |lab| {
+            let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
+            client(&mut lab.me, &mut cache, 1).await.unwrap();
+            for i in SINGLE {
+                assert!(cache.lacks_later(1) && !cache.lacks(1));
+                ahead::begin_client(&mut lab.me, &mut [Need::Later(&mut cache, 1, 0)]).unwrap();
+                assert!(!cache.lacks_later(1));
+                all.push(step_made_later(lab, &mut cache, i).await);
+                cache.collect(&mut lab.me.session, 1).await.unwrap();
+            }
+            assert_eq!(cache.chunks.positions(), SINGLE.len() + 1);
+            all
+        },
+        async |lab| {
+            let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
+            server(&mut lab.me, &mut cache, 1).await.unwrap();
+            for i in SINGLE {
+                ahead::begin_server(&mut lab.me, &mut [Need::Later(&mut cache, 1, 0)]).unwrap();
+                all.push(step_made_later(lab, &mut cache, i).await);
+                cache.collect(&mut lab.me.session, 1).await.unwrap();
+            }
+            all
+        },
+    );
+    let mut products = Products::new(precision);
+    for (i, [scores, sums]) in SINGLE.into_iter().zip(got) {
+        products.check(i, &scores, &sums);
     }
 }
 
