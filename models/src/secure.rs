@@ -196,20 +196,18 @@ async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) 
     let (lookahead, far) = (s.lookahead, s.is_far());
     let mut needs = Needs::of(parts, precision, lookahead);
     let (first_rows, mut rows) = (needs.first_rows(), needs.all_rows());
-    if !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
-        return Ok(());
-    }
     if far {
         me.begin(&mut needs.first)?;
         me.begin(&mut rows)?;
         me.begin(&mut needs.others)?;
         needs.first.extend(first_rows);
-        // Unless that is more than may be under way.
+        // What is still lacking is more than may be under way.
         let s = me.session();
-        return match needs.first.iter().any(|need| need.is_lacking(s)) {
-            true => me.make(needs.first).await,
-            false => Ok(()),
-        };
+        needs.first.retain(|need| need.is_lacking(s));
+        return me.make(needs.first).await;
+    }
+    if !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
+        return Ok(());
     }
     needs.first.extend(rows);
     needs.first.extend(needs.others);

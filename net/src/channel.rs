@@ -680,6 +680,9 @@ fn tag_bytes(tag: &str) -> [u8; 4] {
     blake3::hash(tag.as_bytes()).as_bytes()[..4].try_into().expect("four bytes")
 }
 
+/// Bytes that are put together before they are written: a piece of an errand with its header, and small messages.
+const BUFFER: usize = 32 << 10;
+
 /// All errands.
 const ANY: Range<u64> = 0..u64::MAX;
 
@@ -691,7 +694,7 @@ async fn write_all(
     mut behind: Behind,
     mut manners: watch::Receiver<Manners>,
 ) -> io::Result<()> {
-    let (mut writer, mut wire) = (pin!(BufWriter::new(writer)), Wire::new());
+    let (mut writer, mut wire) = (pin!(BufWriter::with_capacity(BUFFER, writer)), Wire::new());
     loop {
         let pace = manners.borrow().pace;
         let between = async {
