@@ -194,24 +194,26 @@ impl<'a, W: Matrix> Needs<'a, W> {
 async fn prepare<R: Role>(me: &mut R, parts: Vec<Part<'_, R::Weight, KvCache>>) -> Result<(), Error> {
     let (precision, s) = (me.exactness(), me.session());
     let (lookahead, far) = (s.lookahead, s.is_far());
-    let mut needs = Needs::of(parts, precision, lookahead);
-    let (first_rows, mut rows) = (needs.first_rows(), needs.all_rows());
-    if far {
-        me.begin(&mut needs.first)?;
-        me.begin(&mut rows)?;
-        me.begin(&mut needs.others)?;
-        needs.first.extend(first_rows);
-        // What is still lacking is more than may be under way.
-        let s = me.session();
-        needs.first.retain(|need| need.is_lacking(s));
-        return me.make(needs.first).await;
-    }
-    if !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
+    let needs = Needs::of(parts, precision, lookahead);
+    let (first_rows, rows) = (needs.first_rows(), needs.all_rows());
+    if !far && !needs.first.iter().chain(&first_rows).any(|need| need.is_lacking(s)) {
         return Ok(());
     }
-    needs.first.extend(rows);
-    needs.first.extend(needs.others);
-    me.make(needs.first).await
+    let first = needs.first.len();
+    let mut all = needs.first;
+    all.extend(rows);
+    all.extend(needs.others);
+    if far {
+        me.begin(&mut all)?;
+        all.truncate(first);
+        all.extend(first_rows);
+        // What is still lacking is more than may be under way.
+        let s = me.session();
+        if !all.iter().any(|need| need.is_lacking(s)) {
+            return Ok(());
+        }
+    }
+    me.make(all).await
 }
 
 /// Begins what the same parts will need again, one token later, if it is not there.

@@ -59,7 +59,7 @@ const GROWTH: usize = 1 << 20;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// A connection to the other party. It ends with [`Channel::close`] or [`Channel::abort`]; what is still
+/// A connection to the other party. It ends with [`Channel::part`], [`Channel::close`] or [`Channel::abort`]; what is still
 /// queued when the [`crate::Runtime`] stops is lost.
 pub struct Channel {
     reader: ReadHalf<Box<dyn Stream>>,
@@ -378,24 +378,27 @@ impl Channel {
         Ok(*self.heard_transcript.finalize().as_bytes())
     }
 
-    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes.
+    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes. What is queued is not sent any more.
     pub async fn abort(&mut self, code: Abort) {
         self.manners.send_modify(|manners| manners.hurried = true);
         if self.send(ABORT_TAG, vec![code as u8]).is_ok() {
-            self.part().await;
+            let _ = timeout(LINGER, self.part()).await;
         }
     }
 
-    /// Closes at the end of a conversation, and waits until the peer has closed too, for two seconds at most. Errands that are under way are given up.
-    pub async fn part(&mut self) {
-        let farewell = async {
-            // Who has gone already needs nothing more.
-            let _ = self.close().await;
-            // To close a socket with unread bytes resets it, and what was said last could get lost: read to the end.
+    /// Closes at the end of a conversation, as [`Channel::close`], and waits until the peer has closed too, for two seconds at most: who closes a connection while
+    /// something comes in may take what was said last along. Errands that are under way are given up.
+    ///
+    /// # Errors
+    /// As [`Channel::close`].
+    pub async fn part(&mut self) -> Result<(), Error> {
+        let closed = self.close().await;
+        let rest = async {
             let mut ignored = vec![0; PIECE];
             while self.reader.read(&mut ignored).await.is_ok_and(|n| n > 0) {}
         };
-        let _ = timeout(LINGER, farewell).await;
+        let _ = timeout(LINGER, rest).await;
+        closed
     }
 
     /// Sends what is still queued, then closes this side of the connection.
@@ -710,29 +713,33 @@ async fn write_all(
         };
         match item {
             Some(None) => break,
+            // A party that gives up says only that.
+            Some(Some(Item::Frame(frame))) if manners.borrow().hurried && !is_abort(&frame) => {}
             Some(Some(Item::Frame(frame))) => {
                 wire.carry(write(&manners, &messages, writer.as_mut(), frame).await?, pace);
             }
             None => wire.carry(write(&manners, &messages, writer.as_mut(), behind.take(&ANY)).await?, pace),
-            Some(Some(Item::Errands(errands))) => {
-                while behind.owes(&errands) {
-                    // What else is ready does not wait for what is not.
-                    let ready = [&errands, &ANY].into_iter().find(|some| behind.is_ready(some));
-                    if manners.borrow().hurried {
-                        break;
-                    } else if let Some(some) = ready {
-                        let piece = behind.take(some);
-                        wire.carry(write(&manners, &messages, writer.as_mut(), piece).await?, pace);
-                        continue;
-                    }
-                    // What was written may be what the peer waits for.
-                    insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
-                    select! {
-                        () = behind.wait() => {}
-                        _ = manners.wait_for(|manners| manners.hurried) => break,
-                    }
+            Some(Some(Item::Errands(errands))) => loop {
+                let ready = behind.is_ready(&errands);
+                if manners.borrow().hurried || !behind.owes(&errands) {
+                    break;
                 }
-            }
+                let mut next = ready.then_some(&errands);
+                if !ready {
+                    // What was written may be what the peer waits for, and what else is ready does not wait for what is not.
+                    insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
+                    let others = behind.is_ready(&ANY);
+                    next = select! {
+                        biased;
+                        _ = manners.wait_for(|manners| manners.hurried) => None,
+                        () = behind.wait() => None,
+                        () = wire.free(pace), if others => Some(&ANY),
+                    };
+                }
+                if let Some(some) = next {
+                    wire.carry(write(&manners, &messages, writer.as_mut(), behind.take(some)).await?, pace);
+                }
+            },
         }
         if messages.is_empty() {
             insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
@@ -741,6 +748,10 @@ async fn write_all(
     // Nobody needs to go on with errands.
     drop(behind);
     insist(&manners, &messages, |cx| writer.as_mut().poll_shutdown(cx)).await
+}
+
+fn is_abort(frame: &[Bytes; 2]) -> bool {
+    frame[0].starts_with(&tag_bytes(ABORT_TAG))
 }
 
 /// Writes a frame; its length.

@@ -11,7 +11,7 @@ use sotto_net::{
 use tokio::{
     io::{AsyncWriteExt, duplex},
     sync::oneshot,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const REQUEST: (&str, usize) = ("up", 40_000);
@@ -317,8 +317,10 @@ fn conversations_may_end_before_their_errands() {
                     errand.incoming
                 });
                 client.send("end", vec![7]).unwrap();
+                // The server would have gone by then, with what it was sent unread.
+                sleep(Duration::from_millis(300)).await;
                 assert_eq!(client.recv("done", 1).await.unwrap(), [8]);
-                client.part().await;
+                client.part().await.unwrap();
                 drop(client);
                 for incoming in waiting {
                     assert!(matches!(incoming.wait().await, Err(Error::Closed { step: "down" })));
@@ -327,7 +329,8 @@ fn conversations_may_end_before_their_errands() {
             let errands = [0; 4].map(|_| server.take_errand(("up", LONG), ("down", LONG)));
             assert_eq!(server.recv("end", 1).await.unwrap(), [7]);
             server.send("done", vec![8]).unwrap();
-            server.part().await;
+            server.part().await.unwrap();
+            drop(server);
             assert!(errands.into_iter().all(|errand| errand.outgoing.is_lost()));
             timeout(SOON, client).await.expect("the test hangs")
         });
@@ -353,6 +356,44 @@ fn errands_that_are_given_up_hold_nothing_up() {
             timeout(SOON, ch.close()).await.expect("the test hangs").unwrap();
         },
     );
+    // Before and after they are caught up with.
+    run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            ch.send("word", vec![0]).unwrap();
+            assert_eq!(ch.recv("word", 1).await.unwrap(), [1]);
+            ch.close().await.unwrap();
+        },
+        |mut ch: Channel| async move {
+            let errand = ch.take_errand(REQUEST, REPLY);
+            ch.recv("word", 1).await.unwrap();
+            drop(errand.outgoing);
+            ch.catch_up(0..1).await.unwrap();
+            ch.send("word", vec![1]).unwrap();
+            timeout(SOON, ch.close()).await.expect("the test hangs").unwrap();
+        },
+    );
+}
+
+/// A party that gives up says that, and not what stood in the queue before: without what it owed, the peer could not make sense of it.
+#[test]
+fn an_abort_comes_instead_of_what_is_queued() {
+    let (error, ()) = run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            ch.catch_up(0..1).await.unwrap_err()
+        },
+        |mut ch: Channel| async move {
+            let errand = ch.take_errand(REQUEST, REPLY);
+            ch.catch_up(0..1).await.unwrap();
+            ch.send("word", vec![1]).unwrap();
+            ch.abort(Abort::Protocol).await;
+            drop(errand);
+        },
+    );
+    assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
 }
 
 /// The peer has a say in what the connection is taken for.

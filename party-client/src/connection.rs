@@ -77,7 +77,8 @@ impl Connection {
     pub async fn finish<T>(&mut self, result: Result<T>) -> Result<T> {
         let ch = &mut self.me.session.ch;
         match &result {
-            Ok(_) => ch.part().await,
+            // The server has nothing more to say, and needs nothing more.
+            Ok(_) => _ = ch.part().await,
             Err(e) => {
                 if let Some(code) = farewell(e) {
                     ch.abort(code).await;

@@ -243,11 +243,12 @@ impl House {
             conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
                 .await?;
             let served = conversation::serve(&mut me, &self.model, self.policy).await?;
-            me.session.ch.part().await;
-            Ok::<_, Error>(served)
+            let cost = me.session.ch.meter.total();
+            me.session.ch.part().await?;
+            Ok::<_, Error>((served, cost))
         };
         match served.await {
-            Ok(served) => Ok((served, me.session.ch.meter.total())),
+            Ok(served) => Ok(served),
             Err(e) => {
                 if let Some(code) = farewell(&e) {
                     me.session.ch.abort(code).await;

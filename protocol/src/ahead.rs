@@ -133,7 +133,7 @@ pub async fn server(me: &mut Server, needs: Vec<Need<'_, Weight>>) -> Result<(),
     make(me, needs).await
 }
 
-/// Begins what will be needed, as far as memory permits; the client's part. Waits for nothing.
+/// Begins what will be needed, in this order, as far as memory permits; the client's part. Waits for nothing.
 ///
 /// # Errors
 /// A matrix for which there is no layout.
@@ -177,14 +177,20 @@ async fn make<P: Party>(me: &mut P, needs: Vec<Need<'_, P::Weight>>) -> Result<(
 
 fn begin<P: Party>(me: &mut P, needs: &mut [Need<'_, P::Weight>]) -> Result<(), Error> {
     me.session().ch.meter.enter_offline();
-    let mut lacking = needs.iter_mut();
-    let begun = lacking.try_for_each(|need| {
+    let mut begun = Ok(());
+    for need in needs {
         let s = me.session();
-        match need.is_lacking(s) && s.errands.under_way() + need.bytes() <= UNDER_WAY {
-            true => me.begin(need),
-            false => Ok(()),
+        if !need.is_lacking(s) {
+            continue;
         }
-    });
+        if s.errands.under_way() + need.bytes() > UNDER_WAY {
+            break;
+        }
+        begun = me.begin(need);
+        if begun.is_err() {
+            break;
+        }
+    }
     me.session().ch.meter.leave();
     begun
 }

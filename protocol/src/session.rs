@@ -318,7 +318,7 @@ impl Session {
 
     /// Sees to it that the one-hots of `now` are in stock. If some are lacking, or soon will be, those of `ahead` are made: so many times each bill, or
     /// a fraction of that if it were more than 64 MB. To a near peer, they are made in the turns of one kind, if some are lacking now; to a far one,
-    /// those of `now` are, and the others beside what comes next, if some of `soon` are lacking. What a prompt of thousands of tokens needs is made piece by piece where it is drawn.
+    /// those of `now` are, and the others beside what comes next, if some of `soon` are lacking, with as many of each kind as `soon` takes at least. What a prompt of thousands of tokens needs is made piece by piece where it is drawn.
     /// Both parties call it at the same point with the same bills.
     ///
     /// # Errors
@@ -421,7 +421,7 @@ impl Session {
         }
     }
 
-    /// Takes the connection for a near one, whatever was measured; both parties must do the same.
+    /// Takes the connection for a near one, whatever was measured, as tests do; both parties must do the same at the beginning.
     pub fn stay_near(&mut self) {
         self.far = None;
         self.decode = Schedule::Throughput;

@@ -125,9 +125,9 @@ impl Trace {
 
 /// A connection whose delay is not felt, and one whose delay is.
 const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
-const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(2) };
+const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(1) };
 
-/// Three new tokens after `prompt`; what each party saw.
+/// Three new tokens after `prompt`, or to a far peer as many as make a batch and more; what each party saw.
 fn session(
     link: Link,
     folder: &Folder,
@@ -137,6 +137,7 @@ fn session(
     prompt: &[u32],
 ) -> (Trace, Trace) {
     let policy = Policy { answers, ..Policy::default() };
+    let new = if link == NEAR { 3 } else { 17 };
     // However busy this machine is.
     let settle = |session: &mut Session| {
         if link == NEAR {
@@ -151,9 +152,9 @@ fn session(
             settle(&mut me.session);
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            let ranges = conversation::generate(&mut me, &offered, prompt, 3, &mut go_on).await.unwrap();
+            let ranges = conversation::generate(&mut me, &offered, prompt, new, &mut go_on).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
-            me.session.ch.part().await;
+            me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },
         |ch| async {
@@ -161,7 +162,7 @@ fn session(
             settle(&mut me.session);
             conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
             conversation::serve(&mut me, model, policy).await.unwrap();
-            me.session.ch.part().await;
+            me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },
     )

@@ -149,7 +149,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                     conversation::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
                         .await?;
                     conversation::serve(me, &llama, Policy::default()).await?;
-                    me.session.ch.part().await;
+                    me.session.ch.part().await?;
                 }
                 Report::default()
             }
@@ -184,7 +184,7 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
         (seconds[i], cost.bytes(), cost.turns)
     });
     report.operations = operations(meter);
-    me.session.ch.part().await;
+    me.session.ch.part().await?;
     Ok(report)
 }
 
