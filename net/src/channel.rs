@@ -729,6 +729,10 @@ async fn write_all(
                     // What was written may be what the peer waits for, and what else is ready does not wait for what is not.
                     insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
                     let others = behind.is_ready(&ANY);
+                    if behind.has(&errands) || !behind.owes(&errands) {
+                        // There has been news meanwhile.
+                        continue;
+                    }
                     next = select! {
                         biased;
                         _ = manners.wait_for(|manners| manners.hurried) => None,

@@ -236,11 +236,16 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// Whether there is a piece of some errands.
+    /// Whether there is a piece of some errands, after the latest news.
     pub fn is_ready(&mut self, errands: &Range<u64>) -> bool {
         while let Ok(next) = self.queue.try_recv() {
             self.admit(next);
         }
+        self.has(errands)
+    }
+
+    /// Whether there is a piece of some errands, as far as is known.
+    pub fn has(&self, errands: &Range<u64>) -> bool {
         self.ready.range(errands.clone()).next().is_some()
     }
 
