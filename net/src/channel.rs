@@ -735,7 +735,8 @@ async fn write_all(
                     }
                     next = select! {
                         biased;
-                        _ = manners.wait_for(|manners| manners.hurried) => None,
+                        // Or the channel is gone.
+                        _ = manners.wait_for(|manners| manners.hurried) => break,
                         () = behind.wait() => None,
                         () = wire.free(pace), if others => Some(&ANY),
                     };

@@ -376,6 +376,27 @@ fn errands_that_are_given_up_hold_nothing_up() {
     );
 }
 
+/// A party that is gone while it owes something closes the connection at once.
+#[test]
+fn a_channel_may_be_dropped_while_it_owes_something() {
+    run_pair(
+        |mut ch: Channel| async move {
+            let errand = ch.run_errand(REQUEST, REPLY);
+            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let error = timeout(SOON, ch.catch_up(0..1)).await.expect("the test hangs").unwrap_err();
+            assert!(matches!(error, Error::Closed { step: "down" }), "{error}");
+        },
+        |mut ch: Channel| async move {
+            let errand = ch.take_errand(REQUEST, REPLY);
+            ch.catch_up(0..1).await.unwrap();
+            drop(ch);
+            while !errand.outgoing.is_lost() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        },
+    );
+}
+
 /// A party that gives up says that, and not what stood in the queue before: without what it owed, the peer could not make sense of it.
 #[test]
 fn an_abort_comes_instead_of_what_is_queued() {
