@@ -378,7 +378,7 @@ impl Channel {
         Ok(*self.heard_transcript.finalize().as_bytes())
     }
 
-    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes. What is queued is not sent any more.
+    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes. What it owes for errands is not sent any more.
     pub async fn abort(&mut self, code: Abort) {
         self.manners.send_modify(|manners| manners.hurried = true);
         if self.send(ABORT_TAG, vec![code as u8]).is_ok() {
@@ -698,6 +698,8 @@ async fn write_all(
     mut manners: watch::Receiver<Manners>,
 ) -> io::Result<()> {
     let (mut writer, mut wire) = (pin!(BufWriter::with_capacity(BUFFER, writer)), Wire::new());
+    // Whether a party that gives up has left out what it owed.
+    let mut owing = false;
     loop {
         let pace = manners.borrow().pace;
         let between = async {
@@ -713,8 +715,8 @@ async fn write_all(
         };
         match item {
             Some(None) => break,
-            // A party that gives up says only that.
-            Some(Some(Item::Frame(frame))) if manners.borrow().hurried && !is_abort(&frame) => {}
+            // Without what it owed, the peer cannot make sense of what this party said afterwards, but for its farewell.
+            Some(Some(Item::Frame(frame))) if owing && !is_abort(&frame) => {}
             Some(Some(Item::Frame(frame))) => {
                 wire.carry(write(&manners, &messages, writer.as_mut(), frame).await?, pace);
             }
@@ -722,6 +724,7 @@ async fn write_all(
             Some(Some(Item::Errands(errands))) => loop {
                 let ready = behind.is_ready(&errands);
                 if manners.borrow().hurried || !behind.owes(&errands) {
+                    owing |= behind.owes(&errands);
                     break;
                 }
                 let mut next = ready.then_some(&errands);
@@ -736,7 +739,10 @@ async fn write_all(
                     next = select! {
                         biased;
                         // Or the channel is gone.
-                        _ = manners.wait_for(|manners| manners.hurried) => break,
+                        _ = manners.wait_for(|manners| manners.hurried) => {
+                            owing = true;
+                            break;
+                        }
                         () = behind.wait() => None,
                         () = wire.free(pace), if others => Some(&ANY),
                     };
