@@ -76,15 +76,23 @@ impl KvCache {
     /// # Panics
     /// In the middle of a step, or after one that failed.
     pub(crate) fn lacks(&self, n: usize) -> bool {
-        let opened = self.length * self.heads.row();
-        let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
-        assert!(whole, "a cache is used step by step, and not after an error");
+        self.assert_whole();
         self.queries.positions < n && self.later.as_ref().is_none_or(|later| later.count < n)
     }
 
     /// Whether none are there or being made for positions after the next `n`.
+    ///
+    /// # Panics
+    /// In the middle of a step, or after one that failed.
     pub(crate) fn lacks_later(&self, n: usize) -> bool {
+        self.assert_whole();
         self.later.is_none() && self.queries.positions <= n
+    }
+
+    fn assert_whole(&self) {
+        let opened = self.length * self.heads.row();
+        let whole = self.pending.is_none() && (self.keys.len(), self.values.len()) == (opened, opened);
+        assert!(whole, "a cache is used step by step, and not after an error");
     }
 
     /// Words of the masks for `n` more positions.

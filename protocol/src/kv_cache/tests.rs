@@ -205,6 +205,8 @@ fn masks_are_spent_even_where_the_peer_is_silent() {
             assert!(answered.is_err() && cache.length == 1 && cache.queries.positions == 3);
             let again = std::panic::AssertUnwindSafe(|| cache.lacks(1));
             assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
+            let later = std::panic::AssertUnwindSafe(|| cache.lacks_later(1));
+            assert!(std::panic::catch_unwind(later).is_err(), "not after an error");
         },
         async |lab| {
             let mut cache = KvCache::new(HEADS, Precision::Default);
