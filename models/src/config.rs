@@ -34,6 +34,10 @@ pub struct Fields {
     pub rope_theta: f64,
     /// How LLaMA 3 stretches the rotary frequencies, if it does.
     pub rope_scaling: Option<Llama3Scaling>,
+    /// Whether queries, keys, values and the attention's output have biases.
+    pub attention_bias: bool,
+    /// Whether the MLP's matrices have biases.
+    pub mlp_bias: bool,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
     /// The token that starts a text.
@@ -67,6 +71,11 @@ impl Config {
     pub const MAX_VOCAB: usize = 1 << 18;
     /// Largest number of ending tokens accepted.
     pub const MAX_EOS: usize = 16;
+
+    /// The `model_type` of its `config.json`.
+    pub fn model_type(&self) -> &'static str {
+        "llama"
+    }
 
     /// Columns that the query projection puts out: `num_attention_heads * head_dim`.
     pub fn query_size(&self) -> usize {

@@ -37,6 +37,8 @@ impl Config {
             rms_norm_eps: json.number_or("rms_norm_eps", 1e-6)?,
             rope_theta,
             rope_scaling,
+            attention_bias: json.flag("attention_bias")?,
+            mlp_bias: json.flag("mlp_bias")?,
             tie_word_embeddings: json.flag("tie_word_embeddings")?,
             bos_token_id: token_ids(&json, "bos_token_id", &[1])?.first().copied(),
             eos_token_ids: token_ids(&json, "eos_token_id", &[2])?,
@@ -85,6 +87,8 @@ impl Config {
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
             "rope_scaling": scaling,
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
             "tie_word_embeddings": self.tie_word_embeddings,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": self.eos_token_ids,
@@ -105,8 +109,6 @@ fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
     const OFF: [Value; 2] = [Value::Null, Value::Bool(false)];
     const NONE: [Value; 1] = [Value::Null];
     json.only("quantization_config", &NONE, "save the model unquantised, in f32, f16 or bf16")?;
-    json.only("attention_bias", &OFF, "biases are not supported; use a checkpoint without them")?;
-    json.only("mlp_bias", &OFF, "biases are not supported; use a checkpoint without them")?;
     let one = [Value::Null, json!(1)];
     json.only(
         "pretraining_tp",

@@ -1,16 +1,36 @@
-//! The alphabet in which models are written.
+//! The operations that networks are written in.
 //!
-//! A letter is a function of a transformer on fixed-point tensors. [`Client`](sotto_protocol::Client) and
-//! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
-//! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
+//! A network is a page in [`crate::architectures`]. It runs on any [`Evaluator`]:
+//!
+//! | evaluator                                  | a tensor is                   | what it is for            |
+//! |--------------------------------------------|-------------------------------|---------------------------|
+//! | [`FixedPoint`] over [`TwoParty`]           | one party's share             | private inference         |
+//! | [`FixedPoint`] over [`Clear`]              | fixed-point numbers           | the oracle of its tests   |
+//! | [`Float`]                                  | f32 numbers                   | reference and calibration |
+//! | [`Plan`]                                   | a shape                       | what a step takes         |
+//! | [`Bounds`]                                 | bounds on magnitudes          | which ranges are proven   |
 
-use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
-use sotto_shares::{Ring, Shape, Share};
+mod arithmetic;
+pub mod bounds;
+pub mod clear;
+pub(crate) mod fixed_point;
+pub mod float;
+pub mod plan;
+pub mod scales;
+pub mod two_party;
 
-/// The ring of the residual stream: `|x| < 2^14`, since norms extend it.
-pub const RESIDUAL: Ring = Ring::new(34);
-/// Fraction bits of the residual stream.
-pub const RESIDUAL_FRAC: u32 = 18;
+use std::ops::Range;
+
+use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
+
+pub use arithmetic::Arithmetic;
+pub use bounds::Bounds;
+pub use clear::Clear;
+pub use fixed_point::{FixedPoint, RESIDUAL_FRAC, Scaled};
+pub use float::Float;
+pub use plan::Plan;
+pub use scales::Scales;
+pub use two_party::TwoParty;
 
 /// Tokens as a party knows them.
 #[derive(Clone, Copy, Debug)]
@@ -31,131 +51,140 @@ impl Tokens<'_> {
     }
 }
 
-/// What a part of a model is about to take.
-pub struct Part<'a, W, C> {
-    /// Matrices that rows are multiplied by, and how many.
-    pub matrices: Vec<(&'a W, usize)>,
-    /// Width and number of rows to be normalised, and how many of them a token takes.
-    pub norms: Option<[usize; 3]>,
-    /// A layer's cache, its shape, and the number of new positions.
-    pub attention: Option<(&'a mut C, Heads, usize)>,
+/// The parts of a network, in the order in which it visits them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// From tokens to the residual stream.
+    Embedding,
+    /// A layer, counted from 0.
+    Layer(usize),
+    /// From the residual stream to the outputs.
+    Head,
 }
 
-/// A function of a layer, and its public shape.
-pub enum Function<'a> {
-    /// RMSNorm of a shape, with its epsilon.
-    RmsNorm(Shape, f64),
-    /// LayerNorm, the same.
-    LayerNorm(Shape, f64),
-    /// Softmax over so many entries of each row.
-    Softmax(&'a [usize]),
-    /// An activation of so many numbers, from and to the ring of its argument, or to that of activations.
-    Activation(Activation, usize, Ring),
+/// Which kind of norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps)`.
+    Rms,
+    /// `(x - mean(x)) / sqrt(var(x) + eps)`.
+    Layer,
 }
 
-/// How often a function will be evaluated.
-pub struct Foreseen<'a> {
-    /// The function.
-    pub function: Function<'a>,
-    /// In the next layer.
-    pub now: usize,
-    /// In this step, from here on.
-    pub step: usize,
-    /// In each step to come, as far as steps are planned.
-    pub later: usize,
+/// A norm over rows of `width` numbers. Gain and bias are names only: they are multiplied into the
+/// matrices that follow, so that no evaluator sees them.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    /// Which kind.
+    pub kind: NormKind,
+    /// Columns of a row.
+    pub width: usize,
+    /// Added to the mean square or the variance.
+    pub eps: f64,
+    /// The tensor of gains, `[width]`, by its name in the checkpoint.
+    pub gain: String,
+    /// The tensor of biases, `[width]`, if there is one.
+    pub bias: Option<String>,
 }
 
-/// One party's way, or the plain way, to evaluate a model.
+/// The public shape of an attention.
+#[derive(Clone, Debug)]
+pub struct AttentionShape {
+    /// Heads and their width.
+    pub heads: Heads,
+    /// Angle a position of each pair of columns, `[head width / 2]`, if queries and keys are rotated.
+    pub rotary: Option<Vec<f64>>,
+    /// Whether a position sees only itself and those before it.
+    pub causal: bool,
+}
+
+impl AttentionShape {
+    /// Columns of the queries.
+    pub fn query_columns(&self) -> usize {
+        self.heads.key_value * self.heads.group * self.heads.width
+    }
+
+    /// Columns of the keys, and of the values.
+    pub fn key_columns(&self) -> usize {
+        self.heads.key_value * self.heads.width
+    }
+
+    /// How many positions each row of scores sees, `[key heads * rows * group]`, if `rows` new positions
+    /// follow `past` ones.
+    pub fn visible(&self, rows: usize, past: usize) -> Vec<usize> {
+        let (heads, group) = (self.heads.key_value, self.heads.group);
+        let of = |row: usize| if self.causal { past + row + 1 } else { past + rows };
+        (0..heads * rows * group).map(|i| of(i % (rows * group) / group)).collect()
+    }
+}
+
+/// A way to run a network.
 ///
-/// Every method fails only for what the peer or the network does; shapes that do not fit are our own mistake and panic.
+/// Every method fails only for what the peer or the network connection does. Shapes that do not fit are a
+/// mistake in this program and panic.
 #[allow(async_fn_in_trait)]
 pub trait Evaluator {
-    /// What this side knows of a matrix: its integers, or its shape alone.
+    /// A matrix of numbers, one row a position.
+    type Tensor;
+    /// What this side knows of a weight matrix.
     type Weight;
 
-    /// Keys and values of a layer.
-    type Cache;
+    /// Positions before this step.
+    fn position(&self) -> usize;
 
-    /// How exact activations are: which rings and fraction bits are meant below.
-    fn precision(&self) -> Precision;
+    /// Says which part of the network comes next.
+    async fn enter(&mut self, part: Part) -> Result<(), Error>;
 
-    /// The rows of `table` `[V, d]` that belong to `tokens`: `[T, d]` in the residual ring.
-    async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
+    /// The rows of `table` `[V, d]` that belong to `tokens`: the residual stream `[T, d]`.
+    async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Self::Tensor, Error>;
 
-    /// `x W`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction bits added.
-    async fn linear(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
+    /// Normalises each row of the residual stream, without gain and bias.
+    async fn norm(&mut self, norm: &Norm, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// Keys and values of a layer, without any position.
-    fn cache(&self, heads: Heads) -> Self::Cache;
+    /// `x W + b`: `[T, K]` to `[T, M]`.
+    async fn linear(&mut self, w: &Self::Weight, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// Adds keys `[T, heads h]` to a layer's cache, and multiplies the queries of the same positions, `[T group, h]` for each head of keys, by
-    /// all keys so far: `[heads T group, positions]`, in the ring of scores, fraction bits added.
-    async fn scores(&mut self, cache: &mut Self::Cache, q: &Share, k: &Share) -> Result<Share, Error>;
-
-    /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` is small enough.
-    async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;
-
-    /// The same numbers in a larger ring.
-    async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error>;
-
-    /// Notes that the rows of `x`, activations below 2^18, must have norms below 2^13 or so: what is known of that is told at the end. Local.
-    async fn watch(&mut self, x: &Share) -> Result<(), Error>;
-
-    /// `x / rms(x)` for each row of the residual stream: activations.
-    async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
-
-    /// Rotary embedding of the heads of `x` `[T, heads h]`, whose first row is at position `start`, in the ring of queries and keys; and values `v`, which are not rotated, in that of sums. An
-    /// activation's fraction bits both.
-    async fn rope(
+    /// Attention of the new positions, from `q | k | v` `[T, (heads + 2 key heads) h]`, whose queries are in
+    /// base-2 units: means of values `[T, heads h]`. Keys and values join the layer's cache.
+    async fn attention(
         &mut self,
-        x: &Share,
-        frequencies: &[f64],
-        start: usize,
-        v: &Share,
-    ) -> Result<[Share; 2], Error>;
+        layer: usize,
+        shape: &AttentionShape,
+        qkv: &Self::Tensor,
+    ) -> Result<Self::Tensor, Error>;
 
-    /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row `i` sees the first `visible[i]` positions, and the new values
-    /// `v` `[T, heads h]`, which join the layer's cache: sums of values by weights `2^x`, up to a factor a row, and the reciprocals of the sums of these weights, `[heads T group, h]` and
-    /// `[heads T group, 1]`, in the ring and with the fraction bits in which they are multiplied.
-    async fn attend(
+    /// `f(x)`, element by element.
+    async fn activate(&mut self, f: Activation, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
+
+    /// `f(x) y`, element by element.
+    async fn gate(
         &mut self,
-        cache: &mut Self::Cache,
-        x: &Share,
-        visible: &[usize],
-        v: &Share,
-    ) -> Result<[Share; 2], Error>;
+        f: Activation,
+        x: &Self::Tensor,
+        y: &Self::Tensor,
+    ) -> Result<Self::Tensor, Error>;
 
-    /// LayerNorm without gain and bias, of the residual stream; the result is an activation.
-    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
+    /// `h + y`: a linear layer's output joins the residual stream `h`.
+    async fn add(&mut self, h: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// An activation function of numbers with an activation's fraction bits, in `ring`, not smaller than the argument's.
-    async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error>;
+    /// A linear layer's output, times `2^doublings`, becomes the residual stream.
+    async fn stream(&mut self, y: &Self::Tensor, doublings: u32) -> Result<Self::Tensor, Error>;
 
-    /// `f(x) y`: of `x` in the ring of an activation function's argument, and of as many of the fraction bits of `y` as an activation has; in the ring of products or a larger one,
-    /// fraction bits added.
-    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
+    /// Some columns of `x`.
+    fn columns(&self, x: &Self::Tensor, range: Range<usize>) -> Self::Tensor;
 
-    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more are dropped than `y` has fraction bits.
-    async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
+    /// Some rows of `x`.
+    fn rows(&self, x: &Self::Tensor, range: Range<usize>) -> Self::Tensor;
+}
 
-    /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.
-    async fn prepare(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
-
-    /// Says that the next step will take the same parts again, after these: if the connection leaves time, what it lacks is begun, and made while this step is evaluated.
-    fn anticipate(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
-
-    /// Says which functions come next. If what they take is not there for the next layer, it is made for as much as memory permits.
-    async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error>;
-
-    /// Says that a layer has been evaluated.
-    async fn layer_done(&mut self) -> Result<(), Error>;
-
-    /// Reveals the position of each row's largest number to the client, who may have added its own numbers before; otherwise as [`Self::reveal`].
-    async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error>;
-
-    /// Reveals the `k` largest numbers of a row to the client, and where they are; otherwise as [`Self::reveal`].
-    async fn reveal_top(&mut self, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error>;
-
-    /// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all that went before.
-    async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error>;
+/// The result of an evaluation that talks to nobody, and so never waits.
+///
+/// # Panics
+/// If it waits.
+pub fn immediate<T>(evaluation: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(evaluation).poll(&mut context) {
+        std::task::Poll::Ready(result) => result,
+        std::task::Poll::Pending => panic!("an evaluation in one process does not wait"),
+    }
 }

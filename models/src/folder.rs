@@ -8,8 +8,9 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::content::read_small;
 use crate::error::Error;
-use crate::param::Param;
+use crate::network::AnyNetwork;
 use crate::tokenizer::Tokenizer;
+use crate::weights::{Listing, Tensor};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -63,26 +64,13 @@ impl Folder {
         &self.checkpoint
     }
 
-    /// Reads one weight as f32, row-major, of shape `param.shape(config)`.
-    ///
-    /// # Errors
-    ///
-    /// If a value is no finite number.
-    ///
-    /// # Panics
-    ///
-    /// If the model has no such layer.
-    pub fn param(&self, param: Param) -> Result<Vec<f32>, Error> {
-        assert!(param.layer() < self.config.num_hidden_layers, "{param:?}: beyond the last layer");
-        self.checkpoint.tensor(&param.name(&self.config), &param.shape(&self.config))
-    }
-
     /// Every weight is there as the configuration says, and nothing else.
     fn check(&self) -> Result<(), Error> {
         let mut known = HashSet::new();
-        for param in Param::all(&self.config) {
-            let name = param.name(&self.config);
-            self.checkpoint.check(&name, &param.shape(&self.config))?;
+        let listing = Listing::default();
+        AnyNetwork::load(&self.config, &listing)?;
+        for Tensor { name, shape } in listing.tensors() {
+            self.checkpoint.check(&name, &shape)?;
             known.insert(name);
         }
         match self.checkpoint.names().find(|name| !known.contains(*name) && !self.is_harmless(name)) {

@@ -1,62 +1,60 @@
-//! Models: written once over an alphabet of secure letters; what lies on disk; the reference in f32.
+//! Models: networks written once, ways to run them, what lies on disk, and the service that two parties make
+//! of it.
 //!
 //! | file            | subject                                                            |
 //! |-----------------|--------------------------------------------------------------------|
+//! | `evaluator`     | the operations that networks are written in, and ways to run them  |
+//! | `architectures` | the networks, each on a page                                       |
+//! | `layers`        | layers that they share                                             |
+//! | `network`       | which networks there are                                           |
+//! | `weights`       | a network's weights, for every way to run it                       |
+//! | `model`         | a model as its owner serves it                                     |
+//! | `calibration`   | scales that fit a model's numbers into the rings                   |
+//! | `reference`     | the whole model in f32                                             |
+//! | `service`       | offer, request, generation: what the two programs say to each other|
 //! | `config`        | the public shape of a LLaMA, checked                               |
-//! | `param`         | its weights: names and shapes                                      |
 //! | `rope`          | rotary frequencies                                                 |
 //! | `folder`        | a model's files, checked against each other                        |
 //! | `checkpoint`    | safetensors, mapped, one tensor at a time                          |
 //! | `quantize`      | matrices of 16-bit integers                                        |
 //! | `tokenizer`     | text to ids and back, as a stream                                  |
 //! | `sampling`      | logits to the next token                                           |
-//! | `float`         | the whole model in f32                                             |
-//! | `evaluator`     | the alphabet                                                       |
-//! | `llama`, `bert` | LLaMA, and a layer of BERT, in that alphabet                       |
-//! | `attention`     | attention, which they share                                        |
-//! | `secure`        | the alphabet on shares, for client and server                      |
-//! | `clear`         | the alphabet in the clear: the oracle                              |
-//! | `audit`         | what the weights may make overflow                                 |
-//! | `conversation`  | offer, request, generation: what the two programs say to each other|
 //! | `random`        | models with random weights, for tests and measurements             |
 
-mod attention;
-pub mod audit;
-pub mod bert;
+pub mod architectures;
 mod builtin;
+pub mod calibration;
 pub mod checkpoint;
-pub mod clear;
 pub mod config;
 mod config_json;
 mod content;
-pub mod conversation;
 pub mod error;
 pub mod evaluator;
-pub mod float;
-mod float_ops;
 pub mod folder;
 mod json_object;
-pub mod llama;
-pub mod param;
+pub mod layers;
+mod model;
+pub mod network;
 pub mod quantize;
 pub mod random;
 mod random_tokenizer;
+mod reference;
 pub mod rope;
 pub mod sampling;
-pub mod secure;
+pub mod service;
 mod shard;
 pub mod tokenizer;
+pub mod weights;
 
+pub use calibration::Texts;
 pub use checkpoint::Checkpoint;
-pub use clear::Clear;
 pub use config::{Config, Fields, Llama3Scaling};
 pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};
-pub use float::FloatModel;
 pub use folder::Folder;
-pub use llama::{Cache, Llama, Revealed, Wanted};
-pub use param::Param;
+pub use model::{MAX_POSITIONS, Model};
 pub use quantize::{QuantMatrix, RealMatrix};
+pub use reference::Reference;
 pub use rope::rope_inverse_frequencies;
 pub use sampling::{Sampler, Sampling};
 pub use tokenizer::{Stream, Tokenizer};

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::param::Param;
+use crate::network::AnyNetwork;
 use crate::random_tokenizer::tokenizer_json;
+use crate::weights::{Listing, Tensor as Listed};
 
 /// Writes a model's folder with random f32 weights and a byte-level tokenizer into `dir`, which is made if
 /// need be. The same configuration and seed give the same files.
@@ -25,6 +26,24 @@ use crate::random_tokenizer::tokenizer_json;
 /// If a file cannot be written.
 pub fn write_random_folder(dir: &Path, config: &Config, seed: u64) -> Result<(), Error> {
     RandomFolder::new(config, seed).write(dir)
+}
+
+/// Writes a checkpoint of these tensors with random f32 numbers into `dir`, which is made if need be: for
+/// parts of networks.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_random_tensors(dir: &Path, tensors: Vec<Listed>, seed: u64) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(|cause| Error::Write { file: dir.into(), cause })?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tensor = |Listed { name, shape }: Listed| {
+        let bytes = values(&name, &shape, &mut rng).iter().flat_map(|x| x.to_le_bytes()).collect();
+        Tensor { name, shape, bytes }
+    };
+    let tensors: Vec<Tensor> = tensors.into_iter().map(&mut tensor).collect();
+    let views = tensors.iter().map(|t| (&t.name, t.view(Dtype::F32)));
+    let bytes = safetensors::serialize(views, None).expect("every tensor is well formed");
+    write(dir.join("model.safetensors"), bytes)
 }
 
 /// How weights are stored.
@@ -41,14 +60,14 @@ pub enum Precision {
 /// A random model about to be written, all weights of which fit in memory.
 ///
 /// Matrices are normal with standard deviation `1 / sqrt(in)`, but 0.02 to 0.08; gains are uniform in
-/// 0.9..1.1.
+/// 0.9..1.1, biases in -0.1..0.1.
 #[derive(Debug, Clone)]
 pub struct RandomFolder<'a> {
     config: &'a Config,
     seed: u64,
     precision: Precision,
     shards: usize,
-    edits: Vec<(Param, Edit)>,
+    edits: Vec<(&'a str, Edit)>,
 }
 
 /// What changes a weight before it is stored.
@@ -75,9 +94,9 @@ impl<'a> RandomFolder<'a> {
         RandomFolder { shards, ..self }
     }
 
-    /// Changes a weight, row-major as it is stored: for models with something unusual.
-    pub fn edit(mut self, param: Param, edit: fn(&mut [f32])) -> RandomFolder<'a> {
-        self.edits.push((param, edit));
+    /// Changes a tensor, row-major as it is stored: for models with something unusual.
+    pub fn edit(mut self, tensor: &'a str, edit: fn(&mut [f32])) -> RandomFolder<'a> {
+        self.edits.push((tensor, edit));
         self
     }
 
@@ -105,16 +124,15 @@ impl<'a> RandomFolder<'a> {
 
     fn tensors(&self) -> Vec<Tensor> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let own_head = !self.config.tie_word_embeddings;
-        let params = Param::all(self.config).filter(|&param| own_head || param != Param::Head);
-        let tensor = |param: Param| {
-            let shape = param.shape(self.config);
-            let mut values = values(&shape, &mut rng);
-            self.edits.iter().filter(|(edited, _)| *edited == param).for_each(|(_, edit)| edit(&mut values));
+        let listing = Listing::default();
+        AnyNetwork::load(self.config, &listing).expect("a list of names has no errors");
+        let tensor = |Listed { name, shape }: Listed| {
+            let mut values = values(&name, &shape, &mut rng);
+            self.edits.iter().filter(|(edited, _)| *edited == name).for_each(|(_, edit)| edit(&mut values));
             let bytes = self.encode(values);
-            Tensor { name: param.name(self.config), shape, bytes }
+            Tensor { name, shape, bytes }
         };
-        params.map(tensor).collect()
+        listing.tensors().into_iter().map(tensor).collect()
     }
 
     fn encode(&self, values: Vec<f32>) -> Vec<u8> {
@@ -148,13 +166,16 @@ impl Tensor {
     }
 }
 
-fn values(shape: &[usize], rng: &mut ChaCha8Rng) -> Vec<f32> {
+fn values(name: &str, shape: &[usize], rng: &mut ChaCha8Rng) -> Vec<f32> {
     match *shape {
         [outs, ins] => {
             let deviation = (ins as f64).sqrt().recip().clamp(0.02, 0.08);
             (0..outs * ins).map(|_| (normal(rng) * deviation) as f32).collect()
         }
-        _ => (0..shape.iter().product()).map(|_| rng.random_range(0.9..1.1)).collect(),
+        _ => {
+            let range = if name.ends_with(".bias") { -0.1..0.1 } else { 0.9..1.1 };
+            (0..shape.iter().product()).map(|_| rng.random_range(range.clone())).collect()
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sotto_models::sampling::greedy;
-use sotto_models::{FloatModel, Folder};
+use sotto_models::{Reference, Folder};
 
 /// What another program, which shares no code with this one, makes of a prompt.
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ fn golden() -> Vec<Golden> {
 #[test]
 fn tells_the_same_stories() {
     let folder = Folder::builtin().unwrap();
-    let mut model = FloatModel::load(&folder).unwrap();
+    let mut model = Reference::load(&folder).unwrap();
     for golden in golden() {
         assert_eq!(folder.tokenizer().encode(&golden.prompt, 100).unwrap(), golden.prompt_ids);
         model.reset();
@@ -46,7 +46,7 @@ fn tells_the_same_stories() {
 #[test]
 fn an_answer_stops_at_its_end() {
     let folder = Folder::builtin().unwrap();
-    let mut model = FloatModel::load(&folder).unwrap();
+    let mut model = Reference::load(&folder).unwrap();
     for golden in golden() {
         let answer = model.generate(&golden.prompt_ids, golden.greedy_ids.len());
         assert!(golden.greedy_ids.starts_with(&answer));

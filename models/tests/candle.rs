@@ -13,7 +13,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral};
 use common::{config, odd};
 use sotto_models::random::{Precision, RandomFolder};
-use sotto_models::{Config, Fields, FloatModel, Folder, Llama3Scaling};
+use sotto_models::{Config, Fields, Reference, Folder, Llama3Scaling};
 
 const LENGTH: usize = 40;
 
@@ -136,8 +136,8 @@ fn weights(dir: &Path) -> VarBuilder<'static> {
     VarBuilder::from_tensors(all, DType::F32, &Device::Cpu)
 }
 
-fn float(dir: &Path) -> FloatModel {
-    FloatModel::load(&Folder::open(dir).unwrap()).unwrap()
+fn float(dir: &Path) -> Reference {
+    Reference::load(&Folder::open(dir).unwrap()).unwrap()
 }
 
 fn tokens(config: &Config) -> Vec<u32> {

@@ -13,7 +13,7 @@ use common::{bytes, config, odd};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sotto_models::random::{RandomFolder, write_random_folder};
-use sotto_models::{Checkpoint, Fields, FloatModel, Folder, Param};
+use sotto_models::{Checkpoint, Fields, Reference, Folder};
 use tempfile::TempDir;
 
 fn model() -> TempDir {
@@ -63,8 +63,8 @@ fn a_whole_folder_opens() {
     for dir in [model(), sharded()] {
         let folder = Folder::open(dir.path()).unwrap();
         assert_eq!(*folder.config(), bytes());
-        assert_eq!(folder.param(Param::Gate(1)).unwrap().len(), 50 * 36);
-        assert_eq!(folder.param(Param::FinalNorm).unwrap().len(), 36);
+        assert_eq!(folder.checkpoint().tensor("model.layers.1.mlp.gate_proj.weight", &[50, 36]).unwrap().len(), 50 * 36);
+        assert_eq!(folder.checkpoint().tensor("model.norm.weight", &[36]).unwrap().len(), 36);
     }
 }
 
@@ -175,7 +175,7 @@ fn heads_apart_and_tied() {
     let dir = model();
     edit_json(&dir.path().join("config.json"), |c| c["tie_word_embeddings"] = json!(true));
     let folder = Folder::open(dir.path()).unwrap();
-    assert_eq!(folder.param(Param::Head).unwrap(), folder.param(Param::Embedding).unwrap());
+    Reference::load(&folder).unwrap();
 }
 
 #[test]
@@ -199,8 +199,7 @@ fn weights_that_are_no_numbers() {
         edit(dir.path(), |t| t.get_mut(name).unwrap().2[68..72].copy_from_slice(&value.to_le_bytes()));
         let folder = Folder::open(dir.path()).unwrap();
         let words = ["model.safetensors", name, word, "element 17", "finite"];
-        check(&folder.param(Param::Down(0)).unwrap_err().to_string(), &words);
-        check(&FloatModel::load(&folder).err().unwrap().to_string(), &words);
+        check(&Reference::load(&folder).err().unwrap().to_string(), &words);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sotto_models::{FloatModel, Folder, conversation, sampling::greedy};
+use sotto_models::{Folder, Reference, sampling::greedy, service};
 
 use crate::{
     args::{Args, Check},
@@ -23,7 +23,7 @@ const CLEAR_GAP: f32 = 0.1;
 pub async fn run(args: &Args, check: Check) -> Result<Report> {
     let builtin = check.reference == Path::new("builtin");
     let folder = if builtin { Folder::builtin()? } else { Folder::open(&check.reference)? };
-    let reference = FloatModel::load(&folder)?;
+    let reference = Reference::load(&folder)?;
     let progress = Progress::new(!args.quiet, false, "setting up keys and oblivious transfers");
     let mut connection = Connection::open(args).await?;
     let result = converse(args, &check, reference, &mut connection, &progress).await;
@@ -34,12 +34,12 @@ pub async fn run(args: &Args, check: Check) -> Result<Report> {
 async fn converse(
     args: &Args,
     check: &Check,
-    mut reference: FloatModel,
+    mut reference: Reference,
     connection: &mut Connection,
     progress: &Progress,
 ) -> Result<Report> {
     let offered = connection.offer(args).await?;
-    let config = offered.model.config();
+    let config = &offered.config;
     if reference.config() != config {
         let reason = format!(
             "--reference {}: another model than the server's (their configurations differ); point to the same one",
@@ -48,9 +48,9 @@ async fn converse(
         return Err(Usage(reason).into());
     }
     let mut tokens = offered.tokenizer.encode(&check.text, usize::MAX)?;
-    tokens.truncate(check.tokens.min(config.max_position_embeddings));
+    tokens.truncate(check.tokens.min(offered.positions));
     progress.now(format!("evaluating {} tokens", tokens.len()));
-    let (got, ranges) = conversation::evaluate(&mut connection.me, &offered, &tokens).await?;
+    let (got, ranges) = service::evaluate(&mut connection.me, &offered, &tokens).await?;
     let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
     let saw = Saw::new(config, tokens.len(), 1, 1, [tokens.len(), config.vocab_size]);
     let spans = connection.me.session.ch.meter.spans();

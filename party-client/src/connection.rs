@@ -1,7 +1,7 @@
 //! To the server: connection, session, and the model that it offers.
 
 use anyhow::Result;
-use sotto_models::conversation::{self, Error, Offered};
+use sotto_models::service::{self, Error, RemoteModel};
 use sotto_net::{Fingerprint, Identity, connect, connect_tls};
 use sotto_protocol::Client;
 use sotto_shares::Rng;
@@ -55,8 +55,8 @@ impl Connection {
     ///
     /// # Errors
     /// The offer makes no sense, or the user's tokenizer is not the model's.
-    pub async fn offer(&mut self, args: &Args) -> Result<Offered> {
-        let offer = conversation::receive_offer(&mut self.me.session.ch, args.tokenizer.as_deref()).await;
+    pub async fn offer(&mut self, args: &Args) -> Result<RemoteModel> {
+        let offer = service::receive_offer(&mut self.me.session.ch, args.tokenizer.as_deref()).await;
         let offer = offer.map_err(|e| match e {
             Error::Model(e) if args.tokenizer.is_none() => BadOffer(e).into(),
             e => anyhow::Error::new(e),

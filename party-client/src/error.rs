@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sotto_models::{Error as Model, conversation::Error as Conversation};
+use sotto_models::{Error as Model, service::Error as Conversation};
 use sotto_net::{Abort, Error as Net};
 use sotto_protocol::Error as Protocol;
 

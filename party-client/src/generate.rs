@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use sotto_models::{
-    Revealed, Sampler, Stream,
-    conversation::{self, Answers, Choose},
+    Sampler, Stream,
+    service::{self, Answers, Choose, Revealed},
 };
 
 use crate::{
@@ -41,7 +41,7 @@ async fn converse(
     progress: &Progress,
 ) -> Result<Report> {
     let offered = connection.offer(args).await?;
-    let (config, tokenizer) = (offered.model.config(), &offered.tokenizer);
+    let (config, tokenizer) = (&offered.config, &offered.tokenizer);
     match (offered.answers, wish.sampling.top_k()) {
         (Answers::Tokens, _) => wish.sampling.check_noise()?,
         (Answers::Top(most), Some(k)) if k > most as usize => {
@@ -51,7 +51,7 @@ async fn converse(
         }
         _ => {}
     }
-    let context = config.max_position_embeddings;
+    let context = offered.positions;
     let prompt = tokenizer.encode(&wish.prompt, context)?;
     let new = wish.max_tokens.unwrap_or(DEFAULT_NEW.min(context + 1 - prompt.len()));
     progress.now(format!("reading the prompt, {} tokens, and preparing for the answer", prompt.len()));
@@ -67,7 +67,7 @@ async fn converse(
         progress,
         new,
     };
-    let ranges = conversation::generate(&mut connection.me, &offered, &prompt, new, &mut answer).await?;
+    let ranges = service::generate(&mut connection.me, &offered, &prompt, new, &mut answer).await?;
     progress.end();
     let answer = answer.finish().context("the answer cannot be shown")?;
 

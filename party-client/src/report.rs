@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
-use sotto_models::{Config, Fields, conversation::Ranges};
+use sotto_models::{Config, Fields, service::Ranges};
 use sotto_net::{Cost, Fingerprint, Half, SpanKey};
 use sotto_protocol::Precision;
 

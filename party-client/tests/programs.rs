@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sotto_models::{Config, Fields, FloatModel, Folder, Param, random::RandomFolder};
+use sotto_models::{Config, Fields, Reference, Folder, random::RandomFolder};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 /// No mistake takes longer than this to be told.
@@ -118,7 +118,7 @@ fn good(out: &Output) -> String {
 fn reference(count: usize) -> (Vec<u32>, String) {
     let folder = Folder::builtin().unwrap();
     let prompt = folder.tokenizer().encode(PROMPT, 100).unwrap();
-    let tokens = FloatModel::load(&folder).unwrap().generate(&prompt, count);
+    let tokens = Reference::load(&folder).unwrap().generate(&prompt, count);
     let mut stream = folder.tokenizer().stream(&prompt).unwrap();
     let text: String = tokens.iter().map(|&token| stream.push(token).unwrap()).collect();
     (tokens, text)
@@ -228,16 +228,18 @@ fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: None,
+        attention_bias: false,
+        mlp_bias: false,
         tie_word_embeddings: false,
         bos_token_id: Some(1),
         eos_token_ids: vec![],
     };
     let config = Config::try_from(fields).unwrap();
     let folder = RandomFolder::new(&config, 3)
-        .edit(Param::Embedding, |w| w.fill(1.0))
-        .edit(Param::Gate(0), gate)
-        .edit(Param::Up(0), |w| w[3 * 48..4 * 48].fill(1.0))
-        .edit(Param::Down(0), |w| w[5 * 40 + 3] = 5.0);
+        .edit("model.embed_tokens.weight", |w| w.fill(1.0))
+        .edit("model.layers.0.mlp.gate_proj.weight", gate)
+        .edit("model.layers.0.mlp.up_proj.weight", |w| w[3 * 48..4 * 48].fill(1.0))
+        .edit("model.layers.0.mlp.down_proj.weight", |w| w[5 * 40 + 3] = 5.0);
     folder.write(dir).unwrap();
 }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use sotto_models::conversation::{Answers, Policy};
+use sotto_models::service::{Answers, Policy};
 use sotto_net::{Fingerprint, Link};
 use tracing::level_filters::LevelFilter;
 

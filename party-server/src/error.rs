@@ -1,6 +1,6 @@
 //! Whose doing an error is: the exit code, and what the client is told.
 
-use sotto_models::conversation::Error as Conversation;
+use sotto_models::service::Error as Conversation;
 use sotto_net::{Abort, Error as Net};
 use sotto_protocol::Error as Protocol;
 

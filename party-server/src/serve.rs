@@ -12,11 +12,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
-    Folder, Llama,
-    conversation::{self, Error, Policy, Served},
+    Folder, Model, Texts,
+    service::{self, Error, Policy, Served},
 };
 use sotto_net::{Channel, Cost, Fingerprint, Identity, Incoming, Link, Listener, Peers, Runtime};
-use sotto_protocol::{Server, linear::Weight};
+use sotto_protocol::Server;
 use sotto_shares::Rng;
 use tracing::{error, info, warn};
 
@@ -103,9 +103,9 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Refuses a model that may overflow, unless that is accepted; whether it cannot.
-fn audit(model: &Llama<Weight>, accepted: bool) -> Result<bool> {
-    let findings = model.audit();
-    for finding in &findings {
+fn audit(model: &Model, accepted: bool) -> Result<bool> {
+    let findings = model.findings();
+    for finding in findings {
         warn!("unproven range: {finding}");
     }
     match findings.first() {
@@ -121,7 +121,7 @@ fn audit(model: &Llama<Weight>, accepted: bool) -> Result<bool> {
 
 /// What all sessions have in common.
 struct House {
-    model: Llama<Weight>,
+    model: Model,
     folder: Folder,
     door: Door,
     runtime: Runtime,
@@ -181,9 +181,9 @@ fn default_identity() -> Option<PathBuf> {
     Some(config.join("sotto/server.pem"))
 }
 
-fn load(model: &Path) -> Result<(Llama<Weight>, Folder)> {
+fn load(model: &Path) -> Result<(Model, Folder)> {
     let folder = if model == Path::new("builtin") { Folder::builtin()? } else { Folder::open(model)? };
-    let loaded = Llama::load(&folder)?;
+    let loaded = Model::load(&folder, &Texts::default())?;
     info!(
         "model loaded: {} layers of width {}",
         folder.config().num_hidden_layers,
@@ -240,9 +240,9 @@ impl House {
         let mut me =
             Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
         let served = async {
-            conversation::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
+            service::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
                 .await?;
-            let served = conversation::serve(&mut me, &self.model, self.policy).await?;
+            let served = service::serve(&mut me, &self.model, self.policy).await?;
             let cost = me.session.ch.meter.total();
             me.session.ch.part().await?;
             Ok::<_, Error>((served, cost))

@@ -1,18 +1,16 @@
 //! `[g (x - mean(x)) / sqrt(var(x) + eps)] <- [x]`, row by row, with the public factor `g` of [`crate::rms_norm`]; gain and bias belong to the weights that follow.
 //!
-//! 1. `x` from the residual ring to Z_{2^64} ([`crate::extend`]);
-//! 2. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the only step that RMSNorm does not have;
-//! 3. what is left is normalised as in [`crate::rms_norm`], from its second step on.
+//! 1. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the only step that RMSNorm does not have;
+//! 2. what is left is normalised as in [`mod@crate::rms_norm`].
 //!
-//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
-//! Nine turns, eight by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
+//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off.
+//! Eight turns, seven by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
 
 use sotto_shares::{Shape, Share};
 
 use crate::{
     Error, Precision, Schedule, Session,
     cost::Bill,
-    extend::extend,
     rms_norm::{self, WIDE},
     truncate::truncate,
 };
@@ -25,16 +23,15 @@ const MEAN_FRAC: u32 = 26;
 /// # Panics
 /// If the stock is too small.
 pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
-    rms_norm::watch(s, x);
-    let [wide] = extend(s, [(x, WIDE)]).await?;
-    let Shape { rows, cols } = wide.shape;
+    assert_eq!(x.ring, WIDE, "rows are normalised modulo 2^64");
+    let Shape { rows, cols } = x.shape;
     let reciprocal = (f64::from(MEAN_FRAC).exp2() / cols as f64).round() as u64;
-    let sums = wide.data.chunks(cols).map(|row| row.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+    let sums = x.data.chunks(cols).map(|row| row.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
     let sums = sums.map(|sum| sum.wrapping_mul(reciprocal)).collect();
     let means = Share::new(WIDE, x.frac + MEAN_FRAC, Shape::new(rows, 1), sums);
     let means = truncate(s, &means, MEAN_FRAC, WIDE).await?;
-    let centred = wide.data.iter().enumerate().map(|(i, x)| x.wrapping_sub(means.data[i / cols])).collect();
-    rms_norm::normalise(s, &Share::new(WIDE, x.frac, x.shape, centred), eps).await
+    let centred = x.data.iter().enumerate().map(|(i, x)| x.wrapping_sub(means.data[i / cols])).collect();
+    rms_norm::rms_norm(s, &Share::new(WIDE, x.frac, x.shape, centred), eps).await
 }
 
 /// The functionality in real arithmetic.
@@ -46,9 +43,8 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
 pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    crate::extend::bill(shape.len(), &[(34, 64)])
-        + crate::extend::bill(shape.rows, &[(38, 64)])
-        + rms_norm::normalise_bill(precision, schedule, shape, eps)
+    crate::extend::bill(shape.rows, &[(38, 64)])
+        + rms_norm::bill(precision, schedule, shape, eps)
 }
 
 #[cfg(test)]
@@ -62,7 +58,6 @@ mod tests {
         testing::{self, reals},
     };
 
-    const RESIDUAL: Ring = Ring::new(34);
 
     #[test]
     fn rows_with_and_without_a_mean() {
@@ -77,26 +72,26 @@ mod tests {
             .chain([vec![7.25; 30]])
             .collect();
         let shape = Shape::new(rows.len(), 30);
-        let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, 18, RESIDUAL)).collect();
+        let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, 18, WIDE)).collect();
         let (got, traffic) = testing::run_keyed(
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
                 rows::client(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
-                let x = lab.share(&raw, RESIDUAL, 18, shape);
+                let x = lab.share(&raw, WIDE, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
                 rows::server(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
-                let x = lab.share(&raw, RESIDUAL, 18, shape);
+                let x = lab.share(&raw, WIDE, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
         );
         let stated = bill(precision, schedule, shape, 1e-5).cost();
-        assert_eq!((traffic.cost, traffic.cost.turns), (stated, [9, 8][schedule as usize]));
-        let (got, clear) = (reals(&got, precision.linear(), precision.frac()), reals(&raw, RESIDUAL, 18));
+        assert_eq!((traffic.cost, traffic.cost.turns), (stated, [8, 7][schedule as usize]));
+        let (got, clear) = (reals(&got, precision.linear(), precision.frac()), reals(&raw, WIDE, 18));
         let errors: Vec<f64> =
             (clear.chunks(30).zip(got.chunks(30))).map(|(x, y)| testing::worst(y, &ideal(x, 1e-5))).collect();
         eprintln!("layer_norm, {precision:?}: errors {errors:?}");

@@ -64,6 +64,7 @@ pub struct WeightShape {
 }
 
 /// A matrix of the server.
+#[derive(Clone)]
 pub struct Weight {
     /// What the client knows of it.
     pub shape: WeightShape,

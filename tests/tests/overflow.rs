@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
-    Config, Fields, FloatModel, Folder, Llama, Param,
-    conversation::{self, Policy, Ranges},
+    Config, Fields, Folder, Model, Reference,
+    evaluator::Scales,
     random::RandomFolder,
+    service::{self, Policy, Ranges},
 };
-use sotto_protocol::{Client, Precision, Server, linear::Weight};
+use sotto_protocol::{Client, Precision, Server};
 use sotto_shares::Rng;
 
 const TOKENS: [u32; 8] = [1, 17, 140, 5, 5, 64, 128, 77];
@@ -42,6 +43,8 @@ fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFo
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: None,
+        attention_bias: false,
+        mlp_bias: false,
         tie_word_embeddings: false,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
@@ -50,8 +53,8 @@ fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFo
     let dir = tempfile::tempdir().unwrap();
     edit(RandomFolder::new(&config, 3)).write(dir.path()).unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let model = Llama::load(&folder).unwrap();
-    let findings = model.audit();
+    let model = Model::by_scales(&folder, Scales::default()).unwrap();
+    let findings = model.findings();
     if let Some(first) = findings.first() {
         eprintln!("{first}");
         return Fate::Refused;
@@ -68,26 +71,26 @@ fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFo
 }
 
 /// What becomes of a model that the audit has cleared.
-fn evaluated(folder: &Folder, model: &Llama<Weight>, precision: Precision) -> Fate {
+fn evaluated(folder: &Folder, model: &Model, precision: Precision) -> Fate {
     let ((logits, ranges), served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.precision = precision;
-            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
-            conversation::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
+            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            service::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             let policy = Policy::default();
-            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            conversation::serve(&mut me, model, policy).await
+            service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
+            service::serve(&mut me, model, policy).await
         },
     );
     served.unwrap();
     if ranges == Ranges::Left {
         return Fate::Told;
     }
-    let reference = FloatModel::load(folder).unwrap().logits(&TOKENS);
+    let reference = Reference::load(folder).unwrap().logits(&TOKENS);
     let off = |(a, b): (&f32, &f32)| (a - b).abs();
     Fate::Evaluated(logits.iter().zip(&reference).map(off).fold(0.0, f32::max))
 }
@@ -104,8 +107,8 @@ fn direction(i: usize) -> f32 {
 fn firing(strength: Edit, weight: Edit) -> Fate {
     let token: Edit = |w| (0..48).for_each(|i| w[17 * 48 + i] = direction(i));
     fate(|f| {
-        let f = f.edit(Param::Embedding, token).edit(Param::Gate(0), strength).edit(Param::Up(0), strength);
-        f.edit(Param::Down(0), weight)
+        let f = f.edit("model.embed_tokens.weight", token).edit("model.layers.0.mlp.gate_proj.weight", strength).edit("model.layers.0.mlp.up_proj.weight", strength);
+        f.edit("model.layers.0.mlp.down_proj.weight", weight)
     })
 }
 
@@ -152,16 +155,16 @@ fn larger_spikes_are_told() {
 fn what_may_wrap_to_where_it_looks_small_is_refused() {
     assert_eq!(firing(neuron!(1.5), weight!(20.0)), Fate::Refused);
     assert_eq!(firing(neuron!(12.0), weight!(0.1)), Fate::Refused);
-    let scaled = |param, edit: Edit| fate(|f| f.edit(param, edit));
-    assert_eq!(scaled(Param::Gate(1), times!(200.0)), Fate::Refused);
-    assert_eq!(scaled(Param::Head, times!(50.0)), Fate::Refused);
-    let attention = fate(|f| f.edit(Param::Value(0), times!(120.0)).edit(Param::Output(0), times!(120.0)));
+    let scaled = |param: &'static str, edit: Edit| fate(|f| f.edit(param, edit));
+    assert_eq!(scaled("model.layers.1.mlp.gate_proj.weight", times!(200.0)), Fate::Refused);
+    assert_eq!(scaled("lm_head.weight", times!(50.0)), Fate::Refused);
+    let attention = fate(|f| f.edit("model.layers.0.self_attn.v_proj.weight", times!(120.0)).edit("model.layers.0.self_attn.o_proj.weight", times!(120.0)));
     assert_eq!(attention, Fate::Refused);
 }
 
 #[test]
 fn scores_are_right_or_told_or_refused() {
-    let scaled = |edit: Edit| fate(|f| f.edit(Param::Query(1), edit).edit(Param::Key(1), edit));
+    let scaled = |edit: Edit| fate(|f| f.edit("model.layers.1.self_attn.q_proj.weight", edit).edit("model.layers.1.self_attn.k_proj.weight", edit));
     // Scores up to about 20, 250, 1400 in base-2 units, and what the audit cannot tell from 0.
     assert!(right(scaled(times!(4.0))));
     assert!(right(scaled(times!(14.0))));
@@ -173,11 +176,11 @@ fn scores_are_right_or_told_or_refused() {
 #[test]
 fn values_beyond_their_means_room_are_refused() {
     let column: Edit = |w| (0..48).for_each(|i| w[i] = 104.0 * direction(i));
-    assert_eq!(fate(|f| f.edit(Param::Value(0), column)), Fate::Refused);
+    assert_eq!(fate(|f| f.edit("model.layers.0.self_attn.v_proj.weight", column)), Fate::Refused);
     let column: Edit = |w| (0..48).for_each(|i| w[i] = 30.0 * direction(i));
     let token: Edit =
         |w| TOKENS.iter().for_each(|&t| (0..48).for_each(|i| w[t as usize * 48 + i] = direction(i)));
-    assert!(right(fate(|f| f.edit(Param::Value(0), column).edit(Param::Embedding, token))));
+    assert!(right(fate(|f| f.edit("model.layers.0.self_attn.v_proj.weight", column).edit("model.embed_tokens.weight", token))));
 }
 
 /// Whatever grows, and however far: refused, told, or right.
@@ -185,12 +188,12 @@ fn values_beyond_their_means_room_are_refused() {
 fn nothing_is_wrong_without_a_sign() {
     let factors: [Edit; 3] = [times!(0.01), times!(10.0), times!(100.0)];
     let params =
-        [Param::Embedding, Param::Query(0), Param::Value(1), Param::Output(0), Param::Up(1), Param::Down(0)];
+        ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight", "model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"];
     for param in params {
         for (edit, factor) in factors.into_iter().zip(["1/100", "10", "100"]) {
             let fate = fate_by(&[Precision::Default], |f| f.edit(param, edit));
             let wrong = matches!(fate, Fate::Evaluated(error) if error >= 0.05);
-            assert!(!wrong, "{param:?} times {factor}: {fate:?}");
+            assert!(!wrong, "{param} times {factor}: {fate:?}");
         }
     }
 }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use sotto_models::{
-    Folder, Llama, Revealed,
-    conversation::{self, Answers, Policy, Ranges},
+    Folder, Model, Texts,
     sampling::greedy,
+    service::{self, Answers, Policy, Ranges, Revealed},
 };
 use sotto_net::{Channel, Link};
-use sotto_protocol::{Client, Schedule, Server, Session, linear::Weight};
+use sotto_protocol::{Client, Schedule, Server, Session};
 use sotto_shares::Rng;
 
 /// The crates that hand frames to the channel.
@@ -76,7 +76,7 @@ fn every_frame_tag_of_the_sources_has_its_row_and_no_row_is_stale() {
 #[test]
 fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alone() {
     let folder = Folder::builtin().unwrap();
-    let model = Llama::load(&folder).unwrap();
+    let model = Model::load(&folder, &Texts::default()).unwrap();
     let prompt = [0, 481, 525];
     let near = |schedule, answers, prompt: &[u32]| session(NEAR, &folder, &model, schedule, answers, prompt);
     let (client, server) = near(Schedule::Throughput, Answers::Logits, &prompt);
@@ -131,7 +131,7 @@ const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(1) };
 fn session(
     link: Link,
     folder: &Folder,
-    model: &Llama<Weight>,
+    model: &Model,
     schedule: Schedule,
     answers: Answers,
     prompt: &[u32],
@@ -150,9 +150,9 @@ fn session(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
-            let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
             let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            let ranges = conversation::generate(&mut me, &offered, prompt, new, &mut go_on).await.unwrap();
+            let ranges = service::generate(&mut me, &offered, prompt, new, &mut go_on).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
@@ -160,8 +160,8 @@ fn session(
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
-            conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            conversation::serve(&mut me, model, policy).await.unwrap();
+            service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
+            service::serve(&mut me, model, policy).await.unwrap();
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },

@@ -6,9 +6,8 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
-    FloatModel, Folder, Llama, Sampler, Sampling,
-    conversation::{self, Policy, Ranges},
-    sampling,
+    Folder, Model, Reference, Sampler, Sampling, Texts, sampling,
+    service::{self, Policy, Ranges},
 };
 use sotto_net::Runtime;
 
@@ -99,20 +98,20 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
         let mut tally = Tally::default();
         match &mut me {
             Me::Server(me) => {
-                let llama = Llama::load(&folder)?;
-                conversation::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
+                let llama = Model::load(&folder, &Texts::default())?;
+                service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
                     .await?;
                 for _ in 0..windows {
-                    conversation::serve(me, &llama, Policy::default()).await?;
+                    service::serve(me, &llama, Policy::default()).await?;
                 }
             }
             Me::Client(me) => {
-                let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
-                let mut reference = FloatModel::load(&folder)?;
+                let offered = service::receive_offer(&mut me.session.ch, None).await?;
+                let mut reference = Reference::load(&folder)?;
                 for window in 0..windows {
                     let length = WINDOW.min(options.tokens as usize - window * WINDOW);
                     let text = text(&folder, &mut reference, window as u64, length)?;
-                    let (got, ranges) = conversation::evaluate(me, &offered, &text).await?;
+                    let (got, ranges) = service::evaluate(me, &offered, &text).await?;
                     ensure!(ranges == Ranges::Kept, "a number has left its range");
                     reference.reset();
                     tally.add(&got, &reference.logits(&text), folder.config().vocab_size);
@@ -125,7 +124,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
 }
 
 /// What the reference says when its choices are drawn at random.
-fn text(folder: &Folder, reference: &mut FloatModel, seed: u64, length: usize) -> Result<Vec<u32>> {
+fn text(folder: &Folder, reference: &mut Reference, seed: u64, length: usize) -> Result<Vec<u32>> {
     reference.reset();
     let mut sampler = Sampler::new(Sampling::random(1.0, None, None)?, seed);
     let mut text = vec![folder.config().bos_token_id.unwrap_or(0)];

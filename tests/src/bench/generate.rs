@@ -9,9 +9,8 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
-    FloatModel, Folder, Llama, Revealed,
-    conversation::{self, Policy, Ranges},
-    sampling,
+    Folder, Model, Reference, Texts, sampling,
+    service::{self, Policy, Ranges, Revealed},
 };
 use sotto_net::{Cost, Meter, Runtime};
 
@@ -107,7 +106,7 @@ pub fn parent(options: &Options) -> Result<Printed> {
 
 /// Tokens of the answer within the margin, and those that are the reference's choice.
 fn check(folder: &Folder, prompt: &[u32], answer: &[u32]) -> Result<(usize, usize)> {
-    let mut reference = FloatModel::load(folder)?;
+    let mut reference = Reference::load(folder)?;
     let mut logits = reference.next_logits(prompt);
     let (mut good, mut same) = (0, 0);
     for &token in answer {
@@ -124,7 +123,7 @@ fn prompt(folder: &Folder, options: &Options) -> Result<Vec<u32>> {
     let total = (options.prompt_tokens + options.new_tokens) as usize;
     let context = folder.config().max_position_embeddings;
     ensure!(total <= context, "{total} tokens exceed the model's context of {context}");
-    let mut reference = FloatModel::load(folder)?;
+    let mut reference = Reference::load(folder)?;
     let mut tokens = vec![folder.config().bos_token_id.unwrap_or(0)];
     while tokens.len() < options.prompt_tokens as usize {
         let newest = tokens[tokens.len() - 1];
@@ -142,13 +141,13 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
         let folder = model::open(&options.model, &options.scratch)?;
         let report = match role {
             Role::Server => {
-                let llama = Llama::load(&folder)?;
+                let llama = Model::load(&folder, &Texts::default())?;
                 let stage = Stage::open(options, role).await?;
                 let mut me = stage.establish(stage.connect().await?).await?;
                 if let Me::Server(me) = &mut me {
-                    conversation::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
+                    service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
                         .await?;
-                    conversation::serve(me, &llama, Policy::default()).await?;
+                    service::serve(me, &llama, Policy::default()).await?;
                     me.session.ch.part().await?;
                 }
                 Report::default()
@@ -166,10 +165,10 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let start = Instant::now();
     let mut me = stage.establish(stage.connect().await?).await?;
     let Me::Client(me) = &mut me else { unreachable!("a client establishes a client") };
-    let offered = conversation::receive_offer(&mut me.session.ch, None).await?;
+    let offered = service::receive_offer(&mut me.session.ch, None).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
-    let ranges = conversation::generate(me, &offered, &prompt, new, &mut |revealed: &Revealed| {
+    let ranges = service::generate(me, &offered, &prompt, new, &mut |revealed: &Revealed| {
         times.push(start.elapsed().as_secs_f64());
         report.tokens.push(revealed.token(sampling::greedy));
         (report.tokens[report.tokens.len() - 1], true)

@@ -4,19 +4,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
-    Cache, Config, Fields, Folder, Llama,
-    conversation::{self, Policy},
-    evaluator::{RESIDUAL, RESIDUAL_FRAC},
+    Config, Fields, Folder, Model, Texts,
+    evaluator::{
+        Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty,
+        float::Rows,
+        immediate,
+        two_party::{Caches, Role},
+    },
+    network::AnyNetwork,
     random::{Precision, RandomFolder},
+    service::{self, Policy, RemoteModel},
+    weights::Real,
 };
 use sotto_net::Half;
-use sotto_protocol::{
-    linear::{Weight, WeightShape},
-    ranges,
-};
-use sotto_shares::Shape;
+use sotto_protocol::ranges;
+use sotto_shares::{Ring, Shape, Share};
 
-use super::{Case, Run, block_reference::block, inputs};
+use super::{Case, Run, inputs};
 use crate::{
     model,
     stage::{Me, Stage},
@@ -30,8 +34,8 @@ const BOUND: i64 = 2 << RESIDUAL_FRAC;
 const FOLDER: &str = "model";
 
 enum Known {
-    Shapes(Box<Llama<WeightShape>>),
-    Weights(Box<Llama<Weight>>),
+    Shapes(Box<RemoteModel>),
+    Weights(Box<Model>),
 }
 
 /// A block and how many tokens pass through it at once, from an empty cache.
@@ -68,13 +72,12 @@ impl Block {
     async fn meet(&self, me: &mut Me, scratch: &Path) -> Result<Known> {
         Ok(match me {
             Me::Client(me) => {
-                Known::Shapes(Box::new(conversation::receive_offer(&mut me.session.ch, None).await?.model))
+                Known::Shapes(Box::new(service::receive_offer(&mut me.session.ch, None).await?))
             }
             Me::Server(me) => {
                 let folder = Folder::open(&scratch.join(FOLDER))?;
-                let model = Llama::load(&folder)?;
-                conversation::offer(&mut me.session.ch, &model, folder.tokenizer(), Policy::default())
-                    .await?;
+                let model = Model::load(&folder, &Texts::default())?;
+                service::offer(&mut me.session.ch, &model, folder.tokenizer(), Policy::default()).await?;
                 Known::Weights(Box::new(model))
             }
         })
@@ -92,7 +95,7 @@ fn fields(hidden_size: usize, heads: usize, intermediate_size: usize) -> Fields 
 
 impl Case for Block {
     fn about(&self) -> &'static str {
-        "from an empty cache; error against f64 with unrounded weights"
+        "from an empty cache; error against f32 with unrounded weights"
     }
 
     fn elements(&self) -> usize {
@@ -116,12 +119,15 @@ impl Case for Block {
                 self.model = Some(self.meet(me, &stage.scratch).await?);
             }
             let model = self.model.as_ref().context("the model was just met")?;
-            let h = inputs::share(stage.party, "h", RESIDUAL, RESIDUAL_FRAC, self.shape(), &self.values());
-            let mut cache = Cache::default();
+            let h = inputs::share(stage.party, "h", Ring::new(64), RESIDUAL_FRAC, self.shape(), &self.values());
             stage.watch.start(me.ch(), Half::Online).await?;
             let y = match (&mut *me, model) {
-                (Me::Client(me), Known::Shapes(model)) => model.block(&mut **me, 0, &h, &mut cache).await?,
-                (Me::Server(me), Known::Weights(model)) => model.block(&mut **me, 0, &h, &mut cache).await?,
+                (Me::Client(me), Known::Shapes(model)) => {
+                    layer(&mut **me, model.network(), model.scales(), h).await?
+                }
+                (Me::Server(me), Known::Weights(model)) => {
+                    layer(&mut **me, model.network(), model.scales(), h).await?
+                }
                 _ => unreachable!("a party meets the model in its own role"),
             };
             ranges::settle(me.session()).await?;
@@ -131,6 +137,32 @@ impl Case for Block {
     }
 
     fn expected(&self) -> Result<Vec<f64>> {
-        block(&Folder::open(&self.folder)?, inputs::reals(&self.values(), RESIDUAL_FRAC))
+        let folder = Folder::open(&self.folder)?;
+        let network = AnyNetwork::load(folder.config(), &Real(folder.checkpoint()))?;
+        let AnyNetwork::Llama(page) = &network;
+        let h = inputs::reals(&self.values(), RESIDUAL_FRAC).into_iter().map(|x| x as f32).collect();
+        let mut float = Float::default();
+        let y = immediate(page.layer(&mut float, 0, &Rows::new(h, self.fields.hidden_size)))?;
+        Ok(y.data.into_iter().map(f64::from).collect())
     }
+}
+
+/// The first layer on the residual stream `h`.
+async fn layer<R: Role>(
+    me: &mut R,
+    network: &AnyNetwork<R::Weight>,
+    scales: &Scales,
+    h: Share,
+) -> Result<Share> {
+    let AnyNetwork::Llama(page) = network;
+    let (mut plan, mut caches) = (Plan::new(0, scales), Caches::default());
+    plan.rows = h.shape.rows;
+    for part in [Part::Embedding, Part::Layer(0)] {
+        plan.enter(part).await?;
+    }
+    page.layer(&mut plan, 0, &h.shape).await?;
+    plan.enter(Part::Head).await?;
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan), scales);
+    e.enter(Part::Layer(0)).await?;
+    Ok(page.layer(&mut e, 0, &Scaled::from(h)).await?.share)
 }

@@ -1,7 +1,7 @@
 //! Functions of a layer: activations, softmax, norms.
 
 use anyhow::{Result, anyhow};
-use sotto_models::evaluator::{RESIDUAL, RESIDUAL_FRAC};
+use sotto_models::evaluator::RESIDUAL_FRAC;
 use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Schedule, Session,
@@ -72,7 +72,7 @@ impl Layer {
         match self.function {
             Function::Activation(_) => (p.linear(), p.frac(), 12),
             Function::Softmax => (p.score(), p.frac(), 16),
-            Function::RmsNorm | Function::LayerNorm => (RESIDUAL, RESIDUAL_FRAC, 4),
+            Function::RmsNorm | Function::LayerNorm => (Ring::new(64), RESIDUAL_FRAC, 4),
             Function::Argmax => (reveal::RING, reveal::FRAC, 60),
             Function::TopK => (p.linear(), p.frac() + HEAD_FRAC, 60),
         }
@@ -180,14 +180,13 @@ impl Case for Layer {
 
     fn stated(&self, schedule: Schedule) -> Option<Bill> {
         let (Shape { rows, cols }, p) = (self.shape, self.precision);
-        let watched_rows = || ranges::bill(&[(5, ranges::SUMS * rows)]);
         Some(match self.function {
             Function::Activation(f) => activation::bill(f, p, schedule, self.shape.len(), p.linear().bits()),
             Function::Softmax => {
                 softmax::bill(p, schedule, &vec![cols; rows]) + ranges::bill(&[(6, rows * cols)])
             }
-            Function::RmsNorm => rms_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
-            Function::LayerNorm => layer_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
+            Function::RmsNorm => rms_norm::bill(p, schedule, self.shape, EPS),
+            Function::LayerNorm => layer_norm::bill(p, schedule, self.shape, EPS),
             Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
             Function::TopK => top_k::bill(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
         })

@@ -6,7 +6,6 @@
 
 mod bert;
 mod block;
-mod block_reference;
 mod elementwise;
 mod embed;
 mod inputs;

@@ -1,7 +1,8 @@
-//! The alphabet in the clear: the same rings, tables and roundings, no protocol. The oracle of the tests.
+//! The arithmetic in the clear: the same rings, tables and roundings, no protocol. The oracle of the tests.
 //!
-//! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms, softmax) are computed in
-//! real numbers and rounded once. So `Clear` and the protocols agree up to the errors that the protocols state.
+//! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms, softmax)
+//! are computed in real numbers and rounded once. So `Clear` and the protocols agree up to the errors that
+//! the protocols state.
 
 use std::ops::Range;
 
@@ -15,41 +16,93 @@ use sotto_protocol::{
     matmul, mul_small, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
-    top_k, truncate,
+    truncate,
 };
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
-use crate::{
-    evaluator::{Evaluator, Foreseen, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
-    secure::one_hots,
-};
+use crate::evaluator::{Arithmetic, Part, Tokens, two_party::one_hots};
 
-/// Evaluates a model on plain fixed-point numbers.
+/// Evaluates a network on plain fixed-point numbers.
 #[derive(Default)]
 pub struct Clear {
     /// How exact they are.
     pub precision: Precision,
+    /// Positions before this step.
+    position: usize,
+    caches: Vec<Cache>,
 }
 
 /// Keys and values in the clear.
-pub struct ClearCache {
+struct Cache {
     heads: Heads,
     keys: Option<Share>,
     values: Option<Share>,
 }
 
-impl Evaluator for Clear {
+impl Clear {
+    /// An evaluation from the first position on.
+    pub fn new(precision: Precision) -> Clear {
+        Clear { precision, ..Clear::default() }
+    }
+
+    /// What is revealed of `x`, rounded down as the protocol does.
+    pub fn reveal(&self, x: &Share) -> Vec<f64> {
+        let (bits, ring) = (x.frac - reveal::FRAC, reveal::RING);
+        let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();
+        reals(&Share::new(ring, reveal::FRAC, x.shape, data))
+    }
+
+    fn cache(&mut self, layer: usize, heads: Heads) -> &mut Cache {
+        let empty = || Cache { heads, keys: None, values: None };
+        if self.caches.len() <= layer {
+            self.caches.resize_with(layer + 1, empty);
+        }
+        &mut self.caches[layer]
+    }
+
+    /// Numerators and the reciprocals of their sums, in real numbers and rounded once.
+    fn softmax(&self, x: &Share, visible: &[usize]) -> Softmax {
+        let values = reals(x);
+        let mut numerators = vec![0.0; x.len()];
+        let mut reciprocals = vec![];
+        for (i, &n) in visible.iter().enumerate() {
+            let row = &values[i * x.shape.cols..i * x.shape.cols + n];
+            let max = row.iter().copied().fold(f64::MIN, f64::max);
+            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(self.precision, v - max)).collect();
+            reciprocals.push(1.0 / powers.iter().sum::<f64>());
+            numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
+        }
+        let p = self.precision;
+        let (ring, frac) = p.reciprocal();
+        Softmax {
+            numerators: rounded(numerators, p.sums(), p.power_frac(), x.shape),
+            reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
+        }
+    }
+}
+
+impl Arithmetic for Clear {
     type Weight = Weight;
-    type Cache = ClearCache;
 
     fn precision(&self) -> Precision {
         self.precision
     }
 
+    fn position(&self) -> usize {
+        self.position
+    }
+
+    async fn enter(&mut self, part: Part) -> Result<(), Error> {
+        if part == Part::Embedding {
+            let keys = self.caches.first().and_then(|cache| cache.keys.as_ref());
+            self.position = keys.map_or(0, |keys| keys.shape.rows);
+        }
+        Ok(())
+    }
+
     async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let x = one_hots(tokens, table.shape.inner, self.precision);
-        let rows = self.linear(table, &x).await?;
-        Ok(shorten(&rows, rows.frac - RESIDUAL_FRAC, RESIDUAL))
+        self.linear(table, &x).await
     }
 
     async fn linear(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {
@@ -59,13 +112,10 @@ impl Evaluator for Clear {
         Ok(Share::new(x.ring, x.frac + w.shape.frac, Shape::new(x.shape.rows, w.shape.outer), y))
     }
 
-    fn cache(&self, heads: Heads) -> ClearCache {
-        ClearCache { heads, keys: None, values: None }
-    }
-
-    async fn scores(&mut self, cache: &mut ClearCache, q: &Share, k: &Share) -> Result<Share, Error> {
+    async fn scores(&mut self, layer: usize, heads: Heads, q: &Share, k: &Share) -> Result<Share, Error> {
+        let cache = self.cache(layer, heads);
         let keys = cache.keys.take().map_or(k.duplicate(), |keys| keys.stack(k));
-        let scores = by_head(cache.heads, q, |q, columns| product(q, &keys.columns(columns).transpose()));
+        let scores = by_head(heads, q, |q, columns| product(q, &keys.columns(columns).transpose()));
         cache.keys = Some(keys);
         Ok(scores)
     }
@@ -78,23 +128,22 @@ impl Evaluator for Clear {
         Ok(shorten(x, 0, ring))
     }
 
-    async fn watch(&mut self, _: &Share) -> Result<(), Error> {
-        Ok(())
-    }
+    fn check_rows(&mut self, _: &Share, _: u32, _: u32) {}
+
+    fn check_numbers(&mut self, _: &Share, _: u32, _: u32) {}
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
         let rows = reals(x).chunks(x.shape.cols).flat_map(|row| rms_norm::ideal(row, eps)).collect();
         Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
     }
 
-    async fn rope(
-        &mut self,
-        x: &Share,
-        frequencies: &[f64],
-        start: usize,
-        v: &Share,
-    ) -> Result<[Share; 2], Error> {
-        let p = self.precision;
+    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
+        let rows = reals(x).chunks(x.shape.cols).flat_map(|row| layer_norm::ideal(row, eps)).collect();
+        Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
+    }
+
+    async fn rope(&mut self, x: &Share, frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error> {
+        let (p, start) = (self.precision, self.position);
         let mut wide = shorten(x, 0, Ring::new(64));
         rope::rotate(&mut wide, &Angles { frequencies, start }, rope::factor_frac(p.frac()));
         let v = shorten(v, v.frac - p.frac(), p.sums());
@@ -103,23 +152,19 @@ impl Evaluator for Clear {
 
     async fn attend(
         &mut self,
-        cache: &mut ClearCache,
+        layer: usize,
         x: &Share,
         visible: &[usize],
         v: &Share,
     ) -> Result<[Share; 2], Error> {
         let p = self.precision;
         let Softmax { numerators, reciprocal } = self.softmax(x, visible);
+        let cache = &mut self.caches[layer];
         let values = cache.values.take().map_or(v.duplicate(), |values| values.stack(v));
         let sums = by_head(cache.heads, &numerators, |p, columns| product(p, &values.columns(columns)));
         cache.values = Some(values);
         let sums = shorten(&sums, sums.frac - p.power_frac(), p.reciprocal().0);
         Ok([sums, reciprocal])
-    }
-
-    async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
-        let rows = reals(x).chunks(x.shape.cols).flat_map(|row| layer_norm::ideal(row, eps)).collect();
-        Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
     }
 
     async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
@@ -141,62 +186,6 @@ impl Evaluator for Clear {
         let cols = x.shape.cols;
         let data = (0..x.len()).map(|i| x.ring.reduce(x.data[i].wrapping_mul(y.data[i / cols]))).collect();
         Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
-    }
-
-    async fn prepare(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn anticipate(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn foresee(&mut self, _: &[Foreseen<'_>]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn layer_done(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error> {
-        let mut logits = self.reveal(x).await?.expect("the clear model reveals");
-        logits.iter_mut().zip(added).for_each(|(x, added)| *x += added);
-        let best = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
-        Ok(Some(logits.chunks(x.shape.cols).filter_map(best).map(|i| i as u32).collect()))
-    }
-
-    async fn reveal_top(&mut self, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error> {
-        let logits = self.reveal(x).await?.expect("the clear model reveals");
-        Ok(Some(top_k::ideal(&logits, k)))
-    }
-
-    async fn reveal(&mut self, x: &Share) -> Result<Option<Vec<f64>>, Error> {
-        let (bits, ring) = (x.frac - reveal::FRAC, reveal::RING);
-        let data = x.data.iter().map(|&v| truncate::ideal(v, x.ring, bits, ring)).collect();
-        Ok(Some(reals(&Share::new(ring, reveal::FRAC, x.shape, data))))
-    }
-}
-
-impl Clear {
-    /// Numerators and the reciprocals of their sums, in real numbers and rounded once.
-    fn softmax(&self, x: &Share, visible: &[usize]) -> Softmax {
-        let values = reals(x);
-        let mut numerators = vec![0.0; x.len()];
-        let mut reciprocals = vec![];
-        for (i, &n) in visible.iter().enumerate() {
-            let row = &values[i * x.shape.cols..i * x.shape.cols + n];
-            let max = row.iter().copied().fold(f64::MIN, f64::max);
-            let powers: Vec<f64> = row.iter().map(|v| exp2::ideal(self.precision, v - max)).collect();
-            reciprocals.push(1.0 / powers.iter().sum::<f64>());
-            numerators[i * x.shape.cols..i * x.shape.cols + n].copy_from_slice(&powers);
-        }
-        let p = self.precision;
-        let (ring, frac) = p.reciprocal();
-        Softmax {
-            numerators: rounded(numerators, p.sums(), p.power_frac(), x.shape),
-            reciprocal: rounded(reciprocals, ring, frac, Shape::new(x.shape.rows, 1)),
-        }
     }
 }
 

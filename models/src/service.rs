@@ -20,16 +20,23 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sotto_net::{Channel, Half};
 use sotto_protocol::{
-    Client, Precision, Server, Session,
-    linear::{Weight, WeightShape},
-    ranges,
+    Client, Precision, Schedule, Server, Session, linear::WeightShape, ranges,
 };
 
 use zeroize::Zeroizing;
 
 use crate::{
-    Cache, Config, Llama, Revealed, Tokenizer, Tokens, Wanted, error::Error as ModelError,
-    llama::MAX_POSITIONS, tokenizer::TOKENIZER_LIMIT,
+    Config, Model, Tokenizer,
+    error::Error as ModelError,
+    evaluator::{
+        FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
+        plan::Function,
+        two_party::{self, Caches, Role},
+    },
+    model::MAX_POSITIONS,
+    network::{AnyNetwork, Network},
+    tokenizer::TOKENIZER_LIMIT,
+    weights::Outline,
 };
 
 /// Rows of linear masks that are made at a time for tokens to come.
@@ -164,21 +171,139 @@ impl Default for Policy {
 struct Offer {
     config: Config,
     fractions: Vec<u32>,
+    scales: Scales,
+    /// Positions at most.
+    positions: u32,
     tokenizer: [u8; 32],
     answers: Answers,
     audited: bool,
 }
 
 /// A model as a client knows it.
-pub struct Offered {
+pub struct RemoteModel {
     /// Its shape.
-    pub model: Llama<WeightShape>,
+    pub config: Config,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// What the client will see.
     pub answers: Answers,
-    /// Whether the server says that the model's audit has found nothing: otherwise numbers may leave ranges that are not watched.
+    /// Whether the server says that all of the model's numbers are bounded or checked.
     pub audited: bool,
+    /// Positions at most: prompt and answer together.
+    pub positions: usize,
+    network: AnyNetwork<WeightShape>,
+    scales: Scales,
+}
+
+impl RemoteModel {
+    /// The network.
+    pub fn network(&self) -> &AnyNetwork<WeightShape> {
+        &self.network
+    }
+
+    /// Its scales.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+}
+
+/// What is to be revealed of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted<'a> {
+    /// The last position's logits: for the next token.
+    Last,
+    /// So many of them, the largest.
+    Top(usize),
+    /// The likeliest next token and nothing else, after the client has added its own numbers to the logits,
+    /// if there are any.
+    Token(&'a [f64]),
+    /// All positions' logits: to compare with a reference.
+    All,
+}
+
+/// What was revealed.
+#[derive(Clone, PartialEq)]
+pub enum Revealed {
+    /// Logits, `[positions, V]`; those that are not revealed are minus infinity.
+    Logits(Vec<f32>),
+    /// The likeliest token.
+    Token(u32),
+}
+
+impl Revealed {
+    /// The next token: what `choose` makes of logits, if there are any.
+    pub fn token(&self, choose: impl FnOnce(&[f32]) -> u32) -> u32 {
+        match self {
+            Revealed::Logits(logits) => choose(logits),
+            Revealed::Token(token) => *token,
+        }
+    }
+}
+
+/// One party's side of a step: `tokens` follow those in the caches, and the client gets what is wanted.
+///
+/// # Errors
+/// What the peer or the network connection does.
+pub async fn step<R: Role, N: Network<Weight = R::Weight>>(
+    me: &mut R,
+    network: &N,
+    scales: &Scales,
+    caches: &mut Caches,
+    tokens: Tokens<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Option<Revealed>, sotto_protocol::Error> {
+    let all = wanted == Wanted::All;
+    let plan = plan(network, scales, caches.len(), tokens, all).await?;
+    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan), scales);
+    let logits = network.forward(&mut e, tokens, all).await?;
+    drop(e);
+    reveal(me, scales, logits, wanted).await
+}
+
+/// What a step after `position` positions takes.
+async fn plan<'a, W, N>(
+    network: &N,
+    scales: &'a Scales,
+    position: usize,
+    tokens: Tokens<'_>,
+    all: bool,
+) -> Result<Plan<'a, W>, sotto_protocol::Error>
+where
+    W: sotto_protocol::ahead::Matrix + Clone,
+    N: Network<Weight = W>,
+{
+    let mut plan = Plan::new(position, scales);
+    network.forward(&mut plan, Tokens::Hidden(tokens.count()), all).await?;
+    Ok(plan)
+}
+
+/// Reveals what is wanted of logits, which come in units of `2^logits`.
+async fn reveal<R: Role>(
+    me: &mut R,
+    scales: &Scales,
+    logits: Scaled,
+    wanted: Wanted<'_>,
+) -> Result<Option<Revealed>, sotto_protocol::Error> {
+    let unit = f64::from(scales.logits).exp2();
+    let frac = logits.share.frac + scales.logits as u32;
+    let logits = logits.share.duplicate().with_frac(frac);
+    let vocabulary = logits.shape.cols;
+    Ok(match wanted {
+        Wanted::Token(added) => {
+            let added: Vec<f64> = added.iter().map(|x| x / unit).collect();
+            let added = Zeroizing::new(added);
+            two_party::reveal_best(me, &logits, &added).await?.map(|best| Revealed::Token(best[0]))
+        }
+        Wanted::Top(k) => two_party::reveal_top(me, &logits, k).await?.map(|largest| {
+            let mut logits = vec![f32::NEG_INFINITY; vocabulary];
+            largest.into_iter().for_each(|(token, x)| logits[token] = (x * unit) as f32);
+            Revealed::Logits(logits)
+        }),
+        Wanted::Last | Wanted::All => {
+            let revealed = two_party::reveal(me, &logits).await?;
+            revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| (x * unit) as f32).collect()))
+        }
+    })
 }
 
 /// What a client asks for: lengths and precision, nothing else.
@@ -195,9 +320,8 @@ pub struct Request {
 }
 
 impl Request {
-    fn check(&self, config: &Config) -> Result<(), Error> {
-        let (prompt, new, context) =
-            (self.prompt as usize, self.new as usize, config.max_position_embeddings.min(MAX_POSITIONS));
+    fn check(&self, positions: usize) -> Result<(), Error> {
+        let (prompt, new, context) = (self.prompt as usize, self.new as usize, positions);
         match prompt + new {
             _ if prompt == 0 || new == 0 => Err(Error::Empty),
             // The last new token is not fed back.
@@ -224,13 +348,15 @@ pub struct Served {
 /// The connection, or the peer.
 pub async fn offer(
     ch: &mut Channel,
-    model: &Llama<Weight>,
+    model: &Model,
     tokenizer: &Tokenizer,
     policy: Policy,
 ) -> Result<(), Error> {
     let offer = Offer {
         config: model.config().clone(),
-        fractions: model.fractions(),
+        fractions: model.fractions.clone(),
+        scales: model.scales.clone(),
+        positions: length(model.positions()),
         tokenizer: tokenizer.digest(),
         answers: policy.answers(model.config().vocab_size),
         audited: policy.audited,
@@ -246,27 +372,40 @@ pub async fn offer(
 ///
 /// # Errors
 /// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
-pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Offered, Error> {
-    let offer: Offer = ch.recv_control("model/offer").await?;
-    let model = Llama::outline(offer.config, &offer.fractions)
-        .ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
-    if let Answers::Top(k) = offer.answers
-        && !(1..=model.config().vocab_size).contains(&(k as usize))
+pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
+    let Offer { config, fractions, scales, positions, tokenizer: digest, answers, audited } =
+        ch.recv_control("model/offer").await?;
+    let network = Outline::new(&fractions).and_then(|outline| {
+        let network = AnyNetwork::load(&config, &outline).ok()?;
+        outline.is_used_up().then_some(network)
+    });
+    let network = network.ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
+    let (plan, one) = (Scales::default(), Tokens::Hidden(1));
+    let plan = self::plan(&network, &plan, 0, one, false).await?;
+    if !scales.fit(plan.visits, plan.layers()) {
+        return Err(Error::Offer("scales do not fit its layers"));
+    }
+    let positions = positions as usize;
+    if !(1..=config.max_position_embeddings.min(MAX_POSITIONS)).contains(&positions) {
+        return Err(Error::Offer("it serves no positions, or more than it has"));
+    }
+    if let Answers::Top(k) = answers
+        && !(1..=config.vocab_size).contains(&(k as usize))
     {
         return Err(Error::Offer("it reveals no logits, or more than there are"));
     }
     ch.send("model/want-tokenizer", vec![u8::from(tokenizer.is_none())])?;
     let tokenizer = match tokenizer {
-        Some(file) => Tokenizer::open(file, model.config())?,
+        Some(file) => Tokenizer::open(file, &config)?,
         None => {
             let json = ch.recv_at_most("model/tokenizer", TOKENIZER_LIMIT as usize).await?;
-            Tokenizer::parse(Path::new("the server's tokenizer"), json, model.config())?
+            Tokenizer::parse(Path::new("the server's tokenizer"), json, &config)?
         }
     };
-    if tokenizer.digest() != offer.tokenizer {
+    if tokenizer.digest() != digest {
         return Err(Error::Tokenizer);
     }
-    Ok(Offered { model, tokenizer, answers: offer.answers, audited: offer.audited })
+    Ok(RemoteModel { config, tokenizer, answers, audited, positions, network, scales })
 }
 
 /// The client's side of one generation, as exact as its session says.
@@ -275,33 +414,34 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
 /// The request does not fit the model, or the peer or the connection fails.
 pub async fn generate(
     me: &mut Client,
-    offered: &Offered,
+    remote: &RemoteModel,
     prompt: &[u32],
     new: usize,
     choose: &mut impl Choose,
 ) -> Result<Ranges, Error> {
-    let model = &offered.model;
     let (prompt_len, precision) = (length(prompt.len()), me.session.precision);
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
-    ask(me, model, &request).await?;
-    let mut cache = Cache::default();
-    let mut tokens = prompt.to_vec();
+    ask(me, remote, &request).await?;
+    let mut caches = Caches::default();
+    let mut next = prompt.to_vec();
     for step in 0..new {
-        enter_step(&mut me.session, model, prompt.len(), step, new);
-        let vocabulary = model.config().vocab_size;
-        let noise = match offered.answers {
+        let (network, scales) = (&remote.network, &remote.scales);
+        enter_step(me, network, scales, prompt.len(), step, new).await?;
+        let vocabulary = remote.config.vocab_size;
+        let noise = match remote.answers {
             Answers::Tokens => Zeroizing::new(choose.noise(vocabulary)),
             _ => Default::default(),
         };
-        let wanted = wanted(offered.answers, &noise);
-        let revealed = model.forward(me, Tokens::Known(&tokens), &mut cache, wanted).await?;
+        let wanted = wanted(remote.answers, &noise);
+        let tokens = Tokens::Known(&next);
+        let revealed = self::step(me, network, scales, &mut caches, tokens, wanted).await?;
         let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
             break;
         }
-        tokens = vec![token];
+        next = vec![token];
     }
     done(me).await
 }
@@ -312,18 +452,19 @@ pub async fn generate(
 /// As [`generate`].
 pub async fn evaluate(
     me: &mut Client,
-    offered: &Offered,
+    remote: &RemoteModel,
     tokens: &[u32],
 ) -> Result<(Vec<f32>, Ranges), Error> {
-    let model = &offered.model;
-    if offered.answers != Answers::Logits {
+    if remote.answers != Answers::Logits {
         return Err(Error::NoLogits);
     }
     let (prompt, precision) = (length(tokens.len()), me.session.precision);
     let request = Request { prompt, new: 1, all_positions: true, precision };
-    ask(me, model, &request).await?;
-    enter_step(&mut me.session, model, tokens.len(), 0, 1);
-    let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
+    ask(me, remote, &request).await?;
+    let (network, scales) = (&remote.network, &remote.scales);
+    enter_step(me, network, scales, tokens.len(), 0, 1).await?;
+    let tokens = Tokens::Known(tokens);
+    let revealed = step(me, network, scales, &mut Caches::default(), tokens, Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
     let ranges = done(me).await?;
     match revealed {
@@ -336,25 +477,26 @@ pub async fn evaluate(
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Result<Served, Error> {
+pub async fn serve(me: &mut Server, model: &Model, policy: Policy) -> Result<Served, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     let verdict = match request.prompt as usize {
         prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
         _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
-        _ => request.check(model.config()),
+        _ => request.check(model.positions()),
     };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
     me.session.precision = request.precision;
-    let mut cache = Cache::default();
+    let mut caches = Caches::default();
     let mut count = request.prompt as usize;
     let answers = policy.answers(model.config().vocab_size);
     let wanted = if request.all_positions { Wanted::All } else { wanted(answers, &[]) };
     let new = request.new as usize;
     let mut made = 0;
     for step in 0..new {
-        enter_step(&mut me.session, model, request.prompt as usize, step, new);
-        model.forward(me, Tokens::Hidden(count), &mut cache, wanted).await?;
+        let (network, scales) = (&model.network, &model.scales);
+        enter_step(me, network, scales, request.prompt as usize, step, new).await?;
+        self::step(me, network, scales, &mut caches, Tokens::Hidden(count), wanted).await?;
         made += 1;
         if me.session.ch.recv("model/next", 1).await? != [1] {
             break;
@@ -363,7 +505,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     }
     in_range(&mut me.session).await?;
     me.session.ch.send("model/done", vec![0])?;
-    Ok(Served { request, made, cached: (cache.len(), cache.bytes()) })
+    Ok(Served { request, made, cached: (caches.len(), caches.bytes()) })
 }
 
 fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
@@ -399,8 +541,8 @@ fn length(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> Result<(), Error> {
-    request.check(model.config())?;
+async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request) -> Result<(), Error> {
+    request.check(remote.positions)?;
     me.session.ch.send_control("model/request", request)?;
     match me.session.ch.recv("model/verdict", 1).await?[..] {
         [1] => Ok(()),
@@ -409,13 +551,49 @@ async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> 
 }
 
 /// Names the phase, says what to save in it, and plans masks for the tokens that may still come.
-fn enter_step<W>(session: &mut Session, model: &Llama<W>, prompt: usize, step: usize, new: usize) {
+async fn enter_step<R: Role, N: Network<Weight = R::Weight>>(
+    me: &mut R,
+    network: &N,
+    scales: &Scales,
+    prompt: usize,
+    step: usize,
+    new: usize,
+) -> Result<(), Error> {
     let (phase, schedule) = match step {
-        0 => ("prefill", model.schedule(session, prompt)),
-        _ => ("decode", session.decode),
+        0 => {
+            let plan = plan(network, scales, 0, Tokens::Hidden(prompt), false).await?;
+            ("prefill", prompt_schedule(me.session(), &plan))
+        }
+        _ => ("decode", me.session().decode),
     };
+    let session = me.session();
     session.ch.meter.phase(phase);
     session.schedule = schedule;
     session.horizon = new - 1 - step;
     session.lookahead = session.horizon.min(LOOKAHEAD);
+    Ok(())
+}
+
+/// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As measured,
+/// by default precision.
+const LATENCY_BITS: [f64; 3] = [1300.0, 2350.0, 15_000.0];
+/// Turns of a layer that it saves.
+const LATENCY_TURNS: f64 = 27.0;
+/// Scores of a layer at most, which bounds memory: 160 OTs each for their maximum.
+const LATENCY_SCORES: f64 = 32_768.0;
+
+/// By which schedule to read a prompt.
+fn prompt_schedule<W>(session: &Session, plan: &Plan<'_, W>) -> Schedule {
+    let rows = plan.rows as f64;
+    let Some(layer) = plan.parts.iter().find(|part| part.attention.is_some()) else {
+        return Schedule::Throughput;
+    };
+    let heads = layer.attention.map_or(0, |(heads, _)| heads.key_value * heads.group) as f64;
+    let neurons: usize = layer.functions.iter().map(Function::neurons).sum();
+    let scores = heads * (rows + 1.0) / 2.0;
+    if rows * scores > LATENCY_SCORES {
+        return Schedule::Throughput;
+    }
+    let [neuron, score, head] = LATENCY_BITS;
+    session.cheaper(neuron * neurons as f64 + rows * (score * scores + head * heads), LATENCY_TURNS)
 }

@@ -1,0 +1,425 @@
+//! Networks on bounds: what the weights admit for any input, and so which ranges are proven.
+//!
+//! After a norm `||x|| <= sqrt(d)` (times a factor that is divided out of the weights), so by Cauchy-Schwarz
+//! an output of the next matrix is at most `sqrt(d)` times the norm of its column, *for every input*. Where
+//! that lies within what the fixed-point rings hold, overflow is impossible. The bounds are functions of
+//! the weights and stay with the server.
+//!
+//! What no useful static bound holds for is checked while the model runs ([`sotto_protocol::ranges`]): the
+//! residual stream, scores, sums of values, the input of the MLP's last matrix. There, the bounds have to
+//! show only that a number cannot wrap all the way round to where it looks small again.
+//!
+//! | values                     | limit    | because                                               |
+//! |----------------------------|----------|-------------------------------------------------------|
+//! | queries and keys, rotated; up | `2^14` | extension from the truncated ring                    |
+//! | values                     | `2^12`   | extension of their means from 26 bits, 12 of them fraction |
+//! | sums of values, `2 n` of them at most | `2^18 - 2^16` | checked modulo `2^18`, to be below `2^16`: extension from 32 bits, 14 of them fraction |
+//! | gate times up              | `2^18 - 2^14` | extension from 32 bits, 12 of them fraction      |
+//! | gate                       | 503      | the ring of the activation's argument                 |
+//! | logits                     | 127.5 units | 16 bits, 8 of them fraction, are revealed          |
+//! | scores, in base-2 units    | 15360    | checked modulo `2^14`, to be below 1024               |
+//! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
+//! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights |
+//!
+//! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in those of
+//! products, and the same limits. The MLP's part is bounded by what every neuron can reach, or by the norms
+//! of its last matrix's columns and of their input as far as that is checked: a row of norm `4.4 * 2^unit`
+//! goes unnoticed with probability `2^-18` at most. Bounds get a thousandth on top for what fixed-point
+//! numbers are off.
+
+use std::{collections::BTreeMap, fmt, ops::Range};
+
+use rayon::prelude::*;
+use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
+
+use crate::evaluator::{
+    AttentionShape, Evaluator, Norm, Part, Scales, Tokens,
+    fixed_point::{STREAM_UNIT, VALUE_TOP, scaled_eps},
+};
+
+/// Values that may exceed what their ring holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Which values.
+    pub what: String,
+    /// The largest magnitude that the weights admit.
+    pub bound: f64,
+    /// The largest magnitude that is represented.
+    pub limit: f64,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { what, bound, limit } = self;
+        match *bound < 1.0 {
+            true => write!(f, "{what} is {bound:.1e}, the model has {limit:.1e}"),
+            false => write!(f, "{what} may reach {bound:.0}, the limit is {limit:.0}"),
+        }
+    }
+}
+
+impl Finding {
+    /// Whether the bound, with what fixed-point numbers may be off, is not below the limit.
+    fn is_one(&self) -> bool {
+        self.bound.is_nan() || self.bound * SLACK >= self.limit
+    }
+}
+
+/// What fixed-point numbers may be off.
+const SLACK: f64 = 1.001;
+/// Limit of what is extended from a truncated ring.
+const EXTENDED: f64 = 16384.0;
+/// Limit of values, and so of their means.
+const VALUE: f64 = 4096.0;
+/// Limit of attention's sums before they are divided.
+const SUM: f64 = 262_144.0 - 65536.0;
+/// Limit of the gated product.
+const PRODUCT: f64 = 262_144.0 - 16384.0;
+/// Limit of scores.
+const SCORE: f64 = 16384.0 - 1024.0;
+/// Limit of logits, in their units.
+const LOGIT: f64 = 127.5;
+
+/// What is known of a tensor.
+#[derive(Clone)]
+pub enum Bound {
+    /// The residual stream: checked while the model runs.
+    Stream,
+    /// A norm's output: the norm of a row.
+    Normed(f64),
+    /// Outputs of a matrix behind a norm: the matrix, the norm of its input, and the outputs meant.
+    Linear(Weight, f64, Range<usize>),
+    /// Inputs of an MLP's last matrix: the largest magnitude of each.
+    Inner(Vec<f64>),
+    /// Attention's means: the norm of each query head's part of a row.
+    Means(Vec<f64>),
+    /// What may join the residual stream: its largest magnitude, and the matrix that it comes from.
+    Output(f64, u32, u32),
+}
+
+/// Bounds a network.
+pub struct Bounds<'a> {
+    scales: &'a Scales,
+    place: String,
+    layer: usize,
+    visit: usize,
+    findings: Vec<Finding>,
+    /// Largest magnitude of values, layer by layer.
+    pub values: Vec<f64>,
+    /// What joins the residual stream, visit by visit.
+    pub added: Vec<f64>,
+    /// Matrices by number whose weights must have fewer fraction bits, and how many they may have.
+    pub caps: BTreeMap<u32, u32>,
+}
+
+impl<'a> Bounds<'a> {
+    /// By a model's scales.
+    pub fn new(scales: &'a Scales) -> Bounds<'a> {
+        Bounds {
+            scales,
+            place: String::new(),
+            layer: 0,
+            visit: 0,
+            findings: vec![],
+            values: vec![],
+            added: vec![],
+            caps: BTreeMap::new(),
+        }
+    }
+
+    /// What the weights do not rule out, the network's outputs included.
+    pub fn findings(mut self, logits: &Bound) -> Vec<Finding> {
+        let limit = LOGIT * f64::from(self.scales.logits).exp2();
+        self.place.clear();
+        self.find("logits", logits.largest(), limit);
+        self.findings
+    }
+
+    /// Positions at most for which sums of values are proven to stay in their ring.
+    pub fn positions(&self) -> usize {
+        let most = |layer: usize, v: f64| SUM / (2.0 * SLACK * self.checked_values(layer, v));
+        let least = self.values.iter().enumerate().map(|(i, &v)| most(i, v));
+        least.fold(f64::INFINITY, f64::min).min(1e9) as usize
+    }
+
+    fn checked_values(&self, layer: usize, bound: f64) -> f64 {
+        let unit = self.scales.layer(layer).values;
+        unit.map_or(bound, |unit| bound.min(4.0 * f64::from(unit).exp2()))
+    }
+
+    fn find(&mut self, what: &str, bound: f64, limit: f64) {
+        let finding = Finding { what: format!("{}{what}", self.place), bound, limit };
+        if finding.is_one() {
+            self.findings.push(finding);
+        }
+    }
+
+    fn next_visit(&mut self) {
+        self.visit += 1;
+    }
+}
+
+impl Bound {
+    /// The largest magnitude of some outputs of a matrix.
+    ///
+    /// # Panics
+    /// If it is none of a matrix behind a norm.
+    pub fn largest(&self) -> f64 {
+        let Bound::Linear(w, norm, columns) = self else { panic!("outputs of a matrix behind a norm") };
+        column_bounds(w, *norm, columns.clone()).into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// The largest magnitudes of some outputs of a matrix, by the norm of its input.
+fn column_bounds(w: &Weight, norm: f64, columns: Range<usize>) -> Vec<f64> {
+    let bias = |i: usize| w.bias.get(i).map_or(0.0, |b| b.abs());
+    let norms = column_norms(w, 0..w.shape.inner, columns.clone());
+    norms.into_iter().zip(columns).map(|(column, i)| column * norm + bias(i)).collect()
+}
+
+impl Evaluator for Bounds<'_> {
+    type Tensor = Bound;
+    type Weight = Weight;
+
+    fn position(&self) -> usize {
+        0
+    }
+
+    async fn enter(&mut self, part: Part) -> Result<(), Error> {
+        if let Part::Layer(i) = part {
+            self.layer = i;
+            self.place = format!("layer {i}: ");
+        }
+        Ok(())
+    }
+
+    async fn embed(&mut self, table: &Weight, _: Tokens<'_>) -> Result<Bound, Error> {
+        self.added.push(f64::from(i16::MAX) * (-f64::from(table.shape.frac)).exp2());
+        self.next_visit();
+        Ok(Bound::Stream)
+    }
+
+    async fn norm(&mut self, norm: &Norm, _: &Bound) -> Result<Bound, Error> {
+        let exponent = self.scales.stream(self.visit.saturating_sub(1)).exponent;
+        let eps = scaled_eps(norm.eps, exponent);
+        let effective = rms_norm::effective_eps(eps, norm.width);
+        if effective > eps {
+            let what = "the least epsilon of a norm".into();
+            self.findings.push(Finding { what, bound: effective, limit: eps });
+        }
+        Ok(Bound::Normed((norm.width as f64).sqrt() * rms_norm::factor(norm.width)))
+    }
+
+    async fn linear(&mut self, w: &Weight, x: &Bound) -> Result<Bound, Error> {
+        let all = 0..w.shape.outer;
+        let joined = |columns: Vec<f64>| {
+            let bias = w.bias.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+            columns.into_iter().fold(0.0, f64::max) + bias
+        };
+        let output = |bound| Bound::Output(bound, w.shape.id, w.shape.frac);
+        Ok(match x {
+            Bound::Normed(norm) => Bound::Linear(w.clone(), *norm, all),
+            Bound::Inner(neurons) => {
+                let unit = (-f64::from(w.shape.frac)).exp2();
+                let mut reached = vec![0f64; w.shape.outer];
+                for (neuron, row) in neurons.iter().zip(w.data.chunks(w.shape.outer)) {
+                    reached.iter_mut().zip(row).for_each(|(sum, &q)| {
+                        *sum += neuron * unit * f64::from(q).abs();
+                    });
+                }
+                let checked = 4.4 * f64::from(self.scales.layer(self.layer).inner).exp2();
+                let norms = column_norms(w, 0..w.shape.inner, all);
+                output(joined(reached.into_iter().zip(norms).map(|(a, b)| a.min(b * checked)).collect()))
+            }
+            Bound::Means(heads) => {
+                let width = w.shape.inner / heads.len();
+                let mut sums = vec![0f64; w.shape.outer];
+                for (head, value) in heads.iter().enumerate() {
+                    let columns = column_norms(w, head * width..(head + 1) * width, all.clone());
+                    sums.iter_mut().zip(columns).for_each(|(sum, norm)| *sum += norm * value);
+                }
+                output(joined(sums))
+            }
+            Bound::Stream | Bound::Linear(..) | Bound::Output(..) => {
+                panic!("a matrix stands behind a norm, an activation or attention")
+            }
+        })
+    }
+
+    async fn attention(&mut self, layer: usize, shape: &AttentionShape, qkv: &Bound) -> Result<Bound, Error> {
+        let Bound::Linear(w, norm, columns) = qkv else { panic!("queries stand behind a norm") };
+        let at = columns.start;
+        let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
+        let turned = if shape.rotary.is_some() { std::f64::consts::SQRT_2 } else { 1.0 };
+        let of = |columns| column_bounds(w, *norm, columns).into_iter().fold(0.0, f64::max);
+        let qk = of(at..at + q_columns + k_columns) * turned;
+        let values = of(at + q_columns + k_columns..at + q_columns + 2 * k_columns);
+        let width = shape.heads.width;
+        let biased = |columns: Range<usize>| {
+            let bias = columns.clone().filter_map(|i| w.bias.get(i)).map(|b| b * b).sum::<f64>().sqrt();
+            norm_bound(w, *norm, columns) + bias
+        };
+        let count = (q_columns + 2 * k_columns) / width;
+        let norms: Vec<f64> =
+            (0..count).into_par_iter().map(|i| biased(at + i * width..at + (i + 1) * width)).collect();
+        let (queries, others) = norms.split_at(q_columns / width);
+        let (keys, head_values) = others.split_at(k_columns / width);
+        let score = queries.iter().enumerate().map(|(i, q)| q * keys[i / shape.heads.group]);
+        let score = score.fold(0.0, f64::max);
+        self.find("rotated queries and keys", qk, EXTENDED);
+        let checked = self.checked_values(layer, values);
+        self.find("values", checked, VALUE);
+        if let Some(unit) = self.scales.layer(layer).values {
+            self.find("values, before their check", values, f64::from(unit + VALUE_TOP - 1).exp2());
+        }
+        self.find("scores", score, SCORE);
+        self.values.push(values);
+        let of_query = |i: usize| head_values[i / shape.heads.group];
+        Ok(Bound::Means((0..queries.len()).map(of_query).collect()))
+    }
+
+    async fn activate(&mut self, f: Activation, x: &Bound) -> Result<Bound, Error> {
+        self.find("the activation's argument", x.largest(), f.bound());
+        let Bound::Linear(w, norm, columns) = x else { panic!("an activation stands behind a norm") };
+        let limit = f.bound();
+        Ok(Bound::Inner(
+            column_bounds(w, *norm, columns.clone()).iter().map(|x| (x + ERROR).min(limit)).collect(),
+        ))
+    }
+
+    async fn gate(&mut self, f: Activation, x: &Bound, y: &Bound) -> Result<Bound, Error> {
+        let bounds = |of: &Bound| {
+            let Bound::Linear(w, norm, columns) = of else { panic!("a gate stands behind a norm") };
+            column_bounds(w, *norm, columns.clone())
+        };
+        let (gate, up) = (bounds(x), bounds(y));
+        let most = |x: &[f64]| x.iter().copied().fold(0.0, f64::max);
+        let limit = f.bound();
+        self.find("the gate", most(&gate), limit);
+        self.find("up", most(&up), EXTENDED);
+        self.find("the gate's product", most(&gate).min(limit) * most(&up), PRODUCT);
+        Ok(Bound::Inner(gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u).collect()))
+    }
+
+    async fn add(&mut self, _: &Bound, y: &Bound) -> Result<Bound, Error> {
+        if let Bound::Output(bound, id, frac) = *y {
+            let scale = self.scales.stream(self.visit);
+            let limit = f64::from(scale.exponent + (STREAM_UNIT + scale.top - 1) as i32).exp2();
+            self.added.push(bound);
+            let fits = (30.0 - (bound * SLACK).log2()).floor();
+            if fits < f64::from(frac) {
+                self.caps.insert(id, fits.max(0.0) as u32);
+            }
+            self.find("what joins the residual stream", bound, limit);
+        }
+        self.next_visit();
+        Ok(Bound::Stream)
+    }
+
+    async fn stream(&mut self, y: &Bound, doublings: u32) -> Result<Bound, Error> {
+        let bound = y.largest() * f64::from(doublings).exp2();
+        self.find("a norm's output", bound, f64::from(STREAM_UNIT + 4).exp2());
+        Ok(Bound::Stream)
+    }
+
+    fn columns(&self, x: &Bound, range: Range<usize>) -> Bound {
+        match x {
+            Bound::Linear(w, norm, columns) => {
+                Bound::Linear(w.clone(), *norm, columns.start + range.start..columns.start + range.end)
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn rows(&self, x: &Bound, _: Range<usize>) -> Bound {
+        x.clone()
+    }
+}
+
+/// What an activation's table is off.
+const ERROR: f64 = 0.003;
+
+/// Euclidean norms of a block's columns.
+fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
+    let mut squares = vec![0f64; columns.len()];
+    for row in w.data.chunks(w.shape.outer).skip(rows.start).take(rows.len()) {
+        for (sum, &q) in squares.iter_mut().zip(&row[columns.clone()]) {
+            *sum += f64::from(q).powi(2);
+        }
+    }
+    let unit = (-f64::from(w.shape.frac)).exp2();
+    squares.into_iter().map(|square| square.sqrt() * unit).collect()
+}
+
+/// A bound on the norm of some outputs of a matrix by the norm of its input, at most 1.1 times the best for
+/// 128 columns: the largest eigenvalue of the Gram matrix `G` is at most the 32nd root of the trace of
+/// `G^32`.
+fn norm_bound(w: &Weight, norm: f64, columns: Range<usize>) -> f64 {
+    let n = columns.len();
+    let mut gram = vec![0f64; n * n];
+    for row in w.data.chunks(w.shape.outer) {
+        let row: Vec<f64> = row[columns.clone()].iter().map(|&q| f64::from(q)).collect();
+        for (line, &a) in gram.chunks_exact_mut(n).zip(&row) {
+            line.iter_mut().zip(&row).for_each(|(g, b)| *g += a * b);
+        }
+    }
+    let trace = |g: &[f64]| (0..n).map(|i| g[i * n + i]).sum::<f64>();
+    // log2 of the root, with G scaled to trace 1 before each squaring.
+    let (mut log, mut power) = (0.0, 1.0);
+    for round in 0..=5 {
+        let size = trace(&gram);
+        if size == 0.0 {
+            return 0.0;
+        }
+        log += size.log2() / power;
+        if round == 5 {
+            break;
+        }
+        gram.iter_mut().for_each(|g| *g /= size);
+        gram = squared(&gram, n);
+        power *= 2.0;
+    }
+    let unit = (-f64::from(w.shape.frac)).exp2();
+    (log / 2.0).exp2() * unit * norm
+}
+
+/// `G^2` of a symmetric matrix `[n, n]`.
+fn squared(g: &[f64], n: usize) -> Vec<f64> {
+    let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    g.chunks(n).flat_map(|a| g.chunks(n).map(move |b| inner(a, b))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sotto_protocol::linear::{Exactness, WeightShape};
+
+    use super::*;
+
+    #[test]
+    fn the_bound_is_attained_by_the_worst_input() {
+        let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
+        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100].into(), bias: vec![] };
+        // An input of norm 2 along the column: all ones. Its output is half the column's sum.
+        assert_eq!(column_bounds(&w, 2.0, 0..2), [2.0, 200.0]);
+        let biased = Weight { bias: vec![-1.0, 0.5], ..w };
+        assert_eq!(column_bounds(&biased, 2.0, 0..2), [3.0, 200.5]);
+    }
+
+    #[test]
+    fn norms_of_blocks_are_bounded_tightly() {
+        let shape = WeightShape { id: 0, inner: 9, outer: 6, frac: 3, exactness: Exactness::Rounded };
+        // A matrix of rank one, a diagonal one, nothing.
+        let of = |f: fn(i64, i64) -> i64| {
+            let data = (0..9).flat_map(|i| (0..6).map(move |j| f(i, j) as i16)).collect();
+            norm_bound(&Weight { shape, data: Arc::new(data), bias: vec![] }, 8.0, 0..5)
+        };
+        let (u, v): (f64, f64) =
+            ((0..9).map(|i| (i * i) as f64).sum(), (0..5).map(|j| ((j + 1) * (j + 1)) as f64).sum());
+        assert!((of(|i, j| i * (j + 1)) / (u * v).sqrt() - 1.0).abs() < 1e-9);
+        let diagonal = of(|i, j| if i == j { 10 + j } else { 0 });
+        assert!((14.0..14.0 * 1.06).contains(&diagonal), "{diagonal}");
+        assert_eq!(of(|_, _| 0), 0.0);
+    }
+}

@@ -1,0 +1,261 @@
+//! Networks on fixed-point numbers: which ring and how many fraction bits every tensor has, what is
+//! truncated where, and what joins the overflow check.
+//!
+//! | tensor                        | ring                          | fraction bits                   |
+//! |-------------------------------|-------------------------------|---------------------------------|
+//! | residual stream               | 64                            | 18, in units of `2^exponent`    |
+//! | activation: a norm's output   | [`Precision::linear`]         | `f`                             |
+//! | a linear layer's output       | [`Precision::linear`]         | `f` and the weights'            |
+//!
+//! The exponents of the residual stream are those of [`Scales`]. A linear layer's output that joins the
+//! stream loses its surplus of fraction bits locally and is then extended to 64 bits. Where the exponent
+//! rises, the stream itself is shortened and extended once.
+
+use std::ops::Range;
+
+use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
+use sotto_shares::{Ring, Shape, Share};
+
+use crate::evaluator::{
+    Arithmetic, AttentionShape, Evaluator, Norm, NormKind, Part, Scales, Tokens,
+    scales::{Scale, Stream},
+};
+
+/// The ring of the residual stream.
+pub const RESIDUAL: Ring = Ring::new(64);
+/// Fraction bits of the residual stream, in units of `2^exponent`.
+pub const RESIDUAL_FRAC: u32 = 18;
+/// The ring from which the stream is extended where its exponent rises: `|x| < 2^15` units.
+const SHORT: Ring = Ring::new(RESIDUAL_FRAC + 16);
+
+/// A tensor on its way through a network: `value = share * 2^exponent`.
+pub struct Scaled {
+    /// The fixed-point numbers.
+    pub share: Share,
+    /// Zero but for the residual stream.
+    pub exponent: i32,
+}
+
+impl From<Share> for Scaled {
+    fn from(share: Share) -> Scaled {
+        Scaled { share, exponent: 0 }
+    }
+}
+
+/// A network's evaluation on fixed-point numbers.
+pub struct FixedPoint<'a, A> {
+    /// What computes.
+    pub arithmetic: A,
+    scales: &'a Scales,
+    /// The next of the stream's scales.
+    next: usize,
+    layer: usize,
+}
+
+impl<'a, A: Arithmetic> FixedPoint<'a, A> {
+    /// An evaluation by the scales of a model.
+    pub fn new(arithmetic: A, scales: &'a Scales) -> FixedPoint<'a, A> {
+        FixedPoint { arithmetic, scales, next: 0, layer: 0 }
+    }
+
+    fn precision(&self) -> Precision {
+        self.arithmetic.precision()
+    }
+
+    /// What is known of the numbers that the stream takes on next.
+    fn next_stream(&mut self) -> Stream {
+        let scale = self.scales.stream(self.next);
+        self.next += 1;
+        scale
+    }
+
+    /// What is known of the layer's numbers.
+    fn scale(&self) -> Scale {
+        self.scales.layer(self.layer)
+    }
+
+    /// A linear layer's output in units of `2^exponent`, in the ring of the residual stream.
+    async fn to_stream(&mut self, y: &Share, exponent: i32) -> Result<Share, Error> {
+        let bits = (i64::from(y.frac) - i64::from(RESIDUAL_FRAC) + i64::from(exponent)).max(0) as u32;
+        let short = Ring::new(y.ring.bits() - bits);
+        let short = match bits {
+            0 => y.duplicate(),
+            bits => self.arithmetic.truncate(y, bits, short).await?,
+        };
+        let missing = i64::from(RESIDUAL_FRAC) - i64::from(exponent) - i64::from(short.frac);
+        let wide = self.arithmetic.extend(&short, RESIDUAL).await?;
+        let wide = if missing > 0 { wide.shift_left(missing as u32) } else { wide };
+        Ok(wide.with_frac(RESIDUAL_FRAC))
+    }
+
+    /// The stream in larger units.
+    async fn raise(&mut self, h: &Scaled, exponent: i32) -> Result<Scaled, Error> {
+        let bits = u32::try_from(exponent - h.exponent).expect("exponents of the stream only rise");
+        if bits == 0 {
+            return Ok(Scaled { share: h.share.duplicate(), exponent });
+        }
+        let short = h.share.reduce(SHORT);
+        let ring = Ring::new(SHORT.bits() - bits);
+        let short = self.arithmetic.truncate(&short, bits, ring).await?;
+        let share = self.arithmetic.extend(&short, RESIDUAL).await?.with_frac(RESIDUAL_FRAC);
+        Ok(Scaled { share, exponent })
+    }
+}
+
+impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
+    type Tensor = Scaled;
+    type Weight = A::Weight;
+
+    fn position(&self) -> usize {
+        self.arithmetic.position()
+    }
+
+    async fn enter(&mut self, part: Part) -> Result<(), Error> {
+        match part {
+            Part::Embedding => self.next = 0,
+            Part::Layer(i) => self.layer = i,
+            Part::Head => {}
+        }
+        self.arithmetic.enter(part).await
+    }
+
+    async fn embed(&mut self, table: &A::Weight, tokens: Tokens<'_>) -> Result<Scaled, Error> {
+        let Stream { exponent, .. } = self.next_stream();
+        let rows = self.arithmetic.embed(table, tokens).await?;
+        Ok(Scaled { share: self.to_stream(&rows, exponent).await?, exponent })
+    }
+
+    async fn norm(&mut self, norm: &Norm, x: &Scaled) -> Result<Scaled, Error> {
+        // In units of 2^exponent, the model's epsilon is smaller by the square.
+        let eps = scaled_eps(norm.eps, x.exponent);
+        let (unit, top) = (STREAM_UNIT, self.scales.stream(self.next.saturating_sub(1)).top);
+        self.arithmetic.check_rows(&x.share, unit, top);
+        let out = match norm.kind {
+            NormKind::Rms => self.arithmetic.rms_norm(&x.share, eps).await?,
+            NormKind::Layer => self.arithmetic.layer_norm(&x.share, eps).await?,
+        };
+        Ok(out.into())
+    }
+
+    async fn linear(&mut self, w: &A::Weight, x: &Scaled) -> Result<Scaled, Error> {
+        Ok(self.arithmetic.linear(w, &x.share).await?.into())
+    }
+
+    async fn attention(
+        &mut self,
+        layer: usize,
+        shape: &AttentionShape,
+        qkv: &Scaled,
+    ) -> Result<Scaled, Error> {
+        let (heads, p) = (shape.heads, self.precision());
+        let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
+        let qkv = &qkv.share;
+        let rows = qkv.shape.rows;
+        if let Some(unit) = self.scale().values {
+            let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
+            self.arithmetic.check_numbers(&v, unit, VALUE_TOP);
+        }
+        let (qk, v) = match &shape.rotary {
+            Some(frequencies) => {
+                let qk = qkv.columns(0..q_columns + k_columns);
+                let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
+                let [qk, v] = self.arithmetic.rope(&qk, frequencies, &v).await?;
+                (qk, v)
+            }
+            None => {
+                let qkv = self.arithmetic.truncate(qkv, qkv.frac - p.frac(), p.sums()).await?;
+                let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
+                (qkv.columns(0..q_columns + k_columns), v)
+            }
+        };
+        let q = by_group(heads, &qk.columns(0..q_columns)).reduce(p.attention());
+        let k = qk.columns(q_columns..q_columns + k_columns).reduce(p.attention());
+        let past = self.position();
+        let scores = self.arithmetic.scores(layer, heads, &q, &k).await?;
+        let scores = self.arithmetic.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
+        let visible = shape.visible(rows, past);
+        let [sums, reciprocal] = self.arithmetic.attend(layer, &scores, &visible, &v).await?;
+        let means = self.arithmetic.mul_rows(&sums, &reciprocal).await?;
+        let means = self.arithmetic.truncate(&means, means.frac - p.frac(), p.linear()).await?;
+        Ok(by_row(heads, &means, rows).into())
+    }
+
+    async fn activate(&mut self, f: Activation, x: &Scaled) -> Result<Scaled, Error> {
+        let p = self.precision();
+        let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
+        let y = self.arithmetic.activate(f, &x, p.linear()).await?;
+        self.check_inner(&y);
+        Ok(y.into())
+    }
+
+    async fn gate(&mut self, f: Activation, x: &Scaled, y: &Scaled) -> Result<Scaled, Error> {
+        let p = self.precision();
+        let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
+        let product = self.arithmetic.gate(f, &x, &y.share).await?;
+        let product = self.arithmetic.truncate(&product, p.frac(), p.linear()).await?;
+        self.check_inner(&product);
+        Ok(product.into())
+    }
+
+    async fn add(&mut self, h: &Scaled, y: &Scaled) -> Result<Scaled, Error> {
+        let Stream { exponent, .. } = self.next_stream();
+        let h = self.raise(h, exponent).await?;
+        let y = self.to_stream(&y.share, exponent).await?;
+        Ok(Scaled { share: &h.share + &y, exponent })
+    }
+
+    async fn stream(&mut self, y: &Scaled, doublings: u32) -> Result<Scaled, Error> {
+        let frac = y.share.frac - doublings;
+        let y = y.share.duplicate().with_frac(frac);
+        // The next addition is in the same units.
+        let exponent = self.scales.stream(self.next).exponent;
+        Ok(Scaled { share: self.to_stream(&y, exponent).await?, exponent })
+    }
+
+    fn columns(&self, x: &Scaled, range: Range<usize>) -> Scaled {
+        Scaled { share: x.share.columns(range), exponent: x.exponent }
+    }
+
+    fn rows(&self, x: &Scaled, range: Range<usize>) -> Scaled {
+        Scaled { share: x.share.rows(range), exponent: x.exponent }
+    }
+}
+
+/// The unit of the stream's overflow check: rows pass whose few large elements and 3.75 times the norm of
+/// the others add up to less than `3 * 2^11`.
+pub(crate) const STREAM_UNIT: u32 = 11;
+/// Bits of values that are looked at, above their unit.
+pub(crate) const VALUE_TOP: u32 = 7;
+/// Integer bits of the rows that enter the last matrix of an MLP, modulo which they are looked at.
+pub(crate) const INNER_BITS: u32 = 20;
+
+impl<A: Arithmetic> FixedPoint<'_, A> {
+    /// The rows that enter the last matrix of an MLP join the overflow check.
+    fn check_inner(&mut self, x: &Share) {
+        let unit = self.scale().inner;
+        self.arithmetic.check_rows(x, unit, (INNER_BITS - unit).min(7));
+    }
+}
+
+/// A norm's epsilon for numbers in units of `2^exponent`.
+pub(crate) fn scaled_eps(eps: f64, exponent: i32) -> f64 {
+    eps * (-2.0 * f64::from(exponent)).exp2()
+}
+
+/// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.
+fn by_group(heads: Heads, q: &Share) -> Share {
+    let width = heads.group * heads.width;
+    let group = |i: usize| {
+        let columns = q.columns(i * width..(i + 1) * width);
+        let rows = columns.len() / heads.width;
+        columns.reshape(Shape::new(rows, heads.width))
+    };
+    (1..heads.key_value).fold(group(0), |all, i| all.stack(&group(i)))
+}
+
+/// The inverse order: to `[T, heads h]`.
+fn by_row(heads: Heads, x: &Share, rows: usize) -> Share {
+    let (group, width) = (heads.group, heads.group * heads.width);
+    let of = |i: usize| x.rows(i * rows * group..(i + 1) * rows * group).reshape(Shape::new(rows, width));
+    Share::beside(&(0..heads.key_value).map(of).collect::<Vec<_>>())
+}

@@ -1,0 +1,97 @@
+//! Powers of two that fit a model's numbers into the rings: public, chosen by the server once for a model.
+//!
+//! The residual stream is visited in a fixed order: the embedding, then every addition to it. Each visit has
+//! an exponent, which only rises, and each layer has the units of its overflow checks. [`crate::calibration`]
+//! chooses them; the client checks them before it uses them.
+
+use serde::{Deserialize, Serialize};
+
+/// The residual stream after one visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Its numbers are in units of `2^exponent`.
+    pub exponent: i32,
+    /// Top bits that its overflow check looks at: numbers are taken modulo `2^(11 + top)` units.
+    pub top: u32,
+}
+
+/// The other numbers of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// The rows that enter the last matrix of the MLP are checked in units of `2^inner`.
+    pub inner: u32,
+    /// Values are checked in units of `2^values`, where the weights do not bound them.
+    pub values: Option<u32>,
+}
+
+/// The scales of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scales {
+    /// Of the residual stream, visit by visit; beyond the last, the default.
+    pub stream: Vec<Stream>,
+    /// Of the layers; beyond the last, the default.
+    pub layers: Vec<Scale>,
+    /// Logits are revealed in units of `2^logits`.
+    pub logits: i32,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream { exponent: 0, top: 5 }
+    }
+}
+
+impl Default for Scale {
+    fn default() -> Scale {
+        Scale { inner: 11, values: None }
+    }
+}
+
+/// Exponents that the rings have room for.
+const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
+
+impl Scales {
+    /// Of the visit with this number.
+    pub fn stream(&self, visit: usize) -> Stream {
+        self.stream.get(visit).copied().unwrap_or_default()
+    }
+
+    /// Of the layer with this number.
+    pub fn layer(&self, layer: usize) -> Scale {
+        self.layers.get(layer).copied().unwrap_or_default()
+    }
+
+    /// Whether they are scales of a network with so many visits of the stream and so many layers: what a
+    /// client asks of scales that a server sends.
+    pub fn fit(&self, visits: usize, layers: usize) -> bool {
+        let whole = |n: usize, of: usize| n == 0 || n == of;
+        whole(self.stream.len(), visits)
+            && whole(self.layers.len(), layers)
+            && self.stream.iter().all(|s| EXPONENTS.contains(&s.exponent) && (5..=8).contains(&s.top))
+            && self.stream.is_sorted_by_key(|s| s.exponent)
+            && self.layers.iter().all(|l| (11..=13).contains(&l.inner))
+            && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
+            && (0..=6).contains(&self.logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_takes_no_scales_that_do_not_fit() {
+        let stream = |exponents: &[i32]| Scales {
+            stream: exponents.iter().map(|&exponent| Stream { exponent, top: 5 }).collect(),
+            ..Scales::default()
+        };
+        assert!(Scales::default().fit(3, 1));
+        assert!(stream(&[-1, 0, 3]).fit(3, 1));
+        assert!(!stream(&[0, 3]).fit(3, 1));
+        assert!(!stream(&[0, 3, 2]).fit(3, 1));
+        assert!(!stream(&[0, 3, 13]).fit(3, 1));
+        assert!(!Scales { logits: 7, ..Scales::default() }.fit(3, 1));
+        let layer = Scale { inner: 14, values: None };
+        assert!(!Scales { layers: vec![layer], ..Scales::default() }.fit(3, 1));
+    }
+}

@@ -1,0 +1,58 @@
+//! The gated MLP: `down(f(gate(x)) * up(x))`.
+
+use sotto_protocol::{Error, activation::Activation};
+
+use crate::{
+    error::Error as LoadError,
+    evaluator::{Evaluator, Norm},
+    weights::{At, Source},
+};
+
+/// A gated MLP as one side knows it.
+pub struct GatedMlp<W> {
+    function: Activation,
+    inner: usize,
+    gate_up: W,
+    down: W,
+}
+
+impl<W> GatedMlp<W> {
+    /// Behind `norm`, `inner` wide inside, with tensors called gate, up and down.
+    ///
+    /// # Errors
+    /// As [`Source::matrix`].
+    pub fn load<S: Source<Weight = W>>(
+        s: &At<S>,
+        norm: &Norm,
+        function: Activation,
+        inner: usize,
+        names: [&str; 3],
+        bias: bool,
+    ) -> Result<GatedMlp<W>, LoadError> {
+        let [gate, up, down] = names;
+        let parts = vec![s.part(gate, inner, bias), s.part(up, inner, bias)];
+        let down = s.part(down, norm.width, bias);
+        Ok(GatedMlp {
+            function,
+            inner,
+            gate_up: super::matrix(s.source, norm.width, Some(norm), parts, false)?,
+            down: super::matrix(s.source, inner, None, vec![down], false)?,
+        })
+    }
+
+    /// Row by row.
+    ///
+    /// # Errors
+    /// What the peer or the network connection does.
+    pub async fn forward<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        x: &E::Tensor,
+    ) -> Result<E::Tensor, Error> {
+        let both = e.linear(&self.gate_up, x).await?;
+        let gate = e.columns(&both, 0..self.inner);
+        let up = e.columns(&both, self.inner..2 * self.inner);
+        let inside = e.gate(self.function, &gate, &up).await?;
+        e.linear(&self.down, &inside).await
+    }
+}

@@ -1,0 +1,137 @@
+//! A model as its owner serves it: integers, the scales that fit its numbers into the rings, and what is
+//! proven of them.
+
+use std::collections::BTreeMap;
+
+use sotto_protocol::linear::Weight;
+
+use crate::{
+    Config, Folder, Reference,
+    calibration::{self, Texts},
+    error::Error,
+    evaluator::{
+        Bounds, Scales, Tokens,
+        bounds::{Bound, Finding},
+        immediate,
+    },
+    network::{AnyNetwork, Network},
+    weights::Quantised,
+};
+
+/// A model ready to be served.
+pub struct Model {
+    pub(crate) config: Config,
+    pub(crate) network: AnyNetwork<Weight>,
+    pub(crate) scales: Scales,
+    pub(crate) fractions: Vec<u32>,
+    findings: Vec<Finding>,
+    positions: usize,
+    observed: bool,
+}
+
+impl Model {
+    /// Reads and quantises a model's matrices, and chooses its scales: the default ones where the weights
+    /// prove that these suffice, otherwise by running the f32 model on texts.
+    ///
+    /// # Errors
+    /// A weight is missing, no number, or too large for 16 bits.
+    pub fn load(folder: &Folder, texts: &Texts) -> Result<Model, Error> {
+        let plain = Model::by_scales(folder, Scales::default())?;
+        let whole = plain.config.max_position_embeddings <= plain.positions;
+        if plain.findings.is_empty() && whole {
+            return Ok(plain);
+        }
+        let bounds = bound(&plain.network, &plain.scales);
+        drop(plain.network);
+        let tokens = texts.tokens(folder)?;
+        let observed = Reference::load(folder)?.observe(&tokens);
+        let scales = calibration::choose(&observed, &bounds);
+        let model = Model::by_scales(folder, scales)?;
+        Ok(Model { observed: true, ..model })
+    }
+
+    /// The same by given scales.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn by_scales(folder: &Folder, mut scales: Scales) -> Result<Model, Error> {
+        let config = folder.config().clone();
+        let mut caps = BTreeMap::new();
+        loop {
+            let source = Quantised::new(folder.checkpoint(), &caps);
+            let network = AnyNetwork::load(&config, &source)?;
+            let fractions = source.fractions();
+            let found = bound(&network, &scales);
+            let tighter = found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old));
+            let raised = calibration::raise_tops(&mut scales, &found.added);
+            if tighter {
+                caps.extend(found.caps);
+                continue;
+            }
+            let found = if raised { bound(&network, &scales) } else { found };
+            let (positions, findings) = (found.positions, found.findings);
+            return Ok(Model { config, network, scales, fractions, findings, positions, observed: false });
+        }
+    }
+
+    /// The model's public shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &AnyNetwork<Weight> {
+        &self.network
+    }
+
+    /// The scales that were chosen.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+
+    /// Whether texts were needed to choose them.
+    pub fn is_calibrated(&self) -> bool {
+        self.observed
+    }
+
+    /// What the weights do not rule out: values beyond what their rings hold, which are not checked while
+    /// the model runs.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Positions at most for which all ranges are proven or checked.
+    pub fn positions(&self) -> usize {
+        self.positions.min(self.config.max_position_embeddings).min(MAX_POSITIONS)
+    }
+}
+
+/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
+pub const MAX_POSITIONS: usize = 1 << 16;
+
+/// What a network's weights admit.
+pub(crate) struct Bounded {
+    pub(crate) caps: BTreeMap<u32, u32>,
+    /// What joins the residual stream, visit by visit.
+    pub(crate) added: Vec<f64>,
+    /// Largest values, layer by layer.
+    pub(crate) values: Vec<f64>,
+    /// Of logits, in real units.
+    pub(crate) logits: f64,
+    positions: usize,
+    findings: Vec<Finding>,
+}
+
+fn bound(network: &AnyNetwork<Weight>, scales: &Scales) -> Bounded {
+    let mut bounds = Bounds::new(scales);
+    let logits: Bound = immediate(network.forward(&mut bounds, Tokens::Hidden(1), false))
+        .expect("bounds talk to nobody");
+    Bounded {
+        caps: std::mem::take(&mut bounds.caps),
+        added: std::mem::take(&mut bounds.added),
+        values: bounds.values.clone(),
+        logits: logits.largest(),
+        positions: bounds.positions(),
+        findings: bounds.findings(&logits),
+    }
+}
