@@ -7,7 +7,8 @@ use crate::kernel;
 use crate::modulus::{Modulus, Shoup};
 use crate::ntt::{self, NttBackend};
 use crate::params::{self, DEGREE, MAX_LEVELS, MIN_LEVELS, PRIMES};
-use std::sync::Arc;
+use crate::rows::Rows;
+use std::sync::{Arc, OnceLock};
 
 /// The parameters ready for use; cheap to clone, the same for both parties.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ struct Inner {
     /// The moduli of two and of three data primes, and of all primes.
     bases: Vec<Basis>,
     automorphisms: Vec<Automorphism>,
+    /// X^h in the slots of each prime, for h = N / 2^(j + 1) at index j, as factors.
+    monomials: Vec<OnceLock<Rows<u64>>>,
     plains: Vec<Plain>,
 }
 
@@ -78,9 +81,11 @@ impl Context {
         let moduli = params::data_primes().iter().copied().chain([params::special_prime()]);
         let primes: Vec<Prime> = moduli.map(|p| Prime::new(degree, p)).collect::<Result<_, _>>()?;
         let bases = (MIN_LEVELS..=primes.len()).map(|levels| Basis::new(&primes[..levels])).collect();
-        let automorphisms = (1..=degree.ilog2()).map(|j| Automorphism::new(degree, 1 + (1 << j))).collect();
+        let automorphisms: Vec<_> =
+            (1..=degree.ilog2()).map(|j| Automorphism::new(degree, 1 + (1 << j))).collect();
+        let monomials = automorphisms.iter().map(|_| OnceLock::new()).collect();
         let plains = Plain::all(degree)?;
-        Ok(Self { inner: Arc::new(Inner { degree, primes, bases, automorphisms, plains }) })
+        Ok(Self { inner: Arc::new(Inner { degree, primes, bases, automorphisms, monomials, plains }) })
     }
 
     pub(crate) fn degree(&self) -> usize {
@@ -119,6 +124,21 @@ impl Context {
     /// Index of the automorphism X -> X^(1 + N/h), which fixes X^(2h) and negates X^h.
     pub(crate) fn automorphism_of_gap(&self, h: usize) -> usize {
         (self.degree() / h).ilog2() as usize - 1
+    }
+}
+
+impl Context {
+    /// X^h in the slots of each prime, as factors, for a power of two h below N.
+    pub(crate) fn monomial(&self, h: usize) -> &Rows<u64> {
+        self.inner.monomials[self.automorphism_of_gap(h)].get_or_init(|| {
+            let mut rows = Rows::new(self.primes().len(), self.degree());
+            for (prime, row) in self.primes().iter().zip(rows.iter_mut()) {
+                row[h] = 1;
+                prime.forward(row);
+                kernel::to_factors(row, prime.modulus);
+            }
+            rows
+        })
     }
 }
 
@@ -187,6 +207,21 @@ impl Prime {
         self.ntt.forward(values);
     }
 
+    /// Coefficients to slots as factors, which [`kernel::add_outer`] takes.
+    pub(crate) fn forward_to_factors(&self, values: &mut [u64]) {
+        self.ntt.forward_to_factors(self.modulus, values);
+    }
+
+    /// As [`Self::forward_to_factors`], of signed integers.
+    pub(crate) fn integers_to_factors(&self, from: &[i32], out: &mut [u64]) {
+        self.ntt.integers_to_factors(self.modulus, from, out);
+    }
+
+    /// As [`Self::forward_to_factors`], of the centred representatives of residues modulo `from`.
+    pub(crate) fn lifted_to_factors(&self, from: Modulus, values: &[u64], out: &mut [u64]) {
+        self.ntt.lifted_to_factors(self.modulus, from, values, out);
+    }
+
     /// Slots to coefficients times N; a [`Scale`] made with [`Self::scale_from_slots`] divides beforehand.
     pub(crate) fn inverse_unscaled(&self, values: &mut [u64]) {
         self.ntt.inverse(values);
@@ -220,8 +255,7 @@ impl Prime {
 
     /// Slots to coefficients.
     pub(crate) fn inverse(&self, values: &mut [u64]) {
-        self.ntt.inverse(values);
-        self.multiply(values, self.degree_inverse);
+        self.ntt.inverse_divided(self.modulus, self.modulus.constant(self.degree_inverse), values);
     }
 
     /// x = c x, for every x.

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{Error, check_length};
+use crate::kernel;
 use crate::params::{MAX_LEVELS, residues_len};
 use crate::prg::{Domain, Prg, Seed};
 use crate::rlwe::{Ciphertext, read_residues};
@@ -16,7 +17,8 @@ pub struct EvaluationKeys {
     pub(crate) galois: Vec<GaloisKey>,
 }
 
-/// The key that switches from s(X^g) to s: pairs `(b, a)` in slots, for each digit and each prime of QP.
+/// The key that switches from s(X^g) to s: pairs `(b, a)` in slots, for each digit and each prime of
+/// QP, as factors.
 pub(crate) struct GaloisKey {
     rows: Rows<u64>,
 }
@@ -47,6 +49,9 @@ impl GaloisKey {
                 read_residues("galois key", bytes, prime.modulus, key.rows.row_mut(at))?;
                 let mut prg = Prg::new(Domain::GaloisKey, seed, [digit as u32, j as u32]);
                 sample::uniform(&mut prg, prime.modulus, key.rows.row_mut(at + 1));
+                [at, at + 1]
+                    .into_iter()
+                    .for_each(|at| kernel::to_factors(key.rows.row_mut(at), prime.modulus));
             }
         }
         Ok(key)

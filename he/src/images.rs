@@ -1,38 +1,53 @@
 //! The images of an encrypted matrix under the automorphisms of the split levels.
 //!
-//! Image sigma, a number of s bits, has the automorphism of level i applied where bit s - i is set: 2^s - 1 key
-//! switches for a block, each from an image found before.
+//! Image sigma, a number of s bits, has the automorphism of level i applied where bit s - i is set: 2^s - 1
+//! key switches for a block, each from the image without the lowest of its bits. An image's digits serve
+//! all images that come from it.
 //!
-//! The block is divided by 2^s modulo Q first, because the sum over all images multiplies by 2^s. It has to be first:
-//! the noise of the key switches is no multiple of 2^s, and half of an odd number is near Q / 2.
+//! The block is divided by 2^s modulo Q first, because the sum over all images multiplies by 2^s. It has to
+//! be first: the noise of the key switches is no multiple of 2^s, and half of an odd number is near Q / 2.
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
-use crate::kernel::LINE;
+use crate::kernel::{self, LINE};
 use crate::keyswitch::Switcher;
 use crate::layout::Layout;
+use crate::pool::Pool;
 use crate::rlwe::Ciphertext;
 use crate::rows::Rows;
 use crate::upload::EncryptedMatrix;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// All images of all blocks, in slots.
 pub(crate) struct Images {
     layout: Layout,
-    /// For each block of X and prime: line by line, of each image `b` and `a`.
-    pairs: Vec<Vec<Vec<u64>>>,
+    /// For each block of X a row of each prime: line by line, of each image `b` and `a`, as factors.
+    pairs: Vec<Rows<u64>>,
 }
 
 impl Images {
-    pub(crate) fn new(context: &Context, keys: &EvaluationKeys, x: &EncryptedMatrix) -> Self {
+    pub(crate) fn new(
+        context: &Context,
+        keys: &EvaluationKeys,
+        switchers: &Pool<Switcher>,
+        x: &EncryptedMatrix,
+    ) -> Self {
         let layout = x.layout;
-        let lines = |block: &Arc<Ciphertext>| -> Vec<Vec<u64>> {
-            let rows = images_of(context, keys, &layout, block);
-            (0..layout.levels).map(|prime| by_line(&rows, prime, layout.images())).collect()
-        };
-        Self { layout, pairs: x.blocks.par_iter().map(lines).collect() }
+        let pairs = x.blocks.par_iter().map(|block| {
+            let maker = Maker { context, keys, layout: &layout, switchers };
+            let images = (layout.split > 0).then(|| maker.all(block));
+            let images: Vec<&Ciphertext> =
+                images.as_ref().map_or(vec![&**block], |images| images.iter().collect());
+            let mut rows = Rows::new(layout.levels, 2 * images.len() * context.degree());
+            let rows_of_primes: Vec<_> = rows.iter_mut().enumerate().collect();
+            rows_of_primes.into_par_iter().for_each(|(i, lines)| {
+                by_line(&images, i, lines);
+                kernel::to_factors(lines, context.primes()[i].modulus);
+            });
+            rows
+        });
+        Self { layout, pairs: pairs.collect() }
     }
 
     /// The pairs of one block, modulo one prime, from image sigma of these slots on, as [`crate::kernel::add_outer`] takes them.
@@ -44,7 +59,7 @@ impl Images {
         sigma: usize,
         slots: &Range<usize>,
     ) -> &[u64] {
-        let pairs = &self.pairs[tokens * self.layout.inner_blocks() + inner][prime];
+        let pairs = self.pairs[tokens * self.layout.inner_blocks() + inner].row(prime);
         let stride = self.stride();
         let end = pairs.len().min(slots.end / LINE * stride);
         &pairs[slots.start / LINE * stride + 2 * LINE * sigma..end]
@@ -57,63 +72,67 @@ impl Images {
 }
 
 /// The rows of one prime, a line of each after the other.
-fn by_line(rows: &Rows<u64>, prime: usize, images: usize) -> Vec<u64> {
-    let of_prime = || (0..2 * images).map(|i| rows.row(2 * prime * images + i));
-    let n = rows.row(0).len();
-    let mut lines = Vec::with_capacity(2 * images * n);
-    (0..n)
-        .step_by(LINE)
-        .for_each(|at| of_prime().for_each(|row| lines.extend_from_slice(&row[at..at + LINE])));
-    lines
-}
-
-/// Row (prime 2^s + sigma) 2 + part.
-fn images_of(context: &Context, keys: &EvaluationKeys, layout: &Layout, block: &Ciphertext) -> Rows<u64> {
-    let (count, levels) = (layout.images(), layout.levels);
-    let mut rows = Rows::new(2 * count * levels, context.degree());
-    for i in 0..levels {
-        rows.row_mut(2 * i * count).copy_from_slice(block.b.row(i));
-        rows.row_mut(2 * i * count + 1).copy_from_slice(block.a.row(i));
-    }
-    if layout.split == 0 {
-        return rows;
-    }
-    for (i, prime) in context.data_primes(levels).iter().enumerate() {
-        let factor = prime.inverse_of_two_to(layout.split);
-        prime.multiply(rows.row_mut(2 * i * count), factor);
-        prime.multiply(rows.row_mut(2 * i * count + 1), factor);
-    }
-    let mut images = vec![in_coefficients(context, levels, &rows, count)];
-    for level in 1..=layout.split {
-        let index = context.automorphism_of_gap(layout.k >> level);
-        let rotate = |switcher: &mut Switcher, ct: Ciphertext| {
-            let mut image = Ciphertext::zero(context, levels);
-            switcher.automorphism(context, index, &keys.galois[index], &ct, &mut image);
-            [ct, image]
-        };
-        let pairs = images.into_par_iter().map_init(|| Switcher::new(context, levels), rotate);
-        images = pairs.collect::<Vec<_>>().into_iter().flatten().collect();
-    }
-    for (sigma, image) in images.iter().enumerate().skip(1) {
-        for (i, prime) in context.data_primes(levels).iter().enumerate() {
-            let at = 2 * (i * count + sigma);
-            rows.row_mut(at).copy_from_slice(image.b.row(i));
-            rows.row_mut(at + 1).copy_from_slice(image.a.row(i));
-            prime.forward(rows.row_mut(at));
-            prime.forward(rows.row_mut(at + 1));
+fn by_line(images: &[&Ciphertext], prime: usize, lines: &mut [u64]) {
+    let rows: Vec<&[u64]> =
+        images.iter().flat_map(|image| [image.b.row(prime), image.a.row(prime)]).collect();
+    for (line, to) in lines.chunks_exact_mut(LINE * rows.len()).enumerate() {
+        for (to, row) in to.chunks_exact_mut(LINE).zip(&rows) {
+            to.copy_from_slice(&row[line * LINE..(line + 1) * LINE]);
         }
     }
-    rows
 }
 
-/// Image 0 in coefficients.
-fn in_coefficients(context: &Context, levels: usize, rows: &Rows<u64>, count: usize) -> Ciphertext {
-    let mut ct = Ciphertext::zero(context, levels);
-    for (i, prime) in context.data_primes(levels).iter().enumerate() {
-        for (part, target) in [&mut ct.b, &mut ct.a].into_iter().enumerate() {
-            target.row_mut(i).copy_from_slice(rows.row(2 * i * count + part));
-            prime.inverse(target.row_mut(i));
+/// What makes the images of a block.
+struct Maker<'a> {
+    context: &'a Context,
+    keys: &'a EvaluationKeys,
+    layout: &'a Layout,
+    switchers: &'a Pool<Switcher>,
+}
+
+impl Maker<'_> {
+    /// All images, in slots and in order.
+    fn all(&self, block: &Ciphertext) -> Vec<Ciphertext> {
+        let Self { context, layout, .. } = *self;
+        let mut first = Ciphertext::zero(context, layout.levels);
+        for (i, prime) in context.data_primes(layout.levels).iter().enumerate() {
+            let factor = prime.inverse_of_two_to(layout.split);
+            for (from, to) in [(&block.b, &mut first.b), (&block.a, &mut first.a)] {
+                to.row_mut(i).copy_from_slice(from.row(i));
+                prime.multiply(to.row_mut(i), factor);
+            }
         }
+        let mut images = vec![(0, first)];
+        let mut from = 0;
+        // Those found last have no images of their own yet.
+        while from < images.len() {
+            let made: Vec<_> =
+                images[from..].par_iter().flat_map_iter(|(sigma, ct)| self.of(*sigma, ct)).collect();
+            from = images.len();
+            images.extend(made);
+        }
+        images.sort_by_key(|(sigma, _)| *sigma);
+        images.into_iter().map(|(_, ct)| ct).collect()
     }
-    ct
+
+    /// Images of image sigma by one more automorphism, of a level above those it has.
+    fn of(&self, sigma: usize, ct: &Ciphertext) -> Vec<(usize, Ciphertext)> {
+        let Self { context, keys, layout, switchers } = *self;
+        let used = if sigma == 0 { layout.split } else { sigma.trailing_zeros() };
+        if used == 0 {
+            return vec![];
+        }
+        let mut switcher = switchers.take(|| Switcher::new(context, layout.levels));
+        switcher.decompose(context, &ct.a);
+        let images = (0..used).map(|bit| {
+            let index = context.automorphism_of_gap(layout.k >> (layout.split - bit));
+            let mut image = Ciphertext::zero(context, layout.levels);
+            let permutation = context.automorphisms()[index].slots();
+            switcher.automorphism(context, permutation, &keys.galois[index], ct, &mut image);
+            (sigma | 1 << bit, image)
+        });
+        let images = images.collect();
+        switchers.give(switcher);
+        images
+    }
 }

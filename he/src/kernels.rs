@@ -66,8 +66,9 @@ fn run() {
     });
     // X -> X^129 is at index 6.
     let mut switcher = Switcher::new(&context, 3);
-    let key = &session.keys.galois[6];
+    let (sigma, key) = (context.automorphisms()[6].slots(), &session.keys.galois[6]);
     measure("automorphism with key switch", 300, || {
-        switcher.automorphism(&context, 6, black_box(key), black_box(&ct), black_box(&mut out));
+        switcher.decompose(&context, black_box(&ct.a));
+        switcher.automorphism(&context, sigma, black_box(key), black_box(&ct), black_box(&mut out));
     });
 }

@@ -94,6 +94,7 @@ mod noise;
 mod ntt;
 mod params;
 mod plain;
+mod pool;
 mod prg;
 mod product;
 mod reply;

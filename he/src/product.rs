@@ -6,19 +6,20 @@
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
 use crate::images::Images;
+use crate::interleave::{self, Unit, Workspaces};
 use crate::kernel::{self, STRIP, Sums};
 use crate::layout::Layout;
+use crate::pool::Pool;
 use crate::reply::{Reply, Seeds, reshare};
+use crate::reply_len;
 use crate::rlwe::Ciphertext;
-use crate::rows::Rows;
+use crate::rows::Windows;
 use crate::schedule::{self, Class};
 use crate::upload::EncryptedMatrix;
-use crate::weights::{Plain, Tile};
-use crate::{interleave, reply_len};
+use crate::weights::{Butterfly, Plain, Tile};
 use rand::CryptoRng;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Mutex;
 use zeroize::Zeroize;
 
 /// One product: the client's encrypted X times the server's W.
@@ -82,12 +83,13 @@ pub(crate) fn evaluate(
     mut emit: impl FnMut(Vec<Ciphertext>),
 ) {
     let per_reply = class.units_per_reply();
-    let (mut pending, mut emitted): (Vec<Ciphertext>, usize) = (Vec::new(), 0);
+    let workspaces = Workspaces::new();
+    let (mut pending, mut emitted): (Vec<Unit>, usize) = (Vec::new(), 0);
     let mut images: Option<(&EncryptedMatrix, Images)> = None;
-    let mut flush = |pending: &mut Vec<Ciphertext>, all: bool| {
+    let mut flush = |pending: &mut Vec<Unit>, all: bool| {
         let take = if all { pending.len() } else { pending.len() / per_reply * per_reply };
         let rest = pending.split_off(take);
-        let mut chunks: Vec<Vec<Ciphertext>> = Vec::new();
+        let mut chunks: Vec<Vec<Unit>> = Vec::new();
         for (i, ct) in std::mem::replace(pending, rest).into_iter().enumerate() {
             if i % per_reply == 0 {
                 chunks.push(Vec::with_capacity(per_reply));
@@ -96,14 +98,14 @@ pub(crate) fn evaluate(
         }
         let first = emitted;
         emitted += chunks.len();
-        let pack = |(i, units)| interleave::pack(context, keys, class, first + i, units);
+        let pack = |(i, units)| interleave::pack(context, keys, class, &workspaces, first + i, units);
         emit(chunks.into_par_iter().enumerate().map(pack).collect());
     };
     for &(job, first_unit) in &class.jobs {
         let Job { x, w } = jobs[job];
         if images.as_ref().is_none_or(|(of, _)| !std::ptr::eq(*of, x)) {
             drop(images.take());
-            images = Some((x, Images::new(context, keys, x)));
+            images = Some((x, Images::new(context, keys, &workspaces.switchers, x)));
         }
         let (_, images) = images.as_ref().expect("set just above");
         let layout = &x.layout;
@@ -111,7 +113,9 @@ pub(crate) fn evaluate(
         let strip = strip(layout, rayon::current_num_threads());
         let slab = per_reply.div_ceil(layout.token_blocks()).max(strip * rayon::current_num_threads());
         let slab = slab.next_multiple_of(strip);
-        let product = Product { context, layout, images, w, strip, workspaces: Mutex::default() };
+        let butterfly = Butterfly::new(layout);
+        let (units, idle) = (&workspaces.units, Pool::new());
+        let product = Product { context, layout, images, w, butterfly, strip, units, idle };
         for first in (0..layout.column_groups()).step_by(slab) {
             let end = (first + slab).min(layout.column_groups());
             let strips = (first..end).into_par_iter().step_by(strip);
@@ -135,10 +139,11 @@ struct Product<'a> {
     layout: &'a Layout,
     images: &'a Images,
     w: Plain<'a>,
+    butterfly: Butterfly,
     /// Groups of columns at a time.
     strip: usize,
-    /// Those that are not in use.
-    workspaces: Mutex<Vec<Workspace>>,
+    units: &'a Pool<Unit>,
+    idle: Pool<Workspace>,
 }
 
 /// Groups of columns that meet an image in one pass: fewer where threads would have nothing to do, or sums would take too much memory.
@@ -154,88 +159,105 @@ const TOKEN_BLOCKS: usize = 32;
 struct Workspace {
     /// One for each group of columns.
     tiles: Vec<Tile>,
-    /// For each prime unreduced sums, `b` and `a` for every block of tokens and group of columns, and room for transformed weights.
-    sums: Vec<(Sums, Rows<u64>)>,
+    scratch: Tile,
+    /// One for each prime.
+    primes: Vec<OfPrime>,
+}
+
+/// What a strip is worked on in modulo one prime.
+struct OfPrime {
+    /// Of `b` and `a` for every block of tokens and group of columns.
+    sums: Sums,
+    /// Transformed weights, and room for one more polynomial.
+    weights: Windows,
+    scratch: Vec<u64>,
 }
 
 impl Workspace {
     fn new(context: &Context, layout: &Layout, strip: usize) -> Self {
         let n = context.degree();
-        let sums = |_| {
-            let slots = Rows::new(strip * IMAGES.min(layout.images()), n);
-            (Sums::new(layout.token_blocks() * strip, n), slots)
+        let prime = |_| OfPrime {
+            sums: Sums::new(layout.token_blocks() * strip, n),
+            weights: Windows::new(strip * IMAGES.min(layout.images()), n),
+            scratch: vec![0; n],
         };
         Self {
             tiles: (0..strip).map(|_| Tile::new(layout)).collect(),
-            sums: (0..layout.levels).map(sums).collect(),
+            scratch: Tile::new(layout),
+            primes: (0..layout.levels).map(prime).collect(),
         }
     }
 }
 
-impl Drop for Workspace {
+impl Drop for OfPrime {
     fn drop(&mut self) {
-        self.sums.iter_mut().for_each(|(_, slots)| slots.zeroize());
+        self.sums.zeroize();
+        self.weights.zeroize();
+        self.scratch.zeroize();
     }
 }
 
 /// Images that are multiplied in one pass over the sums.
 const IMAGES: usize = 16;
-/// Slots at a time: so many of all transformed weights stay in the cache for all blocks of tokens.
-const SLOTS: usize = 512;
 
 impl Product<'_> {
-    /// The units of some groups of columns, group by group, one for every block of tokens, divided by 2^levels; in coefficients.
-    fn units(&self, groups: Range<usize>, levels: impl Fn(usize, usize) -> u32) -> Vec<Ciphertext> {
+    /// The units of some groups of columns, group by group, one for every block of tokens, divided by
+    /// 2^levels for the levels that will pack them.
+    fn units(&self, groups: Range<usize>, levels: impl Fn(usize, usize) -> u32) -> Vec<Unit> {
         let Self { context, layout, .. } = self;
-        let idle = self.workspaces.lock().expect("no thread panics holding it").pop();
-        let mut workspace = idle.unwrap_or_else(|| Workspace::new(context, layout, self.strip));
-        let Workspace { tiles, sums } = &mut workspace;
+        let mut workspace = self.idle.take(|| Workspace::new(context, layout, self.strip));
+        let Workspace { tiles, scratch, primes } = &mut workspace;
         let tiles = &mut tiles[..groups.len()];
-        sums.iter_mut().for_each(|(sums, _)| sums.clear());
+        primes.iter_mut().for_each(|prime| prime.sums.clear());
         for block in 0..layout.inner_blocks() {
             for (group, tile) in groups.clone().zip(&mut *tiles) {
-                tile.load(context, layout, self.w, group, block);
+                tile.load(layout, &self.butterfly, self.w, [group, block], scratch);
             }
-            sums.par_iter_mut().enumerate().for_each(|(i, sums)| self.add_block(tiles, block, i, sums));
+            primes.par_iter_mut().enumerate().for_each(|(i, prime)| self.add_block(tiles, block, i, prime));
         }
+        let special = context.special().modulus.p();
         let unit = |(group, tokens): (usize, usize)| {
-            let mut unit = Ciphertext::zero(context, layout.levels);
-            for ((i, prime), (sums, _)) in context.data_primes(layout.levels).iter().enumerate().zip(&*sums) {
-                let scale =
-                    prime.scale_from_slots(prime.inverse_of_two_to(levels(groups.start + group, tokens)));
-                for (part, row) in [unit.b.row_mut(i), unit.a.row_mut(i)].into_iter().enumerate() {
-                    sums.fold(tokens * groups.len() + group, part, prime.modulus, scale, row);
-                    prime.inverse_unscaled(row);
-                }
+            let mut unit = self.units.take(|| Unit::new(context, layout.levels));
+            unit.lifted = false;
+            let levels = levels(groups.start + group, tokens);
+            let data = context.data_primes(layout.levels).iter().zip(&*primes).enumerate();
+            for (i, (prime, OfPrime { sums, .. })) in data {
+                let (modulus, factor) = (prime.modulus, prime.inverse_of_two_to(levels));
+                let lifted =
+                    if levels > 0 { modulus.mul_public(factor, special % modulus.p()) } else { factor };
+                let pair = tokens * groups.len() + group;
+                sums.fold(pair, 0, modulus, prime.scale(lifted), unit.b.row_mut(i));
+                sums.fold(pair, 1, modulus, prime.scale(factor), unit.a.row_mut(i));
             }
             unit
         };
         let each = (0..groups.len()).flat_map(|group| (0..layout.token_blocks()).map(move |t| (group, t)));
         let units = each.map(unit).collect();
-        self.workspaces.lock().expect("no thread panics holding it").push(workspace);
+        self.idle.give(workspace);
         units
     }
 
     /// Adds the products of the groups' tiles with the images of one block of columns of X, modulo the i-th prime.
-    fn add_block(&self, tiles: &[Tile], block: usize, i: usize, (sums, rows): &mut (Sums, Rows<u64>)) {
-        let (prime, n) = (&self.context.primes()[i], self.context.degree());
+    fn add_block(&self, tiles: &[Tile], block: usize, i: usize, room: &mut OfPrime) {
+        let prime = &self.context.primes()[i];
         let (count, strip) = (self.layout.images(), tiles.len());
+        let OfPrime { sums, weights, scratch } = room;
         for first in (0..count).step_by(IMAGES) {
             let images = first..(first + IMAGES).min(count);
             for (c, sigma) in images.clone().enumerate() {
                 for (g, tile) in tiles.iter().enumerate() {
-                    tile.to_slots(prime, sigma, rows.row_mut(c * strip + g));
+                    tile.to_slots(prime, &self.butterfly, sigma, scratch, (&mut *weights, c * strip + g));
                 }
             }
-            sums.expect(prime, images.len());
-            for start in (0..n).step_by(SLOTS) {
-                let slots = start..(start + SLOTS).min(n);
-                let w: Vec<&[u64]> =
-                    (0..images.len() * strip).map(|row| &rows.row(row)[slots.clone()]).collect();
+            let fresh = sums.expect(prime, images.len());
+            // All transformed weights of a window stay in the cache for all blocks of tokens.
+            for window in 0..weights.windows() {
+                let w: Vec<&[u64]> = (0..images.len() * strip).map(|row| weights.part(row, window)).collect();
+                let slots = window * weights.width()..(window + 1) * weights.width();
                 for tokens in 0..self.layout.token_blocks() {
                     let x = self.images.pairs(tokens, block, i, first, &slots);
-                    let mut sums = sums.window(tokens * strip..(tokens + 1) * strip, &slots);
-                    kernel::add_outer(&mut sums, x, self.images.stride(), &w);
+                    let mut sums = sums.window(tokens * strip..(tokens + 1) * strip, window);
+                    kernel::add_outer(&mut sums, x, self.images.stride(), &w, fresh);
                 }
             }
         }

@@ -1,15 +1,20 @@
 //! The server's matrix as polynomials, one group of columns and one block of rows at a time.
 //!
-//! The tile of a group has 2^s polynomials w_b (see [`crate::layout`]); the butterfly turns them into W'_sigma: for
-//! each of the s levels, with gap h and automorphism sigma, pairs become
+//! The tile of a group has 2^s polynomials w_b (see [`crate::layout`]); the butterfly turns them into
+//! W'_sigma: for each of the s levels, with gap h and automorphism sigma, pairs become
 //! `(E, O) -> (E + X^h O, sigma(E - X^h O))`, because sigma(X^h) = -X^h.
+//!
+//! The automorphisms are put off to the slots, where they are permutations of lines. With g the product of
+//! those before a level, and `E = e(X^g)`, `O = o(X^g)`, the pair is `(e + X^f o, e - X^f o)` for
+//! `f = h / g mod 2 N`, up to g and g sigma: shifts and sums of small integers.
 
-use crate::context::{Context, Prime};
+use crate::automorphism::SlotPermutation;
+use crate::context::Prime;
 use crate::kernel;
 use crate::layout::{Layout, Operand};
 use crate::params::PRIME_BITS;
-use crate::rows::Rows;
-use std::ops::Range;
+use crate::rows::{Rows, Windows};
+use std::ops::{Add, Neg, Sub};
 use zeroize::Zeroize;
 
 /// Rows of the matrix taken at a time while a tile is filled.
@@ -38,107 +43,204 @@ impl Plain<'_> {
             Self::Ring(_) => Operand::Ring,
         }
     }
+}
 
-    /// Some centred entries of one column.
-    fn column(&self, layout: &Layout, rows: Range<usize>, column: usize) -> impl Iterator<Item = i64> {
-        let (outer, shift) = (layout.shape.outer, 64 - layout.bits);
-        let (weights, ring): (&[i16], &[u64]) = match self {
-            Self::Weights(w) => (w, &[]),
-            Self::Ring(w) => (&[], w),
+/// What is the same for all tiles of a layout.
+pub(crate) struct Butterfly {
+    /// For each level, the exponents f of its butterflies by the index of E.
+    shifts: Vec<Vec<usize>>,
+    /// For each image, the automorphism that was put off.
+    permutations: Vec<SlotPermutation>,
+}
+
+impl Butterfly {
+    pub(crate) fn new(layout: &Layout) -> Self {
+        let n = layout.degree;
+        // Modulo a power of two, Newton's iteration doubles the three bits of g^{-1} = g.
+        let inverse =
+            |g: usize| (0..5).fold(g, |x, _| x.wrapping_mul(2usize.wrapping_sub(g.wrapping_mul(x))));
+        let shifts = |level: u32| {
+            let shift = |index| {
+                (layout.k >> level) * (inverse(element(layout, index, level - 1)) % (2 * n)) % (2 * n)
+            };
+            (0..layout.images()).map(shift).collect()
         };
-        let entries =
-            |length: usize| if length == 0 { 0..0 } else { rows.start * outer + column..rows.end * outer };
-        let small = weights[entries(weights.len())].iter().step_by(outer).map(|&w| i64::from(w));
-        small.chain(
-            ring[entries(ring.len())].iter().step_by(outer).map(move |&w| ((w << shift) as i64) >> shift),
-        )
+        let permutation = |image| SlotPermutation::new(n, element(layout, image, layout.split));
+        Self {
+            shifts: (1..=layout.split).map(shifts).collect(),
+            permutations: (0..layout.images()).map(permutation).collect(),
+        }
+    }
+
+    /// Turns w_b into W'_sigma, automorphisms apart; `scratch` is as large.
+    fn apply<T: Coefficient>(&self, polynomials: &mut Rows<T>, scratch: &mut Rows<T>) {
+        let images = self.permutations.len();
+        for (level, shifts) in self.shifts.iter().enumerate() {
+            let distance = images >> (level + 1);
+            for even in (0..images).filter(|b| b & distance == 0) {
+                let (plus, minus) = scratch.pair_mut(even, even + distance);
+                let (e, o) = (polynomials.row(even), polynomials.row(even + distance));
+                T::shifted_sums(shifts[even], e, o, plus, minus);
+            }
+            std::mem::swap(polynomials, scratch);
+        }
+    }
+}
+
+/// g of the automorphism of an image in the first levels.
+fn element(layout: &Layout, image: usize, levels: u32) -> usize {
+    let gaps =
+        (1..=levels).filter(|level| image >> (layout.split - level) & 1 == 1).map(|level| layout.k >> level);
+    gaps.fold(1, |g, gap| g * (1 + layout.degree / gap) % (2 * layout.degree))
+}
+
+/// A coefficient of the server's polynomials.
+trait Coefficient:
+    Copy + Default + Zeroize + Neg<Output = Self> + Add<Output = Self> + Sub<Output = Self>
+{
+    /// See [`kernel::shifted_sums_32`].
+    fn shifted_sums(shift: usize, e: &[Self], o: &[Self], plus: &mut [Self], minus: &mut [Self]);
+}
+
+impl Coefficient for i32 {
+    fn shifted_sums(shift: usize, e: &[Self], o: &[Self], plus: &mut [Self], minus: &mut [Self]) {
+        kernel::shifted_sums_32(shift, e, o, plus, minus);
+    }
+}
+
+impl Coefficient for i64 {
+    fn shifted_sums(shift: usize, e: &[Self], o: &[Self], plus: &mut [Self], minus: &mut [Self]) {
+        kernel::shifted_sums_64(shift, e, o, plus, minus);
     }
 }
 
 /// The polynomials of one group of columns and one block of rows.
-pub(crate) struct Tile {
-    polynomials: Rows<i64>,
-    difference: Vec<i64>,
-    /// Every coefficient is below 2^43 in absolute value.
-    small: bool,
+pub(crate) enum Tile {
+    Weights(Rows<i32>),
+    Ring {
+        polynomials: Rows<i64>,
+        /// Every coefficient is below 2^43 in absolute value.
+        small: bool,
+    },
 }
 
 impl Tile {
     pub(crate) fn new(layout: &Layout) -> Self {
-        let width = if layout.operand == Operand::Weights { 15 } else { layout.bits - 1 };
-        Self {
-            polynomials: Rows::new(layout.images(), layout.degree),
-            difference: vec![0; layout.degree],
-            small: width + layout.split < PRIME_BITS - 1,
+        let (images, degree) = (layout.images(), layout.degree);
+        match layout.operand {
+            Operand::Weights => Self::Weights(Rows::new(images, degree)),
+            Operand::Ring => {
+                let small = layout.bits - 1 + layout.split < PRIME_BITS - 1;
+                Self::Ring { polynomials: Rows::new(images, degree), small }
+            }
         }
     }
 
-    /// Fills the tile with W'_sigma of this group and block.
+    /// Fills the tile with W'_sigma of this group and block; `scratch` is another tile of the layout.
     pub(crate) fn load(
         &mut self,
-        context: &Context,
         layout: &Layout,
+        butterfly: &Butterfly,
         w: Plain<'_>,
-        group: usize,
-        block: usize,
+        [group, block]: [usize; 2],
+        scratch: &mut Self,
     ) {
-        let (n, k) = (layout.n, layout.k);
-        let rows = block * k..((block + 1) * k).min(layout.shape.inner);
-        let first = group * layout.unit_columns();
-        let columns = first..(first + layout.unit_columns()).min(layout.shape.outer);
-        self.polynomials.fill(0);
-        // A few rows at a time, so that both the matrix and the polynomials stay in the cache.
-        for start in rows.clone().step_by(ROWS) {
-            let some = start..(start + ROWS).min(rows.end);
-            for column in columns.clone() {
-                let inside = column - first;
-                let values = w.column(layout, some.clone(), column);
-                place(self.polynomials.row_mut(inside / n), inside % n * k, start - rows.start, values);
+        match (self, w, scratch) {
+            (Self::Weights(polynomials), Plain::Weights(w), Self::Weights(scratch)) => {
+                fill(layout, polynomials, w, [group, block], i32::from);
+                butterfly.apply(polynomials, scratch);
+            }
+            (Self::Ring { polynomials, .. }, Plain::Ring(w), Self::Ring { polynomials: scratch, .. }) => {
+                let shift = 64 - layout.bits;
+                fill(layout, polynomials, w, [group, block], |w| ((w << shift) as i64) >> shift);
+                butterfly.apply(polynomials, scratch);
+            }
+            _ => unreachable!("the caller has compared the operands"),
+        }
+    }
+
+    /// W'_sigma modulo one prime, in slots, as factors, to a row of `out`; `slots` is room for a polynomial.
+    pub(crate) fn to_slots(
+        &self,
+        prime: &Prime,
+        butterfly: &Butterfly,
+        sigma: usize,
+        slots: &mut [u64],
+        (out, row): (&mut Windows, usize),
+    ) {
+        match self {
+            Self::Weights(polynomials) => prime.integers_to_factors(polynomials.row(sigma), slots),
+            Self::Ring { polynomials, small } => {
+                let modulus = prime.modulus;
+                if *small {
+                    kernel::embed(modulus, polynomials.row(sigma), slots);
+                } else {
+                    let residues = polynomials.row(sigma).iter().map(|&x| modulus.reduce_signed(x));
+                    slots.iter_mut().zip(residues).for_each(|(slot, x)| *slot = x);
+                }
+                prime.forward_to_factors(slots);
             }
         }
-        self.butterfly(context, layout);
-    }
-
-    fn butterfly(&mut self, context: &Context, layout: &Layout) {
-        for level in 1..=layout.split {
-            let h = layout.k >> level;
-            let sigma = &context.automorphisms()[context.automorphism_of_gap(h)];
-            let distance = 1 << (layout.split - level);
-            for even in (0..layout.images()).filter(|b| b & distance == 0) {
-                let (e, o) = self.polynomials.pair_mut(even, even + distance);
-                kernel::shifted_integers(h, e, o, &mut self.difference);
-                sigma.integers(&self.difference, o);
+        let width = out.width();
+        for window in 0..out.windows() {
+            let part = out.part_mut(row, window);
+            if sigma == 0 {
+                part.copy_from_slice(&slots[window * width..(window + 1) * width]);
+            } else {
+                butterfly.permutations[sigma].apply_part(slots, window * width, part);
             }
-        }
-    }
-
-    /// W'_sigma modulo one prime, in slots.
-    pub(crate) fn to_slots(&self, prime: &Prime, sigma: usize, out: &mut [u64]) {
-        let polynomial = self.polynomials.row(sigma);
-        if self.small {
-            kernel::embed(prime.modulus, polynomial, out);
-        } else {
-            out.iter_mut().zip(polynomial).for_each(|(out, &x)| *out = prime.modulus.reduce_signed(x));
-        }
-        prime.forward(out);
-    }
-}
-
-/// Puts values at X^(lead - j), j = first, first + 1, .., where X^-j = -X^(N - j).
-fn place(polynomial: &mut [i64], lead: usize, first: usize, values: impl Iterator<Item = i64>) {
-    let degree = polynomial.len();
-    for (j, value) in (first..).zip(values) {
-        if j <= lead {
-            polynomial[lead - j] = value;
-        } else {
-            polynomial[degree + lead - j] = value.wrapping_neg();
         }
     }
 }
 
 impl Drop for Tile {
     fn drop(&mut self) {
-        self.polynomials.zeroize();
-        self.difference.zeroize();
+        match self {
+            Self::Weights(polynomials) => polynomials.zeroize(),
+            Self::Ring { polynomials, .. } => polynomials.zeroize(),
+        }
+    }
+}
+
+/// The polynomials w_b of a group of columns and a block of rows: row j of column r at X^(r k - j), where
+/// X^-j = -X^(N - j).
+fn fill<W: Copy, T: Coefficient>(
+    layout: &Layout,
+    polynomials: &mut Rows<T>,
+    w: &[W],
+    [group, block]: [usize; 2],
+    integer: impl Fn(W) -> T,
+) {
+    let Layout { n, k, degree, .. } = *layout;
+    let outer = layout.shape.outer;
+    let rows = block * k..((block + 1) * k).min(layout.shape.inner);
+    let first = group * layout.unit_columns();
+    let columns = first..(first + layout.unit_columns()).min(outer);
+    polynomials.fill(T::default());
+    // A few rows at a time, so that both the matrix and the polynomials stay in the cache.
+    for start in rows.clone().step_by(ROWS) {
+        let count = ROWS.min(rows.end - start);
+        // Those of the last row at X^lead' and before.
+        let last = start - rows.start + count - 1;
+        let entries = &w[start * outer..(start + count) * outer];
+        for column in columns.clone() {
+            let inside = column - first;
+            let (polynomial, lead) = (polynomials.row_mut(inside / n), inside % n * k);
+            let values = entries[column..].iter().step_by(outer).map(|&w| integer(w));
+            if lead >= last {
+                let places = &mut polynomial[lead - last..lead - last + count];
+                places.iter_mut().rev().zip(values).for_each(|(place, value)| *place = value);
+            } else {
+                // The first column of a polynomial: only row 0 is not below X^0.
+                let places = &mut polynomial[degree - last..degree.min(degree - last + count)];
+                let skipped = count - places.len();
+                let mut values = values;
+                let zeroth = values.by_ref().take(skipped).next();
+                places.iter_mut().rev().zip(values).for_each(|(place, value)| *place = -value);
+                if let Some(value) = zeroth {
+                    polynomial[0] = value;
+                }
+            }
+        }
     }
 }

@@ -1,8 +1,12 @@
-//! The inner loops for AVX-512 with 52-bit multiply-add; the only file with `unsafe`.
+//! The inner loops for AVX-512 with 52-bit multiply-add.
 //!
 //! Loops without products are the portable ones, compiled once more for the wider registers. Products with a constant
 //! use Shoup's method on 52 bits: with `w' = floor(w 2^52 / p)` and x < 2^52, `x w - floor(x w' / 2^52) p` lies in
 //! [0, 2p), and its low 52 bits are all there is.
+
+pub(super) mod transform;
+
+pub(super) use portable::to_factors;
 
 use super::{LINE, STRIP, portable};
 use crate::context::Scale;
@@ -38,8 +42,8 @@ macro_rules! recompiled {
 recompiled! {
     lift(values: &[u64], from: Modulus, to: Modulus, out: &mut [u64]);
     add_assign(x: &mut [u64], y: &[u64], modulus: Modulus);
-    shifted_sum_and_difference(h: usize, e: &mut [u64], o: &[u64], difference: &mut [u64], modulus: Modulus);
-    shifted_integers(h: usize, e: &mut [i64], o: &[i64], difference: &mut [i64]);
+    shifted_sums_32(shift: usize, e: &[i32], o: &[i32], plus: &mut [i32], minus: &mut [i32]);
+    shifted_sums_64(shift: usize, e: &[i64], o: &[i64], plus: &mut [i64], minus: &mut [i64]);
     embed(modulus: Modulus, from: &[i64], to: &mut [u64]);
     multiply_columns(x: &[u64], w: &[i16], sides: [usize; 2], columns: Range<usize>, y: &mut [u64]);
 }
@@ -48,7 +52,13 @@ recompiled! {
 ///
 /// # Panics
 /// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do not fit.
-pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: usize, w: &[&[u64]]) {
+pub(super) fn add_outer(
+    sums: &mut [[[&mut [u64]; 2]; 2]],
+    x: &[u64],
+    stride: usize,
+    w: &[&[u64]],
+    fresh: bool,
+) {
     let (n, count) = (sums[0][0][0].len(), w.len() / sums.len());
     assert!(available() && n.is_multiple_of(LINE) && w.len() == count * sums.len());
     assert!(sums.iter().flatten().flatten().all(|half| half.len() == n) && w.iter().all(|w| w.len() == n));
@@ -56,11 +66,10 @@ pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: us
     // SAFETY: the instructions exist and the lengths are those of the contract, as asserted.
     unsafe {
         match sums.len() {
-            1 => add_outer_unchecked::<1>(sums, x, stride, w),
-            2 => add_outer_unchecked::<2>(sums, x, stride, w),
-            3 => add_outer_unchecked::<3>(sums, x, stride, w),
-
-            STRIP => add_outer_unchecked::<STRIP>(sums, x, stride, w),
+            1 => add_outer_unchecked::<1>(sums, x, stride, w, fresh),
+            2 => add_outer_unchecked::<2>(sums, x, stride, w, fresh),
+            3 => add_outer_unchecked::<3>(sums, x, stride, w, fresh),
+            STRIP => add_outer_unchecked::<STRIP>(sums, x, stride, w, fresh),
             more => panic!("{more} columns of factors"),
         }
     }
@@ -77,6 +86,7 @@ unsafe fn add_outer_unchecked<const G: usize>(
     x: &[u64],
     stride: usize,
     w: &[&[u64]],
+    fresh: bool,
 ) {
     let n = sums[0][0][0].len();
     for (line, at) in (0..n).step_by(LINE).enumerate() {
@@ -84,7 +94,7 @@ unsafe fn add_outer_unchecked<const G: usize>(
         unsafe {
             let load = |from: *const u64| _mm512_loadu_si512(from.cast());
             let mut s = [[[_mm512_setzero_si512(); 2]; 2]; G];
-            for g in 0..G {
+            for g in 0..if fresh { 0 } else { G } {
                 for part in 0..2 {
                     s[g][part] =
                         [load(sums[g][part][0].as_ptr().add(at)), load(sums[g][part][1].as_ptr().add(at))];
@@ -112,46 +122,6 @@ unsafe fn add_outer_unchecked<const G: usize>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// As the portable twin.
-pub(super) fn permute(source: &[u32], modulus: Modulus, from: &[u64], to: &mut [u64]) {
-    check_permutation(source, from.len(), to.len());
-    // SAFETY: checked.
-    unsafe { permute_unchecked(source, modulus.p(), from.as_ptr().cast(), to.as_mut_ptr().cast()) }
-}
-
-/// As the portable twin.
-pub(super) fn permute_integers(source: &[u32], from: &[i64], to: &mut [i64]) {
-    check_permutation(source, from.len(), to.len());
-    // SAFETY: checked.
-    unsafe { permute_unchecked(source, 0, from.as_ptr(), to.as_mut_ptr()) }
-}
-
-/// The instructions exist, and the lengths are equal, a power of two and a multiple of 8.
-fn check_permutation(source: &[u32], from: usize, to: usize) {
-    assert!(available() && from.is_power_of_two() && (8..1 << 31).contains(&from));
-    assert!(source.len() == from && to == from);
-}
-
-/// A negated value is p - value, zero stays zero; with p = 0 this is the negation of integers.
-///
-/// # Safety
-/// The instructions exist; `from` and `to` have as many words as `source`, a power of two and a multiple of 8.
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-unsafe fn permute_unchecked(source: &[u32], p: u64, from: *const i64, to: *mut i64) {
-    let inside = _mm256_set1_epi32((source.len() - 1) as i32);
-    let p = _mm512_set1_epi64(p as i64);
-    for at in (0..source.len()).step_by(8) {
-        // SAFETY: at + 8 <= n for all three, and the gathered indices are masked to below n.
-        unsafe {
-            let packed = _mm256_loadu_si256(source.as_ptr().add(at).cast());
-            let value = _mm512_i32gather_epi64::<8>(_mm256_and_si256(packed, inside), from);
-            let negate = _mm256_movepi32_mask(packed) & _mm512_test_epi64_mask(value, value);
-            let value = _mm512_mask_sub_epi64(value, negate, p, value);
-            _mm512_storeu_si512(to.add(at).cast(), value);
         }
     }
 }
@@ -272,6 +242,102 @@ unsafe fn dot_unchecked(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Sca
                 h = _mm512_madd52hi_epu64(h, x, w);
             }
             _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), fold.apply(l, h));
+        }
+    }
+}
+
+/// As the portable twin; factors may be up to 28 p.
+pub(super) fn combine(
+    pairs: &[(&[u64], &[u64])],
+    minus: Option<&[u64]>,
+    modulus: Modulus,
+    scale: Scale,
+    add: bool,
+    out: &mut [u64],
+) {
+    let n = out.len();
+    assert!(available() && n.is_multiple_of(8) && minus.is_none_or(|minus| minus.len() == n));
+    assert!(pairs.iter().all(|(x, w)| x.len() == n && w.len() == n));
+    // SAFETY: the instructions exist and every slice has n words, as asserted.
+    unsafe { combine_unchecked(pairs, minus, modulus, scale, add, out) }
+}
+
+/// # Safety
+/// The instructions exist; every slice has as many words as `out`, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn combine_unchecked(
+    pairs: &[(&[u64], &[u64])],
+    minus: Option<&[u64]>,
+    modulus: Modulus,
+    scale: Scale,
+    add: bool,
+    out: &mut [u64],
+) {
+    let fold = Fold::new(modulus, scale);
+    let p = _mm512_set1_epi64(modulus.p() as i64);
+    let bound = _mm512_set1_epi64(28 * modulus.p() as i64);
+    for at in (0..out.len()).step_by(8) {
+        let (mut l, mut h) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            let load = |from: &[u64]| _mm512_loadu_si512(from.as_ptr().add(at).cast());
+            if let Some(minus) = minus {
+                l = _mm512_sub_epi64(bound, load(minus));
+            }
+            for (x, w) in pairs {
+                l = _mm512_madd52lo_epu64(l, load(x), load(w));
+                h = _mm512_madd52hi_epu64(h, load(x), load(w));
+            }
+            let mut value = fold.apply(l, h);
+            if add {
+                value = reduce_once(_mm512_add_epi64(value, load(out)), p);
+            }
+            _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), value);
+        }
+    }
+}
+
+/// As the portable twin.
+pub(super) fn twisted_sums(e: &mut [u64], o: &[u64], w: &[u64], difference: &mut [u64], modulus: Modulus) {
+    let n = e.len();
+    assert!(available() && n.is_multiple_of(8) && [o.len(), w.len(), difference.len()] == [n; 3]);
+    // SAFETY: the instructions exist and every slice has n words, as asserted.
+    unsafe { twisted_sums_unchecked(e, o, w, difference, modulus) }
+}
+
+/// With `v = floor(2^94 / p)`, the quotient of a product x by p is estimated as
+/// `floor(floor(x / 2^42) v / 2^52)`: at most 2 too small, because `2^42 < p / 2` and x < 2^88.
+///
+/// # Safety
+/// The instructions exist; every slice has as many words as `e`, a multiple of 8.
+#[target_feature(enable = "avx512f,avx512ifma")]
+unsafe fn twisted_sums_unchecked(
+    e: &mut [u64],
+    o: &[u64],
+    w: &[u64],
+    difference: &mut [u64],
+    modulus: Modulus,
+) {
+    let all = |x: u64| _mm512_set1_epi64(x as i64);
+    let (zero, mask) = (_mm512_setzero_si512(), all((1 << 52) - 1));
+    let (p, p2) = (all(modulus.p()), all(2 * modulus.p()));
+    let inverse = all(((1u128 << 94) / u128::from(modulus.p())) as u64);
+    for at in (0..e.len()).step_by(8) {
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        unsafe {
+            let load = |from: &[u64]| _mm512_loadu_si512(from.as_ptr().add(at).cast());
+            let (first, o, w) = (load(e), load(o), load(w));
+            let low = _mm512_madd52lo_epu64(zero, o, w);
+            let high = _mm512_madd52hi_epu64(zero, o, w);
+            let top = _mm512_or_si512(_mm512_slli_epi64::<10>(high), _mm512_srli_epi64::<42>(low));
+            let quotient = _mm512_madd52hi_epu64(zero, top, inverse);
+            let rest = _mm512_sub_epi64(low, _mm512_madd52lo_epu64(zero, quotient, p));
+            let product = reduce_once(reduce_once(_mm512_and_si512(rest, mask), p2), p);
+            let sum = reduce_once(_mm512_add_epi64(first, product), p);
+            let rest = _mm512_sub_epi64(first, product);
+            let rest = _mm512_min_epu64(rest, _mm512_add_epi64(rest, p));
+            _mm512_storeu_si512(e.as_mut_ptr().add(at).cast(), sum);
+            _mm512_storeu_si512(difference.as_mut_ptr().add(at).cast(), rest);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The inner loops for any machine; also the definition the vector kernels are tested against.
 
-use std::ops::Range;
+use std::ops::{Add, Range, Sub};
 
 use super::LINE;
 use crate::context::Scale;
 use crate::modulus::{Modulus, Shoup};
 
-/// Set in a source index of a permutation when the value changes its sign.
-pub(crate) const NEGATE: u32 = 1 << 31;
+/// Residues are factors.
+pub(super) fn to_factors(_: &mut [u64], _: Modulus) {}
 
 /// low += (x w) mod 2^52, high += floor(x w / 2^52), slot by slot.
 fn add_products([low, high]: [&mut [u64]; 2], x: &[u64], w: &[u64]) {
@@ -20,8 +20,17 @@ fn add_products([low, high]: [&mut [u64]; 2], x: &[u64], w: &[u64]) {
 }
 
 /// As described in the parent.
-pub(super) fn add_outer(sums: &mut [[[&mut [u64]; 2]; 2]], x: &[u64], stride: usize, w: &[&[u64]]) {
+pub(super) fn add_outer(
+    sums: &mut [[[&mut [u64]; 2]; 2]],
+    x: &[u64],
+    stride: usize,
+    w: &[&[u64]],
+    fresh: bool,
+) {
     let strip = sums.len();
+    if fresh {
+        sums.iter_mut().flatten().flatten().for_each(|half| half.fill(0));
+    }
     for (g, parts) in sums.iter_mut().enumerate() {
         for (part, [low, high]) in parts.iter_mut().enumerate() {
             let lines = low.chunks_mut(LINE).zip(high.chunks_mut(LINE)).zip(x.chunks(stride)).enumerate();
@@ -100,6 +109,39 @@ pub(super) fn dot(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, ou
     }
 }
 
+/// As described in the parent.
+pub(super) fn combine(
+    pairs: &[(&[u64], &[u64])],
+    minus: Option<&[u64]>,
+    modulus: Modulus,
+    scale: Scale,
+    add: bool,
+    out: &mut [u64],
+) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let (mut low, mut high) = ([0], [0]);
+        for (x, w) in pairs {
+            add_products([&mut low, &mut high], &x[i..i + 1], &w[i..i + 1]);
+        }
+        let mut value = [0];
+        low[0] += minus.map_or(0, |minus| modulus.p() - minus[i]);
+        fold(&low, &high, modulus, scale, &mut value);
+        *out = if add { modulus.add(*out, value[0]) } else { value[0] };
+    }
+}
+
+/// As described in the parent.
+pub(super) fn twisted_sums(e: &mut [u64], o: &[u64], w: &[u64], difference: &mut [u64], modulus: Modulus) {
+    let one = modulus.constant(1);
+    let top = modulus.constant((1 << 52) % modulus.p());
+    for (((e, &o), &w), difference) in e.iter_mut().zip(o).zip(w).zip(difference) {
+        let product = u128::from(o) * u128::from(w);
+        let (low, high) = (product as u64 & ((1 << 52) - 1), (product >> 52) as u64);
+        let product = modulus.add(modulus.mul(low, one), modulus.mul(high, top));
+        (*e, *difference) = (modulus.add(*e, product), modulus.sub(*e, product));
+    }
+}
+
 /// x -= c lift(rest).
 pub(super) fn subtract_lifted(x: &mut [u64], rest: &[u64], from: Modulus, to: Modulus, c: Shoup) {
     for (x, &rest) in x.iter_mut().zip(rest) {
@@ -123,57 +165,38 @@ pub(super) fn add_assign(x: &mut [u64], y: &[u64], modulus: Modulus) {
     }
 }
 
-/// `(e, difference) <- (e + X^h o, e - X^h o)`.
+/// As described in the parent.
 #[inline(always)]
-pub(super) fn shifted_sum_and_difference(
-    h: usize,
-    e: &mut [u64],
-    o: &[u64],
-    difference: &mut [u64],
-    modulus: Modulus,
-) {
-    let (e_low, e_high) = e.split_at_mut(h);
-    let (d_low, d_high) = difference.split_at_mut(h);
-    let (o_high, o_low) = o.split_at(o.len() - h);
-    for ((e, d), &o) in e_low.iter_mut().zip(d_low).zip(o_low) {
-        (*e, *d) = (modulus.sub(*e, o), modulus.add(*e, o));
-    }
-    for ((e, d), &o) in e_high.iter_mut().zip(d_high).zip(o_high) {
-        (*e, *d) = (modulus.add(*e, o), modulus.sub(*e, o));
-    }
+pub(super) fn shifted_sums_32(shift: usize, e: &[i32], o: &[i32], plus: &mut [i32], minus: &mut [i32]) {
+    shifted_sums(shift, e, o, plus, minus);
 }
 
-/// As [`shifted_sum_and_difference`], on integers.
+/// As described in the parent.
 #[inline(always)]
-pub(super) fn shifted_integers(h: usize, e: &mut [i64], o: &[i64], difference: &mut [i64]) {
-    let (e_low, e_high) = e.split_at_mut(h);
-    let (d_low, d_high) = difference.split_at_mut(h);
-    let (o_high, o_low) = o.split_at(o.len() - h);
-    for ((e, d), &o) in e_low.iter_mut().zip(d_low).zip(o_low) {
-        (*e, *d) = (*e - o, *e + o);
-    }
-    for ((e, d), &o) in e_high.iter_mut().zip(d_high).zip(o_high) {
-        (*e, *d) = (*e + o, *e - o);
-    }
+pub(super) fn shifted_sums_64(shift: usize, e: &[i64], o: &[i64], plus: &mut [i64], minus: &mut [i64]) {
+    shifted_sums(shift, e, o, plus, minus);
 }
 
-/// to\[i\] = from\[source\[i\]\], negated where the source says so, modulo p.
 #[inline(always)]
-pub(super) fn permute(source: &[u32], modulus: Modulus, from: &[u64], to: &mut [u64]) {
-    for (to, &source) in to.iter_mut().zip(source) {
-        let value = from[(source & !NEGATE) as usize];
-        let negate = u64::from(source >> 31).wrapping_neg();
-        *to = modulus.reduce_once((value ^ negate).wrapping_sub(negate).wrapping_add(modulus.p() & negate));
-    }
+fn shifted_sums<T>(shift: usize, e: &[T], o: &[T], plus: &mut [T], minus: &mut [T])
+where
+    T: Copy + Add<Output = T> + Sub<Output = T>,
+{
+    let n = e.len();
+    // X^N = -1.
+    let (shift, plus, minus) = if shift < n { (shift, plus, minus) } else { (shift - n, minus, plus) };
+    let (before, after) = o.split_at(n - shift);
+    add_and_subtract(&e[..shift], after, &mut minus[..shift], &mut plus[..shift]);
+    add_and_subtract(&e[shift..], before, &mut plus[shift..], &mut minus[shift..]);
 }
 
-/// As [`permute`], on integers.
 #[inline(always)]
-pub(super) fn permute_integers(source: &[u32], from: &[i64], to: &mut [i64]) {
-    for (to, &source) in to.iter_mut().zip(source) {
-        let value = from[(source & !NEGATE) as usize];
-        let negate = -i64::from(source >> 31);
-        *to = (value ^ negate) - negate;
+fn add_and_subtract<T>(e: &[T], o: &[T], sum: &mut [T], difference: &mut [T])
+where
+    T: Copy + Add<Output = T> + Sub<Output = T>,
+{
+    for (((&e, &o), sum), difference) in e.iter().zip(o).zip(sum).zip(difference) {
+        (*sum, *difference) = (e + o, e - o);
     }
 }
 
