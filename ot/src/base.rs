@@ -1,18 +1,23 @@
 //! 128 random OTs from elliptic curves: endemic OT on ristretto255.
 //!
-//! | receiver: bits `c_j`                         |                     | sender                                |
-//! |----------------------------------------------|---------------------|---------------------------------------|
-//! | `a_j` uniform; `R_j^{1-c_j}` uniform point   |                     | `b` uniform, `B = b G`                |
-//! | `R_j^{c_j} = a_j G - H(j, c_j, R_j^{1-c_j})` | `-- base/points ->` |                                       |
-//! |                                              | `<- base/key --`    |                                       |
-//! | returns `KDF(j, R_j^0, R_j^1, B, a_j B)`     |                     | `A_j^i = R_j^i + H(j, i, R_j^{1-i})`  |
-//! |                                              |                     | returns `KDF(j, R_j^0, R_j^1, B, b A_j^i)`, `i = 0, 1` |
+//! | receiver: bits `c_j`              |                     | sender                             |
+//! |-----------------------------------|---------------------|------------------------------------|
+//! | `a_j` uniform scalar              |                     | `b` uniform scalar, `B = b G`      |
+//! | `R_j^{1-c_j}` uniform point       |                     |                                    |
+//! | `R_j^{c_j} = a_j G - H(j, c_j, R_j^{1-c_j})` | `-- base/points ->` |                         |
+//! |                                   | `<- base/key --`    | `B`                                |
+//! |  |  | `A_j^i = R_j^i + H(j, i, R_j^{1-i})` |
+//! | returns `K_j = KDF(j, c_j, R_j, B, a_j B)` |  | returns `K_j^i = KDF(j, i, R_j, B, b A_j^i)` |
 //!
-//! One turn: neither message depends on the other. 64 bytes an instance one way, 32 bytes in all the other.
-//! The sender learns nothing of `c` (both points are uniform); the receiver knows the key of `c_j` only,
-//! by computational Diffie-Hellman in the random-oracle model; `B` is shared by the batch, the index and
-//! all points are in the KDF. A party that deviates may bias its own keys ("endemic"); the session id, with
-//! both parties' nonces in it, is hashed in. Source: Masny, Rindal, CCS 2019 (eprint 2019/706).
+//! One turn, as neither message depends on the other: 64 bytes an instance one way, 32 bytes in all
+//! the other way. `R_j` is the pair of both points. The sender learns nothing of `c`: both points
+//! are uniform. The receiver learns the key of `c_j` only, by computational Diffie-Hellman in the
+//! random-oracle model. All instances share `B`; the KDF hashes the index and all points. A party
+//! that deviates may bias its own keys (hence "endemic"). `H` and the KDF hash the session id,
+//! which contains nonces of both parties. With the feature `post-quantum` a second layer follows,
+//! from ML-KEM.
+//!
+//! Source: Masny, Rindal, CCS 2019 (eprint 2019/706).
 
 use curve25519_dalek::{
     ristretto::{CompressedRistretto, RistrettoPoint},
@@ -25,9 +30,9 @@ use subtle::{Choice, ConditionallySelectable};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Error,
     block::{Block, LAMBDA},
     domain::Domain,
+    error::Error,
 };
 
 const POINTS: &str = "ot/base/points";
@@ -100,8 +105,9 @@ fn blinded_points(
         let c = Choice::from(c as u8);
         for i in 0..2 {
             let (mine, theirs) = (chosen.as_bytes(), other.as_bytes());
-            let pick = c ^ Choice::from(1 - i);
-            points.extend((0..POINT_LEN).map(|n| u8::conditional_select(&theirs[n], &mine[n], pick)));
+            let is_chosen = c ^ Choice::from(1 - i);
+            let select = |n: usize| u8::conditional_select(&theirs[n], &mine[n], is_chosen);
+            points.extend((0..POINT_LEN).map(select));
         }
         scalars.push(a);
     }
@@ -129,7 +135,10 @@ fn pair(points: &[u8], j: usize) -> &[u8] {
     &points[2 * j * POINT_LEN..][..2 * POINT_LEN]
 }
 
-/// A group element other than the identity, or whose fault it is.
+/// A group element other than the identity.
+///
+/// # Errors
+/// [`Error::InvalidPoint`], [`Error::IdentityPoint`], with `step` and `index`.
 fn decode(step: &'static str, index: usize, bytes: &[u8]) -> Result<RistrettoPoint, Error> {
     let point = CompressedRistretto::from_slice(bytes).ok().and_then(|p| p.decompress());
     match point {
@@ -146,6 +155,7 @@ fn to_group(domain: &Domain, j: usize, i: u64, other: &[u8]) -> RistrettoPoint {
     RistrettoPoint::from_uniform_bytes(&bytes)
 }
 
+/// The key of choice `i` of instance `j`, whose points are `pair`.
 fn kdf(domain: &Domain, j: usize, i: u64, pair: &[u8], key: &[u8], shared: RistrettoPoint) -> Block {
     let shared = Zeroizing::new(shared.compress().to_bytes());
     let parts: [&[u8]; 5] = [&(j as u64).to_le_bytes(), &[i as u8], pair, key, &*shared];
@@ -203,7 +213,7 @@ mod tests {
         assert!(sent.0.iter().zip(recv.keys.iter()).all(|(s, r)| s[0].0 != r.0 && s[1].0 != r.0));
     }
 
-    /// What the sender says to `points`.
+    /// The sender's error on receiving `points`.
     fn sender_on(points: Vec<u8>) -> Option<Error> {
         let (_, result) = run_pair(
             |mut ch| async move {
@@ -229,7 +239,7 @@ mod tests {
             Some(Error::InvalidPoint { step: POINTS, index: 5 })
         ));
         assert!(matches!(sender_on(with(9, [0; 32])), Some(Error::IdentityPoint { step: POINTS, index: 9 })));
-        // R^0 = -H(R^1) would make the sender's key 0 known to everybody.
+        // With R^0 = -H(R^1) the sender's key 0 would be public.
         let j = 4;
         let cancel = -to_group(&DOMAIN(), j, 0, &pair(&good, j)[POINT_LEN..]);
         let points = with(2 * j, cancel.compress().to_bytes());

@@ -1,4 +1,4 @@
-//! 128-bit blocks: seeds, OT keys, COT words and their global difference.
+//! Blocks of 128 bits: seeds, OT keys, the blocks of COTs and their difference `Delta`.
 
 use std::{
     hint::black_box,
@@ -11,7 +11,7 @@ use zeroize::DefaultIsZeroes;
 /// Bits of a block, the computational security parameter, and the number of base OTs.
 pub const LAMBDA: usize = 128;
 
-/// A secret of 128 bits. Not printable, not comparable; whoever stores one wipes it.
+/// A secret of 128 bits. It can be neither printed nor compared. Who stores one wipes it.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Block(pub(crate) u128);
@@ -39,7 +39,8 @@ impl Block {
         self.0.to_le_bytes()
     }
 
-    /// The block itself if `bit` is 1, zero if it is 0, without a branch: the compiler must not know that it is a bit.
+    /// The block if `bit` is 1, zero if it is 0. The barrier hides from the compiler that `bit` is
+    /// 0 or 1, so that it cannot introduce a branch.
     pub(crate) fn times(self, bit: u64) -> Block {
         Block(self.0 & u128::from(black_box(bit & 1)).wrapping_neg())
     }
@@ -64,7 +65,8 @@ impl Block {
         Block(self.0 << 1 ^ Block(0x87).times((self.0 >> 127) as u64).0)
     }
 
-    /// The linear orthomorphism `xL || xR -> (xL ^ xR) || xL`: both it and `x ^ sigma(x)` are permutations.
+    /// The linear orthomorphism `xL || xR -> (xL ^ xR) || xL`: both it and `x ^ sigma(x)` are
+    /// permutations.
     pub(crate) fn sigma(self) -> Block {
         let (left, right) = ((self.0 >> 64) as u64, self.0 as u64);
         Block(u128::from(left ^ right) << 64 | u128::from(left))
@@ -100,11 +102,6 @@ impl Not for Block {
     }
 }
 
-/// Bit `i` of packed bits, the lowest bit of the first byte first.
-pub(crate) fn bit(packed: &[u8], i: usize) -> u64 {
-    u64::from(packed[i / 8] >> (i % 8) & 1)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,7 +114,7 @@ mod tests {
 
     #[test]
     fn x_generates_the_field_that_is_stated() {
-        // Reduction of X^128; and X to the power of 2^128 is X: the modulus divides X^(2^128) - X.
+        // The reduction of X^128; and X^(2^128) = X, so the modulus divides X^(2^128) - X.
         assert!(Block(1 << 127).times_x().0 == 0x87);
         let square = |x: Block| (0..128).rev().fold(Block::ZERO, |sum, j| sum.times_x() ^ x.times(x.bit(j)));
         assert!((0..128).fold(Block(2), |x, _| square(x)).0 == 2);
@@ -128,7 +125,8 @@ mod tests {
         fn sigma_is_a_linear_orthomorphism(x in any::<u128>(), y in any::<u128>()) {
             let sigma = |x: u128| Block(x).sigma().0;
             prop_assert_eq!(sigma(x) ^ sigma(y), sigma(x ^ y));
-            // Inverse of sigma: (a, b) -> (b, a ^ b); inverse of x ^ sigma(x) = (xR, xL ^ xR): (a, b) -> (a ^ b, a).
+            // The inverse of sigma is (a, b) -> (b, a ^ b). The inverse of x ^ sigma(x) = (xR, xL ^
+            // xR) is (a, b) -> (a ^ b, a).
             let (a, b) = halves(sigma(x));
             prop_assert_eq!((b, a ^ b), halves(x));
             let (a, b) = halves(x ^ sigma(x));

@@ -1,33 +1,40 @@
-//! Consistency checks of OT extension, against a peer that does not follow the protocol; chosen at compile time.
+//! Consistency checks of OT extension against a peer that deviates from the protocol; chosen at
+//! compile time.
 //!
-//! | mode           | detects                                                    | hash                  | costs more             |
-//! |----------------|------------------------------------------------------------|-----------------------|------------------------|
-//! | [`SemiHonest`] | nothing                                                    | one permutation       | -                      |
-//! | [`Checked`]    | inconsistent trees, corrections and rounds: [`crate::Error::Inconsistent`] | two permutations, for inputs that the peer may have a hand in | two turns a round of silent OT, none for SoftSpoken OT |
+//! | mode           | detects               | hash             | additional cost                |
+//! |----------------|-----------------------|------------------|--------------------------------|
+//! | [`SemiHonest`] | nothing               | one permutation  | none                           |
+//! | [`Checked`]    | inconsistent messages | two permutations | two turns a round of silent OT |
 //!
-//! All checks compare values of polynomials over GF(2^128) at places that the checked messages fix through BLAKE3 (Fiat-Shamir): a
-//! deviation that was decided on before survives with a probability of at most 2^-115 for each attempt. Where the parts of a message
-//! have places of their own, one that the whole message fixes weighs the parts, so that parts whose values an adversary has
-//! tried out one by one do not cancel.
+//! A checked message that is inconsistent is [`crate::Error::Inconsistent`]. All checks compare
+//! values of polynomials over GF(2^128), evaluated at points that hash the checked messages with
+//! BLAKE3 (Fiat-Shamir). A deviation that is fixed before the point survives with probability at
+//! most 2^-115 an attempt. Where parts of a message have points of their own, another point, which
+//! hashes the whole message, weighs the parts; so an adversary cannot choose parts one by one whose
+//! deviations cancel.
 //!
-//! What a check cannot exclude is that a deviation *guesses* secret bits of the other side and passes if the guess is right
-//! (selective failure); the sources count this as leakage of the bits guessed, and their functionalities have it.
+//! A check cannot exclude selective failure: a deviation may guess secret bits of the other party
+//! and pass if the guess is right. The functionalities of the sources count the guessed bits as
+//! leakage.
 //!
-//! This makes the extension secure against a malicious peer, not what is built on it: inputs of later steps may be wrong.
-//! Sources: Roy, CRYPTO 2022 (eprint 2022/192), sections 4 and 5 and figure 13; Yang et al., CCS 2020 (eprint 2020/924), figure 5.
+//! [`Checked`] makes the extension secure against a malicious peer, but not the protocols on top of
+//! it: their messages are not checked.
+//!
+//! Sources: Roy, CRYPTO 2022 (eprint 2022/192), sections 4 and 5 and figure 13; Yang et al., CCS
+//! 2020 (eprint 2020/924), figure 5.
 
 use crate::{block::Block, domain::Domain, kernel};
 
-/// Whether the peer's messages are checked.
+/// The mode of a session: whether the peer's messages are checked.
 pub trait Security: Send + Sync + 'static {
-    /// Whether they are.
+    /// Whether the peer's messages are checked.
     const CHECKED: bool;
 }
 
-/// The peer follows the protocol, and tries to learn from what it sees.
+/// The peer follows the protocol and tries to learn from the messages that it receives.
 pub struct SemiHonest;
 
-/// The peer may deviate; that shows as an error.
+/// The peer may deviate from the protocol; a deviation is an error.
 pub struct Checked;
 
 impl Security for SemiHonest {
@@ -38,12 +45,12 @@ impl Security for Checked {
     const CHECKED: bool = true;
 }
 
-/// The place that `message` fixes, for part `part` of message number `number`.
+/// The point that hashes `message`: for part `part` of message number `number`.
 pub(crate) fn point(domain: &Domain, purpose: &str, number: u64, part: u64, message: &[u8]) -> Block {
     Block::from_bytes(domain.derive(purpose, &[&number.to_le_bytes(), &part.to_le_bytes(), message]))
 }
 
-/// Powers of one number in GF(2^128) with secret exponents.
+/// Powers of one element `b` of GF(2^128) with secret exponents.
 pub(crate) struct Powers {
     /// `b^(2^j) - 1`.
     squares: Vec<Block>,
@@ -57,7 +64,7 @@ impl Powers {
         Powers { squares: squares.map(|b| b ^ Block(1)).collect() }
     }
 
-    /// `b^exponent`, in a time that does not depend on it.
+    /// `b^exponent`, in constant time.
     pub(crate) fn power(&self, exponent: u64) -> Block {
         self.squares.iter().enumerate().fold(Block(1), |power, (j, &square)| {
             kernel::multiply(power, Block(1) ^ square.times(exponent >> j & 1))

@@ -1,6 +1,6 @@
-//! Where every key of this crate comes from: BLAKE3 in key-derivation mode, bound to the session.
+//! Derivation of every key of this crate: BLAKE3 in key-derivation mode, bound to the session.
 
-/// In which direction COTs flow.
+/// The direction of COTs: which party is their sender.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// The party called `first` is the COT sender.
@@ -10,6 +10,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
+    /// The other direction.
     pub(crate) fn opposite(self) -> Direction {
         match self {
             Direction::Forward => Direction::Reverse,
@@ -18,7 +19,8 @@ impl Direction {
     }
 }
 
-/// A session, a direction in it, and how many extensions there were before; part of the input of every hash.
+/// Session id, direction, and number of the extension in the session: part of the input of every
+/// hash, so that no two extensions share a key.
 #[derive(Clone, Copy)]
 pub(crate) struct Domain {
     sid: [u8; 32],
@@ -27,11 +29,13 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
+    /// The domain of extension number `generation` of session `sid`, in one direction.
     pub(crate) fn new(sid: [u8; 32], direction: Direction, generation: u32) -> Domain {
         Domain { sid, direction, generation }
     }
 
-    /// `N` bytes for the `purpose`, which also names the protocol; `parts` enter with their lengths.
+    /// `N` bytes for `purpose`, a constant that names the protocol. Each of `parts` is hashed after
+    /// its length, so that different lists of parts never collide.
     pub(crate) fn derive<const N: usize>(&self, purpose: &str, parts: &[&[u8]]) -> [u8; N] {
         let mut hasher = blake3::Hasher::new_derive_key(purpose);
         hasher.update(&self.sid).update(&[self.direction as u8]).update(&self.generation.to_le_bytes());
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_matters_and_so_does_the_split_into_parts() {
+    fn every_input_and_the_split_into_parts_change_the_key() {
         let forward = Domain::new([1; 32], Direction::Forward, 0);
         let keys: [[u8; 32]; 6] = [
             forward.derive("a", &[b"xy", b"z"]),

@@ -1,42 +1,43 @@
-//! What can go wrong in oblivious transfer, and whose doing it is.
+//! Errors of oblivious transfer. Each variant names who caused it.
 
-/// An error of the transport or of the peer. What this party does wrong itself is a panic.
+/// An error of the transport or of the peer. A wrong call by this party panics instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The connection, or a frame of the wrong step or length.
+    /// The connection failed, or a frame has the wrong tag or the wrong length.
     #[error(transparent)]
     Net(#[from] sotto_net::Error),
-    /// The peer sent 32 bytes that encode no element of ristretto255.
+    /// The peer sent 32 bytes that are not the encoding of an element of ristretto255.
     #[error("the peer's point {index} at step {step} is no canonical ristretto255 encoding")]
     InvalidPoint {
-        /// The protocol step.
+        /// The tag of the frame.
         step: &'static str,
-        /// Which of the step's points.
+        /// Number of the point in the frame.
         index: usize,
     },
-    /// The peer sent bytes that encode no key.
+    /// The peer sent bytes that are not the encoding of an ML-KEM key.
     #[error("the peer's key {index} at step {step} has coefficients out of range")]
     InvalidKey {
-        /// The protocol step.
+        /// The tag of the frame.
         step: &'static str,
-        /// Which of the step's keys.
+        /// Number of the key in the frame.
         index: usize,
     },
-    /// An earlier error has ended the session's oblivious transfers; all its secrets are wiped.
+    /// An earlier error ended the oblivious transfers of this session; all their secrets are wiped.
     #[error("the session's oblivious transfers ended with an earlier error: a new session is needed")]
     Over,
-    /// The peer's messages contradict each other: it does not follow the protocol. Nothing of the batch was used.
+    /// A consistency check failed: the peer deviates from the protocol. No COT of the batch was
+    /// used.
     #[error("the peer cheats at step {step}: its message does not pass the consistency check")]
     Inconsistent {
-        /// The protocol step.
+        /// The tag of the frame that failed the check.
         step: &'static str,
     },
-    /// The peer sent the neutral element, or points that sum up to it: its key would be known to all.
+    /// The peer sent the identity, or two points that yield it: an observer could compute the key.
     #[error("the peer's point {index} at step {step} is, or leads to, the identity")]
     IdentityPoint {
-        /// The protocol step.
+        /// The tag of the frame.
         step: &'static str,
-        /// Which of the step's points.
+        /// Number of the point in the frame.
         index: usize,
     },
 }

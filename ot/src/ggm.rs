@@ -1,15 +1,21 @@
-//! Punctured pseudo-random functions: all leaves of a binary tree for one party, all but one for the other.
+//! Punctured pseudo-random functions: binary trees of which one party knows all leaves, the other
+//! all but one.
 //!
-//! | holder of the root                            |          | puncturer: path bits `p_l`, `l = 0..k`      |
-//! |-----------------------------------------------|----------|---------------------------------------------|
-//! | `sum_l^i` = XOR of level `l`'s nodes that are `i`-th children | | one base-OT key per level, choice `1 - p_l` |
-//! | `sum_l^i ^ K_l^i`                             | `-- ->`  | `sum_l^{1-p_l}` gives the sibling of the path |
+//! | holder of the root                      |         | puncturer: path bits `p_l`, `l = 0..k`   |
+//! |-----------------------------------------|---------|------------------------------------------|
+//! | `sum_l^i`: XOR of level `l`'s `i`-th children |  | one base-OT key a level, choice `1 - p_l` |
+//! | `sum_l^i ^ K_l^i`, `i = 0, 1` | `-- ->` | `sum_l^{1-p_l}`, which yields the path's sibling |
 //!
-//! `32 k` bytes a tree. The puncturer numbers nodes relative to the path: node `y` is the tree's node
-//! `y ^ path`, so that the unknown node is always node 0 and no address depends on the path.
-//! A checked tree is one level deeper, to the left only: a leaf gives a seed and 32 bytes `t`; the holder adds the XOR of all `t` and
-//! a digest of them in their order, so that the puncturer, who can compute all but one, finds the last one and compares.
-//! Source: Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019 (eprint 2019/1159); the check: eprint 2022/192, figure 13.
+//! `32 k` bytes a tree. The puncturer numbers nodes relative to the path: its node `y` is node
+//! `y ^ path` of the tree. So the unknown node is always node 0, and no address depends on the
+//! path.
+//!
+//! In a checked session each leaf is expanded into a seed and a tag of 32 bytes. The holder adds
+//! the XOR of all tags of each tree, and a digest of all tags in their order. The puncturer
+//! computes all tags but one of a tree, the last one from the XOR, and compares digests.
+//!
+//! Source: Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019 (eprint 2019/1159); the
+//! check: eprint 2022/192, figure 13.
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
@@ -34,17 +40,18 @@ pub(crate) fn full(
     (nodes, sums)
 }
 
-/// The leaves, leaf `y` being the full tree's leaf `y ^ path`; leaf 0 is meaningless. Bit `k - 1 - l` of
-/// `path` is taken at level `l`, `sums[l]` is the XOR of that level's children off the path's side.
+/// The leaves: leaf `y` is leaf `y ^ path` of the tree, except that leaf 0 has no meaning. Bit
+/// `k - 1 - l` of `path` chooses the child at level `l`; `sums[l]` is the XOR of the level's
+/// children that are not on the path's side.
 pub(crate) fn punctured(domain: &Domain, tree: usize, path: u64, sums: &[Block]) -> Zeroizing<Vec<Block>> {
     let mut nodes = Zeroizing::new(vec![Block::ZERO]);
     for (level, &sum) in sums.iter().enumerate() {
         let p = (path >> (sums.len() - 1 - level)) as u8 & 1;
         let mut relative = Zeroizing::new(Vec::with_capacity(2 * nodes.len()));
         for &node in nodes.iter() {
-            let [mut near, mut far] = children(domain, tree, level, node);
-            u128::conditional_swap(&mut near.0, &mut far.0, p.into());
-            relative.extend([near, far]);
+            let [mut child0, mut child1] = children(domain, tree, level, node);
+            u128::conditional_swap(&mut child0.0, &mut child1.0, p.into());
+            relative.extend([child0, child1]);
         }
         relative[1] = relative.iter().skip(3).step_by(2).fold(sum, |sum, &node| sum ^ node);
         nodes = relative;
@@ -52,7 +59,7 @@ pub(crate) fn punctured(domain: &Domain, tree: usize, path: u64, sums: &[Block])
     nodes
 }
 
-/// What of a leaf is compared.
+/// The part of an expanded leaf that a check compares.
 type Tag = [u8; 32];
 
 /// Bytes that a check adds to the message, for `trees` trees.
@@ -60,7 +67,7 @@ pub(crate) const fn proof_len(trees: usize) -> usize {
     32 * (trees + 1)
 }
 
-/// Replaces each tree's leaves by seeds; returns the proof that all trees are what their sums say.
+/// Replaces each tree's leaves by their seeds; returns the proof that the trees match their sums.
 pub(crate) fn prove(domain: &Domain, trees: &mut [Zeroizing<Vec<Block>>]) -> Vec<u8> {
     let mut proof = Vec::with_capacity(proof_len(trees.len()));
     let mut digest = blake3::Hasher::new();
@@ -73,7 +80,8 @@ pub(crate) fn prove(domain: &Domain, trees: &mut [Zeroizing<Vec<Block>>]) -> Vec
     proof
 }
 
-/// Replaces each punctured tree's leaves by seeds; whether the proof is right.
+/// Replaces each punctured tree's leaves by their seeds; returns whether the proof is right.
+/// `path(i)` is the path of tree `i`.
 ///
 /// # Panics
 /// If the proof is not [`proof_len`] bytes long.
@@ -93,10 +101,11 @@ pub(crate) fn verify(
         exchange(&mut tags, path(tree));
         digest.update(tags.as_flattened());
     }
-    let said = &proof[proof.len() - 32..];
-    digest.finalize().as_bytes().ct_eq(said).into()
+    let stated = &proof[proof.len() - 32..];
+    digest.finalize().as_bytes().ct_eq(stated).into()
 }
 
+/// Replaces leaves by their seeds; returns their tags.
 fn seeds_and_tags(domain: &Domain, tree: usize, leaves: &mut [Block]) -> Zeroizing<Vec<Tag>> {
     let split = |leaf: &mut Block| {
         let place = (tree as u64).to_le_bytes();
@@ -107,11 +116,12 @@ fn seeds_and_tags(domain: &Domain, tree: usize, leaves: &mut [Block]) -> Zeroizi
     Zeroizing::new(leaves.iter_mut().map(split).collect())
 }
 
+/// The XOR of tags.
 fn sum_of(tags: &[Tag]) -> Tag {
     tags.iter().fold([0; 32], |sum, tag| std::array::from_fn(|i| sum[i] ^ tag[i]))
 }
 
-/// Item `y` goes to place `y ^ path`, in a way that does not depend on the path.
+/// Moves item `y` to place `y ^ path`, in constant time.
 fn exchange(tags: &mut [Tag], path: u64) {
     for bit in (0..tags.len().ilog2()).map(|j| 1usize << j) {
         let swap = Choice::from((path >> bit.ilog2() & 1) as u8);
@@ -124,7 +134,7 @@ fn exchange(tags: &mut [Tag], path: u64) {
     }
 }
 
-/// The left and the right child.
+/// The left and the right child of a node on level `level`.
 fn children(domain: &Domain, tree: usize, level: usize, node: Block) -> [Block; 2] {
     let place = [tree as u8, level as u8];
     let bytes =

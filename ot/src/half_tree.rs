@@ -1,31 +1,37 @@
-//! Half-trees: trees of pseudo-random blocks whose every level adds up to `Delta`.
+//! Half-trees: trees of pseudo-random blocks in which the nodes of every level add up to `Delta`.
 //!
-//! | holder of `Delta` and the root `k`            |           | puncturer: path bits `p_l`, `l = 0..d`              |
-//! |-----------------------------------------------|-----------|-----------------------------------------------------|
-//! | level 0: `k`, `k ^ Delta`                     |           |                                                     |
-//! | node `v` has children `H(v)`, `v ^ H(v)`      |           |                                                     |
-//! | `sum_l` = XOR of level `l`'s left children    | (masked)  | `sum_l ^ (1 - p_l) Delta`: of the children off its side |
-//! | leaves `v_y`                                  |           | leaves `v_y`, and `v_p ^ Delta` in the place of `v_p`   |
+//! | holder of `Delta` and the root `k`      |          | puncturer: path bits `p_l`, `l = 0..d`  |
+//! |-----------------------------------------|----------|-----------------------------------------|
+//! | level 0: `k`, `k ^ Delta`               |          |                                         |
+//! | node `v` has children `H(v)`, `v ^ H(v)` |         |                                         |
+//! | `sum_l`: XOR of left children | (masked) | `sum_l ^ (1 - p_l) Delta`: XOR of side `1 - p_l` |
+//! | leaves `v_y` |  | leaves `v_y`, except `v_p ^ Delta` in place of `v_p` |
 //!
-//! One hash a leaf, one block a level. Left and right children of a level differ by `Delta`, so what the puncturer is given is
-//! one of the two keys of a COT: see [`crate::silent`]. The leaves' lowest bits are cleared, and the puncturer sets that of its
-//! own: with `Delta` odd, the lowest bit of its leaf says where the path ends.
+//! One hash a leaf, one block a level. The sums of left and right children of a level differ by
+//! `Delta`, so the one that the puncturer needs is one of the two keys of a COT. The lowest bits of
+//! leaves are cleared, and the puncturer sets that of its leaf `p`: as `Delta` is odd, the lowest
+//! bit marks the end of the path.
 //!
-//! Nodes lie in bit-reversed order: the children of node `j` of a level of `n` are `j` and `j + n`, so both halves of a level
-//! are written in sequence, and bit `l` of the path is taken at level `l`. The puncturer keeps a zero where it knows nothing.
-//! Every node is read and written at every level, whatever the path.
+//! Nodes are in bit-reversed order: the children of node `j` of a level of `n` nodes are `j` and
+//! `j + n`. So both halves of a level are written in sequence, and bit `l` of the path chooses the
+//! child at level `l`. The puncturer stores a zero for the node that it does not know. It reads and
+//! writes every node of every level, whatever the path.
 //!
-//! `H(v) = pi(y) ^ y`, `y = sigma(v)`. Without the orthomorphism `sigma` a right child would be `pi(v)`: whoever inverts the
-//! public `pi` on a known sibling of the path gets the path's node, and with it `Delta`. Requires circular correlation
-//! robustness of `H`; each tree has a key of its own, so what an adversary computes for one helps against no other.
-//! Source: Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023 (eprint 2022/1431), figures 3 and 4.
+//! `H(v) = pi(y) ^ y`, `y = sigma(v)`, with a public permutation `pi`. Without the orthomorphism
+//! `sigma` a right child would be `pi(v)`; inverting `pi` on the path's known sibling would give
+//! the path's node, and so `Delta`. `H` must be circular correlation robust. Each tree has a key of
+//! its own, so that a computation against one tree does not help against another.
+//!
+//! Source: Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, EUROCRYPT 2023 (eprint 2022/1431), figures 3 and
+//! 4.
 
 use crate::{
     block::Block,
     kernel::{self, Cipher, Correction},
 };
 
-/// Writes the `2^d` leaves under `root`, and for each of the `d` levels the XOR of its left children.
+/// Writes the `2^d` leaves under `root`, and for each of the `d` levels the XOR of its left
+/// children.
 ///
 /// # Panics
 /// Unless there are `2^d` leaves for `d` sums.
@@ -39,39 +45,39 @@ pub(crate) fn full(h: &Cipher, delta: Block, root: Block, sums: &mut [Block], le
     kernel::clear_low_bits(leaves, None);
 }
 
-/// Writes the leaves of a tree that is punctured at `path`. `sums[l]` is the XOR of level `l`'s children on the side that
-/// the path does not take.
+/// Writes the leaves of a tree that is punctured at `path`. `sums[l]` is the XOR of level `l`'s
+/// children that are not on the path's side.
 ///
 /// # Panics
 /// As [`full`].
 pub(crate) fn punctured(h: &Cipher, path: u64, sums: &[Block], leaves: &mut [Block]) {
     assert_eq!(leaves.len(), 1 << sums.len(), "leaves of a tree of {} levels", sums.len());
-    // What doubling makes of the zero on the path.
+    // The left child that doubling computes for the zero on the path.
     let mut garbage = [Block::ZERO; 2];
     h.double(&mut garbage, None);
     let garbage = garbage[0];
 
-    let right = path & 1;
-    (leaves[0], leaves[1]) = (sums[0].times(right), sums[0].times(1 - right));
+    let p = path & 1;
+    (leaves[0], leaves[1]) = (sums[0].times(p), sums[0].times(1 - p));
     let mut total = sums[0];
     let mut correction = None;
     for (level, &sum) in sums.iter().enumerate().skip(1) {
         let n = 1 << level;
         let left_sum = h.double(&mut leaves[..2 * n], correction);
         let right_sum = total ^ left_sum;
-        let right = path >> level & 1;
-        // The sibling is what is missing in its side's sum; the path's own node becomes zero.
-        let near = (sum ^ left_sum).times(right) ^ garbage.times(1 - right);
-        let far = (sum ^ right_sum).times(1 - right) ^ garbage.times(right);
-        correction = Some(Correction { at: path as usize & (n - 1), add: [near, far] });
-        total = sum ^ garbage ^ left_sum.times(1 - right) ^ right_sum.times(right);
+        let p = path >> level & 1;
+        // Completes the sibling to its side's sum, and clears the path's node.
+        let left = (sum ^ left_sum).times(p) ^ garbage.times(1 - p);
+        let right = (sum ^ right_sum).times(1 - p) ^ garbage.times(p);
+        correction = Some(Correction { at: path as usize & (n - 1), add: [left, right] });
+        total = sum ^ garbage ^ left_sum.times(1 - p) ^ right_sum.times(p);
     }
-    // In the place of the path's leaf comes what all others add up to, and an odd one.
+    // The path's leaf is the sum of all others, with the lowest bit set.
     let last = sums.len() - 1;
-    let right = path >> last & 1;
+    let p = path >> last & 1;
     let missing = total.without_low_bit() ^ Block(1);
-    let [near, far] = correction.map_or([Block::ZERO; 2], |c| c.add.map(Block::without_low_bit));
-    let add = [near ^ missing.times(1 - right), far ^ missing.times(right)];
+    let [left, right] = correction.map_or([Block::ZERO; 2], |c| c.add.map(Block::without_low_bit));
+    let add = [left ^ missing.times(1 - p), right ^ missing.times(p)];
     kernel::clear_low_bits(leaves, Some(Correction { at: path as usize & ((1 << last) - 1), add }));
 }
 
@@ -122,8 +128,9 @@ mod tests {
         }
     }
 
-    /// From one tree the puncturer must not get `Delta`: `review.md` 9a, on every kernel. With `H(v) = pi(v) ^ v` the
-    /// sibling of a right turn is `v ^ H(v) = pi(v)`, `pi` is public, and `v` with the known nodes of its level gives `Delta`.
+    /// One tree must not reveal `Delta`. With `H(v) = pi(v) ^ v` the sibling on the right would be
+    /// `v ^ H(v) = pi(v)`; as `pi` is public, it would give `v`, and `v` and the known nodes of its
+    /// level would give `Delta`.
     #[test]
     fn a_sibling_does_not_give_away_its_parent() {
         use aes::cipher::{BlockCipherDecrypt, KeyInit};
@@ -148,7 +155,7 @@ mod tests {
                         assert!(guess.0 != v.0, "sigma must break the relation");
                     }
                 }
-                // The same attack on the plain hash works: the test can fail.
+                // The same attack on the hash without sigma works, so this test can fail.
                 let mut image = aes::Block::from(v.to_bytes());
                 aes::cipher::BlockCipherEncrypt::encrypt_block(&pi, &mut image);
                 let plain_sibling = v ^ (Block::from_bytes(image.into()) ^ v);

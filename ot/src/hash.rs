@@ -1,25 +1,33 @@
-//! The hash that turns COTs into pads: correlation robust, also for payloads related to `Delta`.
+//! The hash that turns COTs into pads. It is circular correlation robust: pads stay uniform for
+//! payloads that depend on `Delta`.
 //!
-//! | mode       | `H(x, index, segment)`, `tweak = segment || index`                    | needed of `pi`, an ideal permutation |
-//! |------------|------------------------------------------------------------------------|--------------------------------------|
-//! | semi-honest| `pi(y) ^ y`, `y = sigma(x) ^ tweak`                                    | circular correlation robustness      |
-//! | checked    | `pi(z) ^ y`, `y = pi(sigma(x))`, `z = y ^ tweak`                       | the same, for tweaks and inputs that the adversary influences |
+//! | mode | `H(x, index, segment)` | security if `pi` is an ideal permutation |
+//! |-------------|---------------------------------------|----------------------------------------|
+//! | semi-honest | `pi(y) ^ y`, `y = sigma(x) ^ tweak`   | circular correlation robustness        |
+//! | checked | `pi(z) ^ y`, `y = pi(sigma(x))`, `z = y ^ tweak` | the same, chosen inputs |
 //!
-//! `pi` is AES-128. `sigma` (see [`Block::sigma`]) is what keeps `x` safe when `x ^ H(x)` becomes known: with `y = x` that
-//! value would be `pi(x)`, and `pi` is public. Source: Guo, Katz, Wang, Yu, S&P 2020 (eprint 2019/074), sections 7.3 and 7.4.
+//! In the checked mode the adversary may choose inputs and tweaks. `tweak = segment || index`; `pi`
+//! is AES-128; `sigma` is [`Block::sigma`]. Without `sigma`, `x ^ H(x) = pi(x)` at tweak 0, and
+//! whoever learns that value inverts the public `pi` and has `x`. Source: Guo, Katz, Wang, Yu, S&P
+//! 2020 (eprint 2019/074), sections 7.3 and 7.4.
 //!
-//! In the ideal-permutation model the receiver's view is `pi` at points `sigma(t) ^ sigma(Delta) ^ tweak` with
-//! an unknown `sigma(Delta)`: distinct points, but for collisions of the pseudo-random `t`, so all pads that it
-//! does not hold itself look uniform, up to (pads of a key)(evaluations of AES under it) / 2^127: the lowest bit of `Delta`
-//! is known. Each run of [`KEY_SPAN`] COTs has a key of its own, so that number stays small however many COTs there are.
-//! Sums `i_0 Delta + i_1 X Delta + ..` in GF(2^128) ([`crate::lookup`]) are as unknown as `Delta`, being invertible images of it.
+//! Security in the ideal-permutation model. The pads that the receiver does not hold are `pi` at
+//! the points `sigma(t) ^ sigma(Delta) ^ tweak`. `sigma(Delta)` is unknown, and the points are
+//! distinct unless the pseudo-random `t` collide. So all these pads look uniform, except with
+//! probability (pads under a key) (evaluations of AES under that key) / 2^127; 127 because the
+//! lowest bit of `Delta` is known. Each [`KEY_SPAN`] consecutive COTs have a key of their own,
+//! which bounds the number of pads under a key however many COTs a session uses. [`crate::lookup`]
+//! hashes with `i_0 Delta + i_1 X Delta + ..` in GF(2^128) in place of `Delta`; these sums are
+//! images of `Delta` under invertible linear maps, hence as unknown as `Delta` is.
 //!
-//! Every (direction, index, segment) is used once. Indices are 64-bit counters that never turn back; what one
-//! COT is used for takes its own range of segments ([`Purpose`]). Debug builds keep a ledger and panic.
+//! Every triple (direction, index, segment) is hashed once. Indices are 64-bit counters that only
+//! grow, which [`PadHash::hand_out`] checks; each [`Purpose`] has a range of segments of its own;
+//! and a batch yields the pads of a purpose once ([`crate::batch`]).
 
-use std::ops::Range;
-#[cfg(debug_assertions)]
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     block::Block,
@@ -27,8 +35,8 @@ use crate::{
     kernel::{Cipher, Tweak},
 };
 
-/// What a COT's pad is used for; each purpose has 2^32 segments of 128 bits of its own.
-#[derive(Clone, Copy)]
+/// What a COT's pads are used for. Each purpose has 2^32 segments of 128 bits of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Correlated OT with XOR payloads.
     Xor = 0,
@@ -42,53 +50,66 @@ pub(crate) enum Purpose {
     Triple = 4,
 }
 
-/// COTs whose pads are made under one key.
+/// A set of purposes, one bit each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Purposes(u8);
+
+impl Purposes {
+    /// All purposes.
+    pub(crate) const ALL: Purposes = Purposes(0b1_1111);
+
+    /// The set of one purpose.
+    pub(crate) fn only(purpose: Purpose) -> Purposes {
+        Purposes(1 << purpose as u8)
+    }
+
+    /// Whether the set has the purpose.
+    pub(crate) fn contains(self, purpose: Purpose) -> bool {
+        self.0 >> purpose as u8 & 1 == 1
+    }
+
+    /// The purposes that both sets have.
+    pub(crate) fn intersection(self, other: Purposes) -> Purposes {
+        Purposes(self.0 & other.0)
+    }
+}
+
+/// Consecutive COTs whose pads are computed under one key.
 pub(crate) const KEY_SPAN: u64 = 1 << 10;
 
 /// The hash of one direction of a session.
 pub(crate) struct PadHash {
-    /// The generator of the keys.
+    /// Its images of 0, 1, .. are the keys.
     keys: Cipher,
     checked: bool,
-    #[cfg(debug_assertions)]
-    ledger: Mutex<Ledger>,
+    /// No index below this one may be handed out any more.
+    next_index: AtomicU64,
 }
 
 impl PadHash {
-    /// For the semi-honest or the checked mode.
+    /// The hash of a domain, in the semi-honest or the checked mode.
     pub(crate) fn new(domain: &Domain, checked: bool) -> PadHash {
         let key = domain.derive("sotto 2026 ot/hash/key", &[&[u8::from(checked)]]);
-        PadHash {
-            keys: Cipher::new(Block::from_bytes(key)),
-            checked,
-            #[cfg(debug_assertions)]
-            ledger: Mutex::default(),
-        }
+        PadHash { keys: Cipher::new(Block::from_bytes(key)), checked, next_index: AtomicU64::new(0) }
     }
 
-    /// Notes that pads of `segments` blocks a COT are made, for a run of COTs.
+    /// Records that COTs with these indices are handed out.
     ///
     /// # Panics
-    /// In debug builds, if some of them were made before.
-    pub(crate) fn claim(&self, indices: Range<u64>, purpose: Purpose, segments: u64) {
-        assert!(segments <= 1 << 32, "a purpose has 2^32 segments");
-        #[cfg(debug_assertions)]
-        {
-            let first = purpose.segment(0);
-            let mut ledger = self.ledger.lock().expect("no panic while the ledger was locked");
-            ledger.claim(indices, first..first + segments);
-        }
-        #[cfg(not(debug_assertions))]
-        let _ = (indices, purpose);
+    /// If an index as large as the first one was handed out before.
+    pub(crate) fn hand_out(&self, indices: Range<u64>) {
+        let next = self.next_index.fetch_max(indices.end, Ordering::Relaxed);
+        assert!(indices.start >= next, "COTs {indices:?} are handed out where {next} is the next index");
     }
 
-    /// The hash for the COTs of the run that `index` lies in.
+    /// The hash for the run of [`KEY_SPAN`] COTs in which `index` lies.
     pub(crate) fn key(&self, index: u64) -> Hasher {
         Hasher { pi: Cipher::new(self.keys.permute(index / KEY_SPAN)), checked: self.checked }
     }
 }
 
 impl Purpose {
+    /// The high half of the tweak for one of the purpose's segments.
     fn segment(self, segment: u64) -> u64 {
         (self as u64) << 32 | segment
     }
@@ -120,31 +141,6 @@ impl Hasher {
     }
 }
 
-/// Which segments of which COTs have been hashed: batches of indices, each with its segments.
-#[cfg(debug_assertions)]
-#[derive(Default)]
-struct Ledger(BTreeMap<u64, (u64, Vec<Range<u64>>)>);
-
-#[cfg(debug_assertions)]
-impl Ledger {
-    fn claim(&mut self, indices: Range<u64>, segments: Range<u64>) {
-        if indices.is_empty() || segments.is_empty() {
-            return;
-        }
-        let overlapping =
-            self.0.range_mut(..indices.end).next_back().filter(|(_, (end, _))| *end > indices.start);
-        match overlapping {
-            None => drop(self.0.insert(indices.start, (indices.end, vec![segments]))),
-            Some((&start, (end, used))) => {
-                assert!((start..*end) == indices, "pads of COTs {indices:?} and {start}..{end} overlap");
-                let reused = used.iter().any(|u| u.start < segments.end && segments.start < u.end);
-                assert!(!reused, "segments {segments:?} of COTs {indices:?} are hashed twice");
-                used.push(segments);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_argument_matters() {
+    fn every_argument_changes_the_pad() {
         use Purpose::{Lookup, Xor};
         let [h, checked] = [false, true].map(|mode| PadHash::new(&domain(), mode));
         let other = PadHash::new(&Domain::new([5; 32], Direction::Reverse, 0), false);
@@ -181,7 +177,8 @@ mod tests {
         }
     }
 
-    /// From `x ^ H(x)` the plain Matyas-Meyer-Oseas hash gives `x` by one decryption (`review.md` 9a).
+    /// Without `sigma`, `x ^ H(x)` would be an image of `x` under the public permutation: one
+    /// decryption would give `x`.
     #[test]
     fn a_payload_related_to_the_key_does_not_give_the_key() {
         use aes::cipher::{BlockCipherDecrypt, KeyInit};
@@ -208,30 +205,28 @@ mod tests {
     }
 
     #[test]
-    fn disjoint_pads_may_be_claimed() {
+    fn indices_only_grow() {
         let h = PadHash::new(&domain(), false);
-        h.claim(10..20, Purpose::Xor, 4);
-        h.claim(10..20, Purpose::Arithmetic, 1);
-        h.claim(20..30, Purpose::Xor, 4);
-        h.claim(0..10, Purpose::Xor, 4);
-        h.claim(15..15, Purpose::Xor, 4);
+        [0..0, 0..10, 10..10, 12..20].into_iter().for_each(|indices| h.hand_out(indices));
     }
 
     #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "hashed twice")]
-    fn a_repeated_segment_panics() {
+    #[should_panic(expected = "COTs 19..30 are handed out where 20 is the next index")]
+    fn an_index_is_not_handed_out_twice() {
         let h = PadHash::new(&domain(), false);
-        h.claim(10..20, Purpose::Xor, 4);
-        h.claim(10..20, Purpose::Xor, 1);
+        h.hand_out(10..20);
+        h.hand_out(19..30);
     }
 
     #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "overlap")]
-    fn a_repeated_index_panics() {
-        let h = PadHash::new(&domain(), false);
-        h.claim(10..20, Purpose::Xor, 4);
-        h.claim(5..11, Purpose::Arithmetic, 1);
+    fn sets_of_purposes() {
+        use Purpose::{Arithmetic, Lookup, Transfer, Triple, Xor};
+        let all = [Xor, Arithmetic, Lookup, Transfer, Triple];
+        for purpose in all {
+            let only = Purposes::only(purpose);
+            assert!(all.into_iter().all(|other| only.contains(other) == (other == purpose)));
+            assert!(Purposes::ALL.contains(purpose) && only.intersection(Purposes::ALL) == only);
+            assert!(purpose == Xor || !only.intersection(Purposes::only(Xor)).contains(Xor));
+        }
     }
 }

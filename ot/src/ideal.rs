@@ -1,4 +1,4 @@
-//! The functionality of the COT roles, for tests: a dealer that both parties' halves come from.
+//! The functionality of the COT roles, for tests: a dealer from which both parties' halves come.
 
 use std::sync::Arc;
 
@@ -7,10 +7,13 @@ use sotto_shares::Rng;
 use zeroize::Zeroizing;
 
 use crate::{
-    Block, Error, RandomCotReceiver, RandomCotSender, RecvCots, SendCots,
-    cots::{Batch, Stored},
+    batch::{Batch, Stored},
+    block::Block,
+    cots::{RecvCots, SendCots},
     domain::{Direction, Domain},
+    error::Error,
     hash::PadHash,
+    roles::{RandomCotReceiver, RandomCotSender},
 };
 
 /// Both halves of COTs, from a seed.
@@ -31,14 +34,16 @@ impl Dealer {
         Dealer { delta, rng, send_hash: hash(), recv_hash: hash(), next: 0 }
     }
 
+    /// The next `n` COTs.
     pub(crate) fn deal(&mut self, n: usize) -> (SendCots, RecvCots) {
         let q: Vec<Block> = (0..n).map(|_| Block::random(&mut self.rng).without_low_bit()).collect();
         let t = q.iter().map(|&q| q ^ self.delta.times(self.rng.bytes::<1>()[0].into())).collect();
-        let batch = |blocks| Batch::new(Arc::new(Stored(Zeroizing::new(blocks))), 0, self.next, n);
-        let (sent, received) = (batch(q), batch(t));
+        let batch = |hash: &Arc<PadHash>, blocks| {
+            Batch::new(hash.clone(), Arc::new(Stored(Zeroizing::new(blocks))), 0, self.next, n)
+        };
+        let (sent, received) = (batch(&self.send_hash, q), batch(&self.recv_hash, t));
         self.next += n as u64;
-        let sent = SendCots::new(self.send_hash.clone(), self.delta, sent);
-        (sent, RecvCots::new(self.recv_hash.clone(), received))
+        (SendCots::new(self.delta, sent), RecvCots::new(received))
     }
 }
 
@@ -61,13 +66,7 @@ impl RandomCotSender for IdealSender {
     fn ready(&self) -> usize {
         usize::MAX
     }
-    async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn confirm(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+    async fn begin(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
     async fn extend(&mut self, _: &mut Channel, n: usize) -> Result<SendCots, Error> {
@@ -79,16 +78,7 @@ impl RandomCotReceiver for IdealReceiver {
     fn ready(&self) -> usize {
         usize::MAX
     }
-    async fn prepay(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn answer(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn verify(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn settle(&mut self, _: &mut Channel) -> Result<(), Error> {
+    async fn begin(&mut self, _: &mut Channel, _: usize) -> Result<(), Error> {
         Ok(())
     }
     async fn extend(&mut self, _: &mut Channel, n: usize) -> Result<RecvCots, Error> {

@@ -1,17 +1,23 @@
-//! A second, post-quantum layer for the base OTs: endemic OT from ML-KEM-768. With the feature `post-quantum`.
+//! A second, post-quantum layer for the base OTs: endemic OT from ML-KEM-768. Feature
+//! `post-quantum`.
 //!
-//! | receiver: bits `c_j`                              |                    | sender                                  |
-//! |---------------------------------------------------|--------------------|-----------------------------------------|
-//! | `(rho_j, t_j)`, `s_j` a key pair; `R_j^{1-c_j}` uniform |              |                                         |
-//! | `R_j^{c_j} = t_j - H(j, c_j, rho_j, R_j^{1-c_j})` | `-- kem/keys ->`   |                                         |
-//! |                                                   |                    | key `i`: `(rho_j, R_j^i + H(j, i, rho_j, R_j^{1-i}))` |
-//! |                                                   | `<- kem/ciphertexts --` | `ct_j^i, K_j^i = Encaps(key i)`    |
-//! | returns `KDF(j, c_j, k, Decaps(ct_j^{c_j}))`      |                    | returns `KDF(j, i, k, K_j^i)`, `i = 0, 1` |
+//! | receiver: bits `c_j`            |                         | sender                           |
+//! |---------------------------------|-------------------------|----------------------------------|
+//! | `(rho_j, t_j)`, `s_j` a key pair |                        |                                  |
+//! | `R_j^{1-c_j}` uniform           |                         |                                  |
+//! | `R_j^{c_j} = t_j - H(j, c_j, rho_j, R_j^{1-c_j})` | `-- kem/keys ->` | keys `(rho_j, t_j^i)` |
+//! |  | `<- kem/ciphertexts --` | `ct_j^i, K_j^i = Encaps(key i)`, `i = 0, 1` |
+//! | returns `KDF(j, c_j, k, Decaps(ct_j^{c_j}))` |  | returns `KDF(j, i, k, K_j^i)`, `i = 0, 1` |
 //!
-//! Two turns, one more than without it; 577 536 bytes. `t`, `R` and `H` are vectors of three polynomials modulo 3329, 12 bits a coefficient, in the transformed
-//! domain, as FIPS 203 encodes keys. `k` is the key that the elliptic curves gave for the same instance: whoever breaks one of the two
-//! problems has nothing yet. The receiver's choices are hidden if `t` looks uniform (module LWE) *and* by the curves, which hide
-//! them perfectly; the key that was not chosen is unknown if either problem is hard, in the random-oracle model.
+//! `t_j^i = R_j^i + H(j, i, rho_j, R_j^{1-i})`, so that `t_j^{c_j} = t_j`.
+//!
+//! Two turns, one more than without this layer; 577 536 bytes. `t`, `R` and values of `H` are
+//! vectors of three polynomials modulo 3329 in the transformed domain, 12 bits a coefficient, as
+//! FIPS 203 encodes keys. `k` is the key of the same instance from the elliptic curves, so an
+//! adversary must break both problems to learn a key that the receiver did not choose (in the
+//! random-oracle model). The curves hide the receiver's choices perfectly; here they are hidden if
+//! `t` looks uniform (module LWE).
+//!
 //! Source: Masny, Rindal, CCS 2019 (eprint 2019/706), section 5, with the KEM of FIPS 203.
 
 use ml_kem::{
@@ -25,21 +31,24 @@ use sotto_net::{Channel, compute};
 use zeroize::Zeroizing;
 
 use crate::{
-    Error,
     base::{BaseRecv, BaseSend},
     block::{Block, LAMBDA},
     domain::Domain,
+    error::Error,
 };
 
 const KEYS: &str = "ot/kem/keys";
 const CIPHERTEXTS: &str = "ot/kem/ciphertexts";
 
-/// The modulus, and coefficients of a vector.
+/// The modulus.
 const Q: u16 = 3329;
+/// Coefficients of a vector.
 const COEFFICIENTS: usize = 3 * 256;
-/// Bytes of a vector, of `rho`, of a ciphertext.
+/// Bytes of a vector.
 const VECTOR_LEN: usize = COEFFICIENTS * 3 / 2;
+/// Bytes of `rho`, the seed of a public matrix.
 const RHO_LEN: usize = 32;
+/// Bytes of a ciphertext.
 const CIPHERTEXT_LEN: usize = 1088;
 /// Bytes of an instance's keys: `rho`, `R^0`, `R^1`.
 const KEYS_LEN: usize = RHO_LEN + 2 * VECTOR_LEN;
@@ -47,7 +56,11 @@ const KEYS_LEN: usize = RHO_LEN + 2 * VECTOR_LEN;
 /// A vector modulo 3329.
 type Vector = [u16; COEFFICIENTS];
 
-/// The receiver: adds the layer to keys of the elliptic curves, for the same choices.
+/// The receiver: from the keys of the elliptic curves, keys for the same choices that need both
+/// problems.
+///
+/// # Errors
+/// The transport fails, or a message has the wrong tag or length.
 pub(crate) async fn recv(
     ch: &mut Channel,
     domain: &Domain,
@@ -73,7 +86,10 @@ pub(crate) async fn recv(
     Ok(BaseRecv { choices: base.choices, keys: Zeroizing::new(keys) })
 }
 
-/// The sender.
+/// The sender, as [`recv`].
+///
+/// # Errors
+/// The transport fails, a message has the wrong tag or length, or [`Error::InvalidKey`].
 pub(crate) async fn send(
     ch: &mut Channel,
     domain: &Domain,
@@ -107,7 +123,7 @@ pub(crate) async fn send(
     Ok(BaseSend(Zeroizing::new(keys)))
 }
 
-/// The receiver's key pair of instance `j`, and its part of the message.
+/// The receiver's key pair of instance `j` with choice `c`; appends its part of the message.
 fn key_pair(
     domain: &Domain,
     j: usize,
@@ -143,7 +159,8 @@ fn oracle(domain: &Domain, j: usize, i: u64, rho: &[u8], other: &[u8]) -> Vector
     uniform(|out| out.copy_from_slice(&bytes))
 }
 
-/// A vector from 128 random bits a coefficient: uniform up to one part in 2^116, in constant time.
+/// A vector from 128 random bits a coefficient. Each coefficient is uniform up to a relative error
+/// of 2^-116. Constant time.
 fn uniform(fill: impl FnOnce(&mut [u8])) -> Vector {
     let mut bytes = [0; 16 * COEFFICIENTS];
     fill(&mut bytes);
@@ -161,7 +178,7 @@ fn subtract(a: &Vector, b: &Vector) -> Vector {
     std::array::from_fn(|n| (a[n] + Q - b[n]) % Q)
 }
 
-/// Two coefficients in three bytes, as FIPS 203 does.
+/// Two coefficients in three bytes, as in FIPS 203.
 fn encode(vector: &Vector) -> [u8; VECTOR_LEN] {
     let mut bytes = [0; VECTOR_LEN];
     for (bytes, pair) in bytes.as_chunks_mut::<3>().0.iter_mut().zip(vector.as_chunks::<2>().0) {
@@ -221,12 +238,12 @@ mod tests {
         for (j, keys) in sent.0.iter().enumerate() {
             let c = recv.choices.bit(j) as usize;
             assert!(recv.keys[j].0 == keys[c].0 && recv.keys[j].0 != keys[1 - c].0, "instance {j}");
-            assert!(recv.keys[j].0 != curve[j], "both layers count");
+            assert!(recv.keys[j].0 != curve[j], "the key is not that of the curves");
         }
         assert_eq!((cost.bytes() as usize, cost.turns), (577_536 + 2 * HEADER_LEN, 2));
     }
 
-    /// What the sender says to keys that `spoil` has changed.
+    /// The sender's error, where `spoil` changes the receiver's keys.
     fn sender_on(spoil: impl FnOnce(&mut Vec<u8>) + Send) -> Option<Error> {
         let (sender, receiver) = base();
         let (_, result) = run_pair(
@@ -246,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_none_are_named() {
+    fn invalid_keys_are_named() {
         assert!(sender_on(|_| ()).is_none());
         let out_of_range = |at: usize| {
             move |message: &mut Vec<u8>| {

@@ -1,58 +1,40 @@
-//! The inner loops: fixed-key AES and what is built directly on it, many blocks at a time.
+//! The inner loops: fixed-key AES and the loops around it, on many blocks at a time.
 //!
-//! | loop                | computes                                                        | used by            |
-//! |---------------------|-----------------------------------------------------------------|--------------------|
-//! | [`Cipher::counters`]| `pi(c), pi(c + 1), ..`                                          | seeds, keys        |
-//! | [`Cipher::hash`]    | `pi(y) ^ y`, `y = sigma(x) ^ tweak`                             | pads               |
-//! | [`Cipher::hash_twice`] | `pi(z) ^ pi(sigma(x))`, `z = pi(sigma(x)) ^ tweak`           | pads, checked mode |
-//! | [`Cipher::double`]  | a level of a half-tree: `(v) -> (H(v), v ^ H(v))`               | [`crate::half_tree`] |
-//! | [`Cipher::gather`]  | XORs of ten pseudo-random entries of a table                    | [`crate::lpn`]     |
-//! | [`Place::value`], [`multiply`] | values of polynomials over GF(2^128)                     | [`crate::check`]   |
-//! | [`parity`], [`rotate`], [`flip`], [`grow`] | inner products and steps of shared one-hot vectors | [`crate::OneHots`] |
-//! | [`Bank::fold`], [`transpose`] | sums of generators by the bits of their number; rows to columns | [`crate::softspoken`] |
+//! | loop                                       | computes                                        |
+//! |--------------------------------------------|-------------------------------------------------|
+//! | [`Cipher::counters`]                       | `pi(c), pi(c + 1), ..`                          |
+//! | [`Cipher::hash`]                           | `pi(y) ^ y`, `y = sigma(x) ^ tweak`             |
+//! | [`Cipher::hash_twice`] | `pi(z) ^ pi(sigma(x))`, `z = pi(sigma(x)) ^ tweak` |
+//! | [`Cipher::double`]                         | a level of a half-tree: `v -> (H(v), v ^ H(v))` |
+//! | [`Cipher::gather`]                         | XORs of ten pseudo-random entries of a table    |
+//! | [`Place::value`], [`multiply`]             | values of polynomials over GF(2^128)            |
+//! | [`parity`], [`rotate`], [`flip`], [`grow`] | inner products, moves of one-hot vectors        |
+//! | [`Bank::fold`], [`transpose`] | XORs of streams by bits of their numbers; rows to columns |
 //!
-//! `pi` is AES-128. Two implementations give the same bytes: one with 512-bit registers (AVX-512, VAES, VPCLMUL), chosen when the
-//! machine has them, and a portable one on the `aes` crate, which itself picks AES instructions or constant-time
-//! code. Loops without `pi` have a third one between the two, with 256-bit registers (AVX2, PCLMUL). No branch and no address depends on a block or a share; the entries that `gather` reads are public, and so is by how much vectors turn.
+//! `pi` is AES-128. Two implementations compute the same bytes: one with 512-bit registers
+//! (AVX-512, VAES, VPCLMUL), used where the machine has them, and a portable one on the `aes`
+//! crate, which itself uses AES instructions or constant-time code. For loops without `pi` there is
+//! a third one, with 256-bit registers (AVX2, PCLMUL). No branch and no address depends on a block
+//! or a share: the entries that `gather` reads and the amounts by which vectors move are public.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
+mod types;
 #[cfg(target_arch = "x86_64")]
 mod vaes;
 
 use aes::Aes128Enc;
 
+pub(crate) use types::{Correction, LANE, LOCALITY, Place, Tweak};
+
 use crate::block::Block;
-
-/// Table entries that one row of the code adds.
-pub(crate) const LOCALITY: usize = 10;
-
-/// Which COT, and which stretch of its pad: the tweak of a hash is `segment || index`.
-#[derive(Clone, Copy)]
-pub(crate) struct Tweak {
-    /// The high half.
-    pub segment: u64,
-    /// The low half for the first block.
-    pub index: u64,
-    /// How much the low half grows from block to block.
-    pub stride: u64,
-}
-
-/// What is added to two nodes of a level, in the same place of its halves; which place does not show.
-#[derive(Clone, Copy)]
-pub(crate) struct Correction {
-    /// The place.
-    pub at: usize,
-    /// For the first half and for the second.
-    pub add: [Block; 2],
-}
 
 /// AES-128 under one key.
 #[derive(Clone)]
 pub(crate) struct Cipher(Engine);
 
-/// The key in the form of this machine's kernel; round keys wipe themselves.
+/// The round keys in the form of a kernel. They wipe themselves.
 #[derive(Clone)]
 enum Engine {
     Portable(Box<Aes128Enc>),
@@ -72,7 +54,7 @@ macro_rules! dispatch {
 }
 
 impl Cipher {
-    /// For the fastest kernel of this machine.
+    /// With the fastest kernel of this machine.
     pub(crate) fn new(key: Block) -> Cipher {
         #[cfg(target_arch = "x86_64")]
         if vaes::available() {
@@ -81,7 +63,7 @@ impl Cipher {
         Cipher::portable(key)
     }
 
-    /// For any machine.
+    /// With the portable kernel.
     pub(crate) fn portable(key: Block) -> Cipher {
         Cipher(Engine::Portable(Box::new(portable::expand_key(key))))
     }
@@ -116,18 +98,20 @@ impl Cipher {
         dispatch!(self, hash_twice(tweak, x, out));
     }
 
-    /// Corrects the first half, then replaces it, `v`, by `H(v)` and the second half by `v ^ H(v)`, with
-    /// `H(v) = pi(y) ^ y`, `y = sigma(v)`; returns the XOR of the new first half.
+    /// Applies the correction to the first half `v`, then replaces it by `H(v)` and the second half
+    /// by `v ^ H(v)`, with `H(v) = pi(y) ^ y`, `y = sigma(v)`. Returns the XOR of the new first
+    /// half.
     ///
     /// # Panics
-    /// If the length is no power of two, or below 2.
+    /// If the length is not a power of two, or below 2.
     pub(crate) fn double(&self, nodes: &mut [Block], correction: Option<Correction>) -> Block {
         assert!(nodes.len().is_power_of_two() && nodes.len() > 1, "{} nodes", nodes.len());
         dispatch!(self, double(nodes, correction))
     }
 
-    /// Adds to `out[i]` the entries of `table` that row `first + i` names: the row's words, ten of 32 bits from
-    /// the counter stream (eight rows are twenty blocks), times the table's length, divided by `2^32`.
+    /// Adds to `out[i]` ten entries of `table`, those of row `first + i`. A row is ten words of 32
+    /// bits of the counter stream (eight rows are twenty blocks); a word times the table's length,
+    /// divided by `2^32`, is the number of an entry.
     ///
     /// # Panics
     /// If the table is empty or has more than 2^27 entries.
@@ -137,7 +121,7 @@ impl Cipher {
     }
 }
 
-/// Generators that are folded together: `2^k` keys.
+/// The keys of `2^k` generators whose streams are summed together.
 pub(crate) struct Bank(Keys);
 
 enum Keys {
@@ -147,10 +131,10 @@ enum Keys {
 }
 
 impl Bank {
-    /// For the fastest kernel of this machine.
+    /// With the fastest kernel of this machine.
     ///
     /// # Panics
-    /// If there is no power of two of keys.
+    /// If the number of keys is not a power of two.
     pub(crate) fn new(keys: &[Block]) -> Bank {
         assert!(keys.len().is_power_of_two(), "{} keys", keys.len());
         #[cfg(target_arch = "x86_64")]
@@ -160,13 +144,14 @@ impl Bank {
         Bank::portable(keys)
     }
 
-    /// For any machine.
+    /// With the portable kernel.
     pub(crate) fn portable(keys: &[Block]) -> Bank {
         Bank(Keys::Portable(keys.iter().map(|&key| portable::expand_key(key)).collect()))
     }
 
-    /// `sum` = XOR of all generators' stretches from block `counter`; `rows[b]` = XOR of those with bit `b` in
-    /// their number, for `2^K` generators. `rows` is `[K][sum.len()]`, lengths are multiples of [`LANE`] words.
+    /// For `2^K` generators: `sum` is the XOR of all streams from block `counter` on, `rows[b]`
+    /// that of the streams whose number has bit `b` set. `rows` is `[K][sum.len()]`; the length is
+    /// a multiple of [`LANE`] words.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -179,9 +164,6 @@ impl Bank {
         }
     }
 }
-
-/// Words of a register: what rows are multiples of.
-pub(crate) const LANE: usize = 8;
 
 /// Runs the fastest kernel of this machine.
 macro_rules! dispatch_free {
@@ -198,7 +180,7 @@ macro_rules! dispatch_free {
     }};
 }
 
-/// Clears the lowest bit of each block, then corrects.
+/// Clears the lowest bit of each block, then applies the correction.
 ///
 /// # Panics
 /// If the number of blocks is odd.
@@ -207,7 +189,7 @@ pub(crate) fn clear_low_bits(blocks: &mut [Block], correction: Option<Correction
     dispatch_free!(clear_low_bits(blocks, correction))
 }
 
-/// Packs the blocks' lowest bits, eight to a byte; the last byte is filled up with zeros.
+/// Packs the blocks' lowest bits, eight to a byte; the unused bits of the last byte are zeros.
 ///
 /// # Panics
 /// If `out` is not `ceil(n / 8)` bytes long.
@@ -225,16 +207,8 @@ pub(crate) fn add_where(blocks: &mut [Block], bits: &[u8], delta: Block) {
     dispatch_free!(add_where(blocks, bits, delta))
 }
 
-/// A place in GF(2^128) ([`Block::times_x`]) where polynomials are evaluated.
-pub(crate) struct Place {
-    /// `b^0, ..`: as many blocks share a reduction.
-    powers: Vec<Block>,
-    /// The next power.
-    step: Block,
-}
-
 impl Place {
-    /// For polynomials of about `blocks` coefficients, or more.
+    /// The point `b`, for polynomials of about `blocks` coefficients or more.
     pub(crate) fn new(b: Block, blocks: usize) -> Place {
         let powers = std::iter::successors(Some(Block(1)), |&power| Some(multiply(power, b)));
         let powers: Vec<Block> = powers.take(blocks.next_multiple_of(16).clamp(16, 64)).collect();
@@ -262,13 +236,13 @@ pub(crate) fn multiply(a: Block, b: Block) -> Block {
     dispatch_free!(multiply(a, b))
 }
 
-/// Transposes the eight 64 x 64 matrices that lie beside each other.
+/// Transposes eight 64 x 64 bit matrices, of which matrix `i` is word `i` of all rows.
 pub(crate) fn transpose(rows: &mut [[u64; 8]; 64]) {
     dispatch_free!(transpose(rows))
 }
 
-/// `out[i]` = inner products of vector `i`, of `stride` words, with up to 64 public vectors, a bit each: `planes` is
-/// `[ceil(width / 8)][stride][8]`.
+/// Bit `t` of `out[i]` is the inner product of vector `i`, of `stride` words, with plane `t` of at
+/// most 64 public ones. `planes` is `[ceil(width / 8)][stride][8]`.
 ///
 /// # Panics
 /// If lengths do not fit.
@@ -298,7 +272,8 @@ pub(crate) fn flip(vectors: &mut [u64], k: u32, d: &[u64]) {
     dispatch_free!(flip(vectors, k, d))
 }
 
-/// The step of vectors `e` from `2^j` to `2^(j+1)` bits: `p = e b ^ own ^ got` but for its last bit, which makes `p` sum to `b`; then `(e ^ p, p)`.
+/// Makes vectors `e` of `2^j` bits twice as long: `(e ^ p, p)`, where `p = e b ^ own ^ got` in all
+/// bits but the last, which makes the bits of `p` sum to `b`.
 ///
 /// # Panics
 /// If lengths do not fit.
@@ -309,7 +284,7 @@ pub(crate) fn grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own:
     dispatch_free!(grow(vectors, stride, j, b, own, got))
 }
 
-/// Adds `delta` to every block.
+/// `to[i] = from[i] ^ delta`.
 pub(crate) fn add_to_all(from: &[Block], delta: Block, to: &mut [Block]) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = from ^ delta;

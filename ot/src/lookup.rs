@@ -1,23 +1,28 @@
-//! 1-of-2^k OT for table lookup: XOR shares of `f(c)`, with `c` the receiver's index and `f` the sender's table.
+//! 1-of-2^k OT as table lookup: XOR shares of `f(c)`, with `c` the receiver's index and `f` the
+//! sender's table of `2^k` entries of `w` bits.
 //!
-//! | receiver: `k` COTs; index `c`            | |           | sender: `k` COTs; `f(0), .., f(2^k - 1)` of `w` bits |
-//! |------------------------------------|-----------|---------------------------------------------|
-//! | `d_j = c_j ^ b_j`                  | `-- d ->` | `Q = sum_j X^j (q_j ^ d_j Delta)` in GF(2^128) |
-//! | `T = sum_j X^j t_j = Q ^ c(X) Delta` |         | `P(i) = H(Q ^ i(X) Delta)`, `r = P(0) ^ f(0)` |
-//! |                                    | `<- m --` | `m_i = P(i) ^ f(i) ^ r`, `i = 1 .. 2^k - 1` |
-//! | returns `H(T) ^ m_c` (`m_0 = 0`)   |           | returns `r`                                 |
+//! | receiver: `k` COTs; index `c`        |           | sender: the same `k` COTs; `f`            |
+//! |--------------------------------------|-----------|-------------------------------------------|
+//! | `d_j = c_j ^ b_j` | `-- d ->` | `Q = sum_j X^j (q_j ^ d_j Delta)` in GF(2^128) |
+//! | `T = sum_j X^j t_j = Q ^ c(X) Delta` |  | `P(i) = H(Q ^ i(X) Delta)`, `r = P(0) ^ f(0)` |
+//! |  | `<- m --` | `m_i = P(i) ^ f(i) ^ r`, `i = 1 .. 2^k - 1` |
+//! | returns `H(T) ^ m_c`, with `m_0 = 0` |           | returns `r`                               |
 //!
-//! `k + (2^k - 1) w` bits; `2^k` hashes for the sender, one for the receiver. `i(X)` is the polynomial whose coefficients are
-//! the bits of `i`; GF(2^128) is taken modulo `X^128 + X^7 + X^2 + X + 1`. The share `r` is *defined* by the pad of index 0, so
-//! that entry need not travel.
+//! Two turns, `k + (2^k - 1) w` bits; `2^k` hashes for the sender, one for the receiver. `i(X)` is
+//! the polynomial whose coefficients are the bits of `i`; GF(2^128) is taken modulo
+//! `X^128 + X^7 + X^2 + X + 1`. The pad of index 0 defines the share `r`, so entry 0 is not sent.
 //!
-//! Security. The sender sees `d`, masked by `b`. The receiver holds `H(T)`; the other pads are `H(T ^ e(X) Delta)` for the `2^k - 1`
-//! nonzero `e = i ^ c`. Multiplication by the nonzero constant `e(X)` is a linear bijection, so `e(X) Delta` is as unknown as `Delta`
-//! is, and distinct `e` give distinct points. In the ideal-permutation model the argument of [`crate::hash`] holds word for word for
-//! this family of linear images instead of `Delta` alone; an adversary's chance grows with the number of pads, `2^k` an item
-//! instead of two. So the pads of all `i != c` look independent and uniform: with `c = 0` every `m_i` is, and it holds
-//! `P(0) = r ^ f(0)`; with `c != 0`, `r` is uniform by `P(0)`, the other `m_i` by their own pads, and `m_c` gives `r ^ f(c)`.
-//! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4; packing and the implied entry: this project.
+//! Security. The sender sees `d`, which `b` masks. The receiver holds `H(T)`; the other pads are
+//! `H(T ^ e(X) Delta)` for the `2^k - 1` nonzero `e = i ^ c`. Multiplication by the nonzero
+//! constant `e(X)` is a linear bijection, so `e(X) Delta` is as unknown as `Delta`, and distinct
+//! `e` give distinct points. So the argument of [`crate::hash`] in the ideal-permutation model
+//! holds for these images of `Delta`, too; an adversary's advantage grows with the number of pads,
+//! `2^k` an item instead of two. Hence the pads of all `i != c` look independent and uniform. If
+//! `c = 0`, every `m_i` looks uniform, and the receiver has `P(0) = r ^ f(0)`. If `c != 0`, `P(0)`
+//! makes `r` uniform, the other `m_i` are masked by their own pads, and `m_c` gives `r ^ f(c)`.
+//!
+//! Source: Naor, Pinkas, 1999; Cheetah (eprint 2022/207), section 4. The sum in GF(2^128) and the
+//! omitted entry: this project.
 
 use std::ops::Range;
 
@@ -25,23 +30,28 @@ use sotto_shares::{BitReader, BitWriter, packed_len};
 use zeroize::Zeroizing;
 
 use crate::{
-    RecvCots, SendCots,
+    batch::UNIT,
+    bits::{bits_len, reduce},
     block::Block,
-    correlated::{chunks, low},
-    cots::{UNIT, bits_len},
+    cots::{RecvCots, SendCots, SendPads},
     hash::Purpose,
-    kernel, parallel,
+    kernel,
+    parallel::{self, parts_mut},
+    transfer::Corrections,
 };
 
-/// Items whose pads are made together.
+/// Lookups hashed at a time.
 const GROUP: usize = 16;
 
 impl SendCots {
-    /// `table(i, e)` is entry `e` of table `i`, of `w` bits; there are `n` tables on `n k` COTs, `k` in a row for each. Returns the
-    /// message of [`lookup_message_len`] bytes and `n` shares; `own ^ got = table(i, index)`.
+    /// Lookups in `n` tables on `n k` COTs, `k` consecutive ones for each: `table(i, e)` is entry
+    /// `e` of table `i`, of which `w` bits count; `derand` is the receiver's message.
+    ///
+    /// Returns the message of [`lookup_message_len`] bytes and this party's `n` shares `own`, with
+    /// `own_i ^ got_i = table(i, index i)`.
     ///
     /// # Panics
-    /// Unless `1 <= k <= 8`, `1 <= w <= 64` and the lengths fit together.
+    /// Unless `1 <= k <= 8`, `1 <= w <= 64`, and there is one bit of `derand` per COT.
     pub fn lookup_send(
         self,
         k: u32,
@@ -49,22 +59,24 @@ impl SendCots {
         table: impl Fn(usize, u64) -> u64 + Sync,
         w: u32,
     ) -> (Vec<u8>, Vec<u64>) {
-        let (n, stride) = (items(self.len(), k, w), k as usize);
-        let pads = self.claim(Purpose::Lookup, 1);
-        let (offsets, runs) = (multiples(self.delta(), k), runs(k, w));
+        let cots = self.len();
+        let (n, stride) = (items(cots, k, w), k as usize);
+        let derand = Corrections::new(derand, cots);
+        let SendPads { delta, pads } = self.pads(Purpose::Lookup, 1);
+        let (offsets, runs) = (multiples(*delta, k), runs(k, w));
         let unit = whole_items(stride);
         let mut message = vec![0; lookup_message_len(n, k, w)];
         let mut own = vec![0; n];
-        let (items, units) = (unit / stride, self.len().div_ceil(unit));
-        let outputs = chunks(&mut message, lookup_message_len(items, k, w), units).zip(own.chunks_mut(items));
-        self.batch.for_units(unit, outputs, |unit, (message, own)| {
-            self.derandomise(unit.range.start, unit.blocks, Some(derand));
+        let (items, units) = (unit / stride, cots.div_ceil(unit));
+        let messages = parts_mut(&mut message, lookup_message_len(items, k, w), units);
+        pads.for_units(unit, messages.zip(own.chunks_mut(items)), |unit, (message, own)| {
+            derand.apply(unit.range.start, unit.blocks, *delta);
             let first = unit.range.start / stride;
             let mut message = BitWriter::new(message);
             let mut pad = Zeroizing::new(vec![Block::ZERO; GROUP << k]);
             let (mut q, mut key) =
                 (Zeroizing::new([Block::ZERO; GROUP]), Zeroizing::new([Block::ZERO; GROUP]));
-            for chunk in unit.chunks(pads, Purpose::Lookup, stride, GROUP) {
+            for chunk in unit.chunks(stride, GROUP) {
                 let group = chunk.items.len();
                 combine(&unit.blocks[chunk.items.start * stride..], stride, &mut q[..group]);
                 for (&offset, pad) in offsets.iter().zip(pad.chunks_exact_mut(GROUP)) {
@@ -73,9 +85,9 @@ impl SendCots {
                 }
                 for (at, item) in chunk.items.enumerate() {
                     let masked = |e: u64| pad[e as usize * GROUP + at].0 as u64 ^ table(first + item, e);
-                    let r = low(masked(0), w);
+                    let r = reduce(masked(0), w);
                     for run in &runs {
-                        let word = run.clone().rev().fold(0, |all, e| join(all, low(masked(e) ^ r, w), w));
+                        let word = run.clone().rev().fold(0, |all, e| join(all, reduce(masked(e) ^ r, w), w));
                         message.push(word, (run.end - run.start) as u32 * w);
                     }
                     own[item] = r;
@@ -87,7 +99,8 @@ impl SendCots {
     }
 }
 
-/// The receiver's side of [`SendCots::lookup_send`], waiting for the message. Wiped when dropped.
+/// The receiver's side of [`SendCots::lookup_send`], before the message arrives. Wiped when
+/// dropped.
 pub struct LookupPads {
     k: u32,
     w: u32,
@@ -96,21 +109,22 @@ pub struct LookupPads {
 }
 
 impl RecvCots {
-    /// For `n` indices of `k` bits, on `n k` COTs: the bits that turn the random choices into them, to be sent, and what is
-    /// needed for the answer.
+    /// For `n` indices of `k` bits, on `n k` COTs: the message `derand`, and what the sender's
+    /// message is then combined with.
     ///
     /// # Panics
-    /// Unless `1 <= k <= 8`, `1 <= w <= 64`, the indices are below `2^k`, and there are `k` COTs per index.
+    /// Unless `1 <= k <= 8`, `1 <= w <= 64`, the indices are below `2^k`, and there are `k` COTs
+    /// per index.
     pub fn lookup_choose(self, k: u32, indices: &[u64], w: u32) -> (Vec<u8>, LookupPads) {
-        let (n, stride) = (items(self.len(), k, w), k as usize);
+        let cots = self.len();
+        let (n, stride) = (items(cots, k, w), k as usize);
         assert_eq!(indices.len(), n, "k COTs per index");
         assert!(indices.iter().fold(0, |all, i| all | i) >> k == 0, "indices have k bits");
-        let hash = self.claim(Purpose::Lookup, 1);
         let unit = whole_items(stride);
-        let mut derand = vec![0; bits_len(self.len())];
+        let mut derand = vec![0; bits_len(cots)];
         let mut pads = Zeroizing::new(vec![0; n]);
         let outputs = derand.chunks_mut(unit / 8).zip(pads.chunks_mut(unit / stride));
-        self.batch.for_units(unit, outputs, |unit, (derand, pads)| {
+        self.batch.pads(Purpose::Lookup, 1).for_units(unit, outputs, |unit, (derand, pads)| {
             let indices = &indices[unit.range.start / stride..][..pads.len()];
             let mut random = Zeroizing::new(vec![0; derand.len()]);
             kernel::low_bits(unit.blocks, &mut random);
@@ -120,14 +134,14 @@ impl RecvCots {
             derand.iter_mut().zip(random.iter()).for_each(|(d, b)| *d ^= b);
             let (mut t, mut pad) =
                 (Zeroizing::new([Block::ZERO; GROUP]), Zeroizing::new([Block::ZERO; GROUP]));
-            for chunk in unit.chunks(hash, Purpose::Lookup, stride, GROUP) {
+            for chunk in unit.chunks(stride, GROUP) {
                 let group = chunk.items.len();
                 combine(&unit.blocks[chunk.items.start * stride..], stride, &mut t[..group]);
                 chunk.hash(0, &t[..group], &mut pad[..group]);
                 pads[chunk.items]
                     .iter_mut()
                     .zip(pad.iter())
-                    .for_each(|(out, pad)| *out = low(pad.0 as u64, w));
+                    .for_each(|(out, pad)| *out = reduce(pad.0 as u64, w));
             }
         });
         (derand, LookupPads { k, w, indices: Zeroizing::new(indices.to_vec()), pads })
@@ -135,7 +149,7 @@ impl RecvCots {
 }
 
 impl LookupPads {
-    /// The shares, from the sender's message.
+    /// This party's shares, one per index, from the sender's message.
     ///
     /// # Panics
     /// If it is not [`lookup_message_len`] bytes long.
@@ -160,25 +174,27 @@ impl LookupPads {
     }
 }
 
-/// The entry at an index of the next table but for its entry 0, or 0; all are read.
+/// The entry at `index` of the next table in the message, or 0 for index 0, which has no entry.
+/// Reads all entries, whatever the index.
 fn entry(table: &mut BitReader<'_>, runs: &[Range<u64>], w: u32, index: u64) -> u64 {
     runs.iter().fold(0, |found, run| {
         let n = run.end - run.start;
         let entries = table.pull(n as u32 * w);
         let place = index.wrapping_sub(run.start);
-        // Of numbers below 2^63 the difference's top bit says which is less.
+        // All ones if `0 <= place < n`: for numbers below 2^63 the top bit of `place - n` is set if
+        // `place < n`, and that of `place` if `index < run.start`.
         let here = std::hint::black_box(((place.wrapping_sub(n) & !place) >> 63).wrapping_neg());
-        found ^ low(entries >> (place.wrapping_mul(u64::from(w)) & here), w) & here
+        found ^ reduce(entries >> (place.wrapping_mul(u64::from(w)) & here), w) & here
     })
 }
 
-/// The entries of a table from 1 on, as many at a time as a word holds.
+/// The entries of a table from entry 1 on, in runs of as many as a word of 64 bits holds.
 fn runs(k: u32, w: u32) -> Vec<Range<u64>> {
     let run = u64::from(u64::BITS / w);
     (1..1 << k).step_by(run as usize).map(|from| from..(from + run).min(1 << k)).collect()
 }
 
-/// `low` and, above its `w` bits, `high`.
+/// `low`, of `w` bits, and `high` above it.
 fn join(high: u64, low: u64, w: u32) -> u64 {
     if w == u64::BITS { low } else { high << w | low }
 }
@@ -188,19 +204,23 @@ pub fn lookup_message_len(n: usize, k: u32, w: u32) -> usize {
     packed_len(n * ((1 << k) - 1), w)
 }
 
-/// Lookups made from `cots` COTs.
+/// Number of lookups on `cots` COTs.
+///
+/// # Panics
+/// Unless `1 <= k <= 8`, `1 <= w <= 64` and `k` divides `cots`.
 fn items(cots: usize, k: u32, w: u32) -> usize {
     assert!((1..=8).contains(&k) && (1..=64).contains(&w), "lookup of {w} bits at {k} bits");
     assert!(cots.is_multiple_of(k as usize), "{k} COTs per lookup");
     cots / k as usize
 }
 
-/// COTs at a time: whole items, whole bytes of anything.
+/// COTs at a time: a multiple of `k` and of 8, so that a unit has whole lookups, and whole bytes of
+/// any message.
 fn whole_items(stride: usize) -> usize {
     UNIT / (8 * stride) * (8 * stride)
 }
 
-/// `sum_j X^j blocks[i stride + j]` for every item.
+/// `out[i] = sum_j X^j blocks[i stride + j]`.
 fn combine(blocks: &[Block], stride: usize, out: &mut [Block]) {
     for (blocks, out) in blocks.chunks_exact(stride).zip(out) {
         *out = blocks.iter().rev().fold(Block::ZERO, |sum, &block| sum.times_x() ^ block);
@@ -257,7 +277,7 @@ mod tests {
         }
     }
 
-    /// The pads of all entries of an item, as the sender makes them, are different random words.
+    /// The sender's pads of all entries of a lookup are different random words.
     #[test]
     fn pads_of_the_entries_are_unrelated() {
         let (s, r) = ideal::cots(1, 8);

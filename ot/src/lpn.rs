@@ -1,33 +1,38 @@
-//! Learning parity with noise: the parameters of silent OT, and its code.
+//! Learning parity with noise (LPN): the parameters of silent OT, and its code.
 //!
-//! A round adds `y = s A + e` to what the trees gave: `s` in F2^k are the choice bits of `k` COTs, `A` has ten pseudo-random
-//! ones a column, `e` one error in each of `t` blocks of `2^d`. LPN with regular noise says that `y` looks uniform.
+//! A round adds `y = s A + e` to the leaves of its trees. `s` in F2^k are the choice bits of `k`
+//! COTs; each column of the public matrix `A` has ten pseudo-random ones; `e` is regular noise, one
+//! error in each of `t` blocks of `2^d` samples. The LPN assumption is that `y` looks uniform.
 //!
-//! | set    |     k    | d  |   t   | outputs a round | message     | bits/COT | table   |
-//! |--------|----------|----|-------|-----------------|-------------|----------|---------|
-//! | `FAST` |  131 072 | 10 | 1 360 | 1 247 968       | 217 600 B   | 1.39     | 2 MiB   |
-//! | `LEAN` |  262 144 | 11 | 1 500 | 2 793 356       | 264 000 B   | 0.76     | 4 MiB   |
+//! | set    | k       | d   | t     | outputs a round | message   | bits/COT | table |
+//! |--------|---------|-----|-------|-----------------|-----------|----------|-------|
+//! | `FAST` | 131 072 | 10  | 1 360 | 1 247 968       | 217 600 B | 1.39     | 2 MiB |
+//! | `LEAN` | 262 144 | 11  | 1 500 | 2 793 356       | 264 000 B | 0.76     | 4 MiB |
 //!
-//! Cost of the best attacks, `log2` of bit operations over the chance of success, by the estimator in `ot/tests/lpn`, which runs with
-//! the tests and prints all of them:
+//! Costs of the best attacks, as `log2` of bit operations over the probability of success, by the
+//! estimator in `ot/tests/lpn`, which runs with the tests and prints them all:
 //!
-//! | attack                                                      | `FAST` | `LEAN` | source |
-//! |-------------------------------------------------------------|--------|--------|--------|
-//! | information set decoding inside the densest window (a bound: nobody knows how to find it) | 136 | 136 | arXiv 2407.19215, derived |
-//! | the same in a window found by peeling                       | 143    | 143    | the same |
-//! | the same in a random window                                 | 164    | 164    | the same |
-//! | hybrid linearisation, sparse algebra, degree 4 / 3          | 199    | 200    | eprint 2023/176, derived |
-//! | hybrid linearisation in two levels, dense algebra           | 215    | 218    | eprint 2025/1476 |
-//! | regular-noise ISD on pooled samples                         | 213    | 216    | eprint 2023/1568, derived |
-//! | BJMM as published                                           | 223    | 227    | eprint 2022/712 |
+//! | attack                                         | `FAST` | `LEAN` | source                    |
+//! |------------------------------------------------|--------|--------|---------------------------|
+//! | ISD inside the densest window: a lower bound   | 136    | 136    | arXiv 2407.19215, derived |
+//! | ISD inside a window found by peeling           | 143    | 143    | the same                  |
+//! | ISD inside a random window                     | 164    | 164    | the same                  |
+//! | hybrid linearisation, sparse algebra, degree 4 / 3 | 199 | 200   | eprint 2023/176, derived  |
+//! | hybrid linearisation in two levels, dense algebra | 215 | 218    | eprint 2025/1476          |
+//! | ISD for regular noise, on pooled samples       | 213    | 216    | eprint 2023/1568, derived |
+//! | BJMM as published                              | 223    | 227    | eprint 2022/712           |
 //!
-//! What binds is the locality of the code. A *window* is a set of `v` coordinates of `s` with more than `v` samples that use no
-//! others; only `v` samples, not `k`, must be free of errors. Estimates that take `A` for a random matrix do not see this: the usual
-//! sets of silent OT, with `k / 2^d` about 64, have 130 to 150 bits in them and some 75 to 90 against windows. Here `k / 2^d` is 128.
-//! The reserve of eight bits is for better searches for windows, and for eliminations shared between them.
+//! ISD is information set decoding. No method to find the densest window is known. The binding
+//! attacks use the locality of the code. A *window* is a set of `v` coordinates of `s` with more
+//! than `v` samples that depend on no others. So an attack needs `v` samples without an error, not
+//! `k`. Estimates that take `A` for a random matrix do not see this: the usual parameters of silent
+//! OT, with `k / 2^d` about 64, have 130 to 150 bits in them, and some 75 to 90 against windows.
+//! Here `k / 2^d` is 128. The eight bits above 128 are a margin for better searches for windows,
+//! and for eliminations shared between windows.
 //!
-//! Not covered, as nobody knows how to find them: dual words of low weight (by first moment, from 7 300 on). Ten is even, so the
-//! all-ones word of F2^k is in the kernel of every row: one bit of `s` never matters.
+//! Not covered, as no method to find them is known: dual words of low weight (by a first-moment
+//! bound they exist from weight 7 300 on). As ten is even, the all-ones word of F2^k is orthogonal
+//! to every column of `A`, so one bit of `s` never matters.
 
 use crate::{
     block::Block,
@@ -35,7 +40,7 @@ use crate::{
     kernel::{Cipher, LOCALITY},
 };
 
-/// A parameter set of LPN over F2 with regular noise. Only the sets of this file exist.
+/// A parameter set of LPN over F2 with regular noise: one of the two constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LpnParams {
     k: usize,
@@ -44,27 +49,27 @@ pub struct LpnParams {
 }
 
 impl LpnParams {
-    /// The smaller table: fewer cycles a COT.
+    /// The set with the smaller table: less computation a COT.
     pub const FAST: LpnParams = LpnParams { k: 131_072, depth: 10, trees: 1360 };
-    /// Fewer bits a COT.
+    /// The set with fewer bits a COT.
     pub const LEAN: LpnParams = LpnParams { k: 262_144, depth: 11, trees: 1500 };
 
-    /// The secret's length.
+    /// `k`, the length of the secret.
     pub const fn dimension(self) -> usize {
         self.k
     }
 
-    /// `d`: blocks of the noise have `2^d` samples, one of them wrong.
+    /// `d`: the blocks of the noise have `2^d` samples each, one of them with an error.
     pub const fn depth(self) -> usize {
         self.depth
     }
 
-    /// `t`: the noise's weight.
+    /// `t`, the weight of the noise.
     pub const fn weight(self) -> usize {
         self.trees
     }
 
-    /// Samples.
+    /// Samples of a round, `t 2^d`.
     pub const fn samples(self) -> usize {
         self.trees << self.depth
     }
@@ -79,12 +84,12 @@ impl LpnParams {
         self.samples() - self.base()
     }
 
-    /// Bits of a round's message for each of them.
+    /// Bits of a round's message for each COT that it hands out.
     pub fn bits(self) -> f64 {
         (128 * self.levels()) as f64 / self.outputs() as f64
     }
 
-    /// COTs that a round takes: a table and one for each level of each tree.
+    /// COTs that a round starts from: `k` for the table and one for each level of each tree.
     pub(crate) const fn base(self) -> usize {
         self.k + self.levels()
     }
@@ -95,30 +100,31 @@ impl LpnParams {
     }
 }
 
-/// The code of one round: the matrix `A` in the form of a key that its entries come from. Public.
+/// The code of one round: a key from which the matrix `A` is generated. Public.
 ///
-/// Every round of every direction of every session has its own, so that no work on one matrix helps with another. A word of
-/// 32 random bits, times `k`, over `2^32`, is a column: uniform up to one part in 2^15. Ten words make a row; a
-/// column that comes twice cancels.
+/// Every round of every direction of every session has a code of its own, so that computation
+/// against one matrix does not help against another. The column of `A` for a sample has ones at ten
+/// positions, one for each of ten random words of 32 bits: the word times `k`, divided by `2^32`,
+/// which is uniform as `k` is a power of two. A position that occurs twice cancels.
 pub(crate) struct Code {
     columns: Cipher,
 }
 
 impl Code {
-    /// The code of a round, for the fastest kernel.
+    /// The code of round number `round`.
     pub(crate) fn new(domain: &Domain, params: LpnParams, round: u64) -> Code {
         let key = domain.derive("sotto 2026 ot/lpn/code", &[&params.encode(), &round.to_le_bytes()]);
         Code { columns: Cipher::new(Block::from_bytes(key)) }
     }
 
-    /// Adds rows `first ..` of `table A` to `out`.
+    /// Adds entry `first + i` of `table A` to `out[i]`.
     pub(crate) fn add_rows(&self, table: &[Block], first: usize, out: &mut [Block]) {
         self.columns.gather(table, first as u64, out);
     }
 }
 
 impl LpnParams {
-    /// The set as bytes, for key derivation.
+    /// The set as an input of key derivation.
     pub(crate) fn encode(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         for (bytes, n) in bytes.as_chunks_mut::<8>().0.iter_mut().zip([self.k, self.depth, self.trees]) {
@@ -170,7 +176,7 @@ mod tests {
         let code = Code::new(&Domain::new([3; 32], Direction::Forward, 0), LpnParams::FAST, 0);
         let mut out = vec![Block::ZERO; rows];
         code.add_rows(&table, 0, &mut out);
-        // An entry is there an odd number of times in ten draws of 64.
+        // The probability that a position occurs an odd number of times in ten draws of 64.
         let p = (1.0 - (1.0 - 2.0 / k as f64).powi(10)) / 2.0;
         let deviation = (rows as f64 * p * (1.0 - p)).sqrt();
         for column in 0..k {

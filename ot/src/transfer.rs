@@ -1,27 +1,44 @@
 //! Random and chosen OT from COTs.
 //!
-//! | receiver: `b`, `t = q ^ b Delta`; bit `c`   |           | sender: `q`, `Delta`; words `m_0`, `m_1`  |
-//! |---------------------------------------------|-----------|--------------------------------------------|
-//! | random OT: returns `b`, `H(t)`              |           | returns `H(q)`, `H(q ^ Delta)`             |
-//! | `d = c ^ b`                                 | `-- d ->` | `K_0 = q ^ d Delta`, `K_1 = K_0 ^ Delta`   |
-//! |                                             | `<- y --` | `y_i = m_i ^ H(K_i)`                       |
-//! | returns `y_c ^ H(t)`                        |           |                                            |
+//! | receiver: `b`, `t = q ^ b Delta`; bit `c` |  | sender: `q`, `Delta`; words `m_0`, `m_1` |
+//! |----------------------------------------|-----------|-----------------------------------------|
+//! | random OT: returns `b`, `H(t)`         |           | returns `H(q)`, `H(q ^ Delta)`          |
+//! | chosen OT: `d = c ^ b` | `-- d ->` | `K_0 = q ^ d Delta`, `K_1 = K_0 ^ Delta` |
+//! |                                        | `<- y --` | `y_i = m_i ^ H(K_i)`                    |
+//! | returns `y_c ^ H(t)`                   |           |                                         |
 //!
-//! Random OT is local. Chosen OT: two turns, `2 w + 1` bits. The sender sees `d`, masked by `b`; the receiver sees `y_{1-c}`, masked by
-//! the pad of the key that it does not hold. Where a *share* of the chosen word will do, [`crate::lookup`] with `k = 1` takes half
-//! of it. Source: Ishai, Kilian, Nissim, Petrank, CRYPTO 2003; Asharov et al., CCS 2013 (eprint 2013/552).
+//! Random OT has no message. Chosen OT of words of `w` bits: two turns, `2 w + 1` bits. The sender
+//! sees `d`, which `b` masks. The receiver sees `y_{1-c}`, which the pad of the key that it does
+//! not hold masks. Where a *share* of the chosen word suffices, [`crate::lookup`] with `k = 1`
+//! needs half as many bits. Source: Ishai, Kilian, Nissim, Petrank, CRYPTO 2003; Asharov et al.,
+//! CCS 2013 (eprint 2013/552).
 
 use sotto_shares::{BitReader, BitWriter};
 use zeroize::Zeroizing;
 
 use crate::{
-    RecvCots, SendCots,
-    block::{Block, bit},
-    correlated::chunks,
-    cots::{CHUNK, UNIT, bits_len, chunk_buffer, correction},
+    batch::{CHUNK, UNIT, chunk_buffer},
+    bits::{bit, bits_len, correction},
+    block::Block,
+    cots::{RecvCots, SendCots, SendPads},
     hash::Purpose,
     kernel,
+    parallel::parts_mut,
 };
+
+/// The COT sender's pads of both keys of every instance, packed.
+pub(crate) struct BothPads {
+    /// `H(K_0)`.
+    pub(crate) zeros: Zeroizing<Vec<u8>>,
+    /// `H(K_1)`.
+    pub(crate) ones: Zeroizing<Vec<u8>>,
+}
+
+/// The COT receiver's choice bits and the pads of its keys, packed.
+pub(crate) struct RandomPads {
+    pub(crate) choices: Zeroizing<Vec<u8>>,
+    pub(crate) pads: Zeroizing<Vec<u8>>,
+}
 
 impl SendCots {
     /// Random OT: both words of `w` bits of every instance, packed.
@@ -29,55 +46,81 @@ impl SendCots {
     /// # Panics
     /// Unless `1 <= w <= 64`.
     pub fn random_send(self, w: u32) -> [Vec<u8>; 2] {
-        self.both_pads(Purpose::Transfer, None, w).map(|mut pads| std::mem::take(&mut *pads))
+        let BothPads { mut zeros, mut ones } = self.both_pads(Purpose::Transfer, None, w);
+        [std::mem::take(&mut *zeros), std::mem::take(&mut *ones)]
     }
 
-    /// Chosen OT of words of `w` bits, after the receiver has sent `derand`: the message of `2 ceil(n w / 8)` bytes.
+    /// Chosen OT of the words `m[0][i]`, `m[1][i]` of `w` bits, for the receiver's message
+    /// `derand`. Returns the message of `2 ceil(n w / 8)` bytes.
     ///
     /// # Panics
-    /// Unless `1 <= w <= 64` and the lengths fit together.
+    /// Unless `1 <= w <= 64`, and there are two words and one bit of `derand` per COT.
     pub fn chosen_send(self, derand: &[u8], m: [&[u64]; 2], w: u32) -> Vec<u8> {
         assert!(m.iter().all(|m| m.len() == self.len()), "a pair of words per COT");
-        let pads = self.both_pads(Purpose::Transfer, Some(derand), w);
-        let masked = |(m, pads): (&[u64], &Zeroizing<Vec<u8>>)| {
+        let BothPads { zeros, ones } = self.both_pads(Purpose::Transfer, Some(derand), w);
+        let masked = |(m, pads): (&[u64], Zeroizing<Vec<u8>>)| {
             let words = Zeroizing::new(sotto_shares::pack(m, w));
             words.iter().zip(pads.iter()).map(|(word, pad)| word ^ pad).collect::<Vec<u8>>()
         };
-        m.into_iter().zip(&pads).flat_map(masked).collect()
+        m.into_iter().zip([zeros, ones]).flat_map(masked).collect()
     }
 
-    /// The pads of both keys, packed.
-    pub(crate) fn both_pads(
-        &self,
-        purpose: Purpose,
-        derand: Option<&[u8]>,
-        w: u32,
-    ) -> [Zeroizing<Vec<u8>>; 2] {
-        let hash = self.claim(purpose, 1);
-        let len = bits_len(self.len() * w as usize);
+    /// The pads of `w` bits of both keys, after the corrections `derand` if there are any.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64` and there is one correction per COT.
+    pub(crate) fn both_pads(self, purpose: Purpose, derand: Option<&[u8]>, w: u32) -> BothPads {
+        assert!((1..=64).contains(&w), "words of {w} bits");
+        let n = self.len();
+        let SendPads { delta, pads } = self.pads(purpose, 1);
+        let derand = derand.map(|derand| Corrections::new(derand, n));
+        let len = bits_len(n * w as usize);
         let [mut zeros, mut ones] = [(); 2].map(|()| Zeroizing::new(vec![0; len]));
-        let (part, units) = (UNIT * w as usize / 8, self.len().div_ceil(UNIT));
-        let outputs = chunks(&mut zeros, part, units).zip(chunks(&mut ones, part, units));
-        self.batch.for_units(UNIT, outputs, |unit, (zeros, ones)| {
-            self.derandomise(unit.range.start, unit.blocks, derand);
+        let (part, units) = (UNIT * w as usize / 8, n.div_ceil(UNIT));
+        let outputs = parts_mut(&mut zeros, part, units).zip(parts_mut(&mut ones, part, units));
+        pads.for_units(UNIT, outputs, |unit, (zeros, ones)| {
+            if let Some(derand) = &derand {
+                derand.apply(unit.range.start, unit.blocks, *delta);
+            }
             let (mut zeros, mut ones) = (BitWriter::new(zeros), BitWriter::new(ones));
             let (mut key1, mut pad) = (chunk_buffer(), chunk_buffer());
-            for chunk in unit.chunks(hash, purpose, 1, CHUNK) {
+            for chunk in unit.chunks(1, CHUNK) {
                 let (key0, n) = (&unit.blocks[chunk.items.clone()], chunk.items.len());
                 chunk.hash(0, key0, &mut pad[..n]);
                 pack(&pad[..n], w, &mut zeros);
-                kernel::add_to_all(key0, self.delta(), &mut key1[..n]);
+                kernel::add_to_all(key0, *delta, &mut key1[..n]);
                 chunk.hash(0, &key1[..n], &mut pad[..n]);
                 pack(&pad[..n], w, &mut ones);
             }
             zeros.finish();
             ones.finish();
         });
-        [zeros, ones]
+        BothPads { zeros, ones }
     }
 }
 
-/// The receiver's side of [`SendCots::chosen_send`], waiting for the message. Wiped when dropped.
+/// The receiver's packed corrections `d`, which turn its random choices into chosen ones.
+pub(crate) struct Corrections<'a>(&'a [u8]);
+
+impl Corrections<'_> {
+    /// Corrections for `n` COTs.
+    ///
+    /// # Panics
+    /// If there is not one bit per COT.
+    pub(crate) fn new(derand: &[u8], n: usize) -> Corrections<'_> {
+        assert_eq!(derand.len(), bits_len(n), "one bit of derandomisation per COT");
+        Corrections(derand)
+    }
+
+    /// Turns the blocks `q` of the COTs from number `start` on, a multiple of 8, into the keys
+    /// `K_0 = q ^ d Delta`.
+    pub(crate) fn apply(&self, start: usize, blocks: &mut [Block], delta: Block) {
+        kernel::add_where(blocks, &self.0[start / 8..][..bits_len(blocks.len())], delta);
+    }
+}
+
+/// The receiver's side of [`SendCots::chosen_send`], before the message arrives. Wiped when
+/// dropped.
 pub struct ChosenPads {
     choices: Zeroizing<Vec<u8>>,
     pads: Zeroizing<Vec<u8>>,
@@ -86,44 +129,49 @@ pub struct ChosenPads {
 }
 
 impl RecvCots {
-    /// Random OT: the choice bits and the chosen words of `w` bits, packed.
+    /// Random OT: the choice bits and the chosen words of `w` bits, both packed.
     ///
     /// # Panics
     /// Unless `1 <= w <= 64`.
     pub fn random_recv(self, w: u32) -> (Vec<u8>, Vec<u8>) {
-        let (mut choices, mut words) = self.chosen_pads(Purpose::Transfer, w);
-        (std::mem::take(&mut *choices), std::mem::take(&mut *words))
+        let RandomPads { mut choices, mut pads } = self.random_pads(Purpose::Transfer, w);
+        (std::mem::take(&mut *choices), std::mem::take(&mut *pads))
     }
 
-    /// Chosen OT: the bits that turn the random choices into `choices`, to be sent, and what is needed for the answer.
+    /// Chosen OT for the packed bits `choices`: the message `derand`, and what the sender's message
+    /// is then combined with.
     ///
     /// # Panics
     /// Unless `1 <= w <= 64` and there is a choice bit per COT.
     pub fn chosen_choose(self, choices: &[u8], w: u32) -> (Vec<u8>, ChosenPads) {
-        let (random, pads) = self.chosen_pads(Purpose::Transfer, w);
-        let derand = correction(&random, choices, self.len());
-        let choices = Zeroizing::new(choices.to_vec());
-        (derand, ChosenPads { choices, pads, w, n: self.len() })
+        let n = self.len();
+        let random = self.random_pads(Purpose::Transfer, w);
+        let derand = correction(&random.choices, choices, n);
+        (derand, ChosenPads { choices: Zeroizing::new(choices.to_vec()), pads: random.pads, w, n })
     }
 
-    /// The random choices and the pads, packed.
-    pub(crate) fn chosen_pads(&self, purpose: Purpose, w: u32) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
-        let hash = self.claim(purpose, 1);
-        let mut choices = Zeroizing::new(vec![0; bits_len(self.len())]);
-        let mut packed = Zeroizing::new(vec![0; bits_len(self.len() * w as usize)]);
-        let units = self.len().div_ceil(UNIT);
-        let outputs = choices.chunks_mut(UNIT / 8).zip(chunks(&mut packed, UNIT * w as usize / 8, units));
-        self.batch.for_units(UNIT, outputs, |unit, (choices, packed)| {
+    /// The random choices and the pads of `w` bits of their keys.
+    ///
+    /// # Panics
+    /// Unless `1 <= w <= 64`.
+    pub(crate) fn random_pads(self, purpose: Purpose, w: u32) -> RandomPads {
+        assert!((1..=64).contains(&w), "words of {w} bits");
+        let n = self.len();
+        let mut choices = Zeroizing::new(vec![0; bits_len(n)]);
+        let mut packed = Zeroizing::new(vec![0; bits_len(n * w as usize)]);
+        let pads = parts_mut(&mut packed, UNIT * w as usize / 8, n.div_ceil(UNIT));
+        let outputs = choices.chunks_mut(UNIT / 8).zip(pads);
+        self.batch.pads(purpose, 1).for_units(UNIT, outputs, |unit, (choices, packed)| {
             kernel::low_bits(unit.blocks, choices);
             let (mut packed, mut pad) = (BitWriter::new(packed), chunk_buffer());
-            for chunk in unit.chunks(hash, purpose, 1, CHUNK) {
+            for chunk in unit.chunks(1, CHUNK) {
                 let n = chunk.items.len();
                 chunk.hash(0, &unit.blocks[chunk.items.clone()], &mut pad[..n]);
                 pack(&pad[..n], w, &mut packed);
             }
             packed.finish();
         });
-        (choices, packed)
+        RandomPads { choices, pads: packed }
     }
 }
 
@@ -145,9 +193,8 @@ impl ChosenPads {
     }
 }
 
-/// Appends the low `w` bits of up to a chunk of blocks.
+/// Appends the low `w` bits of each block, of at most [`CHUNK`] blocks.
 fn pack(blocks: &[Block], w: u32, out: &mut BitWriter) {
-    assert!((1..=64).contains(&w), "words of {w} bits");
     if w > 1 {
         return blocks.iter().for_each(|block| out.push(block.0 as u64, w));
     }
@@ -207,7 +254,8 @@ mod tests {
         }
     }
 
-    /// Both words of random OTs are fair bits, independent of each other and of the choice: within 6 deviations.
+    /// Both words of random OTs are fair bits, independent of each other and of the choice: within
+    /// 6 deviations.
     #[test]
     fn random_bits_are_fair() {
         let n = 1 << 18;

@@ -1,21 +1,29 @@
-//! AND triples: XOR shares of `a`, `b` and `a b`, `a` a random bit and `b` a random vector of `w` bits. Local.
+//! AND triples: XOR shares of `a`, `b` and `a b`, for a random bit `a` and a random vector `b` of
+//! `w` bits. Local.
 //!
-//! | first party: `n` COTs each way                        | second party: the same                                  |
-//! |--------------------------------------------------------|----------------------------------------------------------|
-//! | as sender `q, Delta`: `b0 = H(q) ^ H(q ^ Delta)`       | as receiver: `a1` its choice, `H(t) = H(q) ^ a1 b0`      |
-//! | as receiver: `a0` its choice, `H(t') = H(q') ^ a0 b1`  | as sender `q', Delta'`: `b1 = H(q') ^ H(q' ^ Delta')`    |
-//! | returns `a0`, `b0`, `a0 b0 ^ H(q) ^ H(t')`             | returns `a1`, `b1`, `a1 b1 ^ H(q') ^ H(t)`               |
+//! | first party: `n` COTs in each direction      | second party: the same                        |
+//! |----------------------------------------------|-----------------------------------------------|
+//! | sender of `q`: `b0 = H(q) ^ H(q ^ Delta)`    | receiver: bit `a1`, `H(t) = H(q) ^ a1 b0`     |
+//! | receiver: bit `a0`, `H(t') = H(q') ^ a0 b1` | sender of `q'`: `b1 = H(q') ^ H(q' ^ Delta')` |
+//! | returns `a0`, `b0`, `a0 b0 ^ H(q) ^ H(t')`   | returns `a1`, `b1`, `a1 b1 ^ H(q') ^ H(t)`    |
 //!
-//! No message, two COTs a triple. A party knows its own choices and pads; of the other's it sees `H(t)`, which is one of two pads and
-//! says nothing of the other. Spending one: open `x ^ a` and `y ^ b`, one turn, `2 (w + 1)` bits.
-//! Source: Asharov et al., CCS 2013 (eprint 2013/552), section 5.1, with vectors of pads.
+//! No message; two COTs a triple. A party sees of the other's randomness only `H(t)`, one of two
+//! pads, which is independent of the other pad. To multiply with a triple, both open `x ^ a` and
+//! `y ^ b`: one turn, `2 (w + 1)` bits.
+//!
+//! Source: Asharov et al., CCS 2013 (eprint 2013/552), section 5.1, with vectors as pads.
 
 use sotto_shares::BitReader;
 use zeroize::Zeroizing;
 
-use crate::{RecvCots, SendCots, block::bit, hash::Purpose};
+use crate::{
+    bits::bit,
+    cots::{RecvCots, SendCots},
+    hash::Purpose,
+    transfer::{BothPads, RandomPads},
+};
 
-/// One party's shares of triples, packed. Neither copied nor printed; wiped when dropped.
+/// One party's shares of `n` triples, packed. Neither copied nor printed; wiped when dropped.
 pub struct BitTriples {
     n: usize,
     w: u32,
@@ -25,17 +33,18 @@ pub struct BitTriples {
 }
 
 impl BitTriples {
-    /// Triples of vectors of `w` bits, from as many COTs in either direction. The peer does the same.
+    /// Triples with vectors of `w` bits, one from each COT of either direction. The peer does the
+    /// same.
     ///
     /// # Panics
-    /// Unless the numbers are equal and `1 <= w <= 64`.
+    /// Unless both directions have the same number of COTs and `1 <= w <= 64`.
     pub fn new(send: SendCots, recv: RecvCots, w: u32) -> BitTriples {
         assert_eq!(send.len(), recv.len(), "as many COTs in either direction");
         let n = send.len();
-        let [mut c, mut b] = send.both_pads(Purpose::Triple, None, w);
-        let (a, z) = recv.chosen_pads(Purpose::Triple, w);
+        let BothPads { zeros: mut c, ones: mut b } = send.both_pads(Purpose::Triple, None, w);
+        let RandomPads { choices: a, pads } = recv.random_pads(Purpose::Triple, w);
         add(&mut b, &c);
-        add(&mut c, &z);
+        add(&mut c, &pads);
         let mut triples = BitTriples { n, w, a, b, c };
         triples.add_own_products();
         triples
@@ -46,7 +55,7 @@ impl BitTriples {
         self.n
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.n == 0
     }
@@ -56,22 +65,22 @@ impl BitTriples {
         self.w
     }
 
-    /// The bits, packed.
+    /// The shares of the bits, packed.
     pub fn a(&self) -> &[u8] {
         &self.a
     }
 
-    /// The vectors, packed as `w` bits each.
+    /// The shares of the vectors, packed as `w` bits each.
     pub fn b(&self) -> &[u8] {
         &self.b
     }
 
-    /// The products, as [`BitTriples::b`].
+    /// The shares of the products, packed as `w` bits each.
     pub fn c(&self) -> &[u8] {
         &self.c
     }
 
-    /// `c ^= a b`, of this party's shares.
+    /// `c ^= a b` on this party's shares.
     fn add_own_products(&mut self) {
         if self.w == 1 {
             for ((c, a), b) in self.c.iter_mut().zip(self.a.iter()).zip(self.b.iter()) {
@@ -86,6 +95,7 @@ impl BitTriples {
     }
 }
 
+/// `into ^= from`.
 fn add(into: &mut [u8], from: &[u8]) {
     into.iter_mut().zip(from).for_each(|(into, from)| *into ^= from);
 }
@@ -95,7 +105,7 @@ mod tests {
     use sotto_shares::unpack;
 
     use super::*;
-    use crate::{cots::UNIT, ideal::Dealer};
+    use crate::{batch::UNIT, ideal::Dealer};
 
     /// Both parties' triples.
     pub(crate) fn pair(seed: u8, n: usize, w: u32) -> [BitTriples; 2] {
@@ -120,7 +130,8 @@ mod tests {
         }
     }
 
-    /// Of a triple's four bits that a party does not hold the product of, none is biased: within 6 deviations.
+    /// Each share, and each sum that a correct triple leaves uniform, is a fair bit: within 6
+    /// deviations.
     #[test]
     fn shares_are_fair() {
         let n = 1 << 17;

@@ -111,10 +111,8 @@ impl Bill {
 
     /// Bytes in both directions that its COTs and one-hots take to make, framing apart, at so many bits a COT.
     pub fn offline_bytes(&self, bits_a_cot: f64) -> f64 {
-        let made = self.one_hots.iter().map(|(&(k, ring), &n)| {
-            let cots = one_hot_cots(n, k);
-            (n * one_hot_bits(k, ring), cots.0 + cots.1)
-        });
+        let made =
+            self.one_hots.iter().map(|(&(k, ring), &n)| (n * one_hot_bits(k, ring), one_hot_cots(n, k)));
         let (bits, cots) =
             made.fold((0, self.cots[0] + self.cots[1]), |sum, of| (sum.0 + of.0, sum.1 + of.1));
         (bits as f64 + cots as f64 * bits_a_cot) / 8.0

@@ -187,7 +187,7 @@ impl Session {
         let sid = *hash.finalize().as_bytes();
         let mut ot = OtSession::<SemiHonest>::setup(&mut ch, sid, me == Party::Client, rng.fork()).await?;
         // The first round travels while keys are made.
-        ot.prepay(&mut ch, 1, 1).await?;
+        ot.reserve_ahead(&mut ch, 1, 1).await?;
         Ok(Session {
             me,
             ch,
@@ -249,7 +249,8 @@ impl Session {
 
     /// COTs drawn so far, as their sender and as their receiver.
     pub fn drawn_cots(&self) -> (u64, u64) {
-        self.ot.drawn()
+        let drawn = self.ot.drawn();
+        (drawn.send, drawn.recv)
     }
 
     /// Waits for everything that the peer was to send ahead; afterwards the connection may be another one.
@@ -262,12 +263,12 @@ impl Session {
     pub async fn settle(&mut self) -> Result<(), Error> {
         let idle = self.errands.under_way() == 0 && self.pool.coming.is_empty();
         assert!(idle, "errands belong to a connection");
-        Ok(self.ot.settle(&mut self.ch).await?)
+        Ok(self.ot.complete(&mut self.ch).await?)
     }
 
     /// Bytes that this party has sent for COTs that are not yet drawn: what a fair count takes off.
     pub fn prepaid_bytes(&self) -> f64 {
-        self.ot.prepaid_bytes()
+        self.ot.unspent_bytes()
     }
 
     /// One-hots of `2^bits` with their index in `ring`.
@@ -408,7 +409,7 @@ impl Session {
             self.ch.set_pace(FULL * link.rate as f64, Duration::from_micros(link.round_trip) / WAIT);
         }
         self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
-        Ok(self.ot.prepay(&mut self.ch, 1, 1).await?)
+        Ok(self.ot.reserve_ahead(&mut self.ch, 1, 1).await?)
     }
 
     /// What to save where the fewest turns, `turns` less, take `bits` more: the time that is shorter on this connection, if its delay is felt.

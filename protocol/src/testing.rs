@@ -218,7 +218,7 @@ impl<P: Holder> Lab<P> {
     /// Makes so many COTs ready in both directions that `n` can be drawn and nothing has to be sent ahead for more.
     pub(crate) async fn stock_cots(&mut self, n: usize) {
         let s = self.me.session();
-        s.ot.prepay(&mut s.ch, 2 * n, 2 * n).await.unwrap();
+        s.ot.reserve_ahead(&mut s.ch, 2 * n, 2 * n).await.unwrap();
         // What is on its way must have come before the channel is exchanged for a fresh one.
         s.ch.exchange("testing/stock", vec![]).await.unwrap();
         s.settle().await.unwrap();
@@ -259,9 +259,9 @@ impl<P: Holder> Lab<P> {
         &mut self,
         protocol: impl AsyncFnOnce(&mut P) -> Result<T, Error>,
     ) -> (T, Side) {
-        let drawn = |s: &Session| [s.ot.drawn().0 as usize, s.ot.drawn().1 as usize];
-        let (send, recv) = self.me.session().ot.ready();
-        if send.min(recv) < 2 * COTS {
+        let drawn = |s: &Session| [s.ot.drawn().send as usize, s.ot.drawn().recv as usize];
+        let ready = self.me.session().ot.ready();
+        if ready.send.min(ready.recv) < 2 * COTS as u64 {
             self.stock_cots(COTS).await;
         }
         self.renew();

@@ -232,7 +232,7 @@ fn correlations(extension: Extension) -> [Side; 2] {
             Side {
                 online: 0,
                 offline: cost.sent - before.sent,
-                cots: ot.drawn().0,
+                cots: ot.drawn().send,
                 turns: cost.turns - before.turns,
                 trace: ch.trace_digest(),
                 result: result.collect(),

@@ -1,12 +1,16 @@
 //! The inner loops without a cipher, with 256-bit registers: AVX2, PCLMUL.
 //!
-//! Vectors that do not fill a register, and those loops for which such registers gain nothing, are the portable twin's.
+//! Vectors that do not fill a register, and those loops for which such registers gain nothing, are
+//! the portable twin's.
 
 use std::arch::x86_64::*;
 
 use zeroize::Zeroizing;
 
-use super::{Correction, LANE, Place, portable};
+use super::{
+    portable,
+    types::{Correction, LANE, Place},
+};
 use crate::block::Block;
 
 /// Words in a register.
@@ -151,7 +155,8 @@ mod wide {
         [_mm_clmulepi64_si128::<0x00>(a, b), middle, _mm_clmulepi64_si128::<0x11>(a, b)]
     }
 
-    /// The residue modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times `X^7 + X^2 + X + 1`, twice.
+    /// The residue modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times
+    /// `X^7 + X^2 + X + 1`, twice.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq")]
     fn reduce([low, middle, high]: [__m128i; 3]) -> Block {
@@ -259,7 +264,8 @@ mod wide {
         swap::<4, 0x0f>(swap::<2, 0x33>(swap::<1, 0x55>(e, d), d), d)
     }
 
-    /// Moves bit `y` of every byte to `y xor BY` where `d` has this bit set; `CLEAR` is where `y` has not.
+    /// Moves bit `y` of every byte to `y xor BY` where `d` has this bit set; `CLEAR` is where `y`
+    /// has not.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn swap<const BY: i32, const CLEAR: i8>(e: __m256i, d: __m256i) -> __m256i {
@@ -276,8 +282,8 @@ mod wide {
         portable::grow(vectors, stride, j, b, own, got);
     }
 
-    /// Replaces registers of vectors of `2^log` words each, given the vectors' `d` in all of their words; returns the
-    /// vectors that do not fill one, and their `d`.
+    /// Replaces registers of vectors of `2^log` words each, given the vectors' `d` in all of their
+    /// words; returns the vectors that do not fill one, and their `d`.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn each_register<'a, 'd>(
@@ -302,7 +308,8 @@ mod wide {
         _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)
     }
 
-    /// How many half words make up the whole words of `d`, up to a register, in both halves of a word.
+    /// How many half words make up the whole words of `d`, up to a register, in both halves of a
+    /// word.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn half_words(d: __m256i) -> __m256i {

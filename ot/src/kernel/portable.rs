@@ -6,8 +6,11 @@ use aes::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Correction, LANE, LOCALITY, Place, Tweak};
-use crate::block::{Block, LAMBDA, bit};
+use super::types::{Correction, LANE, LOCALITY, Place, Tweak};
+use crate::{
+    bits::bit,
+    block::{Block, LAMBDA},
+};
 
 /// Blocks encrypted at a time: enough to keep the pipeline full.
 const WIDE: usize = 64;
@@ -87,17 +90,17 @@ impl Tweak {
 }
 
 pub(super) fn double(aes: &Aes128Enc, nodes: &mut [Block], correction: Option<Correction>) -> Block {
-    let (near, far) = nodes.split_at_mut(nodes.len() / 2);
-    correct(near, correction);
+    let (first, second) = nodes.split_at_mut(nodes.len() / 2);
+    correct(first, correction);
     let mut wide = Wide::new();
     let mut sum = Block::ZERO;
-    for (near, far) in near.chunks_mut(WIDE).zip(far.chunks_mut(WIDE)) {
-        for (i, image) in wide.encrypt(aes, near.len(), |i| near[i].sigma()).enumerate() {
-            far[i] = image ^ near[i].sigma();
+    for (first, second) in first.chunks_mut(WIDE).zip(second.chunks_mut(WIDE)) {
+        for (i, image) in wide.encrypt(aes, first.len(), |i| first[i].sigma()).enumerate() {
+            second[i] = image ^ first[i].sigma();
         }
-        for (near, far) in near.iter_mut().zip(far) {
-            sum ^= *far;
-            (*near, *far) = (*far, *near ^ *far);
+        for (first, second) in first.iter_mut().zip(second) {
+            sum ^= *second;
+            (*first, *second) = (*second, *first ^ *second);
         }
     }
     sum

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sotto_shares::Rng;
 
 use super::*;
-use crate::block::bit;
+use crate::bits::bit;
 
 fn blocks(n: usize, seed: u8) -> Vec<Block> {
     let mut rng = Rng::from_seed([seed; 32]);
@@ -51,7 +51,8 @@ fn hashes_are_their_formulas() {
     let (x, tweak) = (blocks(70, 1), Tweak { segment: 3 << 32 | 5, index: u64::MAX - 20, stride: 3 });
     let pi = |y: Block| {
         let [cipher, _] = both();
-        // One block of the counter stream at a chosen point is not to be had; the hash of its preimage is.
+        // One block of the counter stream at a chosen point is not to be had; the hash of its
+        // preimage is.
         let (mut out, zero) = ([Block::ZERO], Tweak { segment: 0, index: 0, stride: 0 });
         let unsigma = Block((y.0 << 64) | ((y.0 >> 64) ^ (y.0 & u128::from(u64::MAX))));
         cipher.hash(zero, &[unsigma], &mut out);

@@ -1,14 +1,17 @@
-//! The inner loops with 512-bit registers: AVX-512, VAES, PCLMUL. This file and `avx2.rs` are the only ones of this
-//! crate with `unsafe`.
+//! The inner loops with 512-bit registers: AVX-512, VAES, PCLMUL. This file and `avx2.rs` are the
+//! only ones of this crate with `unsafe`.
 //!
-//! Blocks are loaded four to a register. Round keys are broadcast from memory as they are needed, so that the
-//! registers are free for blocks: sixteen blocks in flight hide the latency of a round.
+//! Blocks are loaded four to a register. Round keys are broadcast from memory as they are needed,
+//! so that the registers are free for blocks: sixteen blocks in flight hide the latency of a round.
 
 use std::arch::x86_64::*;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Correction, LANE, LOCALITY, Place, Tweak, portable};
+use super::{
+    portable,
+    types::{Correction, LANE, LOCALITY, Place, Tweak},
+};
 use crate::block::Block;
 
 /// Blocks in a register.
@@ -141,25 +144,25 @@ mod wide {
 
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
     pub(super) fn double(keys: &RoundKeys, nodes: &mut [Block], correction: Option<Correction>) -> Block {
-        let (near, far) = nodes.split_at_mut(nodes.len() / 2);
-        let mut correct = correction.map(|correction| Corrector::new(near.len(), correction));
+        let (first, second) = nodes.split_at_mut(nodes.len() / 2);
+        let mut correct = correction.map(|correction| Corrector::new(first.len(), correction));
         let mut sums = [_mm512_setzero_si512(); DEEP];
-        for (near, far) in near.chunks_mut(PACK * DEEP).zip(far.chunks_mut(PACK * DEEP)) {
-            let mut v = load(near);
+        for (first, second) in first.chunks_mut(PACK * DEEP).zip(second.chunks_mut(PACK * DEEP)) {
+            let mut v = load(first);
             if let Some(correct) = &mut correct {
                 v = v.map(|v| correct.next(v));
             }
             let y = v.map(|v| sigma(v));
             let image = encrypt(keys, y);
             let left = each(|r| _mm512_xor_si512(image[r], y[r]));
-            if near.len() == PACK * DEEP {
+            if first.len() == PACK * DEEP {
                 sums = each(|r| _mm512_xor_si512(sums[r], left[r]));
             } else {
                 // What lies beyond the nodes must not enter the sum.
-                sums = each(|r| _mm512_mask_xor_epi64(sums[r], filled(near.len(), r), sums[r], left[r]));
+                sums = each(|r| _mm512_mask_xor_epi64(sums[r], filled(first.len(), r), sums[r], left[r]));
             }
-            store(near, left);
-            store(far, each(|r| _mm512_xor_si512(v[r], left[r])));
+            store(first, left);
+            store(second, each(|r| _mm512_xor_si512(v[r], left[r])));
         }
         total(sums)
     }
@@ -261,8 +264,8 @@ mod wide {
 
     /// R registers of every row, from word `at` on; returns how many words that are.
     ///
-    /// Generators go in fours: the two low bits of their numbers are constants of the code, and for the higher ones only the
-    /// sum of the four is added to a row.
+    /// Generators go in fours: the two low bits of their numbers are constants of the code, and for
+    /// the higher ones only the sum of the four is added to a row.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
     fn fold_registers<const K: usize, const R: usize>(
@@ -394,7 +397,8 @@ mod wide {
         [_mm512_clmulepi64_epi128::<0x00>(a, b), middle, _mm512_clmulepi64_epi128::<0x11>(a, b)]
     }
 
-    /// The residues modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times `X^7 + X^2 + X + 1`, twice.
+    /// The residues modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times
+    /// `X^7 + X^2 + X + 1`, twice.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
     fn reduce([low, middle, high]: [__m512i; 3]) -> __m512i {
@@ -489,7 +493,8 @@ mod wide {
         });
     }
 
-    /// Replaces registers of vectors of `2^log` words each, given the vectors' `d` in all of their words.
+    /// Replaces registers of vectors of `2^log` words each, given the vectors' `d` in all of their
+    /// words.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn each_register(vectors: &mut [u64], log: u32, d: &[u64], f: impl Fn(__m512i, __m512i) -> __m512i) {

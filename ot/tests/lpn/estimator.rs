@@ -1,25 +1,27 @@
 //! An estimator for the LPN instances behind silent OT (eprint 2020/924).
 //!
-//! An instance is `y = A s + e` over the field of two elements. `s` has `k` secret bits; `e` is *regular*,
-//! with one 1 in each of `t` blocks of `n/t` samples; each of the `n` samples sums up `locality` bits of
-//! `s`, drawn at random. A figure is `log2` of bit operations over probability of success. Memory is free.
+//! An instance is `y = A s + e` over the field of two elements. `s` has `k` secret bits; `e` is
+//! *regular*, with one 1 in each of `t` blocks of `n/t` samples; each of the `n` samples sums up
+//! `locality` bits of `s`, drawn at random. A figure is `log2` of bit operations over probability
+//! of success. Memory is free.
 //!
-//! | module | uses | attacks |
-//! |---|---|---|
-//! | `linear` | guesses | pooled Gauss, statistical decoding and its version 2.0 |
-//! | `isd` | enumeration | SD-ISD, BJMM, regular ISD, each as published; regular ISD on pooled samples |
-//! | `algebra` | regularity | Briaud-Oygarden; hybrids: dense, in two levels, sparse |
-//! | `window` | locality | Gauss and ISD on samples inside few coordinates |
+//! | module    | uses        | attacks                                                            |
+//! |-----------|-------------|--------------------------------------------------------------------|
+//! | `linear`  | guesses     | pooled Gauss, statistical decoding and its version 2.0             |
+//! | `isd` | enumeration | SD-ISD, BJMM, regular ISD as published; regular ISD on pooled samples |
+//! | `algebra` | regularity  | Briaud-Oygarden; hybrids: dense, in two levels, sparse             |
+//! | `window`  | locality    | Gauss and ISD on samples inside few coordinates                    |
 //!
-//! Figures in the literature leave locality unused and charge `n` operations for a list entry. Cheaper
-//! attacks are derived here, and [`bits`] takes the least of all, the one in the [`densest_window`]
-//! included: finding that is not known to be possible, but no search for windows can do better.
+//! Figures in the literature leave locality unused and charge `n` operations for a list entry.
+//! Cheaper attacks are derived here, and [`bits`] takes the least of all, the one in the
+//! [`densest_window`] included: finding that is not known to be possible, but no search for windows
+//! can do better.
 //!
-//! Not here, as they do not matter at these sizes: spectral and Kikuchi distinguishers of sparse LPN (arXiv
-//! 2603.27190), which need far more than `10 k` samples of locality 10; guesses of bits of `s`, one bit
-//! each against 0.0014 bits for a noise-free sample; short parity checks of `A`, which by first moment have
-//! weight 6,500 and more and which nobody knows how to find; more levels of representations, for which the
-//! lists are too short.
+//! Not here, as they do not matter at these sizes: spectral and Kikuchi distinguishers of sparse
+//! LPN (arXiv 2603.27190), which need far more than `10 k` samples of locality 10; guesses of bits
+//! of `s`, one bit each against 0.0014 bits for a noise-free sample; short parity checks of `A`,
+//! which by first moment have weight 6,500 and more and which nobody knows how to find; more levels
+//! of representations, for which the lists are too short.
 
 mod algebra;
 mod isd;
@@ -65,8 +67,8 @@ impl Lpn {
         self.n() / self.t()
     }
 
-    /// `(n - t, k - t, t)`: exact noise after the known parity of a block took a sample and a secret bit.
-    /// Source: eprint 2022/712, section 5.1.
+    /// `(n - t, k - t, t)`: exact noise after the known parity of a block took a sample and a
+    /// secret bit. Source: eprint 2022/712, section 5.1.
     fn without_block_parities(&self) -> (f64, f64, f64) {
         (self.n() - self.t(), self.k() - self.t(), self.t())
     }

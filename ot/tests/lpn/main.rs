@@ -1,5 +1,6 @@
-//! How hard the LPN instances of silent OT are: an estimator, what it was checked against, and the figures for
-//! the sets in use. `cargo test -p sotto-ot --test lpn -- --nocapture figures` prints them.
+//! How hard the LPN instances of silent OT are: an estimator, what it was checked against, and the
+//! figures for the sets in use. `cargo test -p sotto-ot --test lpn -- --nocapture figures` prints
+//! them.
 
 #![allow(clippy::unwrap_used)]
 

@@ -20,7 +20,8 @@ fn every_attack_costs_136_bits_at_least() {
     }
 }
 
-/// The best attack that can be run today, as far as is known: in a window that greedy peeling finds.
+/// The best attack that can be run today, as far as is known: in a window that greedy peeling
+/// finds.
 #[test]
 fn the_attack_that_can_be_run_costs_143_bits() {
     for set in [LpnParams::FAST, LpnParams::LEAN] {

@@ -1,7 +1,8 @@
 //! Figures of others, recomputed.
 //!
 //! - mpz `lpn-estimator` (privacy-ethereum/mpz, b2017b5f): the least over its attacks.
-//! - Code_estimators (1234wangtr/Code_estimators, 41e013c, behind lpnestimator.com): attack by attack.
+//! - Code_estimators (1234wangtr/Code_estimators, 41e013c, behind lpnestimator.com): attack by
+//!   attack.
 //! - The review of this design, item 9b: hybrid attacks, dense and sparse.
 
 use crate::estimator::{
@@ -26,7 +27,8 @@ fn near(found: f64, expected: f64, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{found:.2} instead of {expected}");
 }
 
-/// It is BJMM that gives mpz's figure, but for mpz's own set, where Briaud and Oygarden's attack does.
+/// It is BJMM that gives mpz's figure, but for mpz's own set, where Briaud and Oygarden's attack
+/// does.
 #[test]
 fn mpz() {
     let sets = [
@@ -68,8 +70,8 @@ fn code_estimators() {
 
 /// The hybrid of eprint 2025/1284, which takes the whole noise of a few blocks as its second guess.
 ///
-/// The figures are the least over all its parameters; the quick search published with it stops at 138.8 for
-/// b10.
+/// The figures are the least over all its parameters; the quick search published with it stops at
+/// 138.8 for b10.
 #[test]
 fn code_estimators_hybrid() {
     for (lpn, expected) in [(B10, 128.7), (S10, 149.8), (FAST, 174.8), (S11, 140.4)] {

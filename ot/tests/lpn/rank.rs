@@ -62,7 +62,8 @@ fn equations(instance: &Instance, unknowns: usize, guessed: usize) -> (Vec<Polyn
     (linear, quadratic)
 }
 
-/// Monomials up to `degree` without an equation, and the mean weight of the rows in use, light ones first.
+/// Monomials up to `degree` without an equation, and the mean weight of the rows in use, light ones
+/// first.
 fn macaulay(instance: &Instance, unknowns: usize, degree: usize, guessed: usize) -> (usize, f64) {
     let (linear, quadratic) = equations(instance, unknowns, guessed);
     let multiples =
@@ -82,7 +83,8 @@ fn macaulay(instance: &Instance, unknowns: usize, degree: usize, guessed: usize)
 
 /// Measured and predicted defect after `guessed` samples, and the row weight.
 ///
-/// An even locality leaves `s` open up to its complement, so there one bit more is taken and set to 0.
+/// An even locality leaves `s` open up to its complement, so there one bit more is taken and set to
+/// 0.
 fn compare(lpn: &Lpn, degree: usize, guessed: u64) -> f64 {
     let (unknowns, locality) = (lpn.k as usize, lpn.locality as usize);
     let k = unknowns + usize::from(locality.is_multiple_of(2));
@@ -105,8 +107,8 @@ fn degree_2_has_the_predicted_rank_for_local_and_dense_matrices() {
     }
 }
 
-/// Beyond that, where the coefficient of `z^3` is negative, one matrix is not the whole of a Groebner
-/// basis.
+/// Beyond that, where the coefficient of `z^3` is negative, one matrix is not the whole of a
+/// Groebner basis.
 #[test]
 fn degree_3_has_the_predicted_rank_while_the_series_is_positive() {
     for locality in [5, 10, 15] {

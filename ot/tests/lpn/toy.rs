@@ -92,7 +92,8 @@ impl Echelon {
         Some(row)
     }
 
-    /// A solution `x` of `row x = bit` for every row, where the bit follows the pivots; what is open is 0.
+    /// A solution `x` of `row x = bit` for every row, where the bit follows the pivots; what is
+    /// open is 0.
     pub fn solution(&self) -> Vec<bool> {
         let mut x = vec![false; self.rows.len()];
         for (i, row) in self.rows.iter().enumerate().rev() {

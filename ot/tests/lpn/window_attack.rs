@@ -30,7 +30,8 @@ impl Window {
         instance.rows[sample].iter().filter_map(|&x| self.place[x])
     }
 
-    /// Checks on the samples: for each sample the checks it is in, as bits, and the checks that fail.
+    /// Checks on the samples: for each sample the checks it is in, as bits, and the checks that
+    /// fail.
     fn checks(&self, instance: &Instance) -> (Vec<u64>, u64) {
         let (v, m) = (COORDINATES, self.samples.len());
         let mut basis = Echelon::new(v);
@@ -99,8 +100,8 @@ fn attack(seed: u64) -> (usize, f64) {
     unreachable!()
 }
 
-/// That at most two of `samples` samples, spread over the blocks, are noisy: what the estimate of an ISD
-/// counts.
+/// That at most two of `samples` samples, spread over the blocks, are noisy: what the estimate of
+/// an ISD counts.
 fn chance(samples: usize) -> f64 {
     let (t, share) = (LPN.t as f64, samples as f64 / LPN.n as f64);
     let odds = share / (1.0 - share);

@@ -1,14 +1,16 @@
 //! Linearisation of `e_i e_j = 0`, which regular noise fulfils for every two samples of a block.
 //!
-//! The unknowns are what is left of `k` secret bits after `t` equations `sum of a block's noise = 1` and
-//! one equation for every sample guessed free of noise. In degree `D` the system is solved once the
-//! coefficients up to `z^D` of its Hilbert series sum up to at most 1, the constant monomial:
+//! The unknowns are what is left of `k` secret bits after `t` equations
+//! `sum of a block's noise = 1` and one equation for every sample guessed free of noise. In degree
+//! `D` the system is solved once the coefficients up to `z^D` of its Hilbert series sum up to at
+//! most 1, the constant monomial:
 //!
-//! `H(z) = (1 + z)^unknowns * product over blocks of (1 + b z) / (1 + z)^b`, `b = block - guessed - 1`.
+//! `H(z) = (1 + z)^unknowns * product over blocks of (1 + b z) / (1 + z)^b`,
+//! `b = block - guessed - 1`.
 //!
-//! Source: eprint 2023/176 (Briaud and Oygarden); the series is theirs, `(1 + b z)` per block over `1 + z`
-//! per parity check, with the unknowns written apart. `rank.rs` compares it with ranks of small
-//! systems: the locality of the matrix does not matter.
+//! Source: eprint 2023/176 (Briaud and Oygarden); the series is theirs, `(1 + b z)` per block over
+//! `1 + z` per parity check, with the unknowns written apart. `rank.rs` compares it with ranks of
+//! small systems: the locality of the matrix does not matter.
 
 use super::Lpn;
 use super::linear::DENSE;
@@ -35,8 +37,8 @@ fn add(a: Series, b: Series, times: f64) -> Series {
     std::array::from_fn(|i| a[i] + times * b[i])
 }
 
-/// What a guess leaves unknown: secret bits, and in two kinds of blocks (count, free noise variables of
-/// each).
+/// What a guess leaves unknown: secret bits, and in two kinds of blocks (count, free noise
+/// variables of each).
 struct System {
     unknowns: f64,
     blocks: [(f64, f64); 2],
@@ -65,7 +67,8 @@ impl System {
 
     /// Monomials of degree up to `degree` that no equation reduces; 1 when the system is solved.
     ///
-    /// The series counts up to the first degree where it says so; later coefficients have no meaning.
+    /// The series counts up to the first degree where it says so; later coefficients have no
+    /// meaning.
     fn defect(&self, degree: usize) -> f64 {
         let mut left = 0.0;
         let sums = self.hilbert().map(|h| {
@@ -91,7 +94,8 @@ fn monomials(unknowns: f64, degree: usize) -> f64 {
     (1..=degree).map(|i| log2_binomial(unknowns, i as f64)).fold(f64::NEG_INFINITY, log2_sum)
 }
 
-/// Monomials up to `degree` without an equation after `guessed` samples; 1 when the system is solved.
+/// Monomials up to `degree` without an equation after `guessed` samples; 1 when the system is
+/// solved.
 pub fn defect(lpn: &Lpn, degree: usize, guessed: u64) -> f64 {
     System::even(lpn, guessed).defect(degree)
 }
@@ -108,10 +112,11 @@ fn price(lpn: &Lpn, guessed: u64) -> f64 {
     noise_free(share(each), lpn.t() - more) + noise_free(share(each + 1.0), more)
 }
 
-/// Briaud and Oygarden's attack with noise variables and Wiedemann's algorithm, at the best degree up to 4.
+/// Briaud and Oygarden's attack with noise variables and Wiedemann's algorithm, at the best degree
+/// up to 4.
 ///
-/// `3 (k + 1 - f mu) M^2 / (1 - mu/block)^f`: `M` monomials in noise variables, `mu` guesses in each of `f`
-/// blocks. Source: eprint 2023/176, as in the estimators of eprint 2022/712 and mpz.
+/// `3 (k + 1 - f mu) M^2 / (1 - mu/block)^f`: `M` monomials in noise variables, `mu` guesses in
+/// each of `f` blocks. Source: eprint 2023/176, as in the estimators of eprint 2022/712 and mpz.
 pub fn noise_linearisation(lpn: &Lpn) -> f64 {
     let choices = (2..=4).flat_map(|degree| (1..=lpn.t).map(move |f| (degree, f)));
     minimum(choices.filter_map(|(degree, f)| noise_linearisation_at(lpn, degree, f as f64)))
@@ -126,8 +131,9 @@ fn noise_linearisation_at(lpn: &Lpn, degree: usize, f: f64) -> Option<f64> {
 
 /// Hybrid attack in the remaining secret bits, dense elimination: `M^2.8 / P`.
 ///
-/// `M = sum of C(k - t - guessed, i)` for `i` up to `degree`, `P` the chance of the guess; infinity where
-/// no guess suffices. Source: eprint 2023/176, in the variables of eprint 2025/1284, which has degree 2.
+/// `M = sum of C(k - t - guessed, i)` for `i` up to `degree`, `P` the chance of the guess; infinity
+/// where no guess suffices. Source: eprint 2023/176, in the variables of eprint 2025/1284, which
+/// has degree 2.
 pub fn hybrid_dense(lpn: &Lpn, degree: usize) -> f64 {
     let Some(guessed) = guesses(lpn, degree) else { return f64::INFINITY };
     DENSE * monomials(System::even(lpn, guessed).unknowns, degree) + price(lpn, guessed)
@@ -135,10 +141,10 @@ pub fn hybrid_dense(lpn: &Lpn, degree: usize) -> f64 {
 
 /// Two guesses, the second on top of the first: `M1^2.8 / P1 + M2^2.8 / P2`.
 ///
-/// After a part of the guess its `M1` monomials are eliminated; the rest of the guess meets only the `M2`
-/// of them that stayed free. Degree 2. Source: the two steps of eprint 2025/1476 (AGB 2.0), here in secret
-/// bits. Within 1.5 bits of the hybrid of eprint 2025/1284, which guesses the whole noise of a few blocks
-/// in its second step.
+/// After a part of the guess its `M1` monomials are eliminated; the rest of the guess meets only
+/// the `M2` of them that stayed free. Degree 2. Source: the two steps of eprint 2025/1476 (AGB
+/// 2.0), here in secret bits. Within 1.5 bits of the hybrid of eprint 2025/1284, which guesses the
+/// whole noise of a few blocks in its second step.
 pub fn hybrid_two_levels(lpn: &Lpn) -> f64 {
     let Some(all) = guesses(lpn, 2) else { return f64::INFINITY };
     minimum((0..=256).map(|part| {
@@ -151,9 +157,10 @@ pub fn hybrid_two_levels(lpn: &Lpn) -> f64 {
 /// Hybrid attack that leaves the local matrix sparse: `3 w M^2 / P` with block Wiedemann,
 /// `M = sum of C(k, i)`.
 ///
-/// Nothing is eliminated beforehand. A guess times a monomial has `locality + 1` terms, a product `e_i e_j`
-/// at most `(locality + 1)^2`, and most rows are of the first kind: mean weight `w = 4 locality` at most.
-/// Infinity where no guess suffices. Source: review of the design, item 9b, derived again here.
+/// Nothing is eliminated beforehand. A guess times a monomial has `locality + 1` terms, a product
+/// `e_i e_j` at most `(locality + 1)^2`, and most rows are of the first kind: mean weight
+/// `w = 4 locality` at most. Infinity where no guess suffices. Source: review of the design, item
+/// 9b, derived again here.
 pub fn hybrid_sparse(lpn: &Lpn, degree: usize) -> f64 {
     let Some(guessed) = guesses(lpn, degree) else { return f64::INFINITY };
     let weight = 4.0 * f64::from(lpn.locality);

@@ -26,15 +26,16 @@ fn sd_isd_at(lpn: &Lpn, p: f64, l: f64) -> f64 {
     if success < 0.0 { n.log2() + work - success } else { f64::INFINITY }
 }
 
-/// `(n-k-l)(n-k) / log(n-k-l)`, to be multiplied by `n`: systematic form of the whole parity-check matrix.
+/// `(n-k-l)(n-k) / log(n-k-l)`, to be multiplied by `n`: systematic form of the whole parity-check
+/// matrix.
 fn full_elimination(n: f64, k: f64, l: f64) -> f64 {
     ((n - k - l) * (n - k) / (n - k - l).log2()).log2()
 }
 
 /// BJMM with two levels of representations, every list entry charged `n` bit operations.
 ///
-/// Source: eprint 2022/712, theorem 16; `r1`, `r2` after Hamdaoui and Sendrier, eprint 2013/162. Among
-/// published figures this is the least for nearly all parameter sets in use.
+/// Source: eprint 2022/712, theorem 16; `r1`, `r2` after Hamdaoui and Sendrier, eprint 2013/162.
+/// Among published figures this is the least for nearly all parameter sets in use.
 pub fn bjmm(lpn: &Lpn) -> f64 {
     let at = Bjmm::new(lpn);
     let weights = (0..=4).step_by(2).flat_map(|p2| (0..=p2).map(move |e2| (p2, e2)));
@@ -57,8 +58,8 @@ impl Bjmm {
         Self { n, k, t }
     }
 
-    /// Words of weight `p2` with `e2` overlaps add up to weight `p1`, these with `e1` overlaps to weight
-    /// `p`.
+    /// Words of weight `p2` with `e2` overlaps add up to weight `p1`, these with `e1` overlaps to
+    /// weight `p`.
     fn cost(&self, p2: f64, e2: f64, e1: f64, l: f64) -> f64 {
         let (n, t, m) = (self.n, self.t, self.k + l);
         let p1 = 2.0 * (p2 - e2);
@@ -88,9 +89,9 @@ fn overlap(m: f64, p: f64, e: f64) -> f64 {
 
 /// ISD for regular noise, enumeration based: `p/2` noisy blocks in each half of the blocks.
 ///
-/// `n max((n-k')^2, 2 L, L^2/2^l) / P`, `k' = k - t`, `v = (k' + l)/t` positions of a block, `b = n/t`,
-/// `L = C(t/2, p/2) v^(p/2)`, `P = C(t/2, p/2)^2 (v/b)^p (1 - v/b)^(t-p)`.
-/// Source: eprint 2023/1568 (Esser and Santini), "Enum". Their "Rep" costs 1 to 3 bits more in this regime.
+/// `n max((n-k')^2, 2 L, L^2/2^l) / P`, `k' = k - t`, `v = (k' + l)/t` positions of a block,
+/// `b = n/t`, `L = C(t/2, p/2) v^(p/2)`, `P = C(t/2, p/2)^2 (v/b)^p (1 - v/b)^(t-p)`. Source:
+/// eprint 2023/1568 (Esser and Santini), "Enum". Their "Rep" costs 1 to 3 bits more in this regime.
 pub fn regular_isd(lpn: &Lpn) -> f64 {
     let choices = (0..=16).step_by(2).flat_map(|p| (1..=MOST_CHECKS).map(move |l| (p, l)));
     minimum(choices.map(|(p, l)| regular_isd_at(lpn, f64::from(p), l as f64)))
@@ -106,22 +107,25 @@ fn regular_isd_at(lpn: &Lpn, p: f64, l: f64) -> f64 {
     n.log2() + cost + noise_free(share, t - p) - 2.0 * halves - p * share.log2()
 }
 
-/// The same on pooled samples: `m = k - t` of them and a few checks, with an elimination of `m^2.8`.
+/// The same on pooled samples: `m = k - t` of them and a few checks, with an elimination of
+/// `m^2.8`.
 ///
-/// The noise of the other samples need not be seen to find the secret, so neither the elimination nor a
-/// list entry costs a factor `n`. Derived here, see `window_isd`; 13 to 15 bits below eprint 2023/1568.
+/// The noise of the other samples need not be seen to find the secret, so neither the elimination
+/// nor a list entry costs a factor `n`. Derived here, see `window_isd`; 13 to 15 bits below eprint
+/// 2023/1568.
 pub fn pooled_isd(lpn: &Lpn) -> f64 {
     let m = lpn.k() - lpn.t();
     window_isd(lpn, m, DENSE * m.log2())
 }
 
-/// Finds the noise in `m` samples, spread equally over the blocks, if at most few of them are noisy.
+/// Finds the noise in `m` samples, spread equally over the blocks, if at most few of them are
+/// noisy.
 ///
-/// `min over p of (2^elimination + 3 L l / s) / P`: two lists of `L = C(t/2, p/2) (m/t)^(p/2)` sums of
-/// `l = log2 L` bits and as many collisions; `s` is the chance that two halves of the blocks share the
-/// noise equally; `P = C(t, p) x^p (1-x)^(t-p)` with `x = m/n` that `p` blocks have their noise here.
-/// `p = 0` is Prange's. Source: Dumer's algorithm on the blocks of eprint 2023/1568, without its factor
-/// `n`.
+/// `min over p of (2^elimination + 3 L l / s) / P`: two lists of `L = C(t/2, p/2) (m/t)^(p/2)` sums
+/// of `l = log2 L` bits and as many collisions; `s` is the chance that two halves of the blocks
+/// share the noise equally; `P = C(t, p) x^p (1-x)^(t-p)` with `x = m/n` that `p` blocks have their
+/// noise here. `p = 0` is Prange's. Source: Dumer's algorithm on the blocks of eprint 2023/1568,
+/// without its factor `n`.
 pub(super) fn window_isd(lpn: &Lpn, m: f64, elimination: f64) -> f64 {
     minimum((0..=16).step_by(2).map(|p| window_isd_at(lpn, m, elimination, f64::from(p))))
 }

@@ -27,7 +27,8 @@ fn ln_gamma(mut x: f64) -> f64 {
     (x - 0.5) * x.ln() - x + 0.5 * TAU.ln() + tail - shift.ln()
 }
 
-/// `-blocks log2(1 - share)`: the price of a guess that no block has its noise in the chosen share of it.
+/// `-blocks log2(1 - share)`: the price of a guess that no block has its noise in the chosen share
+/// of it.
 pub(super) fn noise_free(share: f64, blocks: f64) -> f64 {
     -blocks * (-share).ln_1p() / LN_2
 }

@@ -1,11 +1,11 @@
 //! A window found by an algorithm: greedy peeling of a random local code.
 
-/// Coordinates of the smallest window met while the coordinate in the fewest samples is removed again and
-/// again.
+/// Coordinates of the smallest window met while the coordinate in the fewest samples is removed
+/// again and again.
 ///
-/// The code has `n` samples of `locality` coordinates out of `k`, drawn from `seed`; a window has at least
-/// `checks` more samples than coordinates. Time and memory are linear in `n locality`. `None` if there is
-/// no window.
+/// The code has `n` samples of `locality` coordinates out of `k`, drawn from `seed`; a window has
+/// at least `checks` more samples than coordinates. Time and memory are linear in `n locality`.
+/// `None` if there is no window.
 pub fn peeled_window(n: usize, k: usize, locality: usize, checks: usize, seed: u64) -> Option<usize> {
     let mut random = SplitMix(seed);
     let code = (0..n * locality).map(|_| random.below(k)).collect();
@@ -20,8 +20,8 @@ pub fn peeled_window(n: usize, k: usize, locality: usize, checks: usize, seed: u
     smallest
 }
 
-/// Samples as hyperedges over coordinates, with coordinates sorted into buckets by how many samples use
-/// them.
+/// Samples as hyperedges over coordinates, with coordinates sorted into buckets by how many samples
+/// use them.
 struct Graph {
     locality: usize,
     code: Vec<usize>,

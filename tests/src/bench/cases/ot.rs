@@ -68,12 +68,12 @@ impl Correlations {
             Kind::Cots | Kind::Transfers => (BATCH, 0),
         };
         stage.watch.start(&mut ch, Half::Offline).await?;
-        stage.watch.owe(session.prepaid_bytes());
+        stage.watch.owe(session.unspent_bytes());
         for _ in 0..OUTPUTS / BATCH {
             let (send, recv) = session.reserve(&mut ch, send, recv).await?;
             sotto_net::compute(|| self.spend(send, recv));
         }
-        stage.watch.owe(-session.prepaid_bytes());
+        stage.watch.owe(-session.unspent_bytes());
         stage.watch.stop(&mut ch);
         let (send, recv) = if first { (0, CHECKED) } else { (CHECKED, 0) };
         let (send, recv) = session.reserve(&mut ch, send, recv).await?;

@@ -11,7 +11,8 @@ pub(crate) type Tile = [[u64; 8]; LAMBDA];
 /// Columns of a tile.
 pub(crate) const TILE: usize = 512;
 
-/// Writes the first columns of `tile`, bit `r` of a block from row `r`, and overwrites the tile.
+/// Writes as many columns of `tile` as `out` has blocks, bit `r` of a block from row `r`.
+/// Overwrites the tile.
 ///
 /// # Panics
 /// If the tile has fewer columns.

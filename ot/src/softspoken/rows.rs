@@ -1,23 +1,24 @@
-//! The local half of [`crate::softspoken`]: trees of generators become rows, rows become COTs.
+//! The local computation of SoftSpoken OT: from the generators of a tree to rows, from rows to
+//! COTs.
 //!
-//! Row `b` of a tree is the XOR of all leaves whose number has bit `b` set. A puncturer's unknown leaf has number 0 and
-//! enters no row.
+//! Row `b` of a tree is the XOR of the streams of all leaves whose number has bit `b` set. The leaf
+//! that the sender does not know has number 0 and enters no row.
 
 use zeroize::Zeroizing;
 
+use super::transpose::{TILE, Tile, columns};
 use crate::{
     block::{Block, LAMBDA},
     kernel::{Bank, Place},
-    transpose::{TILE, Tile, columns},
 };
 
 /// Bits of a word.
 const WORD: usize = 64;
 
-/// Buffers of one chunk, wiped on drop.
+/// Buffers for one chunk of COTs, wiped on drop.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    /// `u_i`.
+    /// `u_i` of the tree folded last.
     sum: Zeroizing<Vec<u64>>,
     /// The 128 rows of `v` or `w`.
     rows: Zeroizing<Vec<u64>>,
@@ -26,7 +27,7 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// For a chunk of `n` COTs.
+    /// Makes room for a chunk of `n` COTs.
     pub(crate) fn resize(&mut self, n: usize) {
         let words = n.div_ceil(TILE) * (TILE / WORD);
         self.sum.resize(words, 0);
@@ -34,18 +35,18 @@ impl Workspace {
         self.rows.resize(LAMBDA * words, 0);
     }
 
-    /// Expands tree number `tree` into its `K` rows, and their XOR `u`.
+    /// Expands tree number `tree` into its `K` rows and the sum `u` of all streams.
     pub(crate) fn fold<const K: usize>(&mut self, tree: usize, leaves: &Bank, counter: u64) {
         let words = self.sum.len();
         leaves.fold::<K>(counter, &mut self.sum, &mut self.rows[K * tree * words..][..K * words]);
     }
 
-    /// Keeps `u_0`.
+    /// Keeps the sum of the tree folded last as `u_0`.
     pub(crate) fn keep_choices(&mut self) {
         self.choices.copy_from_slice(&self.sum);
     }
 
-    /// Writes `c_i = u_i ^ u_0`.
+    /// Writes `c_i = u_i ^ u_0` of the tree folded last.
     pub(crate) fn write_correction(&self, out: &mut [u8]) {
         let mut rows =
             self.sum.iter().zip(self.choices.iter()).map(|(sum, choices)| (sum ^ choices).to_le_bytes());
@@ -75,7 +76,8 @@ impl Workspace {
         }
     }
 
-    /// The values at `place` of the kept choices and of all rows, as polynomials with 128 bits a coefficient.
+    /// The values at `place` of `u_0` and of all 128 rows, as polynomials with coefficients of 128
+    /// bits.
     pub(crate) fn values(&self, place: &Place) -> Zeroizing<Vec<Block>> {
         let words = self.sum.len();
         let rows = self.rows.chunks_exact(words);
@@ -83,19 +85,19 @@ impl Workspace {
         Zeroizing::new(all.map(|row| place.value_of_words(row)).collect())
     }
 
-    /// Makes the lowest bits of all columns the choices.
+    /// Replaces row 0, the lowest bits of all columns, by `u_0`.
     pub(crate) fn put_choices_lowest(&mut self) {
         let words = self.sum.len();
         self.rows[..words].copy_from_slice(&self.choices);
     }
 
-    /// Makes all columns even.
+    /// Replaces row 0, the lowest bits of all columns, by zeros.
     pub(crate) fn clear_lowest(&mut self) {
         let words = self.sum.len();
         self.rows[..words].fill(0);
     }
 
-    /// Writes the first columns.
+    /// Writes as many columns as `out` has blocks.
     pub(crate) fn transpose(&self, out: &mut [Block]) {
         let words = self.sum.len();
         let mut tile: Zeroizing<Tile> = Zeroizing::new([[0; 8]; LAMBDA]);
