@@ -1,12 +1,15 @@
 //! Sessions: what they agree on, what they repeat, whom they refuse.
 
-use sotto_net::{Error as Net, run_pair};
-use sotto_shares::{Shape, Share, XorShare};
+use sotto_net::{Channel, Error as Net, run_pair};
+use sotto_shares::{Ring, Shape, Share, XorShare};
 
-use super::*;
+use super::{
+    handshake::{ECHOES, Hello, MAGIC, Terms, parameter_digest},
+    *,
+};
 use crate::{
     activation::{Activation, activate},
-    mux, reveal, softmax,
+    lattice, mux, reveal, softmax, square,
     testing::{self, elements, secret},
 };
 

@@ -49,6 +49,8 @@ use crate::{
 };
 use window::{Place, Window, is_split};
 
+pub use crate::curve::Activation;
+
 const OPEN: &str = "activation/open";
 
 /// Elements at a time.
@@ -59,23 +61,6 @@ pub const fn least(precision: Precision) -> u64 {
     1 << precision.frac()
 }
 
-/// What is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `x / (1 + exp(-x))`.
-    Silu,
-    /// `x (1 + erf(x / sqrt(2))) / 2`.
-    Gelu,
-    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`.
-    GeluTanh,
-    /// `ln(1 + exp(x))`.
-    Softplus,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `tanh(x)`.
-    Tanh,
-}
-
 /// What an activation is to the right of its window.
 enum Right {
     Identity,
@@ -84,62 +69,6 @@ enum Right {
 }
 
 impl Activation {
-    /// All of them, in the order of their tables.
-    pub const ALL: [Activation; 6] = [
-        Activation::Silu,
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Softplus,
-        Activation::Sigmoid,
-        Activation::Tanh,
-    ];
-
-    /// The name of its table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Activation::Silu => "silu",
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_tanh",
-            Activation::Softplus => "softplus",
-            Activation::Sigmoid => "sigmoid",
-            Activation::Tanh => "tanh",
-        }
-    }
-
-    /// The real function, and its limit at minus infinity.
-    pub fn real(self, x: f64) -> f64 {
-        if x == f64::NEG_INFINITY {
-            return if self == Activation::Tanh { -1.0 } else { 0.0 };
-        }
-        let cubic = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-        match self {
-            Activation::Silu => x / (1.0 + (-x).exp()),
-            Activation::Gelu => x * 0.5 * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
-            Activation::GeluTanh => x * 0.5 * (1.0 + cubic.tanh()),
-            Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-            Activation::Tanh => x.tanh(),
-        }
-    }
-
-    /// Half the window, and log2 of its segments.
-    pub(crate) fn window(self) -> (f64, u32) {
-        match self {
-            Activation::Silu | Activation::Softplus => (8.0, 8),
-            Activation::Gelu | Activation::GeluTanh => (4.0, 7),
-            Activation::Sigmoid => (8.0, 7),
-            Activation::Tanh => (4.0, 8),
-        }
-    }
-
-    /// The largest magnitude for which the result is right, in real units.
-    pub const fn bound(self) -> f64 {
-        match self {
-            Activation::Gelu | Activation::GeluTanh | Activation::Tanh => 507.0,
-            Activation::Silu | Activation::Softplus | Activation::Sigmoid => 503.0,
-        }
-    }
-
     fn right(self) -> Right {
         match self {
             Activation::Sigmoid => Right::Ones(1),

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Precision, activation::Activation};
+use crate::{Precision, curve::Activation};
 
 /// A piecewise-linear table of `2^index_bits` segments from `low` on.
 ///

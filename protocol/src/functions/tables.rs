@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 
 use sotto_ot::Columns;
 
-use crate::{Precision, activation::Activation, fit};
+use crate::{Precision, curve::Activation, fit};
 
 /// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`, for either precision.
 pub const FILES: [&str; 2] =
-    [include_str!("../tables/segments.json"), include_str!("../tables/segments-high.json")];
+    [include_str!("../../tables/segments.json"), include_str!("../../tables/segments-high.json")];
 
 /// A table with what the protocol derives from it.
 pub struct Segments {

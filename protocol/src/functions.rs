@@ -1,0 +1,12 @@
+//! Functions of one shared number, of a row, and the tables that approximate them.
+
+pub mod activation;
+pub(crate) mod beside;
+pub(crate) mod curve;
+pub mod exp2;
+pub mod fit;
+pub mod maximum;
+pub mod reciprocal;
+pub mod segments;
+pub mod tables;
+pub mod top_k;

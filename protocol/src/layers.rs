@@ -1,0 +1,9 @@
+//! What layers of a model are made of, what is checked of them, and what is revealed at the end.
+
+pub mod attend;
+pub mod layer_norm;
+pub mod ranges;
+pub mod reveal;
+pub mod rms_norm;
+pub mod rope;
+pub mod softmax;
