@@ -6,10 +6,11 @@
 //! There is no reader of such checkpoints yet.
 
 use sotto_protocol::{
-    Error,
+    Error, Precision, Schedule,
     activation::Activation,
     kv_cache::Heads,
     linear::{Exactness, Weight, WeightShape},
+    planner::{Attention, Function, Kind, Part, Step},
     rms_norm,
 };
 use sotto_shares::{Shape, Share};
@@ -18,7 +19,7 @@ use crate::{
     RealMatrix,
     attention::{attention, visible},
     error::Error as LoadError,
-    evaluator::{Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC},
+    evaluator::{Evaluator, RESIDUAL, RESIDUAL_FRAC},
     quantize::MAX_FRAC,
 };
 
@@ -86,14 +87,15 @@ impl<W> BertLayer<W> {
     /// What the peer or the network does.
     pub async fn forward<E: Evaluator<Weight = W>>(&self, e: &mut E, x: &Share) -> Result<Share, Error> {
         let (rows, d, p) = (x.shape.rows, x.shape.cols, e.precision());
-        let mut cache = e.cache(self.heads);
-        self.announce(e, &mut cache, x.shape).await?;
+        let mut caches = [e.cache(self.heads)];
+        e.enter_part(&self.step(p, x.shape), 0, &mut caches).await?;
+        let [cache] = &mut caches;
         let all = e.linear(&self.qkv, x).await?;
         let stream = stream(e, &all.columns(3 * d..4 * d)).await?;
         let qkv = all.columns(0..3 * d);
         let qkv = e.truncate(&qkv, qkv.frac - p.frac(), p.sums()).await?;
         let [q, k, v] = [0, 1, 2].map(|i| qkv.columns(i * d..(i + 1) * d));
-        let means = attention(e, self.heads, &mut cache, [&q, &k, &v], |_| rows).await?;
+        let means = attention(e, self.heads, cache, [&q, &k, &v], |_| rows).await?;
         let y = e.linear(&self.output, &means).await?;
         let h = &stream + &e.truncate(&y, y.frac - RESIDUAL_FRAC, RESIDUAL).await?;
         let x = e.layer_norm(&h, self.eps).await?;
@@ -111,22 +113,17 @@ impl<W> BertLayer<W> {
 }
 
 impl<W> BertLayer<W> {
-    /// Says what it will take.
-    async fn announce<E: Evaluator<Weight = W>>(
-        &self,
-        e: &mut E,
-        cache: &mut E::Cache,
-        shape: Shape,
-    ) -> Result<(), Error> {
+    /// What it will take.
+    fn step(&self, precision: Precision, shape: Shape) -> Step<&W> {
         let rows = shape.rows;
         let matrices = [&self.qkv, &self.output, &self.intermediate, &self.down].map(|w| (w, rows)).into();
-        let (norms, attention) = (Some([shape.cols, 2 * rows, 2]), Some((cache, self.heads, rows)));
-        e.prepare(vec![Part { matrices, norms, attention }]).await?;
-        let visible = visible(self.heads, rows, |_| rows);
-        let inside = Function::Activation(Activation::Gelu, rows * self.inner, e.precision().linear());
-        let functions =
-            [(Function::LayerNorm(shape, self.eps), 2), (Function::Softmax(&visible), 1), (inside, 1)];
-        e.foresee(&functions.map(|(function, n)| Foreseen { function, now: n, step: n, later: 0 })).await
+        let attention = Some(Attention { cache: 0, heads: self.heads, positions: rows });
+        let norm = Function::LayerNorm(shape, self.eps);
+        let softmax = Function::Softmax(visible(self.heads, rows, |_| rows));
+        let inside = Function::Activation(Activation::Gelu, rows * self.inner, precision.linear());
+        let functions = vec![(norm, 2), (softmax, 1), (inside, 1)];
+        let part = Part { kind: Kind::Layer, matrices, attention, functions };
+        Step { parts: vec![part], schedule: Schedule::default(), tokens: rows, tokens_after: 0 }
     }
 }
 

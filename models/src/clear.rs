@@ -12,7 +12,9 @@ use sotto_protocol::{
     kv_cache::Heads,
     layer_norm, linear,
     linear::Weight,
-    matmul, mul_small, reveal, rms_norm,
+    matmul, mul_small,
+    planner::Step,
+    reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
     top_k, truncate,
@@ -20,7 +22,7 @@ use sotto_protocol::{
 use sotto_shares::{Ring, Shape, Share, decode, encode};
 
 use crate::{
-    evaluator::{Evaluator, Foreseen, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
     secure::one_hots,
 };
 
@@ -143,15 +145,11 @@ impl Evaluator for Clear {
         Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
     }
 
-    async fn prepare(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
+    async fn enter_step(&mut self, _: &Step<&Weight>, _: &mut [ClearCache]) -> Result<(), Error> {
         Ok(())
     }
 
-    fn anticipate(&mut self, _: Vec<Part<'_, Weight, ClearCache>>) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn foresee(&mut self, _: &[Foreseen<'_>]) -> Result<(), Error> {
+    async fn enter_part(&mut self, _: &Step<&Weight>, _: usize, _: &mut [ClearCache]) -> Result<(), Error> {
         Ok(())
     }
 

@@ -32,9 +32,6 @@ use crate::{
     llama::MAX_POSITIONS, tokenizer::TOKENIZER_LIMIT,
 };
 
-/// Rows of linear masks that are made at a time for tokens to come.
-const LOOKAHEAD: usize = 15;
-
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -281,13 +278,13 @@ pub async fn generate(
     choose: &mut impl Choose,
 ) -> Result<Ranges, Error> {
     let model = &offered.model;
-    let (prompt_len, precision) = (length(prompt.len()), me.session.precision);
+    let (prompt_len, precision) = (length(prompt.len()), me.session.precision());
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
     ask(me, model, &request).await?;
     let mut cache = Cache::default();
     let mut tokens = prompt.to_vec();
     for step in 0..new {
-        enter_step(&mut me.session, model, prompt.len(), step, new);
+        enter_step(&mut me.session, model, prompt.len(), (step, new), &mut cache);
         let vocabulary = model.config().vocab_size;
         let noise = match offered.answers {
             Answers::Tokens => Zeroizing::new(choose.noise(vocabulary)),
@@ -319,11 +316,12 @@ pub async fn evaluate(
     if offered.answers != Answers::Logits {
         return Err(Error::NoLogits);
     }
-    let (prompt, precision) = (length(tokens.len()), me.session.precision);
+    let (prompt, precision) = (length(tokens.len()), me.session.precision());
     let request = Request { prompt, new: 1, all_positions: true, precision };
     ask(me, model, &request).await?;
-    enter_step(&mut me.session, model, tokens.len(), 0, 1);
-    let revealed = model.forward(me, Tokens::Known(tokens), &mut Cache::default(), Wanted::All).await?;
+    let mut cache = Cache::default();
+    enter_step(&mut me.session, model, tokens.len(), (0, 1), &mut cache);
+    let revealed = model.forward(me, Tokens::Known(tokens), &mut cache, Wanted::All).await?;
     me.session.ch.send("model/next", vec![0])?;
     let ranges = done(me).await?;
     match revealed {
@@ -345,7 +343,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
-    me.session.precision = request.precision;
+    me.session.set_precision(request.precision);
     let mut cache = Cache::default();
     let mut count = request.prompt as usize;
     let answers = policy.answers(model.config().vocab_size);
@@ -353,7 +351,7 @@ pub async fn serve(me: &mut Server, model: &Llama<Weight>, policy: Policy) -> Re
     let new = request.new as usize;
     let mut made = 0;
     for step in 0..new {
-        enter_step(&mut me.session, model, request.prompt as usize, step, new);
+        enter_step(&mut me.session, model, request.prompt as usize, (step, new), &mut cache);
         model.forward(me, Tokens::Hidden(count), &mut cache, wanted).await?;
         made += 1;
         if me.session.ch.recv("model/next", 1).await? != [1] {
@@ -409,13 +407,17 @@ async fn ask(me: &mut Client, model: &Llama<WeightShape>, request: &Request) -> 
 }
 
 /// Names the phase, says what to save in it, and plans masks for the tokens that may still come.
-fn enter_step<W>(session: &mut Session, model: &Llama<W>, prompt: usize, step: usize, new: usize) {
+fn enter_step<W, C>(
+    session: &mut Session,
+    model: &Llama<W>,
+    prompt: usize,
+    (step, new): (usize, usize),
+    cache: &mut Cache<C>,
+) {
     let (phase, schedule) = match step {
         0 => ("prefill", model.schedule(session, prompt)),
-        _ => ("decode", session.decode),
+        _ => ("decode", session.decode_schedule()),
     };
     session.ch.meter.phase(phase);
-    session.schedule = schedule;
-    session.horizon = new - 1 - step;
-    session.lookahead = session.horizon.min(LOOKAHEAD);
+    cache.plan(schedule, new - 1 - step);
 }

@@ -4,8 +4,8 @@
 //! [`Server`](sotto_protocol::Server) spell it with protocols on shares; [`Clear`](crate::Clear) computes the
 //! same numbers in one process and is the oracle of their tests. A tensor is a [`Share`] everywhere; in the clear it is the value.
 
-use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
-use sotto_shares::{Ring, Shape, Share};
+use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads, planner::Step};
+use sotto_shares::{Ring, Share};
 
 /// The ring of the residual stream: `|x| < 2^14`, since norms extend it.
 pub const RESIDUAL: Ring = Ring::new(34);
@@ -29,40 +29,6 @@ impl Tokens<'_> {
             Tokens::Hidden(n) => *n,
         }
     }
-}
-
-/// What a part of a model is about to take.
-pub struct Part<'a, W, C> {
-    /// Matrices that rows are multiplied by, and how many.
-    pub matrices: Vec<(&'a W, usize)>,
-    /// Width and number of rows to be normalised, and how many of them a token takes.
-    pub norms: Option<[usize; 3]>,
-    /// A layer's cache, its shape, and the number of new positions.
-    pub attention: Option<(&'a mut C, Heads, usize)>,
-}
-
-/// A function of a layer, and its public shape.
-pub enum Function<'a> {
-    /// RMSNorm of a shape, with its epsilon.
-    RmsNorm(Shape, f64),
-    /// LayerNorm, the same.
-    LayerNorm(Shape, f64),
-    /// Softmax over so many entries of each row.
-    Softmax(&'a [usize]),
-    /// An activation of so many numbers, from and to the ring of its argument, or to that of activations.
-    Activation(Activation, usize, Ring),
-}
-
-/// How often a function will be evaluated.
-pub struct Foreseen<'a> {
-    /// The function.
-    pub function: Function<'a>,
-    /// In the next layer.
-    pub now: usize,
-    /// In this step, from here on.
-    pub step: usize,
-    /// In each step to come, as far as steps are planned.
-    pub later: usize,
 }
 
 /// One party's way, or the plain way, to evaluate a model.
@@ -138,14 +104,20 @@ pub trait Evaluator {
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more are dropped than `y` has fraction bits.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 
-    /// Says what comes next, part by part: what has to be made for the first part is made now, and for as many of the others as fit into memory.
-    async fn prepare(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
+    /// Enters a step, and with it its first part: what it takes is made, or begun.
+    async fn enter_step(
+        &mut self,
+        step: &Step<&Self::Weight>,
+        caches: &mut [Self::Cache],
+    ) -> Result<(), Error>;
 
-    /// Says that the next step will take the same parts again, after these: if the connection leaves time, what it lacks is begun, and made while this step is evaluated.
-    fn anticipate(&mut self, parts: Vec<Part<'_, Self::Weight, Self::Cache>>) -> Result<(), Error>;
-
-    /// Says which functions come next. If what they take is not there for the next layer, it is made for as much as memory permits.
-    async fn foresee(&mut self, functions: &[Foreseen<'_>]) -> Result<(), Error>;
+    /// Enters a part of a step.
+    async fn enter_part(
+        &mut self,
+        step: &Step<&Self::Weight>,
+        index: usize,
+        caches: &mut [Self::Cache],
+    ) -> Result<(), Error>;
 
     /// Says that a layer has been evaluated.
     async fn layer_done(&mut self) -> Result<(), Error>;

@@ -5,10 +5,11 @@
 
 use rayon::prelude::*;
 use sotto_protocol::{
-    Error, Schedule, Session,
+    Error, Precision, Schedule, Session,
     activation::Activation,
     kv_cache::{Heads, KvCache},
     linear::{Exactness, Weight, WeightShape},
+    planner::{Attention, Function, Kind, Part, Step},
     rms_norm,
 };
 use sotto_shares::{Shape, Share};
@@ -18,7 +19,7 @@ use crate::{
     attention::{attention, visible},
     audit::{self, Finding},
     error::Error as LoadError,
-    evaluator::{Evaluator, Foreseen, Function, Part, RESIDUAL, RESIDUAL_FRAC, Tokens},
+    evaluator::{Evaluator, RESIDUAL, RESIDUAL_FRAC, Tokens},
     quantize::MAX_FRAC,
     rope_inverse_frequencies,
 };
@@ -43,11 +44,13 @@ struct Layer<W> {
 pub struct Cache<C> {
     layers: Vec<C>,
     length: usize,
+    schedule: Schedule,
+    tokens_after: usize,
 }
 
 impl<C> Default for Cache<C> {
     fn default() -> Self {
-        Cache { layers: vec![], length: 0 }
+        Cache { layers: vec![], length: 0, schedule: Schedule::default(), tokens_after: 0 }
     }
 }
 
@@ -60,6 +63,11 @@ impl<C> Cache<C> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Says what the next step saves, and how many tokens may follow it.
+    pub(crate) fn plan(&mut self, schedule: Schedule, tokens_after: usize) {
+        (self.schedule, self.tokens_after) = (schedule, tokens_after);
     }
 }
 
@@ -153,20 +161,15 @@ impl<W> Llama<W> {
         let last = if wanted == Wanted::All { count } else { 1 };
         let heads = self.heads();
         cache.layers.resize_with(self.layers.len(), || e.cache(heads));
-        let width = self.config.hidden_size;
-        e.prepare(self.step(count, last, cache)).await?;
-        if count == 1 {
-            e.anticipate(self.step(count, last, cache))?;
-        }
-        let steps = if count == 1 { 1 } else { 0 };
-        let norm = Function::RmsNorm(Shape::new(last, width), self.config.rms_norm_eps);
-        let norm = Foreseen { function: norm, now: 1, step: 1, later: steps };
-        self.foresee(e, 0, count, cache.length, vec![norm]).await?;
+        let step = self.step(e.precision(), count, last, cache);
+        e.enter_step(&step, &mut cache.layers).await?;
         let mut h = e.embed(&self.embedding, tokens).await?;
         for i in 0..self.layers.len() {
-            h = self.block(e, i, &h, cache).await?;
+            e.enter_part(&step, 1 + i, &mut cache.layers).await?;
+            h = self.layer(e, i, &h, cache).await?;
             e.layer_done().await?;
         }
+        e.enter_part(&step, 1 + self.layers.len(), &mut cache.layers).await?;
         cache.length += count;
         if wanted != Wanted::All {
             h = h.rows(count - 1..count);
@@ -190,55 +193,33 @@ impl<W> Llama<W> {
     }
 
     /// What a step of `rows` rows, the `last` of which are revealed, will take.
-    fn step<'a, C>(&'a self, rows: usize, last: usize, cache: &'a mut Cache<C>) -> Vec<Part<'a, W, C>> {
-        let width = self.config.hidden_size;
-        let embedding = Part { matrices: vec![(&self.embedding, rows)], norms: None, attention: None };
-        let head =
-            Part { matrices: vec![(&self.head, last)], norms: Some([width, last, 1]), attention: None };
-        [embedding].into_iter().chain(self.parts(0, rows, cache)).chain([head]).collect()
+    fn step<C>(&self, precision: Precision, rows: usize, last: usize, cache: &Cache<C>) -> Step<&W> {
+        let c = &self.config;
+        let part = |kind, matrices, functions| Part { kind, matrices, attention: None, functions };
+        let embedding = part(Kind::Embedding, vec![(&self.embedding, rows)], vec![]);
+        let norm = Function::RmsNorm(Shape::new(last, c.hidden_size), c.rms_norm_eps);
+        let head = part(Kind::Head, vec![(&self.head, last)], vec![(norm, 1)]);
+        let layers = (0..self.layers.len()).map(|i| self.part(precision, i, rows, cache));
+        Step {
+            parts: [embedding].into_iter().chain(layers).chain([head]).collect(),
+            schedule: cache.schedule,
+            tokens: rows,
+            tokens_after: cache.tokens_after,
+        }
     }
 
-    /// What the layers from `first` on will take for `rows` rows.
-    fn parts<'a, C>(
-        &'a self,
-        first: usize,
-        rows: usize,
-        cache: &'a mut Cache<C>,
-    ) -> impl Iterator<Item = Part<'a, W, C>> {
-        let (width, heads) = (self.config.hidden_size, self.heads());
-        let layers = self.layers.iter().zip(&mut cache.layers).skip(first);
-        layers.map(move |(layer, cache)| Part {
-            matrices: [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(|w| (w, rows)).into(),
-            norms: Some([width, 2 * rows, 2]),
-            attention: Some((cache, heads, rows)),
-        })
-    }
-
-    /// Says what the layers from `first` on will evaluate for `rows` rows after `length` positions, and what else.
-    async fn foresee<E: Evaluator<Weight = W>>(
-        &self,
-        e: &mut E,
-        first: usize,
-        rows: usize,
-        length: usize,
-        mut functions: Vec<Foreseen<'_>>,
-    ) -> Result<(), Error> {
-        let (c, heads) = (&self.config, self.heads());
-        let (left, all) = (self.layers.len() - first, self.layers.len());
-        // A prompt says nothing of what tokens take.
-        let later = if rows == 1 { all } else { 0 };
-        let visible = visible(heads, rows, |t| length + t + 1);
+    /// What a layer will take for `rows` rows.
+    fn part<C>(&self, precision: Precision, index: usize, rows: usize, cache: &Cache<C>) -> Part<&W> {
+        let (c, heads, layer, length) = (&self.config, self.heads(), &self.layers[index], cache.length);
         let norm = Function::RmsNorm(Shape::new(rows, c.hidden_size), c.rms_norm_eps);
-        let gate =
-            Function::Activation(Activation::Silu, rows * c.intermediate_size, e.precision().argument());
-        let of_layer = [(norm, 2), (Function::Softmax(&visible), 1), (gate, 1)];
-        functions.extend(of_layer.map(|(function, now)| Foreseen {
-            function,
-            now,
-            step: now * left,
-            later: now * later,
-        }));
-        e.foresee(&functions).await
+        let softmax = Function::Softmax(visible(heads, rows, |t| length + t + 1));
+        let gate = Function::Activation(Activation::Silu, rows * c.intermediate_size, precision.argument());
+        Part {
+            kind: Kind::Layer,
+            matrices: [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(|w| (w, rows)).into(),
+            attention: Some(Attention { cache: index, heads, positions: rows }),
+            functions: vec![(norm, 2), (softmax, 1), (gate, 1)],
+        }
     }
 
     fn heads(&self) -> Heads {
@@ -262,8 +243,20 @@ impl<W> Llama<W> {
     ) -> Result<Share, Error> {
         let heads = self.heads();
         cache.layers.resize_with(self.layers.len(), || e.cache(heads));
-        e.prepare(self.parts(index, h.shape.rows, cache).collect()).await?;
-        self.foresee(e, index, h.shape.rows, cache.length, vec![]).await?;
+        let (part, tokens) = (self.part(e.precision(), index, h.shape.rows, cache), h.shape.rows);
+        let (schedule, tokens_after) = (cache.schedule, cache.tokens_after);
+        let step = Step { parts: vec![part], schedule, tokens, tokens_after };
+        e.enter_part(&step, 0, &mut cache.layers).await?;
+        self.layer(e, index, h, cache).await
+    }
+
+    async fn layer<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        index: usize,
+        h: &Share,
+        cache: &mut Cache<E::Cache>,
+    ) -> Result<Share, Error> {
         let layer = &self.layers[index];
         let h = h + &self.attention(e, layer, h, cache, index).await?;
         let after = self.mlp(e, layer, &h).await?;

@@ -44,9 +44,9 @@
 //!
 //! | `preprocessing/` | what |
 //! |------|---------------|
-//! | [`ahead`] | what `linear/` needs, made together in the turns of one |
-//! | `errand` | one thing that is made while other messages travel |
-//! | `pool` | correlations in stock, handed out once |
+//! | [`planner`] | what the steps of a model will draw, made together or in the background |
+//! | `background` | a request that is made while other messages travel |
+//! | `stock` | correlations, handed out once |
 //!
 //! `session/` has the two parties, how they meet, and what protocols draw.
 //!
@@ -75,7 +75,7 @@ pub use error::Error;
 pub use functions::{activation, exp2, fit, maximum, reciprocal, segments, tables, top_k};
 pub use layers::{attend, layer_norm, ranges, reveal, rms_norm, rope, softmax};
 pub use linear::{kv_cache, lattice, matmul, rows};
-pub use preprocessing::ahead;
+pub use preprocessing::planner::{self, Role};
 pub use ring::{
     b2a, extend, mul, mul_small, mux, pick,
     precision::{ParsePrecisionError, Precision},
@@ -85,5 +85,5 @@ pub use session::{Client, Schedule, Server, Session, VERSION};
 
 use bits::{cross, digit};
 use functions::{beside, curve};
-use preprocessing::{errand, pool};
+use preprocessing::{background, one_hots, stock, stocks};
 use ring::open;

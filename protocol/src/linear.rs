@@ -8,5 +8,5 @@ mod weights;
 
 #[cfg(test)]
 pub(crate) use weights::layout;
-pub use weights::{Exactness, LinearMasks, Weight, WeightShape, client, ideal, server};
-pub(crate) use weights::{answer, ask, collect, lacking_rows};
+pub use weights::{Exactness, LinearMasks, Matrix, Weight, WeightShape, client, ideal, server};
+pub(crate) use weights::{answer, arrive, ask, bytes, missing};

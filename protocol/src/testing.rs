@@ -227,10 +227,12 @@ impl<P: Holder> Lab<P> {
     /// Makes one-hots for one call.
     pub(crate) async fn stock_one_hots(&mut self, bits: u32, ring: Ring, n: usize) {
         let s = self.me.session();
-        let mut stock = s.pool.one_hots.remove(&(bits, ring)).flatten();
+        // Those in stock come first: they stay in stock behind the new ones.
+        let before = s.stocks.one_hots.remove(&(bits, ring));
         let made = s.one_hots(bits, ring, n).await.unwrap();
-        crate::pool::fill(&mut stock, made);
-        s.pool.one_hots.insert((bits, ring), stock);
+        let mut stock = before.unwrap_or_default();
+        stock.add(made);
+        s.stocks.one_hots.insert((bits, ring), stock);
     }
 
     /// Makes the one-hots of a bill.
@@ -244,14 +246,14 @@ impl<P: Holder> Lab<P> {
     pub(crate) async fn stock_triples(&mut self, ring: Ring, n: usize) {
         let s = self.me.session();
         let made = s.triples(ring, n).await.unwrap();
-        s.pool.triples.insert(ring, Some(made));
+        s.stocks.triples.entry(ring).or_default().add(made);
     }
 
     /// Makes square pairs for one call.
     pub(crate) async fn stock_squares(&mut self, ring: Ring, n: usize) {
         let s = self.me.session();
         let made = s.squares(ring, n).await.unwrap();
-        s.pool.squares.insert(ring, Some(made));
+        s.stocks.squares.entry(ring).or_default().add(made);
     }
 
     /// Runs a protocol whose correlations are all in stock, on a fresh channel.

@@ -62,7 +62,8 @@ fn with_policy_over<T: Send>(
             if link == NEAR {
                 me.session.stay_near();
             }
-            (me.session.decode, me.session.precision) = (schedule, precision);
+            me.session.set_decode_schedule(schedule);
+            me.session.set_precision(precision);
             client(me).await
         },
         |ch| async {
@@ -70,7 +71,7 @@ fn with_policy_over<T: Send>(
             if link == NEAR {
                 me.session.stay_near();
             }
-            me.session.decode = schedule;
+            me.session.set_decode_schedule(schedule);
             conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
             conversation::serve(&mut me, model, policy).await.map(|_| ())
         },
@@ -340,13 +341,13 @@ fn bert(precision: Precision) {
             |mut ch| async {
                 ch.state_rate(Some(1e9));
                 let mut me = Client::establish(ch, Rng::from_seed([seed; 32]), [0; 32]).await.unwrap();
-                me.session.precision = precision;
+                me.session.set_precision(precision);
                 outline.forward(&mut me, &x).await.unwrap()
             },
             |mut ch| async {
                 ch.state_rate(Some(1e9));
                 let mut me = Server::establish(ch, Rng::from_seed([seed + 1; 32]), [0; 32]).await.unwrap();
-                me.session.precision = precision;
+                me.session.set_precision(precision);
                 layer.forward(&mut me, &nothing).await.unwrap()
             },
         );

@@ -72,7 +72,7 @@ fn evaluated(folder: &Folder, model: &Llama<Weight>, precision: Precision) -> Fa
     let ((logits, ranges), served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            me.session.precision = precision;
+            me.session.set_precision(precision);
             let offered = conversation::receive_offer(&mut me.session.ch, None).await.unwrap();
             conversation::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
         },

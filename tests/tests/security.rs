@@ -143,7 +143,7 @@ fn session(
         if link == NEAR {
             session.stay_near();
         }
-        session.decode = schedule;
+        session.set_decode_schedule(schedule);
     };
     sotto_net::run_pair_over(
         link,

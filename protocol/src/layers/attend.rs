@@ -117,6 +117,7 @@ mod tests {
     use super::*;
     use crate::{
         kv_cache::{self, Heads},
+        planner::{self, Need},
         testing::{self, Holder, Lab, Side, modes, reals},
     };
 
@@ -160,13 +161,13 @@ mod tests {
                 async |lab| {
                     (lab.me.session.precision, lab.me.session.schedule) = mode;
                     let mut cache = KvCache::new(HEADS, precision);
-                    kv_cache::client(&mut lab.me, &mut cache, POSITIONS).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, POSITIONS)]).await.unwrap();
                     attended(lab, &mut cache, mode).await
                 },
                 async |lab| {
                     (lab.me.session.precision, lab.me.session.schedule) = mode;
                     let mut cache = KvCache::new(HEADS, precision);
-                    kv_cache::server(&mut lab.me, &mut cache, POSITIONS).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, POSITIONS)]).await.unwrap();
                     attended(lab, &mut cache, mode).await
                 },
             );

@@ -57,8 +57,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        planner::{self, Need},
         rms_norm::row_shape,
-        rows,
         testing::{self, reals},
     };
 
@@ -81,14 +81,16 @@ mod tests {
         let (got, traffic) = testing::run_keyed(
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::client(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, 30), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::server(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, 30), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 rms_norm::tests::stock(lab, shape).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await

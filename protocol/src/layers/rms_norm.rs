@@ -59,7 +59,7 @@ pub(crate) async fn normalise(s: &mut Session, wide: &Share, eps: f64) -> Result
     let precision = s.precision;
     let (Shape { rows, cols }, shape) = (wide.shape, row_shape(precision, wide.shape.cols));
     let eps = eps.max(LEAST_EPS);
-    let triples = rows::take(s, shape, rows);
+    let triples = rows::draw(s, shape, rows).await?;
     let [delta] = open(s, "rms-norm/open", [&subtract(wide, &triples.a)]).await?;
     let sums =
         delta.chunks(cols).zip(triples.a.chunks(cols)).zip(&triples.squares).map(|((d, a), squares)| {
@@ -120,7 +120,10 @@ pub(crate) fn normalise_bill(precision: Precision, schedule: Schedule, shape: Sh
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{self, Holder, Lab, reals};
+    use crate::{
+        planner::{self, Need},
+        testing::{self, Holder, Lab, reals},
+    };
 
     const RESIDUAL: Ring = Ring::new(34);
     /// What one call with `eps = 1e-5` draws from the pool beside row triples and COTs.
@@ -136,14 +139,16 @@ pub(crate) mod tests {
         let (got, traffic) = testing::run_keyed(
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::client(&mut lab.me, row_shape(precision, shape.cols), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, shape.cols), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 stock(lab, shape).await;
                 lab.measure(async |me| rms_norm(&mut me.session, &x, eps).await).await
             },
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::server(&mut lab.me, row_shape(precision, shape.cols), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, shape.cols), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
                 stock(lab, shape).await;
                 lab.measure(async |me| rms_norm(&mut me.session, &x, eps).await).await

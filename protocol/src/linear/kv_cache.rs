@@ -43,15 +43,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Error, Precision, Session,
-    errand::Errand,
+    background::Request,
     matmul::product,
     mul::subtract,
     open::{self, open},
 };
 
 use masks::Made;
-pub(crate) use masks::{answer, answer_later, ask, ask_later};
-pub use masks::{client, server};
+pub(crate) use masks::{Coming, answer, ask};
 
 /// Heads and widths, public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +85,8 @@ pub struct KvCache {
     values: Vec<u64>,
     chunks: Chunks,
     queries: Queries,
-    /// What is being made for after these queries.
-    later: Option<Errand<Made>>,
+    /// Masks for queries after these.
+    in_flight: Option<Request<Made>>,
     pending: Option<Pending>,
 }
 
@@ -163,7 +162,11 @@ struct Pending {
 impl Queries {
     /// Moves the masks of the next positions out: for queries, with their products, and for weights.
     fn take(&mut self, positions: usize, heads: Heads) -> ([PerHead; 2], Pending) {
-        assert!(positions <= self.positions, "masks were made before they are used");
+        assert!(
+            positions <= self.positions,
+            "a step of {positions} finds masks for {}: the planner makes them before they are used",
+            self.positions
+        );
         self.positions -= positions;
         let (rows, columns, width) = (positions * heads.group, self.columns, heads.width);
         let a = front(&mut self.a, rows * width);
@@ -189,7 +192,7 @@ impl KvCache {
     /// Without any position.
     pub fn new(heads: Heads, precision: Precision) -> KvCache {
         let (keys, values, chunks, queries) = (vec![], vec![], Chunks::default(), Queries::default());
-        KvCache { heads, precision, length: 0, keys, values, chunks, queries, later: None, pending: None }
+        KvCache { heads, precision, length: 0, keys, values, chunks, queries, in_flight: None, pending: None }
     }
 
     /// Positions so far.
@@ -220,11 +223,11 @@ impl KvCache {
     }
 }
 
-/// Scores of new positions, of which [`client`] and [`server`] have made masks: queries `q`, `[positions group, h]` for each head of keys, one after the
+/// Scores of new positions, of which masks are there or in flight: queries `q`, `[positions group, h]` for each head of keys, one after the
 /// other, positions outside, against all keys, the new `k` `[positions, heads h]` included. Result `[heads positions group, all positions]`.
 ///
 /// # Panics
-/// If rings or shapes do not fit, or masks are lacking.
+/// If rings or shapes do not fit, or there are too few masks, or an earlier step has failed.
 pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
     let Heads { key_value, group, width } = cache.heads;
     let positions = k.shape.rows;
@@ -232,7 +235,8 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     assert_eq!((q.ring, k.ring), (ring, ring), "ring of queries and keys");
     assert_eq!(q.shape, Shape::new(key_value * rows, width), "queries of the new positions");
     assert_eq!(k.shape.cols, cache.heads.row(), "keys of all heads");
-    s.pool.record("scores", cache.length as u64, positions);
+    cache.arrive(s, positions).await?;
+    s.stocks.record("scores", cache.length as u64, positions);
     // Used up before anything is sent, whatever comes of it.
     let ([a, a_keys], pending) = cache.queries.take(positions, cache.heads);
     let q_masked = subtract(q, a.iter().flat_map(|a| a.iter()));
@@ -289,7 +293,7 @@ pub(crate) fn begin_sums(
     assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
     let pending = cache.pending.take().expect("scores come first");
     assert_eq!(pending.positions, positions, "values of the positions whose scores were made");
-    s.pool.record("sums", length as u64, positions);
+    s.stocks.record("sums", length as u64, positions);
     let columns = pending.columns;
     // Positions to come are opened too, as nothing less their masks.
     let wide = p

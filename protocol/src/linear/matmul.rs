@@ -21,6 +21,7 @@
 //! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
+use sotto_net::Half;
 use sotto_shares::{Ring, Shape, Share};
 use zeroize::Zeroize;
 
@@ -89,11 +90,11 @@ impl Drop for MatmulMasks {
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     let shape = MatmulShape::of(pairs);
-    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
-        me.session.ch.meter.enter_offline();
+    if me.session.stocks.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter("matrix triples", Half::Offline);
         let made = prepare_client(me, shape).await;
         me.session.ch.meter.leave();
-        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+        me.session.stocks.matmul.entry(shape).or_default().push_back(made?);
     }
     online(&mut me.session, shape, pairs).await
 }
@@ -104,11 +105,11 @@ pub async fn client(me: &mut Client, pairs: &[(Share, Share)]) -> Result<Vec<Sha
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     let shape = MatmulShape::of(pairs);
-    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
-        me.session.ch.meter.enter_offline();
+    if me.session.stocks.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter("matrix triples", Half::Offline);
         let made = prepare_server(me, shape).await;
         me.session.ch.meter.leave();
-        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+        me.session.stocks.matmul.entry(shape).or_default().push_back(made?);
     }
     online(&mut me.session, shape, pairs).await
 }
@@ -122,9 +123,9 @@ pub fn ideal(x: &[u64], y: &[u64], inner: usize, cols: usize, ring: Ring) -> Vec
 
 async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     for (name, side) in [("rows", shape.rows), ("inner", shape.inner), ("cols", shape.cols)] {
-        s.pool.record(name, side as u64, shape.batch);
+        s.stocks.record(name, side as u64, shape.batch);
     }
-    let stock = s.pool.matmul.entry(shape).or_default();
+    let stock = s.stocks.matmul.entry(shape).or_default();
     let masks = stock.pop_front().expect("the stock was filled before it is drawn from");
     let flat = |f: &dyn Fn(usize) -> Share| -> Share {
         let data: Vec<u64> = (0..pairs.len()).flat_map(|i| f(i).data.clone()).collect();
@@ -276,7 +277,7 @@ mod tests {
                 for shape in SHAPES {
                     let pairs = pairs(lab, shape);
                     let masks = prepare_client(&mut lab.me, shape).await.unwrap();
-                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    lab.me.session.stocks.matmul.entry(shape).or_default().push_back(masks);
                     all.push(lab.measure(async |me| client(me, &pairs).await).await);
                 }
                 all
@@ -286,7 +287,7 @@ mod tests {
                 for shape in SHAPES {
                     let pairs = pairs(lab, shape);
                     let masks = prepare_server(&mut lab.me, shape).await.unwrap();
-                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    lab.me.session.stocks.matmul.entry(shape).or_default().push_back(masks);
                     all.push(lab.measure(async |me| server(me, &pairs).await).await);
                 }
                 all

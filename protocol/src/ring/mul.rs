@@ -27,16 +27,11 @@
 //! `sotto_he`'s module `elementwise`: sums with it are opened under masks only. From the pool: one triple; offline, `l` COTs a direction.
 //! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah; SIMD packing as in SPU's Cheetah backend.
 
+use sotto_net::Half;
 use sotto_shares::{Ring, Share};
 use zeroize::Zeroize;
 
-use crate::{
-    Client, Error, Server, Session,
-    cost::Bill,
-    cross, lattice,
-    open::open,
-    pool::{Stock, fill, lacking},
-};
+use crate::{Client, Error, Server, Session, cost::Bill, cross, lattice, open::open, stock::Entries};
 
 /// Multiplication triples in one ring, to be used once. Wiped on drop.
 pub struct Triples {
@@ -61,7 +56,7 @@ impl Drop for Triples {
     }
 }
 
-impl Stock for Triples {
+impl Entries for Triples {
     fn len(&self) -> usize {
         self.a.len()
     }
@@ -87,29 +82,28 @@ pub fn lattice_len(n: usize) -> usize {
     sotto_he::factors_len(lattice::context(), n) + sotto_he::products_len(lattice::context(), n)
 }
 
-/// The client's part in having `n` triples in `ring`, of 48 bits at most, to draw: what is lacking is made under encryption.
+/// Puts `n` more triples in `ring`, of 48 bits at most, in stock, made under encryption; the client's
+/// part.
 ///
 /// # Errors
 /// The peer's reply is malformed or missing.
-pub async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> {
-    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
-    me.session.ch.meter.enter_offline();
-    let made = prepare_client(me, ring, more).await;
+pub(crate) async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> {
+    me.session.ch.meter.enter("triples", Half::Offline);
+    let made = prepare_client(me, ring, n).await;
     me.session.ch.meter.leave();
-    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    me.session.stocks.triples.entry(ring).or_default().add(made?);
     Ok(())
 }
 
-/// The server's part in having `n` triples in `ring`, of 48 bits at most, to draw.
+/// The server's part of [`client`].
 ///
 /// # Errors
 /// The peer's upload is malformed or missing.
-pub async fn server(me: &mut Server, ring: Ring, n: usize) -> Result<(), Error> {
-    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
-    me.session.ch.meter.enter_offline();
-    let made = prepare_server(me, ring, more).await;
+pub(crate) async fn server(me: &mut Server, ring: Ring, n: usize) -> Result<(), Error> {
+    me.session.ch.meter.enter("triples", Half::Offline);
+    let made = prepare_server(me, ring, n).await;
     me.session.ch.meter.leave();
-    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    me.session.stocks.triples.entry(ring).or_default().add(made?);
     Ok(())
 }
 
@@ -234,6 +228,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         Precision,
+        planner::{self, Need},
         testing::{self, Bill, elements},
     };
 
@@ -293,12 +288,12 @@ pub(crate) mod tests {
             let (x, y) = (elements(9000, ring), elements(9000, ring).into_iter().rev().collect::<Vec<_>>());
             let (got, traffic) = testing::run_keyed(
                 async |lab| {
-                    client(&mut lab.me, ring, 9000).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::triples(ring, 9000)]).await.unwrap();
                     let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
                     lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
                 },
                 async |lab| {
-                    server(&mut lab.me, ring, 9000).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::triples(ring, 9000)]).await.unwrap();
                     let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
                     lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
                 },

@@ -28,7 +28,7 @@ use crate::{
     cross,
     mul::{batches, subtract},
     open::open,
-    pool::Stock,
+    stock::Entries,
 };
 
 /// Square pairs in one ring, to be used once. Wiped on drop.
@@ -44,7 +44,7 @@ impl Drop for Squares {
     }
 }
 
-impl Stock for Squares {
+impl Entries for Squares {
     fn len(&self) -> usize {
         self.a.len()
     }

@@ -30,7 +30,7 @@ use super::{
     Client, Schedule, Server, Session,
     link::{DEFAULT_RATE, LinkReport},
 };
-use crate::{Error, Precision, errand::Errands, lattice, pool::Pool, ranges::Watch, tables};
+use crate::{Error, Precision, background::Requests, lattice, ranges::Watch, stocks::Stocks, tables};
 
 /// The version of the protocol; both sides must have the same.
 pub const VERSION: u32 = 5;
@@ -97,17 +97,15 @@ impl Session {
             me,
             ch,
             rng,
-            lookahead: 0,
-            horizon: 0,
             schedule: Schedule::default(),
             decode: Schedule::default(),
             precision: Precision::default(),
             far: None,
             sid,
             ot,
-            pool: Pool::default(),
+            stocks: Stocks::default(),
             watch: Watch::new(sid),
-            errands: Errands::default(),
+            requests: Requests::default(),
         })
     }
 

@@ -6,6 +6,7 @@ use sotto_protocol::{
     Error, Precision, Schedule, Session, compare,
     cost::Bill,
     exp2, extend, mul,
+    planner::{self, Need},
     reciprocal::{self, Form},
     square, truncate,
 };
@@ -128,8 +129,8 @@ impl Op {
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, p.sums()).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p, s.schedule)).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p, s.schedule)).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p, s.schedule())).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p, s.schedule())).await?,
         }))
     }
 }
@@ -202,9 +203,10 @@ impl Case for Elementwise {
             let mut outputs = vec![];
             stage.watch.start(me.ch(), Half::Online).await?;
             if let Op::Mul = self.op {
+                let (ring, n) = (self.precision.product(), self.n);
                 match me {
-                    Me::Client(me) => mul::client(me, self.precision.product(), self.n).await?,
-                    Me::Server(me) => mul::server(me, self.precision.product(), self.n).await?,
+                    Me::Client(me) => planner::ensure(&mut **me, vec![Need::triples(ring, n)]).await?,
+                    Me::Server(me) => planner::ensure(&mut **me, vec![Need::triples(ring, n)]).await?,
                 }
             }
             let s = me.session();

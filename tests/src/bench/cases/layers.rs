@@ -7,7 +7,9 @@ use sotto_protocol::{
     Error, Precision, Schedule, Session,
     activation::{self, Activation, activate},
     cost::Bill,
-    layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax, top_k,
+    layer_norm, maximum,
+    planner::{self, Need},
+    ranges, reveal, rms_norm, softmax, top_k,
 };
 use sotto_shares::{Party, Ring, Shape, Share, encode};
 
@@ -152,8 +154,12 @@ impl Case for Layer {
             if let Function::RmsNorm | Function::LayerNorm = self.function {
                 let shape = rms_norm::row_shape(self.precision, x.shape.cols);
                 match me {
-                    Me::Client(me) => rows::client(me, shape, x.shape.rows).await?,
-                    Me::Server(me) => rows::server(me, shape, x.shape.rows).await?,
+                    Me::Client(me) => {
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                    }
+                    Me::Server(me) => {
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                    }
                 }
             }
             let s = me.session();
