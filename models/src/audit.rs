@@ -5,7 +5,7 @@
 //! unproven, and a value beyond the limit might come out wrong without a sign of it. So unproven models are refused
 //! unless their owner accepts the risk. The bounds are functions of the weights and stay with the server.
 //!
-//! What no useful static bound holds for is watched while the model runs ([`sotto_protocol::ranges`]): the residual stream, scores, and the input of the
+//! What no useful static bound holds for is watched while the model runs ([`sotto_protocol::overflow_check`]): the residual stream, scores, and the input of the
 //! MLP's last matrix. There the audit has to show only that a number cannot wrap all the way round to where it looks small again.
 //!
 //! | values                     | limit    | because                                               |

@@ -9,7 +9,7 @@
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
-//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::ranges`])                  |
+//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])                  |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
 //! The server learns the lengths and the precision asked for and how many tokens were made. The client learns the public shape, the
@@ -22,7 +22,7 @@ use sotto_net::{Channel, Half};
 use sotto_protocol::{
     Client, Precision, Server, Session,
     linear::{Weight, WeightShape},
-    ranges,
+    overflow_check,
 };
 
 use zeroize::Zeroizing;
@@ -387,7 +387,7 @@ async fn in_range(session: &mut Session) -> Result<Option<bool>, Error> {
     session.ch.meter.leave();
     agreed?;
     session.ch.meter.enter("ranges", Half::Online);
-    let verdict = ranges::verdict(session).await;
+    let verdict = overflow_check::finish(session).await;
     session.ch.meter.leave();
     Ok(verdict?)
 }

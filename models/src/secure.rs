@@ -4,13 +4,13 @@ use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Role, Schedule,
     activation::{self, Activation},
-    attend, extend,
+    attend, extend, gate,
     kv_cache::{self, Heads, KvCache},
     layer_norm,
     linear::Matrix,
-    mul, mul_small,
-    planner::{self, Need, Step},
-    ranges, reveal, rms_norm,
+    overflow_check,
+    planner::{self, Step},
+    reveal, rms_norm,
     rope::{self, Angles},
     rows, top_k, truncate,
 };
@@ -26,28 +26,6 @@ macro_rules! span {
         $me.session_mut().ch.meter.leave();
         result
     }};
-}
-
-/// Elements of a gated product at a time, which bounds memory.
-const GATED: usize = 1 << 19;
-
-/// A part of a gated product: by OTs for every bit of the smaller factor, or, where bits are saved and it takes fewer, by triples under encryption,
-/// an extension and an opening.
-async fn gated<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error> {
-    let (n, least) = (x.len(), activation::least(me.session().precision()));
-    let (ots, openings) = match me.session().precision() {
-        Precision::Default => (203, 25),
-        Precision::High => (239, 27),
-    };
-    let (by_ots, by_triples) = (ots * n, mul::lattice_len(n) + openings * n);
-    if me.session().schedule() == Schedule::Latency || by_ots < by_triples {
-        return mul_small::mul_small(me.session_mut(), x, y, least).await;
-    }
-    planner::ensure(me, vec![Need::triples(y.ring, n)]).await?;
-    let moved = x.add_public(me.session_mut().me, least);
-    let [wide] = extend::extend_positive(me.session_mut(), [(&moved, y.ring)]).await?;
-    let wide = wide.add_public(me.session_mut().me, least.wrapping_neg());
-    mul::mul(me.session_mut(), &wide, y).await
 }
 
 /// Integer bits of watched rows of activations, and top bits that are watched: units of 2048.
@@ -105,7 +83,7 @@ impl<R: Role> Evaluator for R {
 
     async fn watch(&mut self, x: &Share) -> Result<(), Error> {
         let (integer, top) = WATCHED;
-        ranges::rows(self.session_mut(), &x.reduce(Ring::new(integer + x.frac)), top);
+        overflow_check::rows(self.session_mut(), &x.reduce(Ring::new(integer + x.frac)), top);
         Ok(())
     }
 
@@ -154,15 +132,9 @@ impl<R: Role> Evaluator for R {
         let [x, y] = span!(
             self,
             "activation",
-            activation::activate_beside(self.session_mut(), f, x, p.argument(), (&y, ring))
+            activation::activate_in_parallel(self.session_mut(), f, x, p.argument(), (&y, ring))
         )?;
-        span!(self, "mul", async {
-            let mut data = Vec::with_capacity(x.len());
-            for (x, y) in x.blocks(GATED).zip(y.blocks(GATED)) {
-                data.extend_from_slice(&gated(self, &x, &y).await?.data);
-            }
-            Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))
-        })
+        span!(self, "mul", gate::product(self, &x, &y))
     }
 
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
@@ -183,7 +155,7 @@ impl<R: Role> Evaluator for R {
     }
 
     async fn layer_done(&mut self) -> Result<(), Error> {
-        span!(self, "ranges", ranges::relieve(self.session_mut()))
+        span!(self, "ranges", overflow_check::run_if_full(self.session_mut()))
     }
 
     async fn reveal_best(&mut self, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error> {

@@ -1,4 +1,5 @@
-//! Products of matrices: a private weight times shared rows ([`client`], [`server`]), and shared times shared.
+//! Products of matrices: a private weight times shared rows ([`client`], [`server`]), and shared
+//! times shared.
 
 pub mod kv_cache;
 pub mod lattice;

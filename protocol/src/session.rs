@@ -17,18 +17,18 @@ use sotto_net::Channel;
 use sotto_ot::{Extension, OtSession};
 use sotto_shares::{Party, Rng};
 
-use crate::{Error, Precision, background::Requests, ranges::Watch, stocks::Stocks};
+use crate::{Error, Precision, background::Requests, overflow_check::Queues, stocks::Stocks};
 
 pub use handshake::VERSION;
 use link::LinkReport;
 
-/// What protocols that have the choice save, bits or turns; both parties must have chosen the same.
+/// What protocols with a choice save, bits or turns. Both parties must choose the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schedule {
-    /// Fewest bits: for many tokens at a time, or a near peer.
+    /// Fewest bits: for many tokens at a time, or a low-latency link.
     #[default]
     Throughput,
-    /// Fewest turns: for one token at a time to a far peer.
+    /// Fewest turns: for one token at a time over a high-latency link.
     Latency,
 }
 
@@ -43,12 +43,12 @@ pub struct Session {
     pub(crate) schedule: Schedule,
     pub(crate) decode: Schedule,
     pub(crate) precision: Precision,
-    /// What the connection is like, if its delay is felt.
-    far: Option<LinkReport>,
+    /// The link, if it has high latency.
+    high_latency: Option<LinkReport>,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
     pub(crate) stocks: Stocks,
-    pub(crate) watch: Watch,
+    pub(crate) overflow: Queues,
     pub(crate) requests: Requests,
 }
 
@@ -93,13 +93,14 @@ impl Session {
         self.precision
     }
 
-    /// Says how exact activations are, before anything is made that depends on it; both parties must
-    /// do the same.
+    /// Says how exact activations are, before anything is made that depends on it; both parties
+    /// must do the same.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
 
-    /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
+    /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64
+    /// bytes each way.
     ///
     /// # Errors
     /// [`Error::TranscriptDisagreement`], [`Error::PoolDisagreement`].
@@ -123,7 +124,8 @@ impl Session {
         self.ot.extension()
     }
 
-    /// Waits for everything that the peer was to send ahead; afterwards the connection may be another one.
+    /// Waits for everything that the peer was to send ahead; afterwards the connection may be
+    /// another one.
     ///
     /// # Errors
     /// The connection, or a message of the wrong length.

@@ -60,7 +60,7 @@ fn with_policy_over<T: Send>(
         |ch| async move {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             if link == NEAR {
-                me.session.stay_near();
+                me.session.assume_low_latency();
             }
             me.session.set_decode_schedule(schedule);
             me.session.set_precision(precision);
@@ -69,7 +69,7 @@ fn with_policy_over<T: Send>(
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             if link == NEAR {
-                me.session.stay_near();
+                me.session.assume_low_latency();
             }
             me.session.set_decode_schedule(schedule);
             conversation::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();

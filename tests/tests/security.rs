@@ -141,7 +141,7 @@ fn session(
     // However busy this machine is.
     let settle = |session: &mut Session| {
         if link == NEAR {
-            session.stay_near();
+            session.assume_low_latency();
         }
         session.set_decode_schedule(schedule);
     };

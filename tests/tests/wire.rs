@@ -21,13 +21,13 @@ use sotto_protocol::{
     activation::{Activation, activate},
     and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
-    lookup, matmul, maximum, mul, mul_small, mux, pick,
+    lookup, matmul, maximum, mul, mul_small, mux,
     planner::{self, Need},
     reciprocal::{self, Form},
     reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
-    segments, softmax, square, tables, truncate,
+    segments, select, softmax, square, tables, truncate,
 };
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
 
@@ -100,7 +100,7 @@ fn lines() -> String {
         "pick",
         run(async |s| {
             let x = row(s, 44, 64);
-            let picked = pick::pick(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
+            let picked = select::select(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
             one(Ok(Share::new(WIDE, 0, x.shape, picked)))
         }),
     );

@@ -1,17 +1,21 @@
-//! `[g (x - mean(x)) / sqrt(var(x) + eps)] <- [x]`, row by row, with the public factor `g` of [`crate::rms_norm`]; gain and bias belong to the weights that follow.
+//! `[g (x - mean(x)) / sqrt(var(x) + eps)] <- [x]`, row by row, with the public factor `g` of
+//! [`crate::rms_norm`]; gain and bias belong to the weights that follow.
 //!
 //! 1. `x` from the residual ring to Z_{2^64} ([`crate::extend`]);
-//! 2. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the only step that RMSNorm does not have;
+//! 2. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the
+//!    only step that RMSNorm does not have;
 //! 3. what is left is normalised as in [`crate::rms_norm`], from its second step on.
 //!
-//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off; watched as there.
-//! Nine turns, eight by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
+//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for
+//! RMSNorm, of which the squares' holds after the mean is taken off; checked as there. Nine turns,
+//! eight by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba
+//! et al. (1607.06450).
 
 use sotto_shares::{Shape, Share};
 
 use crate::{
     Error, Precision, Schedule, Session,
-    cost::Bill,
+    cost::CostModel,
     extend::extend,
     rms_norm::{self, WIDE},
     truncate::truncate,
@@ -20,12 +24,13 @@ use crate::{
 /// Fraction bits of `1/d`.
 const MEAN_FRAC: u32 = 26;
 
-/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of [`rms_norm::row_shape`] from stock.
+/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of
+/// [`rms_norm::row_shape`] from stock.
 ///
 /// # Panics
 /// If the stock is too small.
 pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
-    rms_norm::watch(s, x);
+    rms_norm::check(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
     let Shape { rows, cols } = wide.shape;
     let reciprocal = (f64::from(MEAN_FRAC).exp2() / cols as f64).round() as u64;
@@ -45,10 +50,10 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
-pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    crate::extend::bill(shape.len(), &[(34, 64)])
-        + crate::extend::bill(shape.rows, &[(38, 64)])
-        + rms_norm::normalise_bill(precision, schedule, shape, eps)
+pub fn cost(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> CostModel {
+    crate::extend::cost(shape.len(), &[(34, 64)])
+        + crate::extend::cost(shape.rows, &[(38, 64)])
+        + rms_norm::normalise_cost(precision, schedule, shape, eps)
 }
 
 #[cfg(test)]
@@ -96,7 +101,7 @@ mod tests {
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
         );
-        let stated = bill(precision, schedule, shape, 1e-5).cost();
+        let stated = cost(precision, schedule, shape, 1e-5).total();
         assert_eq!((traffic.cost, traffic.cost.turns), (stated, [9, 8][schedule as usize]));
         let (got, clear) = (reals(&got, precision.linear(), precision.frac()), reals(&raw, RESIDUAL, 18));
         let errors: Vec<f64> =

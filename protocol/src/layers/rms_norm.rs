@@ -1,29 +1,33 @@
-//! `[g x / sqrt(mean(x^2) + eps)] <- [x]`, row by row, with a public factor `g`, from 1 to 2 for widths above 64 and up to 16384, that saves a multiplication: it makes the result's norm a power of two
-//! ([`factor`]). The weights that follow make up for it, into which the model's own gain is folded, too.
+//! `[g x / sqrt(mean(x^2) + eps)] <- [x]`, row by row, with a public factor `g`, from 1 to 2 for
+//! widths above 64 and up to 16384, that saves a multiplication: it makes the result's norm a power
+//! of two ([`factor`]). The weights that follow make up for it, into which the model's own gain is
+//! folded, too.
 //!
 //! 1. `x` from the residual ring (18 fraction bits) to Z_{2^64} ([`crate::extend`]);
 //! 2. `delta = x - a` is opened, `a` the mask of a row triple ([`crate::rows`]);
-//! 3. `V = sum delta^2 + 2 <delta, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny rows keep their digits;
+//! 3. `V = sum delta^2 + 2 <delta, a> + [sum a^2] + d eps`, local, 36 fraction bits, so that tiny
+//!    rows keep their digits;
 //! 4. `rho = g sqrt(d) / sqrt(V)` ([`crate::reciprocal`]), 26 fraction bits, by high precision 28;
-//! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits (46), in a ring of 54 (56); less 32 of them
-//!    in the ring of activations.
+//! 5. `e = rho - b` is opened, and `x rho = delta rho + e a + [a b]`, 44 fraction bits (46), in a
+//!    ring of 54 (56); less 32 of them in the ring of activations.
 //!
-//! The rows are watched ([`crate::ranges`], in units of 2048): they pass if their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
-//! `eps` below `2^-20` is taken for that. Relative error `2e-4` (`5e-5`) for rows whose root mean square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`,
-//! `d <= 2^15`. Eight turns, seven by the latency schedule for widths from 16 on.
-//! No leakage: `delta` and `e` are uniform, each under a mask of its own; that `a` also occurs in the triple's sums is Beaver with a
-//! shared factor, and `x` is in Z_{2^64}, where `a` is uniform, before it is opened.
-//! Source: `nonlinear.md` 3.5 in the design notes.
+//! The rows are checked for overflow ([`crate::overflow_check`], in units of 2048): they pass if
+//! their few large elements' sizes and 3.75 times the norm of the others add up to less than 6144.
+//! `eps` below `2^-20` is taken for that. Relative error `2e-4` (`5e-5`) for rows whose root mean
+//! square exceeds `2^-8`. Bound: `sum x^2 < 2^27`, `|x| < 2^14`, `d <= 2^15`. Eight turns, seven by
+//! the latency schedule for widths from 16 on. No leakage: `delta` and `e` are uniform, each under
+//! a mask of its own; that `a` also occurs in the triple's sums is Beaver with a shared factor, and
+//! `x` is in Z_{2^64}, where `a` is uniform, before it is opened. Source: this project.
 
 use sotto_shares::{Ring, Shape, Share, encode};
 
 use crate::{
     Error, Precision, Schedule, Session,
-    cost::Bill,
+    cost::CostModel,
     extend::extend,
     mul::subtract,
     open::open,
-    ranges,
+    overflow_check,
     reciprocal::{self, Form},
     rows::{self, RowShape},
     truncate::truncate,
@@ -32,26 +36,28 @@ use crate::{
 /// The ring in which squares are summed.
 pub(crate) const WIDE: Ring = Ring::new(64);
 
-/// The row triples that rows of this width take. Of a product 32 bits are dropped; sums of squares are exact to `2^-24` or so.
+/// The row triples that rows of this width take. Of a product 32 bits are dropped; sums of squares
+/// are exact to `2^-24` or so.
 pub fn row_shape(precision: Precision, width: usize) -> RowShape {
     let product = Ring::new(precision.frac() + 42);
     RowShape { width, ring: WIDE, product, tolerance: 26, squares: Some(10) }
 }
 
-/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of [`row_shape`] from stock.
+/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of
+/// [`row_shape`] from stock.
 ///
 /// # Panics
 /// If the stock is too small.
 pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
-    watch(s, x);
+    check(s, x);
     let [wide] = extend(s, [(x, WIDE)]).await?;
     normalise(s, &wide, eps).await
 }
 
-/// Watches rows of the residual stream, in units of 2048.
-pub(crate) fn watch(s: &mut Session, x: &Share) {
+/// Adds rows of the residual stream to the overflow check, in units of 2048.
+pub(crate) fn check(s: &mut Session, x: &Share) {
     let top = x.ring.bits().checked_sub(x.frac + 11).expect("at least eleven integer bits");
-    ranges::rows(s, x, top);
+    overflow_check::rows(s, x, top);
 }
 
 /// Steps 2 to 5.
@@ -76,10 +82,12 @@ pub(crate) async fn normalise(s: &mut Session, wide: &Share, eps: f64) -> Result
     truncate(s, &product, product.frac - precision.frac(), precision.linear()).await
 }
 
-/// The least `eps` that is served: with it `rho` stays below `2^11` for `d > 64`, below `2^14` always, and `d eps` above the sums' own noise.
+/// The least `eps` that is served: with it `rho` stays below `2^11` for `d > 64`, below `2^14`
+/// always, and `d eps` above the sums' own noise.
 pub const LEAST_EPS: f64 = 1.0 / (1 << 20) as f64;
 
-/// log2 of the norm of results: at most 7, so that they stay within what the last truncation takes, at least 4, so that `rho` needs none.
+/// log2 of the norm of results: at most 7, so that they stay within what the last truncation takes,
+/// at least 4, so that `rho` needs none.
 fn size(d: usize) -> u32 {
     d.next_power_of_two().ilog2().div_ceil(2).clamp(4, 7)
 }
@@ -104,17 +112,17 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
-pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    crate::extend::bill(shape.len(), &[(34, WIDE.bits())]) + normalise_bill(precision, schedule, shape, eps)
+pub fn cost(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> CostModel {
+    crate::extend::cost(shape.len(), &[(34, WIDE.bits())]) + normalise_cost(precision, schedule, shape, eps)
 }
 
 /// The same of steps 2 to 5.
-pub(crate) fn normalise_bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
+pub(crate) fn normalise_cost(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> CostModel {
     let (n, product) = (shape.len(), row_shape(precision, shape.cols).product.bits());
-    Bill::mutual(&[64 * n], 0)
-        + reciprocal::bill(shape.rows, &normaliser(precision, schedule, shape.cols, eps.max(LEAST_EPS), 36))
-        + Bill::mutual(&[product as usize * shape.rows], 0)
-        + crate::extend::bill(n, &[(product - 32, precision.linear().bits())])
+    CostModel::mutual(&[64 * n], 0)
+        + reciprocal::cost(shape.rows, &normaliser(precision, schedule, shape.cols, eps.max(LEAST_EPS), 36))
+        + CostModel::mutual(&[product as usize * shape.rows], 0)
+        + crate::extend::cost(n, &[(product - 32, precision.linear().bits())])
 }
 
 #[cfg(test)]
@@ -126,7 +134,7 @@ pub(crate) mod tests {
     };
 
     const RESIDUAL: Ring = Ring::new(34);
-    /// What one call with `eps = 1e-5` draws from the pool beside row triples and COTs.
+    /// What one call with `eps = 1e-5` draws from stock besides row triples and COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, shape: Shape) {
         let form = normaliser(lab.me.session().precision, lab.me.session().schedule, shape.cols, 1e-5, 36);
         reciprocal::tests::stock(lab, shape.rows, &form).await;
@@ -154,7 +162,7 @@ pub(crate) mod tests {
                 lab.measure(async |me| rms_norm(&mut me.session, &x, eps).await).await
             },
         );
-        assert_eq!(traffic.cost, bill(precision, schedule, shape, eps).cost());
+        assert_eq!(traffic.cost, cost(precision, schedule, shape, eps).total());
         assert_eq!(traffic.cost.turns, [8, 7][schedule as usize]);
         let got = reals(&got, precision.linear(), precision.frac());
         let clear = reals(&raw, RESIDUAL, 18);

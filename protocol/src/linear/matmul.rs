@@ -2,11 +2,13 @@
 //!
 //! Offline, `[a]` `[T, K]`, `[b]` `[K, M]` uniform, `[a b]`:
 //!
-//! | client: key                        |                       | server: `a1`, `b1` uniform                  |
-//! |------------------------------------|-----------------------|---------------------------------------------|
-//! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` |                                     |
-//! | its shares from the first parts    | `<- matmul/reply --`  | `Enc(a0 b1)`, `Enc(b0^T a1^T)`, each plus `Enc(0)` |
-//! | `a0 b0` + shares                   |                       | `a1 b1` + shares                            |
+//! | client: key | | server: `a1`, `b1` uniform |
+//! |---|---|---|
+//! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` | |
+//! | its shares from the first parts | `<- matmul/reply --` | `Enc(a0 b1)`, `Enc(b0^T a1^T)` |
+//! | `a0 b0` + shares | | `a1 b1` + shares |
+//!
+//! Every product in a reply has its own encryption of zero added.
 //!
 //! Online:
 //!
@@ -15,9 +17,10 @@
 //! | `x0 - a0`, `y0 - b0`   | `<- matmul/open ->` | `x1 - a1`, `y1 - b1`              |
 //! | `d b0 + a0 e + c0`     |                     | `d b1 + a1 e + c1 + d e`          |
 //!
-//! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product plus an error of deviation below `2^7` units, for
-//! sums of which the caller drops ten bits or more; the error is independent of the inputs, which no triple has seen.
-//! Openings are uniform; a triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
+//! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product
+//! plus an error of deviation below `2^7` units, for sums of which the caller drops ten bits or
+//! more; the error is independent of the inputs, which no triple has seen. Openings are uniform; a
+//! triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
 //! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
@@ -243,7 +246,7 @@ pub(crate) fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, Bill, Holder, Lab, elements};
+    use crate::testing::{self, CostModel, Holder, Lab, elements};
 
     const SHAPES: [MatmulShape; 3] = [
         MatmulShape { batch: 3, rows: 5, inner: 7, cols: 3 },
@@ -303,7 +306,7 @@ mod tests {
                 assert!(got.iter().zip(&ideal).map(off).max().unwrap() < 9 << 7);
             }
             let opened = 44 * batch * (rows * inner + inner * cols);
-            assert_eq!(traffic.cost, Bill::mutual(&[opened], 0).cost());
+            assert_eq!(traffic.cost, CostModel::mutual(&[opened], 0).total());
         }
     }
 }

@@ -1,12 +1,17 @@
-//! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`, and `[sum a^2]` on demand.
+//! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`,
+//! and `[sum a^2]` on demand.
 //!
-//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(..)` block-diagonal:
+//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(..)`
+//! block-diagonal:
 //!
-//! | client: key                        |                     | server: `a1`, `b1` uniform                            |
-//! |------------------------------------|---------------------|-------------------------------------------------------|
-//! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` |                                               |
-//! | its shares from the first parts    | `<- rows/reply --`  | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))`, `Enc(<a0, a1>)`, each plus `Enc(0)` |
-//! | `a0 b0` + shares; `<a0, a0>` + 2 share |                 | `a1 b1` + shares; `<a1, a1>` + 2 share                |
+//! | client: key | | server: `a1`, `b1` uniform |
+//! |---|---|---|
+//! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` | |
+//! | its shares from the first parts | `<- rows/reply --` | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))` |
+//! | | | `Enc(<a0, a1>)` |
+//! | `a0 b0` + shares; `<a0, a0>` + 2 share | | `a1 b1` + shares; `<a1, a1>` + 2 share |
+//!
+//! Every product in a reply has its own encryption of zero added.
 //!
 //! Online:
 //!
@@ -15,10 +20,11 @@
 //! | `y0 - b0`                         | `<- rows/open ->`  | `y1 - b1`                         |
 //! | `d y0 + e a0 + c0`                |                    | `d y1 + e a1 + c1`                |
 //!
-//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of
-//! the stated deviation, independent of the inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform; `a` masks one opening
-//! and `b` another. A triple is consumed by value.
-//! Source: Beaver (1991); `nonlinear.md` 3.5 of the design notes, with one key: the client's.
+//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a
+//! row. Products are modulo `2^l'`, with an error of the stated deviation, independent of the
+//! inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform;
+//! `a` masks one opening and `b` another. A triple is consumed by value. Source: Beaver (1991),
+//! with one key: the client's.
 
 use std::sync::Arc;
 
@@ -57,12 +63,13 @@ const COEFFICIENTS: usize = 8192;
 /// Rows of one message at most.
 const BATCH: usize = 128;
 
-/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it costs the same upload for any number
-/// of them, and computation in proportion to their square.
+/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it
+/// costs the same upload for any number of them, and computation in proportion to their square.
 const NUMBERS: usize = 32;
 
 impl RowShape {
-    /// For products with a reciprocal, of which the caller drops as many bits as it has fraction bits, and two more: an error of `2^-4` of what is kept at most.
+    /// For products with a reciprocal, of which the caller drops as many bits as it has fraction
+    /// bits, and two more: an error of `2^-4` of what is kept at most.
     pub fn scale(precision: Precision, width: usize) -> RowShape {
         let (ring, frac) = precision.reciprocal();
         RowShape { width, ring, product: ring, tolerance: frac as i32 - 2, squares: None }
@@ -190,8 +197,8 @@ pub(crate) fn bytes(shape: RowShape, n: usize) -> usize {
     16 * n * shape.width
 }
 
-/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`. Fraction bits add up. Takes `T` rows
-/// from stock.
+/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`. Fraction bits add up. Takes `T`
+/// rows from stock.
 ///
 /// # Panics
 /// If rings or shapes do not fit, or the stock is too small.
@@ -332,7 +339,8 @@ fn block_diagonal(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     out
 }
 
-/// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are inner products row by row.
+/// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are
+/// inner products row by row.
 fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     let count = rows.len() / width;
     let mut out = Zeroizing::new(vec![0; rows.len() * count]);
@@ -375,7 +383,7 @@ mod tests {
     use super::*;
     use crate::{
         planner::{self, Need},
-        testing::{self, Bill, Holder, Lab, elements},
+        testing::{self, CostModel, Holder, Lab, elements},
     };
 
     /// Distance from `want` in units of the ring.
@@ -457,7 +465,7 @@ mod tests {
             let (x, y) = (elements(120, rows.ring), elements(5, rows.ring));
             let want = x.iter().enumerate().map(|(i, x)| x.wrapping_mul(y[i / 24]));
             assert!(worst(&got, want, rows.ring) < 9.0 * 2f64.powi(rows.tolerance + 1));
-            assert_eq!(traffic.cost, Bill::mutual(&[rows.ring.bits() as usize * 125], 0).cost());
+            assert_eq!(traffic.cost, CostModel::mutual(&[rows.ring.bits() as usize * 125], 0).total());
         }
     }
 }

@@ -1,26 +1,30 @@
-//! `[x W] <- [x], W`: the server's private matrix times shared rows, with encryption on random masks only.
+//! `[x W] <- [x], W`: the server's private matrix times shared rows, with encryption on random
+//! masks only.
 //!
 //! Offline, for rows that do not exist yet:
 //!
-//! | client: key                    |                       | server: `W` of 16-bit integers                      |
-//! |--------------------------------|-----------------------|-----------------------------------------------------|
-//! | `r` uniform `[T, K]`           | `-- linear/upload ->` | `Enc(r)`                                            |
-//! | `y0` from `a'`                 | `<- linear/reply --`  | `(b, a') = Enc(r W) + Enc(0)`; `y1` from `b`        |
+//! | client: key          |                       | server: `W` of 16-bit integers               |
+//! |----------------------|-----------------------|----------------------------------------------|
+//! | `r` uniform `[T, K]` | `-- linear/upload ->` | `Enc(r)`                                     |
+//! | `y0` from `a'`       | `<- linear/reply --`  | `(b, a') = Enc(r W) + Enc(0)`; `y1` from `b` |
 //!
 //! Online:
 //!
-//! | client: `x0`                   |                       | server: `x1`                                        |
-//! |--------------------------------|-----------------------|-----------------------------------------------------|
-//! | `x0 - r`                       | `-- linear/open ->`   |                                                     |
-//! | returns `y0`                   |                       | returns `(x1 + x0 - r) W + y1`                      |
+//! | client: `x0` |                     | server: `x1`                   |
+//! |--------------|---------------------|--------------------------------|
+//! | `x0 - r`     | `-- linear/open ->` |                                |
+//! | returns `y0` |                     | returns `(x1 + x0 - r) W + y1` |
 //!
-//! Online one turn, `l T K` bits. Ring 44, or 46 ([`Precision`]). The shares add up to `x W + delta`: this is the functionality. For an exact layer delta
-//! is zero but with probability `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
-//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and is linear in the client's key, so such sums are never
-//! opened, only masked anew after some bits have been dropped; only an exact layer's outputs are revealed, after a faithful truncation.
-//! The server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the first part of a
-//! re-randomised ciphertext, pseudo-random whatever `W` is. Masks are made by [`crate::planner`].
-//! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
+//! Online one turn, `l T K` bits. Ring 44, or 46 ([`Precision`]). The shares add up to `x W +
+//! delta`: this is the functionality. For an exact layer delta is zero but with probability
+//! `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
+//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and
+//! is linear in the client's key, so such sums are never opened, only masked anew after some bits
+//! have been dropped; only an exact layer's outputs are revealed, after a faithful truncation. The
+//! server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the
+//! first part of a re-randomised ciphertext, pseudo-random whatever `W` is. Masks are made by
+//! [`crate::planner`]. Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee
+//! (2023/1678) for the encrypted product.
 
 use std::sync::Arc;
 
@@ -206,7 +210,8 @@ pub(crate) fn bytes(w: &WeightShape, rows: usize) -> usize {
     8 * rows * (w.inner + w.outer)
 }
 
-/// Layout and messages of a request for masks of `count` rows, which belongs to a span of the meter.
+/// Layout and messages of a request for masks of `count` rows, which belongs to a span of the
+/// meter.
 fn outline(
     s: &Session,
     w: &WeightShape,
@@ -280,7 +285,7 @@ mod tests {
     use super::*;
     use crate::{
         planner::{self, Need},
-        testing::{self, Bill, Holder, Lab, elements},
+        testing::{self, CostModel, Holder, Lab, elements},
     };
 
     fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
@@ -358,11 +363,12 @@ mod tests {
             // Nine deviations of 2^-18.
             let allowed = if exactness == Exactness::Exact { 0 } else { 9 << (frac + 8 - 18) };
             assert!(off(first) <= allowed && off(second) <= allowed, "{:?}", w.shape);
-            assert_eq!(traffic.cost, Bill::to_server(ring.bits() as usize * rows * inner).cost());
+            assert_eq!(traffic.cost, CostModel::to_server(ring.bits() as usize * rows * inner).total());
         }
     }
 
-    /// A wider ring needs no wider ciphertexts: the noise of both precisions is as far below what is kept.
+    /// A wider ring needs no wider ciphertexts: the noise of both precisions is as far below what
+    /// is kept.
     #[test]
     fn rounded_layers_take_replies_of_the_same_size_by_either_precision() {
         for (inner, outer) in [(768, 2304), (4096, 11008), (11008, 4096)] {

@@ -1,4 +1,5 @@
-//! A background request: products under the client's key, or one-hots, made while other messages travel.
+//! A background request: products under the client's key, or one-hots, made while other messages
+//! travel.
 //!
 //! | client                      |                      | server                                 |
 //! |-----------------------------|----------------------|----------------------------------------|
@@ -7,15 +8,15 @@
 //!
 //! or, round by round,
 //!
-//! | client                      |                      | server                                 |
-//! |-----------------------------|----------------------|----------------------------------------|
-//! | a level of its vectors      | `<- ot/one-hot/level ->` | the same, independent of the client's |
+//! | client                 |                          | server                                |
+//! |------------------------|--------------------------|---------------------------------------|
+//! | a level of its vectors | `<- ot/one-hot/level ->` | the same, independent of the client's |
 //!
 //! Nothing in a request depends on inputs, so it runs while the messages of an evaluation travel.
-//! Those go first ([`sotto_net::Errand`]). The computations have threads of their own, one request of
-//! a session at a time. Both parties begin and finish requests at the same points. A request that
-//! fails ends the session when it is finished. One that is dropped runs to its end, since the peer
-//! counts on its messages.
+//! Those go first ([`sotto_net::Errand`]). The computations have threads of their own, one request
+//! of a session at a time. Both parties begin and finish requests at the same points. A request
+//! that fails ends the session when it is finished. One that is dropped runs to its end, since the
+//! peer counts on its messages.
 
 use std::{
     ops::Range,
@@ -91,8 +92,8 @@ static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| {
     builder.thread_name(|i| format!("background-{i}")).build().expect("the system grants threads")
 });
 
-/// The client's part: `ask` makes the upload and what is kept of it; `take` makes the entries of that
-/// and the reply.
+/// The client's part: `ask` makes the upload and what is kept of it; `take` makes the entries of
+/// that and the reply.
 pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
     s: &mut Session,
     outline: Outline,
@@ -144,7 +145,8 @@ pub(crate) fn server<T: Send + 'static>(
     Request { numbers, count, span, made, _load: s.requests.load(bytes) }
 }
 
-/// One-hots, whose COTs are drawn: a message each way for each round, which depends on the one before.
+/// One-hots, whose COTs are drawn: a message each way for each round, which depends on the one
+/// before.
 ///
 /// # Panics
 /// If all of them have only one bit: then the parties have nothing to send.

@@ -7,7 +7,7 @@ use sotto_shares::{Ring, Shape};
 use crate::{
     Error, Precision, Schedule, Session,
     activation::{self, Activation},
-    cost::Bill,
+    cost::CostModel,
     kv_cache::{Coming, Heads, KvCache},
     layer_norm,
     linear::{self, Matrix},
@@ -16,7 +16,8 @@ use crate::{
     softmax,
 };
 
-/// One evaluation of a model: of a prompt, or of a token. Both parties make the same from public shapes.
+/// One evaluation of a model: of a prompt, or of a token. Both parties make the same from public
+/// shapes.
 pub struct Step<W> {
     /// Its parts, in the order of evaluation: the embedding, each layer, the head.
     pub parts: Vec<Part<W>>,
@@ -84,15 +85,15 @@ pub enum Function {
 
 impl Function {
     /// What it sends and spends, so many positions later: each row of scores sees as many more.
-    pub fn cost(&self, precision: Precision, schedule: Schedule, positions: usize) -> Bill {
+    pub fn cost(&self, precision: Precision, schedule: Schedule, positions: usize) -> CostModel {
         match self {
-            Function::RmsNorm(shape, eps) => rms_norm::bill(precision, schedule, *shape, *eps),
-            Function::LayerNorm(shape, eps) => layer_norm::bill(precision, schedule, *shape, *eps),
+            Function::RmsNorm(shape, eps) => rms_norm::cost(precision, schedule, *shape, *eps),
+            Function::LayerNorm(shape, eps) => layer_norm::cost(precision, schedule, *shape, *eps),
             Function::Softmax(visible) => {
                 let visible: Vec<usize> = visible.iter().map(|n| n + positions).collect();
-                softmax::bill(precision, schedule, &visible)
+                softmax::cost(precision, schedule, &visible)
             }
-            Function::Activation(f, n, ring) => activation::bill(*f, precision, schedule, *n, ring.bits()),
+            Function::Activation(f, n, ring) => activation::cost(*f, precision, schedule, *n, ring.bits()),
         }
     }
 
@@ -261,7 +262,8 @@ impl<'a, M: Matrix> Demand<'a, M> {
     ) -> Demand<'a, M> {
         let mut caches: Vec<Option<&mut KvCache>> = caches.iter_mut().map(Some).collect();
         let (mut demand, mut bytes) = (Demand { first: vec![], rows: vec![], others: vec![] }, 0);
-        // Rows for tokens to come are the first of these tokens' to make: a prompt does not wait for them.
+        // Rows for tokens to come are the first of these tokens' to make: a prompt does not wait
+        // for them.
         let later = if step.repeats() { more } else { 0 };
         for (i, part) in step.parts[index..].iter().enumerate() {
             let (mut needs, rows) = (part.linear(more), part.rows(precision));

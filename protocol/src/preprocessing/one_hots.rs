@@ -1,8 +1,8 @@
 //! One-hot vectors: how many to make, and when.
 //!
-//! Their numbers follow from the cost model ([`crate::cost`]). Over a low-latency link, all kinds are
-//! made in the turns of one, once some are missing. Over a high-latency link, those that are needed
-//! at once are made at once, and the others in the background while the evaluation goes on.
+//! Their numbers follow from the cost model ([`crate::cost`]). Over a low-latency link, all kinds
+//! are made in the turns of one, once some are missing. Over a high-latency link, those that are
+//! needed at once are made at once, and the others in the background while the evaluation goes on.
 
 use sotto_net::Half;
 use sotto_ot::{OneHotCots, Wanted};
@@ -11,7 +11,7 @@ use sotto_shares::Ring;
 use super::{background, stocks::Stocks};
 use crate::{
     Error, Session,
-    cost::{self, Bill},
+    cost::{self, CostModel},
 };
 
 /// The span of the meter.
@@ -21,7 +21,7 @@ const SPAN: &str = "one-hots";
 const MOST: usize = 64 << 20;
 
 /// What functions will take: each of them so many times.
-pub(crate) type Times = [(Bill, usize)];
+pub(crate) type Times = [(CostModel, usize)];
 
 /// Makes one-hots at once.
 ///
@@ -70,20 +70,25 @@ pub(crate) async fn arrive(s: &mut Session, enough: &cost::OneHots) -> Result<()
 /// made, or a fraction of each kind if all of them exceeded 64 MB.
 ///
 /// Over a low-latency link they are made together if some of `now` are missing. Over a high-latency
-/// link those of `now` are made at once, and the others begun if some of `soon` are missing, with at
-/// least as many of each kind as `soon` takes. A prompt of thousands of tokens needs more for one
-/// layer than is made at a time: its one-hots are made piece by piece where they are drawn.
+/// link those of `now` are made at once, and the others begun if some of `soon` are missing, with
+/// at least as many of each kind as `soon` takes. A prompt of thousands of tokens needs more for
+/// one layer than is made at a time: its one-hots are made piece by piece where they are drawn.
 ///
 /// # Errors
 /// What the peer or the network does.
-pub(crate) async fn ensure(s: &mut Session, now: &Bill, soon: &Times, ahead: &Times) -> Result<(), Error> {
+pub(crate) async fn ensure(
+    s: &mut Session,
+    now: &CostModel,
+    soon: &Times,
+    ahead: &Times,
+) -> Result<(), Error> {
     let now = now.one_hots();
     if bytes(now) > MOST {
         return Ok(());
     }
     arrive(s, now).await?;
     let (mut all, soon) = (times(ahead), times(soon));
-    if s.is_far() {
+    if s.is_high_latency() {
         for (key, &n) in &soon {
             all.entry(*key).and_modify(|all| *all = n.max(*all)).or_insert(n);
         }
@@ -97,7 +102,7 @@ pub(crate) async fn ensure(s: &mut Session, now: &Bill, soon: &Times, ahead: &Ti
     };
     let have = |key: &(u32, Ring)| s.stocks.one_hots(key);
     let missing = wanted(&|key| at_once(key).saturating_sub(have(key)));
-    if !s.is_far() {
+    if !s.is_high_latency() {
         let everything = wanted(&|key| part(key).saturating_sub(have(key)));
         return if missing.is_empty() { Ok(()) } else { make(s, &everything).await };
     }

@@ -6,16 +6,17 @@
 //! | takes what they lead to    | `<- */reply --`     | and replies                              |
 //!
 //! Both parties work at the same time, and layers to come do not wait for a round trip each. Both
-//! call the planner at the same points with the same steps, which follow from public shapes. What is
-//! in stock or in flight is not made again. A protocol draws from its stock, and waits for what is
-//! in flight there.
+//! call the planner at the same points with the same steps, which follow from public shapes. What
+//! is in stock or in flight is not made again. A protocol draws from its stock, and waits for what
+//! is in flight there.
 //!
 //! Over a low-latency link, the planner makes all that a part and those after it need as soon as
-//! some of it is missing for that part, as far as memory permits. Over a high-latency link, it begins
-//! to, and waits only for what exceeds the limit of bytes in flight. Then it also begins what the
-//! next token will need while this one is evaluated.
+//! some of it is missing for that part, as far as memory permits. Over a high-latency link, it
+//! begins to, and waits only for what exceeds the limit of bytes in flight. Then it also begins
+//! what the next token will need while this one is evaluated.
 //!
-//! The parts: [`crate::linear`], [`crate::rows`], [`crate::kv_cache`], [`crate::mul`], and one-hots.
+//! The parts: [`crate::linear`], [`crate::rows`], [`crate::kv_cache`], [`crate::mul`], and
+//! one-hots.
 
 use std::{borrow::Borrow, collections::VecDeque};
 
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     Client, Error, Server, Session,
-    cost::Bill,
+    cost::CostModel,
     kv_cache::{self, KvCache},
     linear::{self, Matrix, Weight, WeightShape},
     mul, rows,
@@ -190,7 +191,7 @@ pub async fn enter_step<R: Role, W: Borrow<R::Weight>>(
 ) -> Result<(), Error> {
     me.session_mut().set_schedule(step.schedule);
     products(me, step, 0, caches).await?;
-    if me.session().is_far() && step.repeats() && step.tokens_after > 0 {
+    if me.session().is_high_latency() && step.repeats() && step.tokens_after > 0 {
         let (precision, more) = (me.session().precision(), TOKENS.min(step.tokens_after - 1));
         begin(me, &mut Demand::of(step, 0, caches, precision, more).again())?;
     }
@@ -222,7 +223,7 @@ async fn products<R: Role, W: Borrow<R::Weight>>(
     caches: &mut [KvCache],
 ) -> Result<(), Error> {
     let s = me.session();
-    let (precision, far, more) = (s.precision(), s.is_far(), TOKENS.min(step.tokens_after));
+    let (precision, far, more) = (s.precision(), s.is_high_latency(), TOKENS.min(step.tokens_after));
     let demand = Demand::of(step, index, caches, precision, more);
     if !far {
         return if demand.is_first_missing(me.session_mut()) {
@@ -246,7 +247,7 @@ async fn all_one_hots<R: Role, W>(me: &mut R, step: &Step<W>, index: usize) -> R
     let now = next
         .functions
         .iter()
-        .fold(Bill::default(), |all, (f, times)| (0..*times).fold(all, |all, _| all + cost(f, 0)));
+        .fold(CostModel::default(), |all, (f, times)| (0..*times).fold(all, |all, _| all + cost(f, 0)));
     let here = functions(parts).into_iter().map(|(f, times)| (cost(f, 0), times));
     let (mut soon, mut ahead): (Vec<_>, Vec<_>) = here.map(|once| (once.clone(), once)).unzip();
     if step.repeats() && step.tokens_after > 0 {

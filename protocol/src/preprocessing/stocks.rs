@@ -1,13 +1,13 @@
 //! All stocks of one party.
 //!
-//! | stock                | made by                 | spent by                                  |
-//! |----------------------|-------------------------|-------------------------------------------|
-//! | COTs, both directions| [`sotto_ot`], which keeps them | everything on bits; some of the stocks |
-//! | random one-hots      | [`sotto_ot`]            | `functions/`, [`crate::lookup`]           |
-//! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same                        |
-//! | masks and their images under a weight | [`crate::linear`] | the same                       |
-//! | row triples          | [`crate::rows`]         | the same, [`crate::rms_norm`]             |
-//! | matrix triples       | [`crate::matmul`]       | the same                                  |
+//! | stock | made by | spent by |
+//! |---|---|---|
+//! | COTs, both directions | [`sotto_ot`], which keeps them | protocols on bits; other stocks |
+//! | random one-hots | [`sotto_ot`] | `functions/`, [`crate::lookup`] |
+//! | triples, square pairs| [`crate::mul`], [`crate::square`] | the same |
+//! | masks and their images under a weight | [`crate::linear`] | the same |
+//! | row triples | [`crate::rows`] | the same, [`crate::rms_norm`] |
+//! | matrix triples | [`crate::matmul`] | the same |
 //!
 //! Attention's masks are not here. Those of keys and values stay with their rows in a
 //! [`crate::kv_cache::KvCache`], and the others with them. The ledger of all draws is compared

@@ -25,8 +25,8 @@ fn rings(precision: Precision) -> [Ring; 2] {
     [precision.attention(), precision.sums()]
 }
 
-/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings. Finer scores have wider rings, in which less would take ciphertexts of
-/// three primes.
+/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings.
+/// Finer scores have wider rings, in which less would take ciphertexts of three primes.
 pub(super) fn tolerances(precision: Precision) -> [i32; 2] {
     match precision {
         Precision::Default => [6, 10],
@@ -295,7 +295,8 @@ impl Plan {
         places.flatten().collect()
     }
 
-    /// Local products plus the shares of the cross terms, which come in the order of [`Layouts::products`], heads inside.
+    /// Local products plus the shares of the cross terms, which come in the order of
+    /// [`Layouts::products`], heads inside.
     fn combine(&self, masked: Masked, mut shares: Vec<Vec<u64>>) -> Made {
         let Masked { chunks, a, weights } = masked;
         let Heads { key_value, group, width } = self.heads;

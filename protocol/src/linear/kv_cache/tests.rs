@@ -5,7 +5,7 @@ use sotto_shares::Ring;
 use super::*;
 use crate::{
     planner::{self, Need},
-    testing::{self, Bill, Holder, Lab, Side, elements},
+    testing::{self, CostModel, Holder, Lab, Side, elements},
 };
 
 const HEADS: Heads = Heads { key_value: 2, group: 3, width: 48 };
@@ -74,8 +74,8 @@ fn all_sizes(precision: Precision) {
                 planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 all.push(step(lab, &mut cache, i).await);
             }
-            // The look ahead of the first step served the next two; chunks were made for the first, for a
-            // look ahead beyond what was planned, and for the long one.
+            // The look ahead of the first step served the next two; chunks were made for the first,
+            // for a look ahead beyond what was planned, and for the long one.
             assert_eq!(cache.chunks.0.iter().map(|c| c.positions).collect::<Vec<_>>(), [14, 2, 126]);
             let (made, columns) = (cache.chunks.positions(), HEADS.key_value * HEADS.width);
             assert_eq!(
@@ -103,8 +103,8 @@ fn all_sizes(precision: Precision) {
         let (n, _, _) = STEPS[i];
         let (rows, new) = (key_value * group * n, n * key_value * width);
         let bits = [precision.attention(), precision.sums()].map(|ring| ring.bits() as usize);
-        assert_eq!(first.cost, Bill::mutual(&[bits[0] * (rows * width + new)], 0).cost());
-        assert_eq!(second.cost, Bill::mutual(&[bits[1] * (rows * columns[i] + new)], 0).cost());
+        assert_eq!(first.cost, CostModel::mutual(&[bits[0] * (rows * width + new)], 0).total());
+        assert_eq!(second.cost, CostModel::mutual(&[bits[1] * (rows * columns[i] + new)], 0).total());
         products.check(i, &scores, &sums);
     }
 }

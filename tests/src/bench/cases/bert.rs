@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use sotto_models::bert::{Affine, BertLayer, BertWeights, Dense};
 use sotto_net::Half;
-use sotto_protocol::{Precision, activation::Activation, layer_norm, ranges, rms_norm};
+use sotto_protocol::{Precision, activation::Activation, layer_norm, overflow_check, rms_norm};
 use sotto_shares::Shape;
 
 use super::{Case, Run, block_reference::linear, inputs};
@@ -101,7 +101,7 @@ impl Case for Bert {
                 Me::Client(me) => layer.outline().forward(&mut **me, &x).await?,
                 Me::Server(me) => layer.forward(&mut **me, &x).await?,
             };
-            ranges::settle(me.session()).await?;
+            overflow_check::run(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })

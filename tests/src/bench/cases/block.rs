@@ -12,7 +12,7 @@ use sotto_models::{
 use sotto_net::Half;
 use sotto_protocol::{
     linear::{Weight, WeightShape},
-    ranges,
+    overflow_check,
 };
 use sotto_shares::Shape;
 
@@ -124,7 +124,7 @@ impl Case for Block {
                 (Me::Server(me), Known::Weights(model)) => model.block(&mut **me, 0, &h, &mut cache).await?,
                 _ => unreachable!("a party meets the model in its own role"),
             };
-            ranges::settle(me.session()).await?;
+            overflow_check::run(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })

@@ -6,10 +6,10 @@ use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Schedule, Session,
     activation::{self, Activation, activate},
-    cost::Bill,
-    layer_norm, maximum,
+    cost::CostModel,
+    layer_norm, maximum, overflow_check,
     planner::{self, Need},
-    ranges, reveal, rms_norm, softmax, top_k,
+    reveal, rms_norm, softmax, top_k,
 };
 use sotto_shares::{Party, Ring, Shape, Share, encode};
 
@@ -164,7 +164,7 @@ impl Case for Layer {
             }
             let s = me.session();
             let outputs = self.evaluate(s, &x).await?;
-            ranges::settle(s).await?;
+            overflow_check::run(s).await?;
             stage.watch.stop(&mut s.ch);
             Ok(outputs.into_iter().map(Tensor::Sum).collect())
         })
@@ -184,18 +184,18 @@ impl Case for Layer {
         matches!(self.function, Function::RmsNorm | Function::LayerNorm)
     }
 
-    fn stated(&self, schedule: Schedule) -> Option<Bill> {
+    fn stated(&self, schedule: Schedule) -> Option<CostModel> {
         let (Shape { rows, cols }, p) = (self.shape, self.precision);
-        let watched_rows = || ranges::bill(&[(5, ranges::SUMS * rows)]);
+        let watched_rows = || overflow_check::cost(&[(5, overflow_check::SUMS * rows)]);
         Some(match self.function {
-            Function::Activation(f) => activation::bill(f, p, schedule, self.shape.len(), p.linear().bits()),
+            Function::Activation(f) => activation::cost(f, p, schedule, self.shape.len(), p.linear().bits()),
             Function::Softmax => {
-                softmax::bill(p, schedule, &vec![cols; rows]) + ranges::bill(&[(6, rows * cols)])
+                softmax::cost(p, schedule, &vec![cols; rows]) + overflow_check::cost(&[(6, rows * cols)])
             }
-            Function::RmsNorm => rms_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
-            Function::LayerNorm => layer_norm::bill(p, schedule, self.shape, EPS) + watched_rows(),
-            Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
-            Function::TopK => top_k::bill(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
+            Function::RmsNorm => rms_norm::cost(p, schedule, self.shape, EPS) + watched_rows(),
+            Function::LayerNorm => layer_norm::cost(p, schedule, self.shape, EPS) + watched_rows(),
+            Function::Argmax => maximum::argmax_cost(schedule, &[cols], reveal::RING.bits()),
+            Function::TopK => top_k::cost(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
         })
     }
 

@@ -19,7 +19,7 @@ mod setup;
 use std::{path::Path, pin::Pin};
 
 use anyhow::Result;
-use sotto_protocol::{Precision, Schedule, cost::Bill};
+use sotto_protocol::{Precision, Schedule, cost::CostModel};
 
 use crate::{
     stage::{Me, Stage},
@@ -62,7 +62,7 @@ pub trait Case {
     }
 
     /// What the protocol says that it sends online, by its formulas, if the case is about one protocol.
-    fn stated(&self, _schedule: Schedule) -> Option<Bill> {
+    fn stated(&self, _schedule: Schedule) -> Option<CostModel> {
         None
     }
 
