@@ -95,7 +95,7 @@ impl Form {
     }
 
     /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among
-    /// `leads`, for results below 2^14: in `ring`, 26 or 28 fraction bits.
+    /// `leads`: in `ring`, 26 or 28 fraction bits.
     ///
     /// # Panics
     /// If the number of fraction bits is odd.
@@ -112,7 +112,8 @@ impl Form {
             Schedule::Throughput => (tables::inverse_root(precision), 2),
             Schedule::Latency => (tables::wide_inverse_root(precision), 4),
         };
-        let (exponent, most) = ((factor + frac / 2) as i32, 14);
+        let exponent = (factor + frac / 2) as i32;
+        let most = (factor + frac.saturating_sub(leads.start).div_ceil(2) + 1).max(14);
         Form {
             schedule,
             table,

@@ -1,5 +1,5 @@
-//! `[x y] <- [x], [y]`: the product of a gated layer, of an activation's results `x` in a small ring
-//! and numbers `y` in a larger one.
+//! `[x y] <- [x], [y]`: the product of a gated layer, of an activation's results `x` in a small
+//! ring and numbers `y` in a larger one.
 //!
 //! | | messages | schedule |
 //! |---|---|---|
@@ -7,7 +7,8 @@
 //! | by triples under encryption | `x` extended ([`crate::extend`]), then [`mod@crate::mul`] | fewest bits |
 //!
 //! Where bits are saved, the cost model decides: a few products take fewer bytes by OTs, since
-//! ciphertexts hold thousands. Bytes of `n` products of `m` by `l` bits, with COTs of `c` bits each:
+//! ciphertexts hold thousands. Bytes of `n` products of `m` by `l` bits, with COTs of `c` bits
+//! each:
 //!
 //! * OTs: `n (2 sum_(j <= m) (l + 1 - j) + 2 (m + 1) c) / 8`, 203 each in rings of 22 and 44 bits;
 //! * triples: their ciphertexts, and `n (l - m + 1 + c + 4 l) / 8`, 25 each.

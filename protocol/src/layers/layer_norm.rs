@@ -89,7 +89,7 @@ mod tests {
                 let need = Need::rows(row_shape(precision, 30), shape.rows);
                 planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
-                rms_norm::tests::stock(lab, shape).await;
+                rms_norm::tests::stock(lab, shape, 1e-5).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
             async |lab| {
@@ -97,7 +97,7 @@ mod tests {
                 let need = Need::rows(row_shape(precision, 30), shape.rows);
                 planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, RESIDUAL, 18, shape);
-                rms_norm::tests::stock(lab, shape).await;
+                rms_norm::tests::stock(lab, shape, 1e-5).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
         );
