@@ -77,7 +77,7 @@ impl Texts {
 
 /// Room above what was observed: two bits.
 const ROOM: f64 = 4.0;
-/// What a row of the overflow check may reach, in its units: see [`sotto_protocol::ranges`].
+/// What a row of the overflow check may reach, in its units: see [`sotto_protocol::overflow_check`].
 const REACH: f64 = 3.0;
 
 /// Scales for numbers as large as those observed.

@@ -9,7 +9,7 @@
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
-//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::ranges`])                  |
+//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])                  |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
 //! The server learns the lengths and the precision asked for and how many tokens were made. The client learns the public shape, the
@@ -20,7 +20,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sotto_net::{Channel, Half};
 use sotto_protocol::{
-    Client, Precision, Schedule, Server, Session, linear::WeightShape, ranges,
+    Client, Precision, Role, Schedule, Server, Session,
+    linear::{Matrix, WeightShape},
+    overflow_check,
 };
 
 use zeroize::Zeroizing;
@@ -30,17 +32,13 @@ use crate::{
     error::Error as ModelError,
     evaluator::{
         FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
-        plan::Function,
-        two_party::{self, Caches, Role},
+        two_party::{self, Caches},
     },
     model::MAX_POSITIONS,
     network::{AnyNetwork, Network},
     tokenizer::TOKENIZER_LIMIT,
     weights::Outline,
 };
-
-/// Rows of linear masks that are made at a time for tokens to come.
-const LOOKAHEAD: usize = 15;
 
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
@@ -240,21 +238,34 @@ impl Revealed {
     }
 }
 
+/// Where a generation stands: what the next step saves, and how many tokens may follow it.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What its protocols save.
+    pub schedule: Schedule,
+    /// Tokens that may be evaluated after it.
+    pub tokens_after: usize,
+}
+
 /// One party's side of a step: `tokens` follow those in the caches, and the client gets what is wanted.
 ///
 /// # Errors
 /// What the peer or the network connection does.
-pub async fn step<R: Role, N: Network<Weight = R::Weight>>(
+pub async fn step<R, N>(
     me: &mut R,
     network: &N,
     scales: &Scales,
     caches: &mut Caches,
-    tokens: Tokens<'_>,
-    wanted: Wanted<'_>,
-) -> Result<Option<Revealed>, sotto_protocol::Error> {
+    (tokens, wanted): (Tokens<'_>, Wanted<'_>),
+    Progress { schedule, tokens_after }: Progress,
+) -> Result<Option<Revealed>, sotto_protocol::Error>
+where
+    R: Role<Weight: Clone>,
+    N: Network<Weight = R::Weight>,
+{
     let all = wanted == Wanted::All;
-    let plan = plan(network, scales, caches.len(), tokens, all).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan), scales);
+    let plan = plan(network, scales, me.session().precision(), caches.len(), tokens, all).await?;
+    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, schedule, tokens_after), scales);
     let logits = network.forward(&mut e, tokens, all).await?;
     drop(e);
     reveal(me, scales, logits, wanted).await
@@ -264,15 +275,16 @@ pub async fn step<R: Role, N: Network<Weight = R::Weight>>(
 async fn plan<'a, W, N>(
     network: &N,
     scales: &'a Scales,
+    precision: Precision,
     position: usize,
     tokens: Tokens<'_>,
     all: bool,
 ) -> Result<Plan<'a, W>, sotto_protocol::Error>
 where
-    W: sotto_protocol::ahead::Matrix + Clone,
+    W: Matrix + Clone,
     N: Network<Weight = W>,
 {
-    let mut plan = Plan::new(position, scales);
+    let mut plan = Plan::new(position, precision, scales);
     network.forward(&mut plan, Tokens::Hidden(tokens.count()), all).await?;
     Ok(plan)
 }
@@ -381,7 +393,7 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     });
     let network = network.ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
     let (plan, one) = (Scales::default(), Tokens::Hidden(1));
-    let plan = self::plan(&network, &plan, 0, one, false).await?;
+    let plan = self::plan(&network, &plan, Precision::default(), 0, one, false).await?;
     if !scales.fit(plan.visits, plan.layers()) {
         return Err(Error::Offer("scales do not fit its layers"));
     }
@@ -419,14 +431,14 @@ pub async fn generate(
     new: usize,
     choose: &mut impl Choose,
 ) -> Result<Ranges, Error> {
-    let (prompt_len, precision) = (length(prompt.len()), me.session.precision);
+    let (prompt_len, precision) = (length(prompt.len()), me.session.precision());
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
     ask(me, remote, &request).await?;
     let mut caches = Caches::default();
     let mut next = prompt.to_vec();
     for step in 0..new {
         let (network, scales) = (&remote.network, &remote.scales);
-        enter_step(me, network, scales, prompt.len(), step, new).await?;
+        let progress = enter_step(me, network, scales, prompt.len(), step, new).await?;
         let vocabulary = remote.config.vocab_size;
         let noise = match remote.answers {
             Answers::Tokens => Zeroizing::new(choose.noise(vocabulary)),
@@ -434,7 +446,7 @@ pub async fn generate(
         };
         let wanted = wanted(remote.answers, &noise);
         let tokens = Tokens::Known(&next);
-        let revealed = self::step(me, network, scales, &mut caches, tokens, wanted).await?;
+        let revealed = self::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
         let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
@@ -458,13 +470,13 @@ pub async fn evaluate(
     if remote.answers != Answers::Logits {
         return Err(Error::NoLogits);
     }
-    let (prompt, precision) = (length(tokens.len()), me.session.precision);
+    let (prompt, precision) = (length(tokens.len()), me.session.precision());
     let request = Request { prompt, new: 1, all_positions: true, precision };
     ask(me, remote, &request).await?;
     let (network, scales) = (&remote.network, &remote.scales);
-    enter_step(me, network, scales, tokens.len(), 0, 1).await?;
+    let progress = enter_step(me, network, scales, tokens.len(), 0, 1).await?;
     let tokens = Tokens::Known(tokens);
-    let revealed = step(me, network, scales, &mut Caches::default(), tokens, Wanted::All).await?;
+    let revealed = step(me, network, scales, &mut Caches::default(), (tokens, Wanted::All), progress).await?;
     me.session.ch.send("model/next", vec![0])?;
     let ranges = done(me).await?;
     match revealed {
@@ -486,7 +498,7 @@ pub async fn serve(me: &mut Server, model: &Model, policy: Policy) -> Result<Ser
     };
     me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
     verdict?;
-    me.session.precision = request.precision;
+    me.session.set_precision(request.precision);
     let mut caches = Caches::default();
     let mut count = request.prompt as usize;
     let answers = policy.answers(model.config().vocab_size);
@@ -495,8 +507,9 @@ pub async fn serve(me: &mut Server, model: &Model, policy: Policy) -> Result<Ser
     let mut made = 0;
     for step in 0..new {
         let (network, scales) = (&model.network, &model.scales);
-        enter_step(me, network, scales, request.prompt as usize, step, new).await?;
-        self::step(me, network, scales, &mut caches, Tokens::Hidden(count), wanted).await?;
+        let progress = enter_step(me, network, scales, request.prompt as usize, step, new).await?;
+        let tokens = Tokens::Hidden(count);
+        self::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
         made += 1;
         if me.session.ch.recv("model/next", 1).await? != [1] {
             break;
@@ -531,7 +544,7 @@ async fn in_range(session: &mut Session) -> Result<Option<bool>, Error> {
     session.ch.meter.leave();
     agreed?;
     session.ch.meter.enter("ranges", Half::Online);
-    let verdict = ranges::verdict(session).await;
+    let verdict = overflow_check::finish(session).await;
     session.ch.meter.leave();
     Ok(verdict?)
 }
@@ -550,28 +563,29 @@ async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request) -> Result
     }
 }
 
-/// Names the phase, says what to save in it, and plans masks for the tokens that may still come.
-async fn enter_step<R: Role, N: Network<Weight = R::Weight>>(
+/// Names the phase, and says what to save in it.
+async fn enter_step<R, N>(
     me: &mut R,
     network: &N,
     scales: &Scales,
     prompt: usize,
     step: usize,
     new: usize,
-) -> Result<(), Error> {
+) -> Result<Progress, Error>
+where
+    R: Role<Weight: Clone>,
+    N: Network<Weight = R::Weight>,
+{
     let (phase, schedule) = match step {
         0 => {
-            let plan = plan(network, scales, 0, Tokens::Hidden(prompt), false).await?;
+            let (precision, rows) = (me.session().precision(), Tokens::Hidden(prompt));
+            let plan = plan(network, scales, precision, 0, rows, false).await?;
             ("prefill", prompt_schedule(me.session(), &plan))
         }
-        _ => ("decode", me.session().decode),
+        _ => ("decode", me.session().decode_schedule()),
     };
-    let session = me.session();
-    session.ch.meter.phase(phase);
-    session.schedule = schedule;
-    session.horizon = new - 1 - step;
-    session.lookahead = session.horizon.min(LOOKAHEAD);
-    Ok(())
+    me.session_mut().ch.meter.phase(phase);
+    Ok(Progress { schedule, tokens_after: new - 1 - step })
 }
 
 /// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As measured,
@@ -585,11 +599,8 @@ const LATENCY_SCORES: f64 = 32_768.0;
 /// By which schedule to read a prompt.
 fn prompt_schedule<W>(session: &Session, plan: &Plan<'_, W>) -> Schedule {
     let rows = plan.rows as f64;
-    let Some(layer) = plan.parts.iter().find(|part| part.attention.is_some()) else {
-        return Schedule::Throughput;
-    };
-    let heads = layer.attention.map_or(0, |(heads, _)| heads.key_value * heads.group) as f64;
-    let neurons: usize = layer.functions.iter().map(Function::neurons).sum();
+    let heads = plan.heads().first().map_or(0, |heads| heads.key_value * heads.group) as f64;
+    let neurons = plan.neurons();
     let scores = heads * (rows + 1.0) / 2.0;
     if rows * scores > LATENCY_SCORES {
         return Schedule::Throughput;

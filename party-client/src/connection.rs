@@ -46,7 +46,7 @@ impl Connection {
         };
         ch.set_timeout(args.patience());
         let mut me = Client::establish(ch, Rng::from_os(), binding).await.map_err(Error::from)?;
-        me.session.precision = args.precision;
+        me.session.set_precision(args.precision);
         let server = args.fingerprint.filter(|_| !args.insecure_no_tls);
         Ok(Connection { me, server })
     }

@@ -1,4 +1,7 @@
-//! What a protocol says it costs. Tests hold the meter against it, and the bench prints it beside what was measured.
+//! The cost model: what each protocol sends and spends, from public shapes.
+//!
+//! Tests compare it with the meter, the bench prints both, and the planner takes the numbers of
+//! one-hots from it.
 
 use std::{collections::BTreeMap, ops::Add};
 
@@ -24,11 +27,13 @@ pub struct Cost {
     pub one_hots: usize,
 }
 
-/// What a protocol says it costs: its steps, as the client's and the server's frame, COTs and one-hots.
-/// Bills of parts add up; turns follow from the order of all steps, as a party need not wait for the other
-/// to finish a part before it goes on to the next.
+/// The cost model of a protocol: its steps, each with the client's and the server's frames; COTs
+/// and one-hots.
+///
+/// Models of parts add up. Turns follow from the order of all steps, since a party goes on to the
+/// next part without waiting for the other to finish.
 #[derive(Clone, Default)]
-pub struct Bill {
+pub struct CostModel {
     steps: Vec<[Vec<Frame>; 2]>,
     cots: [usize; 2],
     one_hots: OneHots,
@@ -37,27 +42,29 @@ pub struct Bill {
 /// Payload bits of a frame, in two parts of whole bytes.
 type Frame = (usize, usize);
 
-impl Bill {
-    /// Both parties send frames of `frames` bits at the same time, one after the other; as many COTs either way.
-    pub fn mutual(frames: &[usize], cots: usize) -> Bill {
-        Bill::crossed(&frames.iter().map(|&bits| (bits, bits)).collect::<Vec<_>>(), [cots; 2])
+impl CostModel {
+    /// Both parties send frames of `frames` bits at the same time, one after the other; as many
+    /// COTs either way.
+    pub fn mutual(frames: &[usize], cots: usize) -> CostModel {
+        CostModel::crossed(&frames.iter().map(|&bits| (bits, bits)).collect::<Vec<_>>(), [cots; 2])
     }
 
     /// Both send at the same time, frames of different lengths.
-    pub fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> Bill {
+    pub fn crossed(frames: &[(usize, usize)], cots: [usize; 2]) -> CostModel {
         let step = |&(client, server): &(usize, usize)| [vec![(client, 0)], vec![(server, 0)]];
-        Bill { steps: frames.iter().map(step).collect(), cots, ..Bill::default() }
+        CostModel { steps: frames.iter().map(step).collect(), cots, ..CostModel::default() }
     }
 
-    /// Products of bits with numbers both ways: choice bits and bits of numbers of the client's, of the server's; their COTs.
-    pub fn products(client: Frame, server: Frame) -> Bill {
+    /// Products of bits with numbers both ways: choice bits and bits of numbers of the client's, of
+    /// the server's; their COTs.
+    pub fn products(client: Frame, server: Frame) -> CostModel {
         let frame = |f: Frame| (f != (0, 0)).then_some(f).into_iter().collect();
         let cots = [server.0, client.0];
-        Bill { steps: vec![[frame(client), frame(server)]], cots, ..Bill::default() }
+        CostModel { steps: vec![[frame(client), frame(server)]], cots, ..CostModel::default() }
     }
 
-    /// Both protocols step by step at the same time; the shorter one ends earlier.
-    pub fn beside(mut self, other: Bill) -> Bill {
+    /// Both protocols in parallel, step by step; the shorter one ends earlier.
+    pub fn in_parallel(mut self, other: CostModel) -> CostModel {
         let steps = self.steps.len().max(other.steps.len());
         self.steps.resize_with(steps, Default::default);
         for (ours, theirs) in self.steps.iter_mut().zip(other.steps) {
@@ -68,8 +75,8 @@ impl Bill {
     }
 
     /// Nothing sent, but `n` one-hots of `2^k` spent, with their index in a ring of `ring` bits.
-    pub fn spending(n: usize, k: u32, ring: u32) -> Bill {
-        Bill { one_hots: [((k, Ring::new(ring)), n)].into(), ..Bill::default() }
+    pub fn spending(n: usize, k: u32, ring: u32) -> CostModel {
+        CostModel { one_hots: [((k, Ring::new(ring)), n)].into(), ..CostModel::default() }
     }
 
     /// The one-hots that are spent.
@@ -83,13 +90,13 @@ impl Bill {
     }
 
     /// One frame of the client's.
-    pub fn to_server(bits: usize) -> Bill {
-        Bill { steps: vec![[vec![(bits, 0)], vec![]]], ..Bill::default() }
+    pub fn to_server(bits: usize) -> CostModel {
+        CostModel { steps: vec![[vec![(bits, 0)], vec![]]], ..CostModel::default() }
     }
 
     /// One frame of the server's.
-    pub fn to_client(bits: usize, cots: usize) -> Bill {
-        Bill { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots], ..Bill::default() }
+    pub fn to_client(bits: usize, cots: usize) -> CostModel {
+        CostModel { steps: vec![[vec![], vec![(bits, 0)]]], cots: [0, cots], ..CostModel::default() }
     }
 
     /// Bytes with headers, turns by the parties' clocks.
@@ -109,7 +116,8 @@ impl Bill {
         Cost { client: bytes(0), server: bytes(1), turns, cots: self.cots, one_hots }
     }
 
-    /// Bytes in both directions that its COTs and one-hots take to make, framing apart, at so many bits a COT.
+    /// Bytes in both directions that its COTs and one-hots take to make, framing apart, at so many
+    /// bits a COT.
     pub fn offline_bytes(&self, bits_a_cot: f64) -> f64 {
         let made =
             self.one_hots.iter().map(|(&(k, ring), &n)| (n * one_hot_bits(k, ring), one_hot_cots(n, k)));
@@ -124,9 +132,9 @@ impl Bill {
     }
 }
 
-impl Add for Bill {
-    type Output = Bill;
-    fn add(mut self, other: Bill) -> Bill {
+impl Add for CostModel {
+    type Output = CostModel;
+    fn add(mut self, other: CostModel) -> CostModel {
         self.steps.extend(other.steps);
         self.spend(other.cots, other.one_hots);
         self

@@ -1,18 +1,18 @@
 //! Secure operations on shares: one protocol a file, both roles in it, the figure first.
 //!
 //! | `bits/` | functionality | source | turns | error |
-//! |------|---------------|--------|-------|-------|
+//! |---|---|---|---|---|
 //! | `cross` | `choice * x` both ways | Cheetah, this project | 1 | exact |
 //! | [`and`] | bit times bit vector | GMW | 1 | exact |
 //! | [`lookup`] | public table at a shared index | FLUTE | 1 | exact |
-//! | [`joint_table`], [`mod@indicators`] | public function of two private numbers | CrypTFlow2, this project | 2, 1 | exact |
-//! | [`compare`] | less than, carry, sign | CrypTFlow2, this project | `2 + log2(l/2)`, or fewer | exact |
+//! | [`joint_table`], [`mod@indicators`] | function of private `x, y` | CrypTFlow2 | 2, 1 | exact |
+//! | [`compare`] | less than, carry, sign | CrypTFlow2 | `2 + log2(l/2)`, or fewer | exact |
 //! | [`mod@decompose`] | base-4 digits | Sklansky | `2 + log2(l/2)` | exact |
-//! | [`leading_one`] | leading one, to a position | Schmookler-Nowka, this project | 2 to 4 | one position |
+//! | [`leading_one`] | leading one, to a position | Schmookler-Nowka | 2 to 4 | one position |
 //!
 //! | `ring/` | functionality | source | turns | error |
 //! |------|---------------|--------|-------|-------|
-//! | [`mux`], [`pick`] | bit times number, one of several numbers | CrypTFlow2 | 1 | exact |
+//! | [`mux`], [`select`] | bit times number, one of several numbers | CrypTFlow2 | 1 | exact |
 //! | [`b2a`] | XOR to additive | ABY | 1 | exact |
 //! | [`extend`] | to a larger ring | SIRNN | 1 | exact within the bound |
 //! | [`truncate`] | drop low bits | Cheetah | 0, 1, or a comparison's and 1 | one unit, or none |
@@ -20,40 +20,42 @@
 //! | [`mul_small`] | few bits times many | SIRNN, Gilboa | 1 | exact within the bound |
 //!
 //! | `linear/` | functionality | source | turns | error |
-//! |------|---------------|--------|-------|-------|
-//! | [`linear`] | private matrix times rows | Delphi, Cheetah, BumbleBee | 1 | `2^-18` deviation, or none |
+//! |---|---|---|---|---|
+//! | [`linear`] | private matrix times rows | Delphi, BumbleBee | 1 | `2^-18`, or none |
 //! | [`rows`] | a row times a number | Beaver, BumbleBee | 1 | stated by the shape |
 //! | [`matmul`] | shared matrix times shared matrix | Beaver, BumbleBee | 1 | `2^7` units |
-//! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 each | `2^7`, `2^11` units |
+//! | [`kv_cache`] | products with rows that stay | Beaver, BumbleBee | 1 | `2^7`, `2^11` units |
 //!
 //! | `functions/` | functionality | source | turns | error |
-//! |------|---------------|--------|-------|-------|
+//! |---|---|---|---|---|
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 2 | the table's |
-//! | [`activation`] | SiLU, GELU, softplus, sigmoid, tanh | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
+//! | [`activation`] | SiLU, GELU, sigmoid, .. | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
 //! | [`exp2`] | `2^z` | OPAF, this project | 7 or 3 | 2.5e-4 |
-//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN, this project | 7 to 10, or 3 | `2^-14` relative, two units |
+//! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN | 7 to 10, or 3 | `2^-14` relative, two units |
 //! | [`maximum`] | row maxima and their positions | Cheetah, this project | per level | exact |
-//! | [`top_k`] | the largest values to the client | this project | 55 or so | `2^-8`, rounded down |
+//! | [`top_k`] | largest values to the client | this project | about 55 | `2^-8`, rounded down |
 //!
 //! | `layers/` | functionality | source | turns | error |
-//! |------|---------------|--------|-------|-------|
-//! | [`mod@attend`] | attention from scores to values | this project | softmax's, and two or none | the parts' |
-//! | [`softmax`], [`rms_norm`], [`layer_norm`], [`rope`] | layer functions | this project | the parts' | stated there |
-//! | [`ranges`] | whether numbers stayed in range | this project | at the end | stated there |
+//! |---|---|---|---|---|
+//! | [`mod@attend`] | attention after scores | this project | softmax's, and 2 or 0 | the parts' |
+//! | [`softmax`], [`rope`] | layer functions | this project | the parts' | stated there |
+//! | [`gate`] | an activation times numbers | this project | 1, or 2 | exact, or a unit |
+//! | [`rms_norm`], [`layer_norm`] | norms | this project | the parts' | stated there |
+//! | [`overflow_check`] | did numbers stay in range? | this project | at the end | stated there |
 //! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
 //!
 //! | `preprocessing/` | what |
 //! |------|---------------|
-//! | [`ahead`] | what `linear/` needs, made together in the turns of one |
-//! | `errand` | one thing that is made while other messages travel |
-//! | `pool` | correlations in stock, handed out once |
+//! | [`planner`] | what the steps of a model will draw, made together or in the background |
+//! | `background` | a request that is made while other messages travel |
+//! | `stock` | correlations, handed out once |
 //!
 //! `session/` has the two parties, how they meet, and what protocols draw.
 //!
 //! Where two numbers of turns are given, they are those of the two schedules ([`Schedule`]): fewest
-//! bits, fewest turns. Errors are those of [`Precision::Default`]. By [`Precision::High`] they are a
-//! third or a quarter, in as many turns, except for activations at the edges of their windows; the
-//! files state them.
+//! bits, fewest turns. Errors are those of [`Precision::Default`]. By [`Precision::High`] they are
+//! a third or a quarter, in as many turns, except for activations at the edges of their windows;
+//! the files state them.
 //!
 //! Where it is more than an operator, a file has its functionality in plain arithmetic, `ideal`.
 //! What is made before the input exists, and how it meets the input, is in each file's table.
@@ -73,17 +75,17 @@ pub(crate) mod testing;
 pub use bits::{and, compare, decompose, indicators, joint_table, leading_one, lookup};
 pub use error::Error;
 pub use functions::{activation, exp2, fit, maximum, reciprocal, segments, tables, top_k};
-pub use layers::{attend, layer_norm, ranges, reveal, rms_norm, rope, softmax};
+pub use layers::{attend, gate, layer_norm, overflow_check, reveal, rms_norm, rope, softmax};
 pub use linear::{kv_cache, lattice, matmul, rows};
-pub use preprocessing::ahead;
+pub use preprocessing::planner::{self, Role};
 pub use ring::{
-    b2a, extend, mul, mul_small, mux, pick,
+    b2a, extend, mul, mul_small, mux,
     precision::{ParsePrecisionError, Precision},
-    square, truncate,
+    select, square, truncate,
 };
 pub use session::{Client, Schedule, Server, Session, VERSION};
 
 use bits::{cross, digit};
-use functions::{beside, curve};
-use preprocessing::{errand, pool};
+use functions::{curve, in_parallel};
+use preprocessing::{background, one_hots, stock, stocks};
 use ring::open;

@@ -1,4 +1,5 @@
-//! Products of matrices: a private weight times shared rows ([`client`], [`server`]), and shared times shared.
+//! Products of matrices: a private weight times shared rows ([`client`], [`server`]), and shared
+//! times shared.
 
 pub mod kv_cache;
 pub mod lattice;
@@ -8,5 +9,5 @@ mod weights;
 
 #[cfg(test)]
 pub(crate) use weights::layout;
-pub use weights::{Exactness, LinearMasks, Weight, WeightShape, client, ideal, server};
-pub(crate) use weights::{answer, ask, collect, lacking_rows};
+pub use weights::{Exactness, LinearMasks, Matrix, Weight, WeightShape, client, ideal, server};
+pub(crate) use weights::{answer, arrive, ask, bytes, missing};

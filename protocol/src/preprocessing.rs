@@ -1,5 +1,16 @@
-//! What is made before its input exists: in which order, where it is kept, and how it travels.
+//! What is made before its input exists.
+//!
+//! | file | what |
+//! |------|------|
+//! | `demand` | what a step of a model takes, and the needs that follow |
+//! | [`planner`] | makes what is needed, or begins to |
+//! | `one_hots` | how many one-hots to make, and when |
+//! | `background` | a request that travels behind other messages |
+//! | `stock`, `stocks` | what is there, handed out once |
 
-pub mod ahead;
-pub(crate) mod errand;
-pub(crate) mod pool;
+pub(crate) mod background;
+mod demand;
+pub(crate) mod one_hots;
+pub mod planner;
+pub(crate) mod stock;
+pub(crate) mod stocks;

@@ -1,4 +1,5 @@
-//! Protocols on shared ring elements: conversions between rings, products, openings; and which rings there are.
+//! Protocols on shared ring elements: conversions between rings, products, openings; and which
+//! rings there are.
 
 pub mod b2a;
 pub mod extend;
@@ -6,7 +7,7 @@ pub mod mul;
 pub mod mul_small;
 pub mod mux;
 pub(crate) mod open;
-pub mod pick;
 pub(crate) mod precision;
+pub mod select;
 pub mod square;
 pub mod truncate;

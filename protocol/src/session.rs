@@ -17,18 +17,18 @@ use sotto_net::Channel;
 use sotto_ot::{Extension, OtSession};
 use sotto_shares::{Party, Rng};
 
-use crate::{Error, Precision, errand::Errands, pool::Pool, ranges::Watch};
+use crate::{Error, Precision, background::Requests, overflow_check::Queues, stocks::Stocks};
 
 pub use handshake::VERSION;
 use link::LinkReport;
 
-/// What protocols that have the choice save, bits or turns; both parties must have chosen the same.
+/// What protocols with a choice save, bits or turns. Both parties must choose the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Schedule {
-    /// Fewest bits: for many tokens at a time, or a near peer.
+    /// Fewest bits: for many tokens at a time, or a low-latency link.
     #[default]
     Throughput,
-    /// Fewest turns: for one token at a time to a far peer.
+    /// Fewest turns: for one token at a time over a high-latency link.
     Latency,
 }
 
@@ -40,23 +40,16 @@ pub struct Session {
     pub ch: Channel,
     /// The party's secret randomness.
     pub rng: Rng,
-    /// Rows of each linear layer's masks to make beyond those needed at once: the planned number of tokens.
-    pub lookahead: usize,
-    /// Tokens that the conversation may still make, as far as both parties know.
-    pub horizon: usize,
-    /// What to save.
-    pub schedule: Schedule,
-    /// What to save where a token is made at a time: turns, if the connection's delay is felt.
-    pub decode: Schedule,
-    /// How exact activations are; decided before anything is made that depends on it.
-    pub precision: Precision,
-    /// What the connection is like, if its delay is felt.
-    far: Option<LinkReport>,
+    pub(crate) schedule: Schedule,
+    pub(crate) decode: Schedule,
+    pub(crate) precision: Precision,
+    /// The link, if it has high latency.
+    high_latency: Option<LinkReport>,
     sid: [u8; 32],
     pub(crate) ot: OtSession,
-    pub(crate) pool: Pool,
-    pub(crate) watch: Watch,
-    pub(crate) errands: Errands,
+    pub(crate) stocks: Stocks,
+    pub(crate) overflow: Queues,
+    pub(crate) requests: Requests,
 }
 
 /// The client: the party with the decryption keys.
@@ -74,13 +67,46 @@ pub struct Server {
 }
 
 impl Session {
-    /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64 bytes each way.
+    /// What protocols save now.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// Says what to save from now on; both parties must do the same at the same point.
+    pub fn set_schedule(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+    }
+
+    /// What to save in steps of one token: turns, over a high-latency link.
+    pub fn decode_schedule(&self) -> Schedule {
+        self.decode
+    }
+
+    /// Says what to save in steps of one token, whatever the link is like; both parties must do the
+    /// same.
+    pub fn set_decode_schedule(&mut self, schedule: Schedule) {
+        self.decode = schedule;
+    }
+
+    /// How exact activations are.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Says how exact activations are, before anything is made that depends on it; both parties
+    /// must do the same.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// Compares the two parties' transcripts of frame headers and ledgers of the pool. One turn, 64
+    /// bytes each way.
     ///
     /// # Errors
     /// [`Error::TranscriptDisagreement`], [`Error::PoolDisagreement`].
     pub async fn checkpoint(&mut self) -> Result<(), Error> {
-        self.pool.record("precision", self.precision as u64, 0);
-        let ledger = self.pool.digest();
+        self.stocks.record("precision", self.precision as u64, 0);
+        let ledger = self.stocks.ledger.digest();
         let said = self.ch.trace_digest();
         self.ch.send("session/checkpoint", [said, ledger].concat())?;
         // The peer said its digest right after the last frame that this side has received.
@@ -98,7 +124,8 @@ impl Session {
         self.ot.extension()
     }
 
-    /// Waits for everything that the peer was to send ahead; afterwards the connection may be another one.
+    /// Waits for everything that the peer was to send ahead; afterwards the connection may be
+    /// another one.
     ///
     /// # Errors
     /// The connection, or a message of the wrong length.
@@ -106,8 +133,8 @@ impl Session {
     /// # Panics
     /// If something is being made that is still wanted.
     pub async fn settle(&mut self) -> Result<(), Error> {
-        let idle = self.errands.under_way() == 0 && self.pool.coming.is_empty();
-        assert!(idle, "errands belong to a connection");
+        let idle = self.requests.in_flight() == 0 && self.stocks.one_hots_in_flight.is_empty();
+        assert!(idle, "background requests belong to a connection");
         Ok(self.ot.complete(&mut self.ch).await?)
     }
 }

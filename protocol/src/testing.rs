@@ -1,8 +1,9 @@
 //! Both parties in one process, with fixed seeds: what the tests of this crate stand on.
 //!
-//! A test runs one `async` closure at both parties, on a [`Lab`]: it shares clear inputs, stocks the pool, and
-//! measures protocols, each on a channel of its own, so that clocks and counters start at zero. What the closure
-//! returns is opened: shares become values, the two [`Side`]s of a cost a [`Traffic`].
+//! A test runs one `async` closure at both parties, on a [`Lab`]: it shares clear inputs, stocks
+//! the pool, and measures protocols, each on a channel of its own, so that clocks and counters
+//! start at zero. What the closure returns is opened: shares become values, the two [`Side`]s of a
+//! cost a [`Traffic`].
 
 use std::sync::mpsc;
 
@@ -10,7 +11,7 @@ use rand::RngCore;
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare, decode};
 
-pub(crate) use crate::cost::{Bill, Cost};
+pub(crate) use crate::cost::{Cost, CostModel};
 use crate::{Client, Error, Precision, Schedule, Server, Session};
 
 /// COTs in each direction that a measured protocol may take without asking.
@@ -46,8 +47,8 @@ impl Holder for Server {
     }
 }
 
-/// Where a party's fresh channels come from, and how it tells the other that it is done: what is queued when a
-/// party's runtime stops would be lost.
+/// Where a party's fresh channels come from, and how it tells the other that it is done: what is
+/// queued when a party's runtime stops would be lost.
 struct Channels {
     source: Source,
     done: mpsc::Sender<()>,
@@ -181,7 +182,8 @@ impl<P: Holder> Lab<P> {
         self.me.session().me
     }
 
-    /// This party's share of values that both know here: random splits, and the ring's edges as shares.
+    /// This party's share of values that both know here: random splits, and the ring's edges as
+    /// shares.
     pub(crate) fn share(&mut self, values: &[u64], ring: Ring, frac: u32, shape: Shape) -> Share {
         let me = self.party();
         let mut mine = |&x: &u64| {
@@ -215,7 +217,8 @@ impl<P: Holder> Lab<P> {
         XorShare::new(width, words.iter().map(&mut mine).collect())
     }
 
-    /// Makes so many COTs ready in both directions that `n` can be drawn and nothing has to be sent ahead for more.
+    /// Makes so many COTs ready in both directions that `n` can be drawn and nothing has to be sent
+    /// ahead for more.
     pub(crate) async fn stock_cots(&mut self, n: usize) {
         let s = self.me.session();
         s.ot.reserve_ahead(&mut s.ch, 2 * n, 2 * n).await.unwrap();
@@ -227,15 +230,17 @@ impl<P: Holder> Lab<P> {
     /// Makes one-hots for one call.
     pub(crate) async fn stock_one_hots(&mut self, bits: u32, ring: Ring, n: usize) {
         let s = self.me.session();
-        let mut stock = s.pool.one_hots.remove(&(bits, ring)).flatten();
+        // Those in stock come first: they stay in stock behind the new ones.
+        let before = s.stocks.one_hots.remove(&(bits, ring));
         let made = s.one_hots(bits, ring, n).await.unwrap();
-        crate::pool::fill(&mut stock, made);
-        s.pool.one_hots.insert((bits, ring), stock);
+        let mut stock = before.unwrap_or_default();
+        stock.add(made);
+        s.stocks.one_hots.insert((bits, ring), stock);
     }
 
-    /// Makes the one-hots of a bill.
-    pub(crate) async fn stock(&mut self, bill: &Bill) {
-        for (&(bits, ring), &n) in bill.one_hots() {
+    /// Makes the one-hots that a cost states.
+    pub(crate) async fn stock(&mut self, cost: &CostModel) {
+        for (&(bits, ring), &n) in cost.one_hots() {
             self.stock_one_hots(bits, ring, n).await;
         }
     }
@@ -244,14 +249,14 @@ impl<P: Holder> Lab<P> {
     pub(crate) async fn stock_triples(&mut self, ring: Ring, n: usize) {
         let s = self.me.session();
         let made = s.triples(ring, n).await.unwrap();
-        s.pool.triples.insert(ring, Some(made));
+        s.stocks.triples.entry(ring).or_default().add(made);
     }
 
     /// Makes square pairs for one call.
     pub(crate) async fn stock_squares(&mut self, ring: Ring, n: usize) {
         let s = self.me.session();
         let made = s.squares(ring, n).await.unwrap();
-        s.pool.squares.insert(ring, Some(made));
+        s.stocks.squares.entry(ring).or_default().add(made);
     }
 
     /// Runs a protocol whose correlations are all in stock, on a fresh channel.

@@ -9,7 +9,7 @@ use sotto_models::{
     architectures::bert::{BertLayer, BertShape},
     evaluator::{
         Clear, Evaluator, FixedPoint, Part, Plan, Scaled, Scales, TwoParty, immediate,
-        two_party::{Caches, Role},
+        two_party::Caches,
     },
     network::Network,
     random::{self, RandomFolder, write_random_tensors},
@@ -18,7 +18,7 @@ use sotto_models::{
     weights::{At, Listing, Outline, Quantised, Source},
 };
 use sotto_net::{Half, Link};
-use sotto_protocol::{Client, Precision, Schedule, Server};
+use sotto_protocol::{Client, Precision, Role, Schedule, Server};
 use sotto_shares::{Ring, Rng, Shape, Share, decode, encode};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
@@ -65,17 +65,18 @@ fn with_policy_over<T: Send>(
         |ch| async move {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             if link == NEAR {
-                me.session.stay_near();
+                me.session.assume_low_latency();
             }
-            (me.session.decode, me.session.precision) = (schedule, precision);
+            me.session.set_decode_schedule(schedule);
+            me.session.set_precision(precision);
             client(me).await
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             if link == NEAR {
-                me.session.stay_near();
+                me.session.assume_low_latency();
             }
-            me.session.decode = schedule;
+            me.session.set_decode_schedule(schedule);
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
             service::serve(&mut me, model, policy).await.map(|_| ())
         },
@@ -342,13 +343,13 @@ fn bert(precision: Precision) {
             |mut ch| async {
                 ch.state_rate(Some(1e9));
                 let mut me = Client::establish(ch, Rng::from_seed([seed; 32]), [0; 32]).await.unwrap();
-                me.session.precision = precision;
+                me.session.set_precision(precision);
                 one_layer(&mut me, &outline, &x).await
             },
             |mut ch| async {
                 ch.state_rate(Some(1e9));
                 let mut me = Server::establish(ch, Rng::from_seed([seed + 1; 32]), [0; 32]).await.unwrap();
-                me.session.precision = precision;
+                me.session.set_precision(precision);
                 one_layer(&mut me, &layer, &nothing).await
             },
         );
@@ -365,16 +366,17 @@ fn bert(precision: Precision) {
 }
 
 /// A layer of BERT on shares.
-async fn one_layer<R: Role>(me: &mut R, layer: &BertLayer<R::Weight>, x: &Share) -> Share {
+async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weight>, x: &Share) -> Share {
     let (scales, mut caches) = (Scales::default(), Caches::default());
-    let mut plan = Plan::new(0, &scales);
+    let (precision, schedule) = (me.session().precision(), me.session().schedule());
+    let mut plan = Plan::new(0, precision, &scales);
     plan.rows = x.shape.rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await.unwrap();
     }
     layer.forward(&mut plan, 0, &x.shape).await.unwrap();
     plan.enter(Part::Head).await.unwrap();
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
     e.enter(Part::Layer(0)).await.unwrap();
     let x: Scaled = x.duplicate().into();
     layer.forward(&mut e, 0, &x).await.unwrap().share

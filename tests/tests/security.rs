@@ -141,9 +141,9 @@ fn session(
     // However busy this machine is.
     let settle = |session: &mut Session| {
         if link == NEAR {
-            session.stay_near();
+            session.assume_low_latency();
         }
-        session.decode = schedule;
+        session.set_decode_schedule(schedule);
     };
     sotto_net::run_pair_over(
         link,

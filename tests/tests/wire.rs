@@ -21,12 +21,13 @@ use sotto_protocol::{
     activation::{Activation, activate},
     and, b2a, compare, exp2, extend, leading_one,
     linear::{self, Exactness, Weight, WeightShape},
-    lookup, matmul, maximum, mul, mul_small, mux, pick,
+    lookup, matmul, maximum, mul, mul_small, mux,
+    planner::{self, Need},
     reciprocal::{self, Form},
     reveal, rms_norm,
     rope::{self, Angles},
     rows::{self, RowShape},
-    segments, softmax, square, tables, truncate,
+    segments, select, softmax, square, tables, truncate,
 };
 use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare};
 
@@ -99,7 +100,7 @@ fn lines() -> String {
         "pick",
         run(async |s| {
             let x = row(s, 44, 64);
-            let picked = pick::pick(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
+            let picked = select::select(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
             one(Ok(Share::new(WIDE, 0, x.shape, picked)))
         }),
     );
@@ -117,7 +118,7 @@ fn lines() -> String {
         line(
             &format!("{}-high", f.name()),
             run(async |s| {
-                s.precision = Precision::High;
+                s.set_precision(Precision::High);
                 one(activate(s, f, &scaled(s, 46, 14, 64), Precision::High.linear()).await)
             }),
         );
@@ -125,7 +126,7 @@ fn lines() -> String {
     line(
         "softmax-high",
         run(async |s| {
-            s.precision = Precision::High;
+            s.set_precision(Precision::High);
             let x = scaled(s, 28, 14, 64).reshape(Shape::new(4, 16));
             let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
             words(Ok([out.numerators, out.reciprocal]))
@@ -134,14 +135,14 @@ fn lines() -> String {
     line(
         "exp2-latency",
         run(async |s| {
-            s.schedule = Schedule::Latency;
+            s.set_schedule(Schedule::Latency);
             one(exp2::exp2(s, &scaled(s, 24, 12, 64), WIDE).await)
         }),
     );
     line(
         "softmax-latency",
         run(async |s| {
-            s.schedule = Schedule::Latency;
+            s.set_schedule(Schedule::Latency);
             let x = scaled(s, 26, 12, 64).reshape(Shape::new(4, 16));
             let out = softmax::softmax(s, &x, &[13, 14, 15, 16]).await?;
             words(Ok([out.numerators, out.reciprocal]))
@@ -150,8 +151,8 @@ fn lines() -> String {
     line(
         "root-latency",
         run(async |s| {
-            s.schedule = Schedule::Latency;
-            let form = Form::inverse_root(PRECISION, s.schedule, 3, 36, 25..63, Ring::new(54));
+            s.set_schedule(Schedule::Latency);
+            let form = Form::inverse_root(PRECISION, s.schedule(), 3, 36, 25..63, Ring::new(54));
             one(reciprocal::evaluate(s, &column(s, 64, 36), &form).await)
         }),
     );
@@ -159,14 +160,14 @@ fn lines() -> String {
     line(
         "reciprocal",
         run(async |s| {
-            let form = Form::reciprocal(PRECISION, s.schedule, 14, 13..20);
+            let form = Form::reciprocal(PRECISION, s.schedule(), 14, 13..20);
             one(reciprocal::evaluate(s, &column(s, 32, 14), &form).await)
         }),
     );
     line(
         "inverse-root",
         run(async |s| {
-            let form = Form::inverse_root(PRECISION, s.schedule, 3, 36, 25..63, Ring::new(54));
+            let form = Form::inverse_root(PRECISION, s.schedule(), 3, 36, 25..63, Ring::new(54));
             one(reciprocal::evaluate(s, &column(s, 64, 36), &form).await)
         }),
     );
@@ -316,10 +317,12 @@ fn linear(exactness: Exactness) -> [Side; 2] {
     keyed(
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
+            planner::ensure(me, vec![Need::linear(&shape, 4)]).await?;
             one(linear::client(me, &shape, &x).await)
         },
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
+            planner::ensure(me, vec![Need::linear(&weight, 4)]).await?;
             one(linear::server(me, &weight, &x).await)
         },
     )
@@ -327,15 +330,15 @@ fn linear(exactness: Exactness) -> [Side; 2] {
 
 fn norm() -> [Side; 2] {
     let shape = rms_norm::row_shape(PRECISION, 32);
-    let x = |s: &Session| scaled(s, 34, 18, 64).reshape(Shape::new(2, 32));
+    let x = |s: &Session| scaled(s, 64, 18, 64).reshape(Shape::new(2, 32));
     keyed(
         async |me| {
-            rows::client(me, shape, 2).await?;
+            planner::ensure(me, vec![Need::rows(shape, 2)]).await?;
             let x = x(&me.session);
             one(rms_norm::rms_norm(&mut me.session, &x, 1e-5).await)
         },
         async |me| {
-            rows::server(me, shape, 2).await?;
+            planner::ensure(me, vec![Need::rows(shape, 2)]).await?;
             let x = x(&me.session);
             one(rms_norm::rms_norm(&mut me.session, &x, 1e-5).await)
         },
@@ -350,12 +353,12 @@ fn scaled_rows() -> [Side; 2] {
     };
     keyed(
         async |me| {
-            rows::client(me, shape, 3).await?;
+            planner::ensure(me, vec![Need::rows(shape, 3)]).await?;
             let (x, y) = factors(&me.session);
             one(rows::scale(&mut me.session, &x, &y).await)
         },
         async |me| {
-            rows::server(me, shape, 3).await?;
+            planner::ensure(me, vec![Need::rows(shape, 3)]).await?;
             let (x, y) = factors(&me.session);
             one(rows::scale(&mut me.session, &x, &y).await)
         },

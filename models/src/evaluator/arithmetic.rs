@@ -44,7 +44,7 @@ pub trait Arithmetic {
     async fn extend(&mut self, x: &Share, ring: Ring) -> Result<Share, Error>;
 
     /// Adds the rows of `x` to the overflow check, in units of `2^unit`: see
-    /// [`sotto_protocol::ranges::rows`]. `top` bits are looked at. Local.
+    /// [`sotto_protocol::overflow_check::rows`]. `top` bits are looked at. Local.
     fn check_rows(&mut self, x: &Share, unit: u32, top: u32);
 
     /// Adds the numbers of `x` to the overflow check: below `3 * 2^unit` they pass, from `4 * 2^unit` on

@@ -5,7 +5,7 @@
 //! that lies within what the fixed-point rings hold, overflow is impossible. The bounds are functions of
 //! the weights and stay with the server.
 //!
-//! What no useful static bound holds for is checked while the model runs ([`sotto_protocol::ranges`]): the
+//! What no useful static bound holds for is checked while the model runs ([`sotto_protocol::overflow_check`]): the
 //! residual stream, scores, sums of values, the input of the MLP's last matrix. There, the bounds have to
 //! show only that a number cannot wrap all the way round to where it looks small again.
 //!
@@ -202,7 +202,7 @@ impl Evaluator for Bounds<'_> {
     async fn norm(&mut self, norm: &Norm, _: &Bound) -> Result<Bound, Error> {
         let exponent = self.scales.stream(self.visit.saturating_sub(1)).exponent;
         let eps = scaled_eps(norm.eps, exponent);
-        let effective = rms_norm::effective_eps(eps, norm.width);
+        let effective = eps.max(rms_norm::least_eps(norm.width));
         if effective > eps {
             let what = "the least epsilon of a norm".into();
             self.findings.push(Finding { what, bound: effective, limit: eps });

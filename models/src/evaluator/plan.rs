@@ -6,8 +6,11 @@
 use std::ops::Range;
 
 use sotto_protocol::{
-    Error, Precision, Schedule, activation::Activation, ahead::Matrix, cost::Bill, kv_cache::Heads,
-    layer_norm, rms_norm, softmax,
+    Error, Precision,
+    activation::Activation,
+    kv_cache::Heads,
+    linear::Matrix,
+    planner::{self, Attention, Function, Kind, Step},
 };
 use sotto_shares::Shape;
 
@@ -15,102 +18,62 @@ use crate::evaluator::{
     AttentionShape, Evaluator, Norm, NormKind, Part, Scales, Tokens, fixed_point::scaled_eps,
 };
 
-/// A function of a layer, and its public shape.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Function {
-    /// A norm of a shape, with its epsilon.
-    Norm(NormKind, Shape, f64),
-    /// Softmax over so many entries of each row.
-    Softmax(Vec<usize>),
-    /// An activation of so many numbers, from the ring of its argument to the same ring or, if `wide`, to
-    /// that of activations.
-    Activation {
-        /// Which.
-        function: Activation,
-        /// How many numbers.
-        n: usize,
-        /// Whether the result is in the ring of activations.
-        wide: bool,
-    },
-}
-
-impl Function {
-    /// Numbers that an activation function is evaluated of.
-    pub fn neurons(&self) -> usize {
-        match self {
-            Function::Activation { n, .. } => *n,
-            Function::Norm(..) | Function::Softmax(_) => 0,
-        }
-    }
-
-    /// What it takes `positions` positions later.
-    pub fn bill(&self, precision: Precision, schedule: Schedule, positions: usize) -> Bill {
-        match *self {
-            Function::Norm(NormKind::Rms, shape, eps) => rms_norm::bill(precision, schedule, shape, eps),
-            Function::Norm(NormKind::Layer, shape, eps) => layer_norm::bill(precision, schedule, shape, eps),
-            Function::Softmax(ref visible) => {
-                let visible: Vec<usize> = visible.iter().map(|n| n + positions).collect();
-                softmax::bill(precision, schedule, &visible)
-            }
-            Function::Activation { function, n, wide } => {
-                let ring = if wide { precision.linear() } else { precision.argument() };
-                sotto_protocol::activation::bill(function, precision, schedule, n, ring.bits())
-            }
-        }
-    }
-}
-
-/// What a part of a network takes in a step.
-#[derive(Clone, Debug)]
-pub struct Demand<W> {
-    /// Matrices that rows are multiplied by, and how many rows.
-    pub matrices: Vec<(W, usize)>,
-    /// Width of the rows that are normalised, and how many.
-    pub norms: Option<(usize, usize)>,
-    /// The layer's heads and the number of new positions.
-    pub attention: Option<(Heads, usize)>,
-    /// Functions.
-    pub functions: Vec<Function>,
-}
-
-impl<W> Default for Demand<W> {
-    fn default() -> Demand<W> {
-        Demand { matrices: vec![], norms: None, attention: None, functions: vec![] }
-    }
-}
-
 /// What a step takes.
-#[derive(Debug)]
 pub struct Plan<'a, W> {
     /// Rows of the step: positions that are new.
     pub rows: usize,
     /// Positions before them.
     pub position: usize,
     /// Embedding, layers, head.
-    pub parts: Vec<Demand<W>>,
+    pub parts: Vec<planner::Part<W>>,
     /// Visits of the residual stream so far.
     pub visits: usize,
+    precision: Precision,
     scales: &'a Scales,
 }
 
 impl<'a, W> Plan<'a, W> {
     /// Of a step after so many positions, by a model's scales; filled in by running the network on it.
-    pub fn new(position: usize, scales: &'a Scales) -> Plan<'a, W> {
-        Plan { rows: 0, position, parts: vec![], visits: 0, scales }
+    pub fn new(position: usize, precision: Precision, scales: &'a Scales) -> Plan<'a, W> {
+        Plan { rows: 0, position, parts: vec![], visits: 0, precision, scales }
     }
 
     /// The heads of every layer that has attention.
     pub fn heads(&self) -> Vec<Heads> {
-        self.parts.iter().filter_map(|part| part.attention.map(|(heads, _)| heads)).collect()
+        self.parts.iter().filter_map(|part| part.attention.map(|attention| attention.heads)).collect()
     }
 
     /// Number of layers.
     pub fn layers(&self) -> usize {
-        self.parts.len().saturating_sub(2)
+        self.parts.iter().filter(|part| part.kind == Kind::Layer).count()
     }
 
-    fn part(&mut self) -> &mut Demand<W> {
+    /// Numbers that activation functions of a layer are evaluated of.
+    pub fn neurons(&self) -> usize {
+        let layer = self.parts.iter().find(|part| part.kind == Kind::Layer);
+        let functions = layer.into_iter().flat_map(|part| &part.functions);
+        let count = |(function, times): &(Function, usize)| match function {
+            Function::Activation(_, n, _) => n * times,
+            _ => 0,
+        };
+        functions.map(count).sum()
+    }
+
+    /// The step, after which so many tokens may follow.
+    pub fn into_step(self, schedule: sotto_protocol::Schedule, tokens_after: usize) -> Step<W> {
+        Step { parts: self.parts, schedule, tokens: self.rows, tokens_after }
+    }
+
+    fn part(&mut self) -> &mut planner::Part<W> {
         self.parts.last_mut().expect("a network enters a part first")
+    }
+
+    fn count(&mut self, function: Function) {
+        let functions = &mut self.part().functions;
+        match functions.iter_mut().find(|(other, _)| *other == function) {
+            Some((_, times)) => *times += 1,
+            None => functions.push((function, 1)),
+        }
     }
 }
 
@@ -122,8 +85,13 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
         self.position
     }
 
-    async fn enter(&mut self, _: Part) -> Result<(), Error> {
-        self.parts.push(Demand::default());
+    async fn enter(&mut self, part: Part) -> Result<(), Error> {
+        let kind = match part {
+            Part::Embedding => Kind::Embedding,
+            Part::Layer(_) => Kind::Layer,
+            Part::Head => Kind::Head,
+        };
+        self.parts.push(planner::Part { kind, matrices: vec![], attention: None, functions: vec![] });
         Ok(())
     }
 
@@ -136,10 +104,10 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
 
     async fn norm(&mut self, norm: &Norm, x: &Shape) -> Result<Shape, Error> {
         let eps = scaled_eps(norm.eps, self.scales.stream(self.visits.saturating_sub(1)).exponent);
-        let part = self.part();
-        let rows = part.norms.map_or(0, |(_, rows)| rows);
-        part.norms = Some((x.cols, rows + x.rows));
-        part.functions.push(Function::Norm(norm.kind, *x, eps));
+        self.count(match norm.kind {
+            NormKind::Rms => Function::RmsNorm(*x, eps),
+            NormKind::Layer => Function::LayerNorm(*x, eps),
+        });
         Ok(*x)
     }
 
@@ -148,21 +116,21 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
         Ok(Shape::new(x.rows, w.shape().outer))
     }
 
-    async fn attention(&mut self, _: usize, shape: &AttentionShape, qkv: &Shape) -> Result<Shape, Error> {
+    async fn attention(&mut self, layer: usize, shape: &AttentionShape, qkv: &Shape) -> Result<Shape, Error> {
         let visible = shape.visible(qkv.rows, self.position);
-        let part = self.part();
-        part.attention = Some((shape.heads, qkv.rows));
-        part.functions.push(Function::Softmax(visible));
+        let (heads, positions) = (shape.heads, qkv.rows);
+        self.part().attention = Some(Attention { cache: layer, heads, positions });
+        self.count(Function::Softmax(visible));
         Ok(Shape::new(qkv.rows, shape.query_columns()))
     }
 
-    async fn activate(&mut self, function: Activation, x: &Shape) -> Result<Shape, Error> {
-        self.part().functions.push(Function::Activation { function, n: x.len(), wide: true });
+    async fn activate(&mut self, f: Activation, x: &Shape) -> Result<Shape, Error> {
+        self.count(Function::Activation(f, x.len(), self.precision.linear()));
         Ok(*x)
     }
 
-    async fn gate(&mut self, function: Activation, x: &Shape, _: &Shape) -> Result<Shape, Error> {
-        self.part().functions.push(Function::Activation { function, n: x.len(), wide: false });
+    async fn gate(&mut self, f: Activation, x: &Shape, _: &Shape) -> Result<Shape, Error> {
+        self.count(Function::Activation(f, x.len(), self.precision.argument()));
         Ok(*x)
     }
 

@@ -5,13 +5,13 @@
 //! | choice `b0`, vector `v0`  | `<- and/cross ->`   | choice `b1`, vector `v1`  |
 //! | `b0 v0 ^ own ^ got`       |                     | `b1 v1 ^ own ^ got`       |
 //!
-//! One turn, `2 (w + 1)` bits, exact, no leakage. From the pool: one COT an element and direction.
+//! One turn, `2 (w + 1)` bits, exact, no leakage. From stock: one COT an element and direction.
 //! Source: GMW87 with the products from correlated OT.
 
 use sotto_ot::{RecvCots, SendCots, XorPads};
 use sotto_shares::XorShare;
 
-use crate::{Error, Session, cost::Bill, cross};
+use crate::{Error, Session, cost::CostModel, cross};
 
 const TAG: &str = "and/cross";
 
@@ -55,7 +55,8 @@ impl Begun {
     }
 }
 
-/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same turn.
+/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same
+/// turn.
 ///
 /// # Panics
 /// If widths or lengths differ.
@@ -93,8 +94,8 @@ pub fn ideal(b: u64, v: u64) -> u64 {
 }
 
 /// One frame each way.
-pub fn bill(n: usize, width: u32) -> Bill {
-    Bill::products((n, n * width as usize), (n, n * width as usize))
+pub fn cost(n: usize, width: u32) -> CostModel {
+    CostModel::products((n, n * width as usize), (n, n * width as usize))
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| and(s, &b, &v).await).await
             });
             assert_eq!(got, b.iter().zip(&v).map(|(&b, &v)| ideal(b, v)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(n, width).cost());
+            assert_eq!(traffic.cost, cost(n, width).total());
         }
     }
 
@@ -130,7 +131,7 @@ pub(crate) mod tests {
             });
             let meet = |x: &[u64]| -> Vec<u64> { a.iter().zip(x).map(|(a, b)| a & b).collect() };
             assert_eq!(got, [meet(&b), meet(&c)]);
-            assert_eq!(traffic.cost, bill(n * width as usize, 2).cost());
+            assert_eq!(traffic.cost, cost(n * width as usize, 2).total());
         }
     }
 }

@@ -1,22 +1,26 @@
-//! `[x < y] <- x, y` for private `l`-bit numbers: the millionaires' protocol; signs and carries from it.
+//! `[x < y] <- x, y` for private `l`-bit numbers: the millionaires' protocol; signs and carries
+//! from it.
 //!
-//! Digits of `k` bits compare to `(x_i < y_i, x_i = y_i)`, by OT of a table or, in one turn, by products with indicators:
+//! Digits of `k` bits compare to `(x_i < y_i, x_i = y_i)`, by OT of a table or, in one turn, by
+//! products with indicators:
 //!
-//! | client: digits of `x`           |                        | server: digits of `y`                               |
-//! |---------------------------------|------------------------|-----------------------------------------------------|
-//! | `x_i`                           | table of `(x_i < y_i, x_i = y_i)` ([`mod@crate::joint_table`]) | `y_i`   |
-//! | or `x_i`, in one turn           | `<- compare/cross ->` ([`mod@crate::indicators`]) | `y_i`                                  |
+//! | client: digits of `x` | | server: digits of `y` |
+//! |---|---|---|
+//! | `x_i` | table of `(x_i < y_i, x_i = y_i)` ([`mod@crate::joint_table`]) | `y_i` |
+//! | or `x_i`, in one turn | `<- compare/cross ->` ([`mod@crate::indicators`]) | `y_i` |
 //!
-//! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
+//! and then a tree over digits: `lt = lt_hi ^ eq_hi lt_lo`, `eq = eq_hi eq_lo` by ANDs
+//! ([`mod@crate::and`]), no `eq` where the lowest digit is concerned.
 //!
-//! | schedule   | `k`                           | digits by | turns                       | bits a digit, an inner node, a lowest one |
-//! |------------|-------------------------------|-----------|-----------------------------|----------|
-//! | throughput, `l > 16` | 2                   | tables    | `2 + ceil(log2(l / 2))`     | 8, 6, 4  |
-//! | throughput | 2                             | indicators | `1 + ceil(log2(l / 2))`    | 9, 6, 4  |
-//! | latency    | 2 to 4, for the lowest tree   | indicators | 2 up to 12 bits, `1 + ceil(log2(l / 4))` at most | `3 (2^k - 1)`, 6, 4 |
+//! | schedule | `k` | digits by | turns | bits a digit, an inner node, a lowest one |
+//! |---|---|---|---|---|
+//! | throughput, `l > 16` | 2 | tables | `2 + ceil(log2(l / 2))` | 8, 6, 4 |
+//! | throughput | 2 | indicators | `1 + ceil(log2(l / 2))` | 9, 6, 4 |
+//! | latency | 2 to 4 | indicators | 2, or `1 + ceil(log2(l / 4))` | `3 (2^k - 1)`, 6, 4 |
 //!
-//! By the latency schedule the last three or four digits are joined by a table at once ([`crate::lookup`]).
-//! Exact; no leakage. From the pool: `k` COTs a digit in one direction or the other, or `2^k - 1`, server to client; one COT an inner node and direction; one-hots for tables.
+//! By the latency schedule the last three or four digits are joined by a table at once
+//! ([`crate::lookup`]). Exact; no leakage. From stock: `k` COTs a digit in one direction or the
+//! other, or `2^k - 1`, server to client; one COT an inner node and direction; one-hots for tables.
 //! Source: CrypTFlow2 (2020/1002), figure 1, with the tree of Cheetah; indicators: this project.
 
 use std::ops::RangeInclusive;
@@ -26,7 +30,7 @@ use sotto_shares::{Party, Ring, Share, XorShare};
 
 use crate::{
     Error, Schedule, Session, and,
-    cost::Bill,
+    cost::CostModel,
     indicators::{self, indicators},
     joint_table::joint_table,
     lookup::lookup,
@@ -122,7 +126,8 @@ pub async fn is_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> 
     Ok(carries.xor(&tops))
 }
 
-/// The sign bits of a handful of numbers, of at least three bits, in two turns whatever it costs: two digits.
+/// The sign bits of a handful of numbers, of at least three bits, in two turns whatever it costs:
+/// two digits.
 pub(crate) async fn few_are_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
     let low = Ring::new(x.ring.bits() - 1);
     let mask = if s.me == Party::Client { low.mask() } else { 0 };
@@ -133,8 +138,8 @@ pub(crate) async fn few_are_negative(s: &mut Session, x: &Share) -> Result<XorSh
 }
 
 /// What [`few_are_negative`] sends for `n` numbers of `l` bits, and which COTs it takes.
-pub(crate) fn few_bill(n: usize, l: u32) -> Bill {
-    indicators::bill(2 * n, (l - 1).div_ceil(2), 2) + and::bill(n, 1).beside(and::bill(0, 2))
+pub(crate) fn few_cost(n: usize, l: u32) -> CostModel {
+    indicators::cost(2 * n, (l - 1).div_ceil(2), 2) + and::cost(n, 1).in_parallel(and::cost(0, 2))
 }
 
 /// The functionality of [`less_than`].
@@ -163,7 +168,8 @@ async fn join(s: &mut Session, level: &[XorShare]) -> Result<XorShare, Error> {
     lookup(s, &index, &Columns::new(&table, 1)).await
 }
 
-/// Joins neighbours, lowest digits first; an odd one out waits for the next level. Of the lowest digit only "less" counts.
+/// Joins neighbours, lowest digits first; an odd one out waits for the next level. Of the lowest
+/// digit only "less" counts.
 async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, Error> {
     let n = level[0].len();
     let pairs = level.len() / 2;
@@ -184,18 +190,18 @@ async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, E
 }
 
 /// What is sent for `n` comparisons of `bits` bits, and which COTs it takes.
-pub fn bill(schedule: Schedule, n: usize, bits: u32) -> Bill {
+pub fn cost(schedule: Schedule, n: usize, bits: u32) -> CostModel {
     let k = digit_bits(schedule, bits);
     let mut digits = bits.div_ceil(k) as usize;
     let mut all = match digits_by(schedule, bits) {
-        Digits::Tables => crate::joint_table::bill(digits * n, k, 2),
-        Digits::Indicators => indicators::bill(digits * n, k, 2),
+        Digits::Tables => crate::joint_table::cost(digits * n, k, 2),
+        Digits::Indicators => indicators::cost(digits * n, k, 2),
     };
     while digits > 1 {
         if schedule == Schedule::Latency && JOINED.contains(&digits) {
-            return all + crate::lookup::bill(n, 2 * digits as u32 - 1);
+            return all + crate::lookup::cost(n, 2 * digits as u32 - 1);
         }
-        all = all + crate::and::bill(n, 1).beside(crate::and::bill((digits / 2 - 1) * n, 2));
+        all = all + crate::and::cost(n, 1).in_parallel(crate::and::cost((digits / 2 - 1) * n, 2));
         digits = digits.div_ceil(2);
     }
     all
@@ -238,8 +244,8 @@ pub(crate) mod tests {
                 let sum = u128::from(x[i]) + u128::from(y[i]);
                 assert_eq!(carries[i], (sum >> bits) as u64, "{} + {} in {bits} bits", x[i], y[i]);
             }
-            let stated = bill(schedule, x.len(), bits);
-            assert_eq!((first.cost, second.cost), (stated.cost(), stated.cost()));
+            let stated = cost(schedule, x.len(), bits);
+            assert_eq!((first.cost, second.cost), (stated.total(), stated.total()));
             let (digits, levels) = (bits.div_ceil(2) as usize, log2_ceil(bits.div_ceil(2) as usize));
             if schedule == Schedule::Throughput {
                 let few = u64::from(bits <= 16);
@@ -252,7 +258,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What one comparison takes beside COTs.
+    /// What one comparison takes besides COTs.
     pub(crate) async fn stock(lab: &mut Lab, n: usize, bits: u32) {
         if lab.me.schedule == Schedule::Throughput {
             return;
@@ -304,7 +310,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| is_negative(s, &x).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(Schedule::Throughput, 77, l - 1).cost());
+            assert_eq!(traffic.cost, cost(Schedule::Throughput, 77, l - 1).total());
         }
         for l in [3, 12, 16, 20] {
             let ring = Ring::new(l);
@@ -315,7 +321,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| few_are_negative(s, &x).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ring.msb(x)).collect::<Vec<_>>());
-            assert_eq!((traffic.cost, traffic.cost.turns), (few_bill(9, l).cost(), 2));
+            assert_eq!((traffic.cost, traffic.cost.turns), (few_cost(9, l).total(), 2));
         }
     }
 }

@@ -1,15 +1,18 @@
-//! `own + got = choice * x` in both directions at once: the step that most protocols here consist of.
+//! `own + got = choice * x` in both directions at once: the step that most protocols here consist
+//! of.
 //!
-//! | client: bits `c`, numbers `x`          |                     | server: bits `c'`, numbers `x'`        |
-//! |----------------------------------------|---------------------|----------------------------------------|
-//! | COTs as receiver: `b`, `H(t)`          |                     | the same COTs as sender: `K0`, `K1`    |
-//! | COTs as sender: `K0'`, `K1'`           |                     | the same COTs as receiver: `b'`, `H(t')` |
-//! | `d = c xor b`, `m = x + H(K0') - H(K1')` | `<- cross ->`     | `d' = c' xor b'`, `m' = x' + H(K0) - H(K1)` |
-//! | returns `own`, `got`                   |                     | returns `own'`, `got'`                 |
+//! | client: bits `c`, numbers `x` | | server: bits `c'`, numbers `x'` |
+//! |---|---|---|
+//! | COTs as receiver: `b`, `H(t)` | | the same COTs as sender: `K0`, `K1` |
+//! | COTs as sender: `K0'`, `K1'` | | the same COTs as receiver: `b'`, `H(t')` |
+//! | `d = c xor b` | `<- cross ->` | `d' = c' xor b'` |
+//! | `m = x + H(K0') - H(K1')` | `<- cross ->` | `m' = x' + H(K0) - H(K1)` |
+//! | returns `own`, `got` | | returns `own'`, `got'` |
 //!
-//! `own + got' = c' x` and `own' + got = c x'`, each item modulo its own `2^w`; or the same with XOR for sums.
-//! One turn; one choice bit and `w` payload bits an item, in one frame with the choices first. Leakage: none; `d` and `m` are uniform to their
-//! receiver. From the pool: one COT an item and direction. Source: Cheetah (2022/207), appendix on COT; the choices' correction and the
+//! `own + got' = c' x` and `own' + got = c x'`, each item modulo its own `2^w`; or the same with
+//! XOR for sums. One turn; one choice bit and `w` payload bits an item, in one frame with the
+//! choices first. Leakage: none; `d` and `m` are uniform to their receiver. From stock: one COT an
+//! item and direction. Source: Cheetah (2022/207), appendix on COT; the choices' correction and the
 //! masked numbers in one turn: [`sotto_ot::SendCots::cot_send_chosen`].
 
 use sotto_net::compute;
@@ -17,8 +20,9 @@ use sotto_ot::{CotPads, RecvCots, SendCots, Uncorrected, XorPads, bits_len, patt
 
 use crate::{Error, Session};
 
-/// What one party brings: choices for the other's numbers, numbers for the other's choices. The width of
-/// item `i` is entry `i` of the pattern, repeated; the two directions may differ in length and pattern.
+/// What one party brings: choices for the other's numbers, numbers for the other's choices. The
+/// width of item `i` is entry `i` of the pattern, repeated; the two directions may differ in length
+/// and pattern.
 pub(crate) struct Cross<'a> {
     /// The tag of the frame.
     pub tag: &'static str,
@@ -40,7 +44,8 @@ pub(crate) struct Crossed {
     pub got: Vec<u64>,
 }
 
-/// Products of which this party has sent its part: others may be begun before they are finished, if the COTs of all are drawn beforehand.
+/// Products of which this party has sent its part: others may be begun before they are finished, if
+/// the COTs of all are drawn beforehand.
 #[must_use]
 pub(crate) struct Begun<Pads> {
     tag: &'static str,
@@ -56,7 +61,8 @@ pub(crate) async fn add(s: &mut Session, c: Cross<'_>) -> Result<Crossed, Error>
     begin_add(s, cots, c)?.finish(s).await
 }
 
-/// XOR shares of the products of bits with vectors of one width; the two directions may differ in number.
+/// XOR shares of the products of bits with vectors of one width; the two directions may differ in
+/// number.
 pub(crate) async fn xor(
     s: &mut Session,
     tag: &'static str,
@@ -148,8 +154,8 @@ impl<Pads> Begun<Pads> {
     }
 }
 
-/// The offline form, in both directions: the receiver's bits are the COTs' random choices. Returns this
-/// party's random bits, one byte each, beside the products. One turn, no choice bits.
+/// The offline form, in both directions: the receiver's bits are the COTs' random choices. Returns
+/// this party's random bits, one byte each, beside the products. One turn, no choice bits.
 pub(crate) async fn add_random(
     s: &mut Session,
     tag: &'static str,
@@ -178,7 +184,8 @@ pub(crate) async fn add_random_send(
     Ok(own)
 }
 
-/// The receiving half of the offline form in one direction, for `n` items: random bits and products.
+/// The receiving half of the offline form in one direction, for `n` items: random bits and
+/// products.
 pub(crate) async fn add_random_recv(
     s: &mut Session,
     tag: &'static str,

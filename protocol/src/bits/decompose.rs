@@ -1,26 +1,31 @@
-//! `[onehot(u_i)] <- [x]`, where `u_i` are the top base-4 digits of `x mod 2^l`: an adder of two private numbers.
+//! `[onehot(u_i)] <- [x]`, where `u_i` are the top base-4 digits of `x mod 2^l`: an adder of two
+//! private numbers.
 //!
-//! | client: `a = x0`                       |                         | server: `b = x1`                        |
-//! |----------------------------------------|-------------------------|-----------------------------------------|
-//! | digits `a_i`                           | `<- decompose/cross ->` ([`mod@crate::indicators`]) | digits `b_i`             |
-//! | both get whether `a_i + b_i` carries, `g_i`, and whether it passes a carry on, `p_i`; of top digits which of 1, 2, 3 `a_i + b_i mod 4` is |||
-//! | carries into the top digits, by prefixes: `g = g_hi ^ p_hi g_lo`, `p = p_hi p_lo` | `<- and/cross ->` | the same |
-//! | the next digit where a carry comes in  | `<- and/cross ->`       | the same                                |
+//! | client: `a = x0` | | server: `b = x1` |
+//! |---|---|---|
+//! | digits `a_i` | `<- decompose/cross ->` ([`mod@crate::indicators`]) | digits `b_i` |
+//! | `g_i`: does `a_i + b_i` carry? | | the same |
+//! | `p_i`: does it pass a carry on? | | the same |
+//! | of top digits: which of 1, 2, 3 is `a_i + b_i mod 4`? | | the same |
+//! | prefixes: `g = g_hi ^ p_hi g_lo`, `p = p_hi p_lo` | `<- and/cross ->` | the same |
+//! | the next digit where a carry comes in | `<- and/cross ->` | the same |
 //!
-//! Of a digit 1, 2 and 3 have a bit each: zero is none of them. `2 + ceil(log2(m - 1))` turns for `m` digits in all; 15 bits a top digit, 9
-//! a lower one, 4 or 6 a node of the prefixes, 8 a top digit for its carry. Exact; no leakage. From the pool: COTs. Source: Sklansky (1960) for
-//! the prefixes.
+//! Of a digit 1, 2 and 3 have a bit each: zero is none of them. `2 + ceil(log2(m - 1))` turns for
+//! `m` digits in all; 15 bits a top digit, 9 a lower one, 4 or 6 a node of the prefixes, 8 a top
+//! digit for its carry. Exact; no leakage. From stock: COTs. Source: Sklansky (1960) for the
+//! prefixes.
 
 use std::{collections::BTreeSet, ops::Range};
 
 use sotto_shares::{Share, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, and, cost::Bill, digit::parity, indicators};
+use crate::{Error, Session, and, cost::CostModel, digit::parity, indicators};
 
 const TAG: &str = "decompose/cross";
 
-/// The `count` highest base-4 digits of `x`, the highest first. If the ring has an odd number of bits, the lowest digit has one.
+/// The `count` highest base-4 digits of `x`, the highest first. If the ring has an odd number of
+/// bits, the lowest digit has one.
 ///
 /// # Panics
 /// If there is no digit below them, or none is asked for.
@@ -40,7 +45,8 @@ pub async fn decompose(s: &mut Session, x: &Share, count: usize) -> Result<Vec<X
     let upper = indicators::begin(s, of_top, TAG, &of(low..digits), 2, sum_digit, 4)?;
     let (lower, upper) = (lower.finish(s).await?, upper.finish(s).await?);
 
-    // For each digit whether it carries (bit 0), and whether it passes a carry on (bit 1): then its sum is 3.
+    // For each digit whether it carries (bit 0), and whether it passes a carry on (bit 1): then its
+    // sum is 3.
     let of_sum = |w: u64| w >> 3 | (w >> 1 & 2);
     let mut states: Vec<XorShare> = [lower, upper.map_linear(2, of_sum)]
         .iter()
@@ -130,14 +136,14 @@ pub fn ideal(x: u64, l: u32, count: usize) -> Vec<u64> {
 }
 
 /// What is sent for `n` elements of `l` bits, and which COTs it takes.
-pub fn bill(n: usize, l: u32, count: usize) -> Bill {
+pub fn cost(n: usize, l: u32, count: usize) -> CostModel {
     let digits = l.div_ceil(2) as usize;
     let low = digits - count;
-    let first = indicators::bill(low * n, 2, 2).beside(indicators::bill(count * n, 2, 4));
+    let first = indicators::cost(low * n, 2, 2).in_parallel(indicators::cost(count * n, 2, 4));
     let level =
-        |level: Level| and::bill(level.whole.len() * n, 1).beside(and::bill(level.parts.len() * n, 2));
+        |level: Level| and::cost(level.whole.len() * n, 1).in_parallel(and::cost(level.parts.len() * n, 2));
     let levels = prefixes(low - 1..digits - 1).into_iter().map(level);
-    levels.fold(first, |all, level| all + level) + and::bill(count * n, 3)
+    levels.fold(first, |all, level| all + level) + and::cost(count * n, 3)
 }
 
 #[cfg(test)]
@@ -163,7 +169,7 @@ mod tests {
                     "{x} of {l} bits"
                 );
             }
-            assert_eq!(traffic.cost, bill(x.len(), l, count).cost());
+            assert_eq!(traffic.cost, cost(x.len(), l, count).total());
             assert_eq!(traffic.cost.turns, 2 + log2_ceil(l.div_ceil(2) as usize - 1));
         }
     }

@@ -8,8 +8,8 @@ pub(crate) fn parity(word: u64) -> u64 {
     u64::from(word.count_ones() & 1)
 }
 
-/// Whether `r + d` reached `2^k`, where `located` is one-hot at `(r + d) mod 2^k` and `d` are the low bits of
-/// `opened`: exactly if that position is below `d`.
+/// Whether `r + d` reached `2^k`, where `located` is one-hot at `(r + d) mod 2^k` and `d` are the
+/// low bits of `opened`: exactly if that position is below `d`.
 pub(crate) fn carries(located: &Selectors, opened: &[u64], k: u32) -> XorShare {
     let stride = words(k);
     let carry = |(e, &d): (&[u64], &u64)| {

@@ -1,18 +1,20 @@
-//! `[f(x, y)] <- x, y` for a public `f` of two private numbers of `k` bits, in one turn: products with indicators.
+//! `[f(x, y)] <- x, y` for a public `f` of two private numbers of `k` bits, in one turn: products
+//! with indicators.
 //!
-//! | client: `x`                        |               | server: `y`                                             |
-//! |------------------------------------|---------------|---------------------------------------------------------|
-//! | choices: is `x = z`, `0 < z < 2^k`? | `<- cross ->` | vectors `f(z, y) ^ f(0, y)`                             |
-//! | XOR of the products                |               | XOR of the products, and `f(0, y)`                      |
+//! | client: `x`                         |               | server: `y`                        |
+//! |-------------------------------------|---------------|------------------------------------|
+//! | choices: is `x = z`, `0 < z < 2^k`? | `<- cross ->` | vectors `f(z, y) ^ f(0, y)`        |
+//! | XOR of the products                 |               | XOR of the products, and `f(0, y)` |
 //!
-//! `(2^k - 1) (w + 1)` bits an item for results of `w` bits; exact; no leakage. From the pool: `2^k - 1` COTs an item, server to client. With
-//! two turns to spend, [`mod@crate::joint_table`] takes fewer bits. Source: this project.
+//! `(2^k - 1) (w + 1)` bits an item for results of `w` bits; exact; no leakage. From stock: `2^k -
+//! 1` COTs an item, server to client. With two turns to spend, [`mod@crate::joint_table`] takes
+//! fewer bits. Source: this project.
 
 use sotto_ot::{RecvCots, SendCots, XorPads};
 use sotto_shares::{Party, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, cost::Bill, cross};
+use crate::{Error, Session, cost::CostModel, cross};
 
 /// `f(client's number, server's number)` of `w` bits for each of this party's numbers below `2^k`.
 ///
@@ -97,9 +99,9 @@ fn others(k: u32) -> usize {
 }
 
 /// What is sent for `n` items, and which COTs it takes.
-pub fn bill(n: usize, k: u32, w: u32) -> Bill {
+pub fn cost(n: usize, k: u32, w: u32) -> CostModel {
     let items = n * others(k);
-    Bill::products((items, 0), (0, items * w as usize))
+    CostModel::products((items, 0), (0, items * w as usize))
 }
 
 #[cfg(test)]
@@ -118,8 +120,8 @@ mod tests {
                 lab.measure(async |s| indicators(s, "testing/cross", mine, k, f, 11).await).await
             });
             assert_eq!(got, x.iter().zip(&y).map(|(x, y)| f(*x, *y)).collect::<Vec<_>>());
-            let stated = bill(x.len(), k, 11);
-            assert_eq!((traffic.cost, traffic.cost.turns), (stated.cost(), 1));
+            let stated = cost(x.len(), k, 11);
+            assert_eq!((traffic.cost, traffic.cost.turns), (stated.total(), 1));
             assert_eq!(stated.bits(), x.len() * ((1 << k) - 1) * 12);
         }
     }

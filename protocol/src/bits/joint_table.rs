@@ -1,19 +1,20 @@
 //! `[f(x, y)] <- x, y` for a public `f` of two private numbers of `k` bits: its table, by OT.
 //!
-//! | client: `x`                                  |                              | server: `y`                                |
-//! |----------------------------------------------|------------------------------|--------------------------------------------|
-//! | `x_i`, for the first half of the items       | `<- joint-table/index ->`    | `y_i` of the other half                    |
-//! | tables `f(x_i, z)`, `z < 2^k`, for the other half | `<- joint-table/entries ->` | tables `f(z, y_i)` for the first half |
+//! | client: `x` | | server: `y` |
+//! |---|---|---|
+//! | `x_i`, for the first half of the items | `<- joint-table/index ->` | `y_i` of the other half |
+//! | `f(x_i, z)` for the others | `<- joint-table/entries ->` | `f(z, y_i)` for the first half |
 //!
-//! So both work at the same time. Two turns, `k + (2^k - 1) w` bits an item for results of `w` bits; exact; no leakage: indices are masked by random
-//! choices, and of a table the receiver gets a share of one entry. From the pool: `k` COTs an item, in either direction for half of them.
+//! So both work at the same time. Two turns, `k + (2^k - 1) w` bits an item for results of `w`
+//! bits; exact; no leakage: indices are masked by random choices, and of a table the receiver gets
+//! a share of one entry. From stock: `k` COTs an item, in either direction for half of them.
 //! Source: 1-of-2^k OT as in `sotto_ot`; CrypTFlow2 (2020/1002), figure 1, for its leaves.
 
 use sotto_ot::{LookupPads, RecvCots, SendCots, bits_len, lookup_message_len};
 use sotto_shares::{Party, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, cost::Bill};
+use crate::{Error, Session, cost::CostModel};
 
 const INDEX: &str = "joint-table/index";
 const ENTRIES: &str = "joint-table/entries";
@@ -43,7 +44,8 @@ pub(crate) fn cots(me: Party, n: usize, k: u32) -> (usize, usize) {
     }
 }
 
-/// Items of which this party has sent its indices: other messages may follow before the peer's are received.
+/// Items of which this party has sent its indices: other messages may follow before the peer's are
+/// received.
 #[must_use]
 pub(crate) struct Asked {
     k: u32,
@@ -116,11 +118,11 @@ impl Answered {
 }
 
 /// What is sent for `n` items, and which COTs it takes.
-pub fn bill(n: usize, k: u32, w: u32) -> Bill {
+pub fn cost(n: usize, k: u32, w: u32) -> CostModel {
     let (k, others, w) = (k as usize, (1usize << k) - 1, w as usize);
     let (first, second) = (n.div_ceil(2), n / 2);
     let frames = [(k * first, k * second), (others * w * second, others * w * first)];
-    Bill::crossed(&frames, [k * second, k * first])
+    CostModel::crossed(&frames, [k * second, k * first])
 }
 
 #[cfg(test)]
@@ -142,7 +144,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| joint_table(s, mine, k, f, w).await).await
             });
             assert_eq!(got, table);
-            assert_eq!(traffic.cost, bill(x.len(), k, w).cost());
+            assert_eq!(traffic.cost, cost(x.len(), k, w).total());
         }
     }
 }

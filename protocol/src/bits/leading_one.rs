@@ -1,23 +1,30 @@
-//! `[onehot(t)] <- [x]`, `2^(p-1) < x < 2^(p+1)`, `t = p / step`: where the highest set bit of a positive shared number is, or the position above it.
+//! `[onehot(t)] <- [x]`, `2^(p-1) < x < 2^(p+1)`, `t = p / step`: where the highest set bit of a
+//! positive shared number is, or the position above it.
 //!
-//! To know the position exactly one has to know carries; a processor's floating-point unit predicts it from the operands, and so does
-//! this. For shares `x0 + x1 = x mod 2^l` let `b = -x0` and `a = x1`: `x = a - b mod 2^l`, whose signed digits `a_i - b_i` read, from the top,
-//! `0..0 1 -1..-1 t..` with `t` not `-1` (the leading 1 lies above the ring where the shares wrap, which needs no care). The last
-//! digit before `t` is worth `2^p`, what follows it less than `2^p` in magnitude, and more than `-2^(p-1)`. So `p` is the first position with
-//! `f_i = 1`, where `f_i = (a_i ^ b_i) (1 ^ (1 ^ a_(i-1)) b_(i-1))`. Positions in places of `step` are told apart no further: `f_t`, whether one of
-//! a place's `f_i` is 1, is a function of `step + 1` bits of either number.
+//! To know the position exactly one has to know carries; a processor's floating-point unit predicts
+//! it from the operands, and so does this. For shares `x0 + x1 = x mod 2^l` let `b = -x0` and `a =
+//! x1`: `x = a - b mod 2^l`, whose signed digits `a_i - b_i` read, from the top, `0..0 1 -1..-1
+//! t..` with `t` not `-1` (the leading 1 lies above the ring where the shares wrap, which needs no
+//! care). The last digit before `t` is worth `2^p`, what follows it less than `2^p` in magnitude,
+//! and more than `-2^(p-1)`. So `p` is the first position with `f_i = 1`, where `f_i = (a_i ^ b_i)
+//! (1 ^ (1 ^ a_(i-1)) b_(i-1))`. Positions in places of `step` are told apart no further: `f_t`,
+//! whether one of a place's `f_i` is 1, is a function of `step + 1` bits of either number.
 //!
-//! | client: `b = -x0`                          |                                | server: `a = x1`                                   |
-//! |--------------------------------------------|--------------------------------|----------------------------------------------------|
-//! | the bits of `b` of every place             | `<- leading-one/anticipate ->` ([`mod@crate::indicators`]) | those of `a`; both get `f_t`        |
-//! | the first of `f` in each group of places   | `<- lookup/open ->`            | the same                                           |
-//! | about `sqrt(m)` groups: the first that has one | `<- lookup/open ->`        | the same                                           |
-//! | their products                             | `<- and/cross ->`              | the same                                           |
+//! | client: `b = -x0` | | server: `a = x1` |
+//! |---|---|---|
+//! | bits of `b` at every place | `<- leading-one/anticipate ->` | bits of `a` |
+//! | `f_t` ([`mod@crate::indicators`]) | | the same |
+//! | the first of `f` in each group of places | `<- lookup/open ->` | the same |
+//! | about `sqrt(m)` groups: the first that has one | `<- lookup/open ->` | the same |
+//! | their products | `<- and/cross ->` | the same |
 //!
-//! Four turns, or two where a single group will do: up to 6 places, 12 by the latency schedule, which takes two groups up to 22 places and three turns, as
-//! a group comes first if the other has none. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `2 (2^(step+1) - 1) m` for `m`
-//! places; for `n` groups of `g` besides `2 n g`, then, for two, `2 (g + 1)`, for more `2 n` and `2 n (g + 1)`. From the pool: one-hots of `2^g` and `2^n`, COTs.
-//! Source: leading-zero anticipation, Schmookler, Nowka (ARITH 2001), for the digits; this project for its use on shares.
+//! Four turns, or two where a single group will do: up to 6 places, 12 by the latency schedule,
+//! which takes two groups up to 22 places and three turns, as a group comes first if the other has
+//! none. For `0 < x < 2^(l-1)`; zero gives the zero vector; no leakage. Bits: `2 (2^(step+1) - 1)
+//! m` for `m` places; for `n` groups of `g` besides `2 n g`, then, for two, `2 (g + 1)`, for more
+//! `2 n` and `2 n (g + 1)`. From stock: one-hots of `2^g` and `2^n`, COTs. Source: leading-zero
+//! anticipation, Schmookler, Nowka (ARITH 2001), for the digits; this project for its use on
+//! shares.
 
 use std::ops::Range;
 
@@ -25,10 +32,10 @@ use sotto_ot::{Columns, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Share, XorShare};
 use zeroize::Zeroizing;
 
-use crate::{Error, Schedule, Session, and::and, cost::Bill, digit::parity, indicators, lookup::lookup};
+use crate::{Error, Schedule, Session, and::and, cost::CostModel, digit::parity, indicators, lookup::lookup};
 
-/// Bit `j` of the result stands for place `places.start + j`, which is `step` positions from `step` times that number on; other places do not
-/// occur.
+/// Bit `j` of the result stands for place `places.start + j`, which is `step` positions from `step`
+/// times that number on; other places do not occur.
 ///
 /// # Panics
 /// If there are no places, or they begin beyond the ring's bits.
@@ -56,7 +63,8 @@ pub(crate) struct Begun {
     anticipated: indicators::Begun,
 }
 
-/// Sends this party's part of the string `f`, whose first one from the top is the result, on the COTs that [`cots`] says.
+/// Sends this party's part of the string `f`, whose first one from the top is the result, on the
+/// COTs that [`cots`] says.
 pub(crate) fn begin(
     s: &mut Session,
     cots: (SendCots, RecvCots),
@@ -118,7 +126,8 @@ pub(crate) fn split(f: &XorShare, groups: u32, size: u32) -> XorShare {
     XorShare::new(size, words.collect())
 }
 
-/// Of two groups, whether the upper one is zero, and the lower one, which counts in that case; nothing if there is but one group.
+/// Of two groups, whether the upper one is zero, and the lower one, which counts in that case;
+/// nothing if there is but one group.
 pub(crate) fn lower_of_two(s: &Session, inner: &XorShare, groups: u32) -> Option<(XorShare, XorShare)> {
     if groups != 2 {
         return None;
@@ -164,14 +173,14 @@ pub fn ideal(x: u64) -> u64 {
 }
 
 /// What is sent, and which COTs it takes.
-pub fn bill(schedule: Schedule, n: usize, places: u32, step: u32) -> Bill {
+pub fn cost(schedule: Schedule, n: usize, places: u32, step: u32) -> CostModel {
     let (groups, size) = grouping(schedule, places);
     let lookups = groups as usize * n;
-    let first = indicators::bill(places as usize * n, step + 1, 1) + crate::lookup::bill(lookups, size);
+    let first = indicators::cost(places as usize * n, step + 1, 1) + crate::lookup::cost(lookups, size);
     match groups {
         1 => first,
-        2 => first + crate::and::bill(n, size),
-        _ => first + crate::lookup::bill(n, groups) + crate::and::bill(lookups, size),
+        2 => first + crate::and::cost(n, size),
+        _ => first + crate::lookup::cost(n, groups) + crate::and::cost(lookups, size),
     }
 }
 
@@ -180,7 +189,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{self, Holder, Lab};
 
-    /// What one call draws from the pool beside COTs.
+    /// What one call draws from stock besides COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, places: u32) {
         let (groups, size) = grouping(lab.me.session().schedule, places);
         lab.stock_one_hots(size, Ring::new(size), groups as usize * n).await;
@@ -236,7 +245,7 @@ pub(crate) mod tests {
                 };
                 assert!(right, "{x:b} gave {got:b} of {places:?}");
             }
-            assert_eq!(traffic.cost, bill(schedule, x.len(), m, step).cost());
+            assert_eq!(traffic.cost, cost(schedule, x.len(), m, step).total());
             let turns = match (schedule, m) {
                 (Schedule::Throughput, 0..=6) | (Schedule::Latency, 0..=12) => 2,
                 (Schedule::Latency, 13..=22) => 3,

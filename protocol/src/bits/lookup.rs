@@ -6,15 +6,15 @@
 //! | `e0` at `r ^ d`, with `d` opened: shares of the one-hot of `x` |  | the same           |
 //! | its inner products with the table's bit planes |              | the same               |
 //!
-//! One turn, `2 k` bits whatever the width of an entry; exact; the opened `d` is uniform and used once. From the pool: a one-hot of `2^k`.
-//! Source: FLUTE (S&P 2023).
+//! One turn, `2 k` bits whatever the width of an entry; exact; the opened `d` is uniform and used
+//! once. From stock: a one-hot of `2^k`. Source: FLUTE (S&P 2023).
 
 use sotto_ot::{Columns, OneHots};
 use sotto_shares::{Ring, XorShare};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     open::{receive_bits, send_bits},
 };
 
@@ -63,8 +63,8 @@ pub fn ideal(x: u64, table: &[u64]) -> u64 {
 }
 
 /// What is sent, and which COTs it takes.
-pub fn bill(n: usize, k: u32) -> Bill {
-    Bill::mutual(&[n * k as usize], 0) + Bill::spending(n, k, k)
+pub fn cost(n: usize, k: u32) -> CostModel {
+    CostModel::mutual(&[n * k as usize], 0) + CostModel::spending(n, k, k)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| lookup(s, &x, &columns).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ideal(x, &table)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(x.len(), k).cost());
+            assert_eq!(traffic.cost, cost(x.len(), k).total());
         }
     }
 }

@@ -1,35 +1,42 @@
-//! `[f(x)] <- [x]` for the activations of transformers: a piecewise-linear window, constant to its left, constant or `x` to its right (Pi_PWL).
+//! `[f(x)] <- [x]` for the activations of transformers: a piecewise-linear window, constant to its
+//! left, constant or `x` to its right (Pi_PWL).
 //!
-//! Inputs: `x` mod `2^22` with 12 fraction bits, or `2^24` with 14 ([`Precision`]), so `|x| < 512`. The window `[-a, a)` is one digit of `X = (x + a) >> s`; the `u` bits above it say on
-//! which side of the window `x` lies.
+//! Inputs: `x` mod `2^22` with 12 fraction bits, or `2^24` with 14 ([`Precision`]), so `|x| < 512`.
+//! The window `[-a, a)` is one digit of `X = (x + a) >> s`; the `u` bits above it say on which side
+//! of the window `x` lies.
 //!
-//! | client                                   |                         | server     |
-//! |------------------------------------------|-------------------------|------------|
-//! | `X0 - r0`, `r` of three digits           | `<- activation/open ->` | `X1 - r1`  |
-//! | low digit: one-hot of the segment and its carry `c`; upper digits: are they zero, are they positive, if `c = 0` and if `c = 1` | `<- and/cross ->` | the same |
-//! | `mid`: the segment's line ([`crate::segments`]), in the same turn | `<- segments/cross ->` | the same |
-//! | select by the carry: `in`, `right`       | `<- and/cross ->`       | the same   |
+//! | client | | server |
+//! |---|---|---|
+//! | `X0 - r0`, `r` of three digits | `<- activation/open ->` | `X1 - r1` |
+//! | low digit: the segment's one-hot, carry `c` | | the same |
+//! | upper digits for either `c`: zero? positive? | `<- and/cross ->` | the same |
+//! | same turn: `mid`, the line ([`crate::segments`]) | `<- segments/cross ->` | the same |
+//! | select by the carry: `in`, `right` | `<- and/cross ->` | the same |
 //! | `in mid`, `right x` or `right` times the constant | `<- mux/cross ->` | the same |
-//! | both to the ring asked for, added        | `<- extend/cross ->`    | the same   |
+//! | both to the ring asked for, added | `<- extend/cross ->` | the same |
 //!
-//! Five turns. By the latency schedule the upper digits are one: no ANDs for them, four turns, and a larger one-hot; and three turns to the ring of
-//! the argument, or where the right is constant: the line is in a ring of which the result is a local truncation.
+//! Five turns. By the latency schedule the upper digits are one: no ANDs for them, four turns, and
+//! a larger one-hot; and three turns to the ring of the argument, or where the right is constant:
+//! the line is in a ring of which the result is a local truncation.
 //!
-//! | `f`               | window, segments | error inside | at the edges | right | bound on `x` | bits to ring 44 |
-//! |-------------------|------------------|--------------|--------------|-------|-----|-----|
-//! | SiLU              | `[-8, 8)`, 256   | 8e-4         | 2.9e-3       | `x`   | 503 | 751 |
-//! | GELU, by erf or by tanh | `[-4, 4)`, 128 | 1.1e-3   | 4e-4         | `x`   | 507 | 714 |
-//! | softplus          | `[-8, 8)`, 256   | 6e-4         | 4e-4         | `x`   | 503 | 749 |
-//! | sigmoid           | `[-8, 8)`, 128   | 8e-4         | 4e-4         | 1     | 503 | 576 |
-//! | tanh              | `[-4, 4)`, 256   | 6e-4         | 8e-4         | 1     | 507 | 677 |
+//! | `f` | window, segments | error inside | at edges | right | `x` below | bits to ring 44 |
+//! |---|---|---|---|---|---|---|
+//! | SiLU | `[-8, 8)`, 256 | 8e-4 | 2.9e-3 | `x` | 503 | 751 |
+//! | GELU, by erf or by tanh | `[-4, 4)`, 128 | 1.1e-3 | 4e-4 | `x` | 507 | 714 |
+//! | softplus | `[-8, 8)`, 256 | 6e-4 | 4e-4 | `x` | 503 | 749 |
+//! | sigmoid | `[-8, 8)`, 128 | 8e-4 | 4e-4 | 1 | 503 | 576 |
+//! | tanh | `[-4, 4)`, 256 | 6e-4 | 8e-4 | 1 | 507 | 677 |
 //!
-//! By high precision there are twice as many segments, and inside the window errors are a third or less: 2.4e-4 (SiLU), 3e-4, 1.8e-4, 2.6e-4, 1.7e-4, for 896, 855, 892, 693, 806 bits
-//! to ring 46. The edges are where they were: 2.8e-3 (SiLU), 2e-4, 4e-4, 4e-4, 7.2e-4. Where bits are saved, the lowest bit of the window's digit is apart, for a one-hot of half the size: then an AND by
-//! it comes in the second turn, and the line in the third.
+//! By high precision there are twice as many segments, and inside the window errors are a third or
+//! less: 2.4e-4 (SiLU), 3e-4, 1.8e-4, 2.6e-4, 1.7e-4, for 896, 855, 892, 693, 806 bits to ring 46.
+//! The edges are where they were: 2.8e-3 (SiLU), 2e-4, 4e-4, 4e-4, 7.2e-4. Where bits are saved,
+//! the lowest bit of the window's digit is apart, for a one-hot of half the size: then an AND by it
+//! comes in the second turn, and the line in the third.
 //!
-//! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `a` below 512 count as left, so the bound
-//! on `|x|` is what the range audit has to check. Leakage: none; every opened value is uniformly masked.
-//! From the pool: one-hots of the digits, COTs. Source: `nonlinear.md` 3.1 in the design notes.
+//! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `a`
+//! below 512 count as left, so the bound on `|x|` is what the range audit has to check. Leakage:
+//! none; every opened value is uniformly masked. From stock: one-hots of the digits, COTs. Source:
+//! this project.
 
 mod sides;
 mod window;
@@ -40,7 +47,7 @@ use sotto_shares::{Ring, Share, XorShare};
 use crate::{
     Error, Precision, Schedule, Session,
     and::{self, and},
-    cost::Bill,
+    cost::CostModel,
     extend::{self, extend_positive},
     mul::subtract,
     mux::mux,
@@ -56,7 +63,8 @@ const OPEN: &str = "activation/open";
 /// Elements at a time.
 const BLOCK: usize = 1 << 17;
 
-/// Results of the activations with a linear part are above minus this, in units of the result: one, for simplicity.
+/// Results of the activations with a linear part are above minus this, in units of the result: one,
+/// for simplicity.
 pub const fn least(precision: Precision) -> u64 {
     1 << precision.frac()
 }
@@ -77,7 +85,8 @@ impl Activation {
         }
     }
 
-    /// The table's function, from the exact segment, of `x` in units of its last fraction bit: the functionality up to the carries of the shares.
+    /// The table's function, from the exact segment, of `x` in units of its last fraction bit: the
+    /// functionality up to the carries of the shares.
     pub fn ideal(self, precision: Precision, x: i64) -> f64 {
         let table = tables::activation(precision, self);
         let z = x - table.fit.low;
@@ -98,8 +107,8 @@ impl Activation {
     }
 }
 
-/// The activation of numbers with as many fraction bits as activations have, from any ring not smaller than the argument's to `ring`; long tensors go in
-/// blocks, which bounds memory.
+/// The activation of numbers with as many fraction bits as activations have, from any ring not
+/// smaller than the argument's to `ring`; long tensors go in blocks, which bounds memory.
 ///
 /// # Panics
 /// If the fraction bits are others, or a ring is too small.
@@ -111,7 +120,7 @@ pub async fn activate(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> 
 ///
 /// # Panics
 /// As [`activate`], or if there are no numbers, or the other ring is not larger.
-pub async fn activate_beside(
+pub async fn activate_in_parallel(
     s: &mut Session,
     f: Activation,
     x: &Share,
@@ -131,9 +140,9 @@ async fn blocks(
 ) -> Result<(Share, Option<Share>), Error> {
     let (mut data, mut extended) = (Vec::with_capacity(x.len()), None);
     for block in x.blocks(BLOCK) {
-        let (y, beside) = activate_block(s, f, &block, ring, other.take()).await?;
+        let (y, numbers) = activate_block(s, f, &block, ring, other.take()).await?;
         data.extend_from_slice(&y.data);
-        extended = extended.or(beside);
+        extended = extended.or(numbers);
     }
     Ok((Share::new(ring, x.frac, x.shape, data), extended))
 }
@@ -188,7 +197,8 @@ async fn activate_block(
     Ok((finish(s, mid, &part, table, ring).await?.add_public(s.me, left as u64), other))
 }
 
-/// The ring of the line: the table's, or, where turns matter and the other part needs no extension, one that makes the line's a local truncation.
+/// The ring of the line: the table's, or, where turns matter and the other part needs no extension,
+/// one that makes the line's a local truncation.
 fn line_ring(f: Activation, precision: Precision, schedule: Schedule, ring: Ring) -> Ring {
     let table = tables::activation(precision, f);
     let alone = matches!(f.right(), Right::Ones(_)) || ring == precision.argument();
@@ -198,7 +208,8 @@ fn line_ring(f: Activation, precision: Precision, schedule: Schedule, ring: Ring
     }
 }
 
-/// The line at the located segment, and whether the argument is inside the window, and whether it is to its right.
+/// The line at the located segment, and whether the argument is inside the window, and whether it
+/// is to its right.
 async fn sides_and_line(
     s: &mut Session,
     moved: &Share,
@@ -247,7 +258,8 @@ async fn sides_and_line(
     Ok((line, sides.bit(0), sides.bit(1)))
 }
 
-/// From the upper digits' products: for either carry whether they are zero, and whether positive; without a carry, and what a carry changes.
+/// From the upper digits' products: for either carry whether they are zero, and whether positive;
+/// without a carry, and what a carry changes.
 fn by_carry(products: &XorShare) -> (XorShare, XorShare) {
     // They say whether not negative; zero is not negative.
     let case = |p: &[u64]| p[0] | (p[1] ^ p[0]) << 1;
@@ -284,36 +296,36 @@ async fn finish(
 }
 
 /// What is sent for `n` arguments into a ring of `ring` bits, and which COTs it takes.
-pub fn bill(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
+pub fn cost(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> CostModel {
     let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
-    blocks.fold(Bill::default(), |all, n| all + block_bill(f, precision, schedule, n, ring))
+    blocks.fold(CostModel::default(), |all, n| all + block_cost(f, precision, schedule, n, ring))
 }
 
-fn block_bill(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
+fn block_cost(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> CostModel {
     let (table, argument) = (tables::activation(precision, f), precision.argument().bits());
     let line_ring = line_ring(f, precision, schedule, Ring::new(ring)).bits();
-    let line = crate::segments::interpolation_bill(n, table, line_ring);
+    let line = crate::segments::interpolation_cost(n, table, line_ring);
     let extra = table.fit.value_frac - table.fit.argument_frac;
     let (index, bits) = (table.fit.index_bits, argument - table.fit.shift);
     let opened =
-        Bill::mutual(&[bits as usize * n], 0) + window::masks_bill(precision, schedule, n, index, bits);
-    let opened = opened + sides::masks_bill(schedule, n, bits - index);
+        CostModel::mutual(&[bits as usize * n], 0) + window::masks_cost(precision, schedule, n, index, bits);
+    let opened = opened + sides::masks_cost(schedule, n, bits - index);
     let wide = (table.ring_bits, ring + extra);
     let sides = match schedule {
         Schedule::Throughput if is_split(precision, schedule) => {
-            let entries = crate::and::bill(n, table.value_bits + table.slope_bits + 1);
-            crate::and::bill(4 * n, 1).beside(entries) + crate::and::bill(n, 2).beside(line)
+            let entries = crate::and::cost(n, table.value_bits + table.slope_bits + 1);
+            crate::and::cost(4 * n, 1).in_parallel(entries) + crate::and::cost(n, 2).in_parallel(line)
         }
-        Schedule::Throughput => crate::and::bill(4 * n, 1).beside(line) + crate::and::bill(n, 2),
-        Schedule::Latency => crate::and::bill(n, 2).beside(line),
+        Schedule::Throughput => crate::and::cost(4 * n, 1).in_parallel(line) + crate::and::cost(n, 2),
+        Schedule::Latency => crate::and::cost(n, 2).in_parallel(line),
     };
     let (part, extended) = match f.right() {
         Right::Ones(_) => (ring - table.fit.argument_frac, vec![wide]),
         Right::Identity if ring == argument => (argument, vec![wide]),
         Right::Identity => (argument, vec![wide, (argument, ring)]),
     };
-    let all = opened + sides + crate::mux::bill(n, &[line_ring, part]);
-    if line_ring == ring + extra { all } else { all + crate::extend::bill(n, &extended) }
+    let all = opened + sides + crate::mux::cost(n, &[line_ring, part]);
+    if line_ring == ring + extra { all } else { all + crate::extend::cost(n, &extended) }
 }
 
 #[cfg(test)]
@@ -355,7 +367,7 @@ pub(crate) mod tests {
             stock(lab, f, n).await;
             lab.measure(async |s| activate(s, f, &x, ring).await).await
         });
-        assert_eq!(traffic.cost, bill(f, precision, schedule, n, ring.bits()).cost());
+        assert_eq!(traffic.cost, cost(f, precision, schedule, n, ring.bits()).total());
         let local =
             line_ring(f, precision, schedule, ring).bits() > tables::activation(precision, f).ring_bits;
         let turns = if schedule == Schedule::Throughput { 5 } else { 4 };
@@ -385,7 +397,7 @@ pub(crate) mod tests {
                     false => edges = edges.max(error),
                 }
             }
-            let bits = bill(f, precision, Schedule::Throughput, 1, ring.bits()).bits();
+            let bits = cost(f, precision, Schedule::Throughput, 1, ring.bits()).bits();
             eprintln!(
                 "{}, {precision:?}: {inside:.2e} inside, {edges:.2e} at the edges, {ideally:.2e} from the table, {bits} bits",
                 f.name()
@@ -425,15 +437,15 @@ pub(crate) mod tests {
             let (x, y) = (lab.row(&x, precision.argument()).with_frac(12), lab.row(&y, Ring::new(28)));
             let both = async |s: &mut Session| {
                 let ring = precision.argument();
-                let [x, y] = activate_beside(s, Activation::Silu, &x, ring, (&y, wide)).await?;
+                let [x, y] = activate_in_parallel(s, Activation::Silu, &x, ring, (&y, wide)).await?;
                 Ok((x, y))
             };
             lab.measure(both).await
         });
         assert_eq!((got.len(), other), (50, y));
-        let activated = bill(Activation::Silu, precision, Schedule::Throughput, 50, 22);
-        let beside = crate::extend::bill(70, &[(28, 44)]).beside(activated);
-        assert_eq!(traffic.cost, beside.cost());
+        let activated = cost(Activation::Silu, precision, Schedule::Throughput, 50, 22);
+        let both = crate::extend::cost(70, &[(28, 44)]).in_parallel(activated);
+        assert_eq!(traffic.cost, both.total());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The activation functions of transformers as functions of real numbers, and the windows on which they are tabulated.
+//! The activation functions of transformers as functions of real numbers, and the windows on which
+//! they are tabulated.
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

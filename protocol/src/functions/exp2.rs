@@ -1,35 +1,40 @@
 //! `[2^z] <- [z]` for `z < 2`, without a polynomial (Pi_2^z).
 //!
-//! Inputs: `z` mod `2^(12 + f)` with `f` fraction bits, 12 or 14 ([`Precision`]); results have `g = f + 2`. Write a share as `n_i 2^f + t_i`: then
-//! `2^z = 2^(n0 + n1) 2^(t0 / 2^f) 2^(t1 / 2^f)`, where the last two factors are private, and the carry of the fractions is absorbed by their
+//! Inputs: `z` mod `2^(12 + f)` with `f` fraction bits, 12 or 14 ([`Precision`]); results have `g =
+//! f + 2`. Write a share as `n_i 2^f + t_i`: then `2^z = 2^(n0 + n1) 2^(t0 / 2^f) 2^(t1 / 2^f)`,
+//! where the last two factors are private, and the carry of the fractions is absorbed by their
 //! product. Let `n = n0 + n1 mod 2^12` and `p_i = min(round(2^(g + t_i / 2^f)), 2^(g + 1) - 1)`.
 //!
-//! | client: `n0`, `p0`                       |                     | server: `n1`, `p1`                |
-//! |------------------------------------------|---------------------|-----------------------------------|
-//! | `n0 + 30 - r0`, `r` of digits 5, 4 and 3 | `<- exp2/open ->`   | `n1 - r1`                         |
-//! | one-hot of the low digit; `E_c`: the upper digits are 0 after carry `c` | `<- and/cross ->` | the same |
-//! | AND into the entries `-g - 1 <= n <= 1`  | `<- and/cross ->`   | the same                          |
-//! | choices: entries                         | `<- exp2/scale ->`  | numbers `p1 2^j (1 - 2 entry_j)`: `[B] = sum_j entry_j p1 2^j` |
-//! | `[B]` to a larger ring                   | `<- extend/cross ->` | the same                         |
-//! | choices: bits of `p0`; and `p0 B0`       | `<- exp2/product ->` | numbers `B1`                     |
-//! | truncated, to the ring asked for         | `<- extend/cross ->` | the same                         |
+//! | client: `n0`, `p0` | | server: `n1`, `p1` |
+//! |---|---|---|
+//! | `n0 + 30 - r0`, `r` of digits 5, 4 and 3 | `<- exp2/open ->` | `n1 - r1` |
+//! | low digit's one-hot; `E_c`: upper digits 0 after carry `c` | `<- and/cross ->` | the same |
+//! | AND into the entries `-g - 1 <= n <= 1` | `<- and/cross ->` | the same |
+//! | choices: entries | `<- exp2/scale ->` | numbers `p1 2^j (1 - 2 entry_j)` |
+//! | `[B] = sum_j entry_j p1 2^j` | | the same |
+//! | `[B]` to a larger ring | `<- extend/cross ->` | the same |
+//! | choices: bits of `p0`; and `p0 B0` | `<- exp2/product ->` | numbers `B1` |
+//! | truncated, to the ring asked for | `<- extend/cross ->` | the same |
 //!
-//! The upper digits of `r` are compared with public constants, one for either carry; and which carry goes with an entry of the low digit's
-//! one-hot is public, since it depends on the entry's position alone.
-//! All other residues of `n`, on the full twelve integer bits, give zero: saturation at both ends of the ring.
-//! Seven turns, 843 bits an element to a ring of 44 bits (by high precision 1032 to one of 48).
+//! The upper digits of `r` are compared with public constants, one for either carry; and which
+//! carry goes with an entry of the low digit's one-hot is public, since it depends on the entry's
+//! position alone. All other residues of `n`, on the full twelve integer bits, give zero:
+//! saturation at both ends of the ring. Seven turns, 843 bits an element to a ring of 44 bits (by
+//! high precision 1032 to one of 48).
 //!
-//! By the latency schedule three turns, 2055 bits (2502). The upper digits are one, whose one-hot costs 200 bits more, and the fractions are multiplied meanwhile:
+//! By the latency schedule three turns, 2055 bits (2502). The upper digits are one, whose one-hot
+//! costs 200 bits more, and the fractions are multiplied meanwhile:
 //!
-//! | turn | exponents                          | fractions                                          |
-//! |------|------------------------------------|----------------------------------------------------|
-//! | 1    | `<- exp2/open ->`                  | `<- exp2/product ->`: `[y] = p0 p1 2^-g`           |
-//! | 2    | `<- and/cross ->` into the entries | `<- extend/cross ->` of `y`                        |
-//! | 3    | `<- pick/cross ->` of the local shifts `y 2^n` by the entries ||
+//! | turn | exponents | fractions |
+//! |---|---|---|
+//! | 1 | `<- exp2/open ->` | `<- exp2/product ->`: `[y] = p0 p1 2^-g` |
+//! | 2 | `<- and/cross ->` into the entries | `<- extend/cross ->` of `y` |
+//! | 3 | `<- pick/cross ->` of the local shifts `y 2^n` by the entries ||
 //!
-//! where the shift for the lowest exponent, a number from 1/2 to 2 units, is one unit. Error of either at most 4 units (2.5e-4, or 6.2e-5) for `z <= 1`.
-//! Leakage: none; `p_i` leaves its owner only as number or choice of an OT. From the pool: one-hots of 5, 4 and 3 bits, or of 5 and 7, COTs.
-//! Source: `nonlinear.md` 3.2 in the design notes, with the range of `review.md` 5; SIRNN for local powers (OPAF, 2403.00239).
+//! where the shift for the lowest exponent, a number from 1/2 to 2 units, is one unit. Error of
+//! either at most 4 units (2.5e-4, or 6.2e-5) for `z <= 1`. Leakage: none; `p_i` leaves its owner
+//! only as number or choice of an OT. From stock: one-hots of 5, 4 and 3 bits, or of 5 and 7, COTs.
+//! Source: SIRNN for local powers (OPAF, 2403.00239); this project for the exponent by one-hots.
 
 use std::sync::OnceLock;
 
@@ -40,13 +45,13 @@ use zeroize::Zeroizing;
 use crate::{
     Error, Precision, Schedule, Session,
     and::{self, and},
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
     digit,
     extend::{self, extend_positive},
     mul::subtract,
     open,
-    pick::{self, pick},
+    select::{self, select},
 };
 
 const OPEN: &str = "exp2/open";
@@ -87,7 +92,8 @@ impl Precision {
 /// `2^z` in `ring`; long tensors go in blocks, which bounds memory.
 ///
 /// # Panics
-/// If `z` is not in the argument's ring with its fraction bits, or `ring` has not room for as many bits as the result has of fraction.
+/// If `z` is not in the argument's ring with its fraction bits, or `ring` has not room for as many
+/// bits as the result has of fraction.
 pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
     let p = s.precision;
     assert_eq!((z.ring, z.frac), (p.exponent(), p.frac()), "argument of 2^z");
@@ -156,23 +162,24 @@ async fn at_once(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
         // Rounded up by the server and down by the client: without bias.
         below => y.data[i].wrapping_add(me.server_only((1 << -below) - 1)) >> -below,
     };
-    let data = pick(s, &entries, ring, &left_shifts(precision), number).await?;
+    let data = select(s, &entries, ring, &left_shifts(precision), number).await?;
     Ok(Share::new(ring, frac, z.shape, data))
 }
 
-/// The ring of `y` of which the least shift to be picked is a local truncation.
+/// The ring of `y` of which the least shift to be selected is a local truncation.
 fn shifted_ring(precision: Precision, ring: Ring) -> Ring {
     Ring::new(ring.bits() + precision.power_frac())
 }
 
-/// By how much the numbers to be picked are shifted to the left.
+/// By how much the numbers to be selected are shifted to the left.
 fn left_shifts(precision: Precision) -> Vec<u32> {
     let exponents = precision.lowest()..precision.lowest() + i64::from(precision.exponents());
     exponents.map(|exponent| exponent.max(0) as u32).collect()
 }
 
-/// A product of positive numbers with `frac` fraction bits each, without half of them. Raised by all but one of the units dropped, zero stays zero and there is no
-/// bias: a long row's sum would feel it.
+/// A product of positive numbers with `frac` fraction bits each, without half of them. Raised by
+/// all but one of the units dropped, zero stays zero and there is no bias: a long row's sum would
+/// feel it.
 fn rounded(s: &Session, product: &Share, frac: u32) -> Share {
     product.add_public(s.me, (1 << frac) - 1).truncate_reduce(frac)
 }
@@ -223,7 +230,8 @@ impl Masks {
         and(s, &uppers, &XorShare::new(1, tops)).await
     }
 
-    /// For each element, the exponents in use that come without a carry, and those that come with one.
+    /// For each element, the exponents in use that come without a carry, and those that come with
+    /// one.
     fn windows(self, precision: Precision, opened: &[u64]) -> XorShare {
         let (lowest, exponents) = (precision.lowest(), precision.exponents());
         let located = self.low.rotate(opened);
@@ -242,7 +250,8 @@ fn either_carry(entries: &XorShare) -> XorShare {
     XorShare::new(entries.width, entries.words.chunks(2).map(|pair| pair[0] ^ pair[1]).collect())
 }
 
-/// For each element, without and with a carry, the mask's upper digits that give zero together with the opened ones.
+/// For each element, without and with a carry, the mask's upper digits that give zero together with
+/// the opened ones.
 fn cases(opened: &[u64]) -> impl Iterator<Item = (usize, u64)> {
     opened.iter().enumerate().flat_map(|(i, d)| [0, 1].map(|carry| (i, ((d >> LOW) + carry).wrapping_neg())))
 }
@@ -295,7 +304,8 @@ fn product_widths(precision: Precision) -> Vec<u32> {
     (0..=precision.power_frac()).map(|j| precision.squared().bits() - j).collect()
 }
 
-/// Products of the client's power with a number of which it has a share, `2 g` fraction bits, of which this party has sent its part.
+/// Products of the client's power with a number of which it has a share, `2 g` fraction bits, of
+/// which this party has sent its part.
 #[must_use]
 struct Product {
     /// The client's power times its share.
@@ -304,7 +314,8 @@ struct Product {
     products: cross::Begun<CotPads>,
 }
 
-/// Sends this party's part of `p0 B`: the client's part of `B` is its own to multiply, the server's meets the bits of `p0` in COTs.
+/// Sends this party's part of `p0 B`: the client's part of `B` is its own to multiply, the server's
+/// meets the bits of `p0` in COTs.
 fn begin_product(
     s: &mut Session,
     cots: (SendCots, RecvCots),
@@ -343,7 +354,8 @@ impl Product {
     }
 }
 
-/// `2^(t / 2^f)` of the fraction `t` of `z`, in `[2^g, 2^(g + 1))`: a product of selected constants, without a branch on `t`.
+/// `2^(t / 2^f)` of the fraction `t` of `z`, in `[2^g, 2^(g + 1))`: a product of selected
+/// constants, without a branch on `t`.
 fn local_power(precision: Precision, z: u64) -> u64 {
     static ROOTS: OnceLock<[u64; ROOTS_LEN]> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
@@ -373,33 +385,34 @@ fn scaled_power(p: u64, exponent: i64) -> u64 {
 }
 
 /// What is sent for `n` powers into a ring of `ring` bits, and which COTs it takes.
-pub fn bill(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
+pub fn cost(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> CostModel {
     let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
-    blocks.fold(Bill::default(), |all, n| all + block_bill(precision, schedule, n, ring))
+    blocks.fold(CostModel::default(), |all, n| all + block_cost(precision, schedule, n, ring))
 }
 
-fn block_bill(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> Bill {
+fn block_cost(precision: Precision, schedule: Schedule, n: usize, ring: u32) -> CostModel {
     let (squared, frac, entries) =
         (precision.squared().bits(), precision.power_frac(), precision.exponents());
     let widths = product_widths(precision);
-    let product = Bill::products((widths.len() * n, 0), (0, widths.iter().sum::<u32>() as usize * n));
-    let (opened, windows) = (Bill::mutual(&[12 * n], 0), crate::and::bill(2 * n, entries));
-    let opened = opened + Bill::spending(n, LOW, 12);
+    let product = CostModel::products((widths.len() * n, 0), (0, widths.iter().sum::<u32>() as usize * n));
+    let (opened, windows) = (CostModel::mutual(&[12 * n], 0), crate::and::cost(2 * n, entries));
+    let opened = opened + CostModel::spending(n, LOW, 12);
     let (mid, high) = UPPER;
     match schedule {
         Schedule::Throughput => {
-            let opened = opened + Bill::spending(n, mid, mid + high) + Bill::spending(n, high, high);
-            let (small, zero) = (precision.scaled().bits(), crate::and::bill(2 * n, 1));
-            let scale = Bill::products((entries as usize * n, 0), (0, (entries * small) as usize * n));
-            let scale = scale + extend::bill(n, &[(small, squared)]);
-            opened + zero + windows + scale + product + extend::bill(n, &[(squared - frac, ring)])
+            let opened =
+                opened + CostModel::spending(n, mid, mid + high) + CostModel::spending(n, high, high);
+            let (small, zero) = (precision.scaled().bits(), crate::and::cost(2 * n, 1));
+            let scale = CostModel::products((entries as usize * n, 0), (0, (entries * small) as usize * n));
+            let scale = scale + extend::cost(n, &[(small, squared)]);
+            opened + zero + windows + scale + product + extend::cost(n, &[(squared - frac, ring)])
         }
         Schedule::Latency => {
-            let opened = opened + Bill::spending(n, mid + high, mid + high);
+            let opened = opened + CostModel::spending(n, mid + high, mid + high);
             let shifted = shifted_ring(precision, Ring::new(ring)).bits();
-            let extension = extend::bill(n, &[(squared - frac, shifted)]);
-            let picked = pick::bill(n, ring, &left_shifts(precision));
-            opened.beside(product) + windows.beside(extension) + picked
+            let extension = extend::cost(n, &[(squared - frac, shifted)]);
+            let selected = select::cost(n, ring, &left_shifts(precision));
+            opened.in_parallel(product) + windows.in_parallel(extension) + selected
         }
     }
 }
@@ -431,12 +444,12 @@ pub(crate) mod tests {
             stock(lab, n).await;
             lab.measure(async |s| exp2(s, &z, ring).await).await
         });
-        assert_eq!(traffic.cost, bill(precision, schedule, n, ring.bits()).cost());
+        assert_eq!(traffic.cost, cost(precision, schedule, n, ring.bits()).total());
         let stated = match schedule {
             Schedule::Throughput => (7, [843, 1032][precision as usize]),
             Schedule::Latency => (3, [2055, 2502][precision as usize]),
         };
-        assert_eq!((traffic.cost.turns, bill(precision, schedule, 1, ring.bits()).bits()), stated);
+        assert_eq!((traffic.cost.turns, cost(precision, schedule, 1, ring.bits()).bits()), stated);
         reals(&got, ring, precision.power_frac())
     }
 
@@ -457,8 +470,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// Every integer part of the ring: the carry between the shares moves an exponent by one at most, so
-    /// that `[-g - 2, -g - 1)` and `[2, 3)` may fall on either side.
+    /// Every integer part of the ring: the carry between the shares moves an exponent by one at
+    /// most, so that `[-g - 2, -g - 1)` and `[2, 3)` may fall on either side.
     #[test]
     fn the_rest_of_the_ring_gives_zero() {
         for (precision, schedule) in testing::modes() {

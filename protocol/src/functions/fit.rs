@@ -1,9 +1,10 @@
-//! The generator of the piecewise-linear tables: a program of this crate writes its output to `tables/`, and
-//! a test says that the files are what it writes.
+//! The generator of the piecewise-linear tables: a program of this crate writes its output to
+//! `tables/`, and a test says that the files are what it writes.
 //!
-//! A segment's line serves offsets over *two* segment widths, since the segment's index comes from locally
-//! shifted shares and may be one too low. The line is the secant, its slope rounded first and its value
-//! re-centred between the largest and smallest remaining error afterwards (minimax for convex pieces).
+//! A segment's line serves offsets over *two* segment widths, since the segment's index comes from
+//! locally shifted shares and may be one too low. The line is the secant, its slope rounded first
+//! and its value re-centred between the largest and smallest remaining error afterwards (minimax
+//! for convex pieces).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,9 @@ use crate::{Precision, curve::Activation};
 
 /// A piecewise-linear table of `2^index_bits` segments from `low` on.
 ///
-/// Segment `i` starts at `low + i 2^shift` units of the argument, and its line is
-/// `(values[i] + ((slopes[i] t) >> (slope_frac + argument_frac - value_frac))) 2^-value_frac` for an offset of `t` units.
+/// Segment `i` starts at `low + i 2^shift` units of the argument, and its line is `(values[i] +
+/// ((slopes[i] t) >> (slope_frac + argument_frac - value_frac))) 2^-value_frac` for an offset of
+/// `t` units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segments {
     /// What is tabulated.
@@ -47,7 +49,8 @@ struct Window {
     value_frac: u32,
 }
 
-/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`, and both on wider windows. For high precision an argument and a value have two fraction bits more, and
+/// All tables, in the order of the file: [`Activation::ALL`], then `1/u` and `1/sqrt(u)`, and both
+/// on wider windows. For high precision an argument and a value have two fraction bits more, and
 /// there are twice as many segments.
 pub fn all(precision: Precision) -> Vec<Segments> {
     let finer = match precision {

@@ -1,16 +1,19 @@
 //! `[max_j x_ij] <- [x]`: the largest number of each row, or its position, by a tournament.
 //!
-//! A level compares neighbours `a`, `b` by the sign of `a - b` ([`crate::compare`]) and keeps `a - (a < b)(a - b)`
-//! ([`crate::mux`]); positions, whose differences are chosen by the same bit in the same turn, go along. Rows may have different lengths; an
-//! odd one out waits for the next level. Of equal numbers the first wins.
+//! A level compares neighbours `a`, `b` by the sign of `a - b` ([`crate::compare`]) and keeps `a -
+//! (a < b)(a - b)` ([`crate::mux`]); positions, whose differences are chosen by the same bit in the
+//! same turn, go along. Rows may have different lengths; an odd one out waits for the next level.
+//! Of equal numbers the first wins.
 //!
-//! By the latency schedule up to eight play at a table, and four by the other one, once there are 16 at most: all pairs are compared, whoever loses to nobody is looked up ([`crate::lookup`]), and
-//! picked ([`crate::pick`]).
+//! By the latency schedule up to eight play at a table, and four by the other one, once there are
+//! 16 at most: all pairs are compared, whoever loses to nobody is looked up ([`crate::lookup`]),
+//! and selected ([`crate::select`]).
 //!
-//! `ceil(log2(n / 16))` levels of a comparison of `l - 1` bits and one turn, then two of a comparison and two turns; or `ceil(log8 n)` of a comparison and two turns (three for positions), and 3.5 comparisons a player
-//! of eight. Exact while differences stay below
-//! `2^(l-1)`. No leakage. From the pool: COTs; for tables one-hots of 3 or 7 bits and what
-//! comparisons take. Source: Cheetah's maxpool; `nonlinear.md` 3.3 in the design notes.
+//! `ceil(log2(n / 16))` levels of a comparison of `l - 1` bits and one turn, then two of a
+//! comparison and two turns; or `ceil(log8 n)` of a comparison and two turns (three for positions),
+//! and 3.5 comparisons a player of eight. Exact while differences stay below `2^(l-1)`. No leakage.
+//! From stock: COTs; for tables one-hots of 3 or 7 bits and what comparisons take. Source:
+//! Cheetah's maxpool; this project for the tables.
 
 use sotto_ot::Columns;
 use sotto_shares::{Ring, Shape, Share, XorShare};
@@ -18,10 +21,10 @@ use sotto_shares::{Ring, Shape, Share, XorShare};
 use crate::{
     Error, Schedule, Session,
     compare::{self, is_negative},
-    cost::Bill,
+    cost::CostModel,
     lookup::{self, lookup},
     mux::{self, mux},
-    pick::{self, pick},
+    select::{self, select},
 };
 
 /// The maximum of each row; rows are given by their lengths, one after the other in `x`.
@@ -102,7 +105,8 @@ async fn level<const K: usize>(
     }))
 }
 
-/// How many play at a time: by the latency schedule as few as do not add a level to those of eights, else two, and four once they are few.
+/// How many play at a time: by the latency schedule as few as do not add a level to those of
+/// eights, else two, and four once they are few.
 fn table_size(schedule: Schedule, longest: usize) -> usize {
     if schedule == Schedule::Throughput {
         return if (3..=16).contains(&longest) { 4 } else { 2 };
@@ -159,11 +163,11 @@ async fn level_of_tables<const K: usize>(
     let winner = XorShare::new(size as u32, winner.collect());
     let mut out = vec![];
     for x in players {
-        let picked = pick(s, &winner, x.ring, &vec![0; size], |i, j| x.data[played[i][j]]).await?;
-        let mut picked = picked.into_iter();
+        let selected = select(s, &winner, x.ring, &vec![0; size], |i, j| x.data[played[i][j]]).await?;
+        let mut selected = selected.into_iter();
         let next = tables
             .iter()
-            .map(|t| if alone(t) { x.data[t[0]] } else { picked.next().expect("one winner a table") });
+            .map(|t| if alone(t) { x.data[t[0]] } else { selected.next().expect("one winner a table") });
         out.push(Share::new(x.ring, x.frac, Shape::new(tables.len(), 1), next.collect()));
     }
     Ok(out.try_into().ok().expect("as many players as before"))
@@ -175,29 +179,29 @@ pub fn ideal(row: &[i64]) -> i64 {
 }
 
 /// What is sent for the maxima of rows of numbers of `l` bits, and which COTs it takes.
-pub fn bill(schedule: Schedule, lengths: &[usize], l: u32) -> Bill {
-    carrying_bill(schedule, lengths, l, &[l])
+pub fn cost(schedule: Schedule, lengths: &[usize], l: u32) -> CostModel {
+    carrying_cost(schedule, lengths, l, &[l])
 }
 
 /// The same for positions.
-pub fn argmax_bill(schedule: Schedule, lengths: &[usize], l: u32) -> Bill {
+pub fn argmax_cost(schedule: Schedule, lengths: &[usize], l: u32) -> CostModel {
     let longest = lengths.iter().copied().max().unwrap_or(1);
-    carrying_bill(schedule, lengths, l, &[l, position_ring(longest).bits()])
+    carrying_cost(schedule, lengths, l, &[l, position_ring(longest).bits()])
 }
 
-fn carrying_bill(schedule: Schedule, lengths: &[usize], l: u32, rings: &[u32]) -> Bill {
-    let (mut lengths, mut all) = (lengths.to_vec(), Bill::default());
+fn carrying_cost(schedule: Schedule, lengths: &[usize], l: u32, rings: &[u32]) -> CostModel {
+    let (mut lengths, mut all) = (lengths.to_vec(), CostModel::default());
     while lengths.iter().any(|&n| n > 1) {
         let size = table_size(schedule, lengths.iter().copied().max().unwrap_or(1));
         if size == 2 {
             let pairs = lengths.iter().map(|n| n / 2).sum();
-            all = all + compare::bill(schedule, pairs, l - 1) + mux::bill(pairs, rings);
+            all = all + compare::cost(schedule, pairs, l - 1) + mux::cost(pairs, rings);
         } else {
             let played = lengths.iter().map(|n| n / size + usize::from(n % size > 1)).sum::<usize>();
-            all = all + compare::bill(schedule, played * size * (size - 1) / 2, l - 1);
-            all = all + lookup::bill(played * size, size as u32 - 1);
+            all = all + compare::cost(schedule, played * size * (size - 1) / 2, l - 1);
+            all = all + lookup::cost(played * size, size as u32 - 1);
             for &ring in rings {
-                all = all + pick::bill(played, ring, &vec![0; size]);
+                all = all + select::cost(played, ring, &vec![0; size]);
             }
         }
         lengths.iter_mut().for_each(|n| *n = n.div_ceil(size));
@@ -208,7 +212,7 @@ fn carrying_bill(schedule: Schedule, lengths: &[usize], l: u32, rings: &[u32]) -
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::testing::{self, Bill, log2_ceil};
+    use crate::testing::{self, CostModel, log2_ceil};
 
     #[test]
     fn ragged_rows_at_the_stated_cost() {
@@ -224,7 +228,7 @@ pub(crate) mod tests {
             let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
             let (got, traffic) = testing::run(async |lab| {
                 let x = lab.row(&raw, ring);
-                lab.stock(&bill(Schedule::Throughput, &lengths, l)).await;
+                lab.stock(&cost(Schedule::Throughput, &lengths, l)).await;
                 lab.measure(async |s| row_max(s, &x, &lengths).await).await
             });
             let mut rest = &values[..];
@@ -233,7 +237,7 @@ pub(crate) mod tests {
                 assert_eq!(ring.signed(got), ideal(row));
                 rest = after;
             }
-            assert_eq!(traffic.cost, bill(Schedule::Throughput, &lengths, l).cost());
+            assert_eq!(traffic.cost, cost(Schedule::Throughput, &lengths, l).total());
             let digits = (l as usize - 1).div_ceil(2);
             let compared = if l > 17 { 2 } else { 1 } + log2_ceil(digits);
             // 33 are 17 are 9 are three tables of four are one.
@@ -252,7 +256,7 @@ pub(crate) mod tests {
         let ((max, argmax), traffic) = testing::run(async |lab| {
             lab.me.schedule = Schedule::Latency;
             let (max, argmax) =
-                (bill(Schedule::Latency, &lengths, 13), argmax_bill(Schedule::Latency, &lengths, 13));
+                (cost(Schedule::Latency, &lengths, 13), argmax_cost(Schedule::Latency, &lengths, 13));
             lab.stock(&(max + argmax)).await;
             let x = lab.row(&raw, ring);
             let argmax = row_argmax(&mut lab.me, &x, &lengths).await.unwrap();
@@ -267,7 +271,10 @@ pub(crate) mod tests {
             rest = after;
         }
         // 33 are five, are one.
-        assert_eq!((traffic.cost, traffic.cost.turns), (bill(Schedule::Latency, &lengths, 13).cost(), 2 * 4));
+        assert_eq!(
+            (traffic.cost, traffic.cost.turns),
+            (cost(Schedule::Latency, &lengths, 13).total(), 2 * 4)
+        );
     }
 
     #[test]
@@ -285,7 +292,7 @@ pub(crate) mod tests {
             let x = lab.row(&[5, 9], Ring::new(13));
             lab.measure(async |s| row_max(s, &x, &[1, 1]).await).await
         });
-        assert_eq!((got, traffic.cost), (vec![5, 9], Bill::default().cost()));
+        assert_eq!((got, traffic.cost), (vec![5, 9], CostModel::default().total()));
     }
 
     #[test]
@@ -300,7 +307,7 @@ pub(crate) mod tests {
         let raw: Vec<u64> = values.iter().map(|&x| ring.reduce(x as u64)).collect();
         let (got, traffic) = testing::run(async |lab| {
             let x = lab.row(&raw, ring);
-            lab.stock(&argmax_bill(Schedule::Throughput, &lengths, 16)).await;
+            lab.stock(&argmax_cost(Schedule::Throughput, &lengths, 16)).await;
             lab.measure(async |s| row_argmax(s, &x, &lengths).await).await
         });
         let mut rest = &values[..];
@@ -309,6 +316,6 @@ pub(crate) mod tests {
             assert_eq!(got as usize, row.iter().position(|&v| v == ideal(row)).unwrap());
             rest = after;
         }
-        assert_eq!(traffic.cost, argmax_bill(Schedule::Throughput, &lengths, 16).cost());
+        assert_eq!(traffic.cost, argmax_cost(Schedule::Throughput, &lengths, 16).total());
     }
 }

@@ -1,31 +1,40 @@
 //! `[1/x] <- [x]` and `[1/sqrt(x)] <- [x]` for a positive number of any size, one a row.
 //!
-//! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public bounds on `x` leave, rounded down to a multiple of a
-//!    step `k`;
-//! 2. `u = x 2^-p` in `(1/2, 2^k)`, picked from the local shifts of `x` ([`crate::pick`]), 17 fraction bits or so (19 by high precision);
+//! 1. a position `p` with `2^(p-1) < x < 2^(p+1)` ([`crate::leading_one`]), among those that public
+//!    bounds on `x` leave, rounded down to a multiple of a step `k`;
+//! 2. `u = x 2^-p` in `(1/2, 2^k)`, selected from the local shifts of `x` ([`crate::select`]), 17
+//!    fraction bits or so (19 by high precision);
 //! 3. a piecewise-linear table `y` of `1/u` or `1/sqrt(u)` ([`crate::segments`]);
-//! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, picked from shifts of `y` in a ring that holds them all;
+//! 4. the result, `y` times a public power of two and `2^-p` or `2^(-p/2)`, selected from shifts of
+//!    `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and pick 2, truncation 1 (nine without; two fewer where [`crate::leading_one`] takes two), with steps of one, or of two for roots. By the
-//! latency schedule, and for roots by either, as a norm takes one a row, the table is evaluated for every shift while the position is looked for, and 2 falls away:
-//! more bits for fewer turns. The latency schedule takes twice the step, a wider table, and draws its lines in a ring so large that nothing is extended or truncated:
+//! Ten turns: 4 + 1 + 2, extension and select 2, truncation 1 (nine without; two fewer where
+//! [`crate::leading_one`] takes two), with steps of one, or of two for roots. By the latency
+//! schedule, and for roots by either, as a norm takes one a row, the table is evaluated for every
+//! shift while the position is looked for, and 2 falls away: more bits for fewer turns. The latency
+//! schedule takes twice the step, a wider table, and draws its lines in a ring so large that
+//! nothing is extended or truncated:
 //!
-//! | turn | position                          | for every shift `u` of `x`, latency       | roots, throughput           |
-//! |------|-----------------------------------|-------------------------------------------|-----------------------------|
-//! | 1    | `<- leading-one/anticipate ->`    | `<- segments/open ->`                     | the same                    |
-//! | 2    | `<- lookup/open ->`               | `<- segments/cross ->`                    | the same                    |
-//! |      | `<- and/cross ->` for two groups  |                                           | `<- extend/cross ->`        |
-//! | 3    | `<- pick/cross ->` of the numbers by the position |||
+//! | turn | position | for every shift `u` of `x`, latency | roots, throughput |
+//! |---|---|---|---|
+//! | 1 | `<- leading-one/anticipate ->` | `<- segments/open ->` | the same |
+//! | 2 | `<- lookup/open ->` | `<- segments/cross ->` | the same |
+//! | | `<- and/cross ->` for two groups | | `<- extend/cross ->` |
+//! | 3 | `<- pick/cross ->` of the numbers by the position |||
 //!
-//! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is multiplied by zero.
+//! A shift that is not the number's may give anything, also -1, which is extended wrongly: it is
+//! multiplied by zero.
 //!
-//! Where that ring would exceed 62 bits (by high precision beyond 4096 numerators), it is extended and truncated as well, in five turns; and where there are more than twelve places,
-//! the position takes two groups.
+//! Where that ring would exceed 62 bits (by high precision beyond 4096 numerators), it is extended
+//! and truncated as well, in five turns; and where there are more than twelve places, the position
+//! takes two groups.
 //!
-//! Relative error of reciprocals `2^-14`, by high precision `2^-16`, of roots `7e-5` and `1.8e-5`, at most (dropped carries included), and two
-//! units of the result, which are more where the result is small. `x = 0` gives one unit at most. No leakage. From the pool: the parts' entries.
-//! Source: SIRNN (2021/459), section 4.3, with anticipation for its position, picks for its products, a table and no iteration.
+//! Relative error of reciprocals `2^-14`, by high precision `2^-16`, of roots `7e-5` and `1.8e-5`,
+//! at most (dropped carries included), and two units of the result, which are more where the result
+//! is small. `x = 0` gives one unit at most. No leakage. From stock: the parts' entries. Source:
+//! SIRNN (2021/459), section 4.3, with anticipation for its position, selects for its products, a
+//! table and no iteration.
 
 use std::ops::Range;
 
@@ -33,15 +42,14 @@ use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Precision, Schedule, Session, and,
-    beside::Beside,
-    cost::Bill,
+    cost::CostModel,
     extend::{self, extend_positive},
+    in_parallel::InParallel,
     leading_one::{self, leading_one},
     lookup,
     mul::subtract,
-    open,
-    pick::pick,
-    segments,
+    open, segments,
+    select::select,
     tables::{self, Segments},
     truncate::truncate,
 };
@@ -64,7 +72,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among `leads`: ring and fraction of [`Precision::reciprocal`].
+    /// `1/x` of numbers with `frac` fraction bits, above 1/2, whose highest set bit is among
+    /// `leads`: ring and fraction of [`Precision::reciprocal`].
     pub fn reciprocal(precision: Precision, schedule: Schedule, frac: u32, leads: Range<u32>) -> Form {
         let (ring, result_frac) = precision.reciprocal();
         let (table, step) = match schedule {
@@ -85,8 +94,8 @@ impl Form {
         }
     }
 
-    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among `leads`, for results below 2^14: in `ring`, 26 or 28
-    /// fraction bits.
+    /// `2^factor / sqrt(x)` of numbers with `frac` fraction bits whose highest set bit is among
+    /// `leads`: in `ring`, 26 or 28 fraction bits.
     ///
     /// # Panics
     /// If the number of fraction bits is odd.
@@ -103,7 +112,8 @@ impl Form {
             Schedule::Throughput => (tables::inverse_root(precision), 2),
             Schedule::Latency => (tables::wide_inverse_root(precision), 4),
         };
-        let (exponent, most) = ((factor + frac / 2) as i32, 14);
+        let exponent = (factor + frac / 2) as i32;
+        let most = (factor + frac.saturating_sub(leads.start).div_ceil(2) + 1).max(14);
         Form {
             schedule,
             table,
@@ -117,7 +127,8 @@ impl Form {
         }
     }
 
-    /// How far `y` with the result's fraction bits is shifted to the left for each shift of `x`, or to the right where that is negative.
+    /// How far `y` with the result's fraction bits is shifted to the left for each shift of `x`, or
+    /// to the right where that is negative.
     fn left_shifts(&self) -> Vec<i32> {
         let first = self.frac as i32 + self.exponent - self.table.fit.value_frac as i32;
         self.shifts.clone().map(|t| first - (self.fall * t) as i32).collect()
@@ -134,7 +145,8 @@ impl Form {
         Ring::new(self.table.fit.index_bits + self.table.fit.shift)
     }
 
-    /// Whether all shifts are evaluated at once: if turns matter, or for roots, of which a norm takes one a row, and the position comes from two lookups at most.
+    /// Whether all shifts are evaluated at once: if turns matter, or for roots, of which a norm
+    /// takes one a row, and the position comes from two lookups at most.
     fn at_once(&self) -> bool {
         (self.schedule == Schedule::Latency || self.fall < self.step)
             && leading_one::grouping(Schedule::Latency, self.shifts.len() as u32).0 <= 2
@@ -159,7 +171,8 @@ impl Form {
 /// Bits of the widest ring of a line: two are left for what its slope's products are rounded to.
 const WIDEST: u32 = 62;
 
-/// The shifts by `step` positions each that may bring a number whose highest set bit is among `leads` to the table; the position may be the one above.
+/// The shifts by `step` positions each that may bring a number whose highest set bit is among
+/// `leads` to the table; the position may be the one above.
 fn shifts(leads: Range<u32>, step: u32) -> Range<u32> {
     leads.start / step..leads.end / step + 1
 }
@@ -168,11 +181,12 @@ fn shifts(leads: Range<u32>, step: u32) -> Range<u32> {
 struct Widening {
     /// The ring of a line.
     lines: Ring,
-    /// The ring in which one of them is picked.
+    /// The ring in which one of them is selected.
     ring: Ring,
     /// Fraction bits of `ring` that are dropped afterwards.
     drop: u32,
-    /// How far values are shifted to the left for each shift of the number; where that is negative, their shares are shifted to the right.
+    /// How far values are shifted to the left for each shift of the number; where that is negative,
+    /// their shares are shifted to the right.
     lefts: Vec<i32>,
 }
 
@@ -187,12 +201,12 @@ impl Widening {
         self.lines < self.least_ring()
     }
 
-    /// What a picked value is shifted by.
-    fn picked(&self) -> Vec<u32> {
+    /// What a selected value is shifted by.
+    fn selected(&self) -> Vec<u32> {
         self.lefts.iter().map(|&left| left.max(0) as u32).collect()
     }
 
-    /// A share of value number `j` as it is picked: where digits are dropped without bias.
+    /// A share of value number `j` as it is selected: where digits are dropped without bias.
     fn value(&self, me: Party, y: u64, j: usize) -> u64 {
         match self.lefts[j] {
             left if left < 0 => (y >> -left).wrapping_add(me.server_only(1)),
@@ -203,23 +217,24 @@ impl Widening {
 
 /// Evaluates `form` on every element of `x`, `0 < x < 2^(l-1)`.
 pub async fn evaluate(s: &mut Session, x: &Share, form: &Form) -> Result<Share, Error> {
-    evaluate_beside(s, x, form, &mut ()).await
+    evaluate_in_parallel(s, x, form, &mut ()).await
 }
 
-/// As [`evaluate`]; what is `beside` it travels along if all shifts are evaluated at once, and comes first otherwise.
-pub(crate) async fn evaluate_beside(
+/// As [`evaluate`], with another protocol of two turns: in parallel if all shifts are evaluated at
+/// once, before it otherwise.
+pub(crate) async fn evaluate_in_parallel(
     s: &mut Session,
     x: &Share,
     form: &Form,
-    beside: &mut impl Beside,
+    other: &mut impl InParallel,
 ) -> Result<Share, Error> {
     let widening = form.widening();
     let out = if form.at_once() {
-        at_once(s, x, form, &widening, beside).await?
+        at_once(s, x, form, &widening, other).await?
     } else {
-        beside.begin(s).await?;
-        beside.turn(s).await?;
-        beside.finish(s).await?;
+        other.begin(s).await?;
+        other.turn(s).await?;
+        other.finish(s).await?;
         in_turn(s, x, form, &widening).await?
     };
     let out = Share::new(widening.ring, form.frac + widening.drop, x.shape, out);
@@ -231,11 +246,11 @@ async fn in_turn(s: &mut Session, x: &Share, form: &Form, widening: &Widening) -
     let window = form.window();
     let lead = leading_one(s, x, form.shifts.clone(), form.step).await?;
     let unshifted = vec![0; form.shifts.len()];
-    let u = pick(s, &lead, window, &unshifted, |i, j| form.shifted(x.data[i], j)).await?;
+    let u = select(s, &lead, window, &unshifted, |i, j| form.shifted(x.data[i], j)).await?;
     let u = Share::new(window, form.table.fit.argument_frac, x.shape, u);
     let y = segments::evaluate(s, &u, form.table).await?;
     let [y] = extend_positive(s, [(&y, widening.ring)]).await?;
-    pick(s, &lead, widening.ring, &widening.picked(), |i, _| y.data[i]).await
+    select(s, &lead, widening.ring, &widening.selected(), |i, _| y.data[i]).await
 }
 
 /// Steps 1 to 4 in three turns, or four.
@@ -244,7 +259,7 @@ async fn at_once(
     x: &Share,
     form: &Form,
     widening: &Widening,
-    beside: &mut impl Beside,
+    other: &mut impl InParallel,
 ) -> Result<Vec<u64>, Error> {
     let (n, m, fit) = (x.len(), form.shifts.len(), &form.table.fit);
     let (groups, size) = leading_one::grouping(Schedule::Latency, m as u32);
@@ -266,17 +281,17 @@ async fn at_once(
     let masked = subtract(&u.truncate_reduce(fit.shift), masks.index());
     let string = leading_one::begin(s, of_string, x, form.shifts.clone(), form.step)?;
     open::send(s, segments::OPEN, [&masked])?;
-    beside.begin(s).await?;
+    other.begin(s).await?;
     let string = string.finish(s).await?;
     let [opened] = open::receive(s, segments::OPEN, [&masked]).await?;
     let located = masks.rotate(&opened);
-    beside.turn(s).await?;
+    other.turn(s).await?;
 
     let table = leading_one::highest_table(size);
     let inner = lookup::begin(s, lookups, &leading_one::split(&string, groups, size), &table)?;
     let entries = sotto_net::compute(|| located.parity(&form.table.columns));
     let lines = segments::begin(s, of_lines, &u, entries, form.table, widening.lines)?;
-    beside.finish(s).await?;
+    other.finish(s).await?;
     let inner = inner.finish(s).await?;
     let mut y = lines.finish(s).await?.add_public(s.me, form.table.offset.wrapping_neg());
 
@@ -297,30 +312,31 @@ async fn at_once(
         [y] = extension.finish(s).await?;
     }
     let me = s.me;
-    pick(s, &lead, widening.ring, &widening.picked(), |i, j| widening.value(me, y.data[i * m + j], j)).await
+    select(s, &lead, widening.ring, &widening.selected(), |i, j| widening.value(me, y.data[i * m + j], j))
+        .await
 }
 
 /// What is sent for `n` numbers, and which COTs it takes.
-pub fn bill(n: usize, form: &Form) -> Bill {
+pub fn cost(n: usize, form: &Form) -> CostModel {
     let (widening, m) = (form.widening(), form.shifts.len());
     let Widening { lines, ring, drop, .. } = widening;
     let looked_for = if form.at_once() { Schedule::Latency } else { form.schedule };
-    let position = crate::leading_one::bill(looked_for, n, m as u32, form.step);
-    let last = crate::pick::bill(n, ring.bits(), &widening.picked());
+    let position = crate::leading_one::cost(looked_for, n, m as u32, form.step);
+    let last = crate::select::cost(n, ring.bits(), &widening.selected());
     let most = if form.at_once() {
-        let mut values = crate::segments::bill(n * m, form.table, lines);
+        let mut values = crate::segments::cost(n * m, form.table, lines);
         if widening.extends() {
-            values = values + crate::extend::bill(n * m, &[(lines.bits(), widening.least_ring().bits())]);
+            values = values + crate::extend::cost(n * m, &[(lines.bits(), widening.least_ring().bits())]);
         }
-        position.beside(values) + last
+        position.in_parallel(values) + last
     } else {
         position
-            + crate::pick::bill(n, form.window().bits(), &vec![0; m])
-            + crate::segments::bill(n, form.table, lines)
-            + crate::extend::bill(n, &[(lines.bits(), ring.bits())])
+            + crate::select::cost(n, form.window().bits(), &vec![0; m])
+            + crate::segments::cost(n, form.table, lines)
+            + crate::extend::cost(n, &[(lines.bits(), ring.bits())])
             + last
     };
-    if drop == 0 { most } else { most + crate::extend::bill(n, &[(ring.bits() - drop, form.ring.bits())]) }
+    if drop == 0 { most } else { most + crate::extend::cost(n, &[(ring.bits() - drop, form.ring.bits())]) }
 }
 
 #[cfg(test)]
@@ -333,9 +349,9 @@ pub(crate) mod tests {
         testing::{self, Holder, Lab, reals},
     };
 
-    /// What one call draws from the pool beside COTs.
+    /// What one call draws from stock besides COTs.
     pub(crate) async fn stock<P: Holder>(lab: &mut Lab<P>, n: usize, form: &Form) {
-        lab.stock(&bill(n, form)).await;
+        lab.stock(&cost(n, form)).await;
         let tables = if form.at_once() { form.shifts.len() } else { 1 };
         lab.stock_cots(n * (200 + 100 * tables)).await;
     }
@@ -348,7 +364,7 @@ pub(crate) mod tests {
             stock(lab, n, form).await;
             lab.measure(async |s| evaluate(s, &x, form).await).await
         });
-        assert_eq!(traffic.cost, bill(n, form).cost());
+        assert_eq!(traffic.cost, cost(n, form).total());
         let dropped = u64::from(form.widening().drop > 0);
         let turns = match (form.schedule, form.at_once()) {
             (Schedule::Latency, true) => 3 + u64::from(form.widening().extends()),
@@ -387,7 +403,7 @@ pub(crate) mod tests {
                     let exact = f64::from(frac).exp2() / *x as f64;
                     worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
                 }
-                eprintln!("reciprocal, {precision:?}: relative error {worst:.2e} beside two units");
+                eprintln!("reciprocal, {precision:?}: relative error {worst:.2e} and two units");
                 assert!(worst < stated(precision), "{worst}");
             }
         }
@@ -409,7 +425,7 @@ pub(crate) mod tests {
                     let exact = (d / (*x as f64 * 2f64.powi(-36))).sqrt();
                     worst = worst.max(((y - exact).abs() - 2.0 * unit) / exact);
                 }
-                eprintln!("inverse root, {precision:?}: relative error {worst:.2e} beside two units");
+                eprintln!("inverse root, {precision:?}: relative error {worst:.2e} and two units");
                 assert!(worst < stated(precision), "{worst}");
             }
         }

@@ -1,23 +1,25 @@
 //! `[f(z)] <- [z]`: a piecewise-linear table on shares, with the segment found by a masked one-hot.
 //!
-//! Inputs: `z = z0 + z1 mod 2^(k+s)`, a table of `2^k` segments of width `2^s`. Offline: one-hot `[e_r]`, `[r]`.
+//! Inputs: `z = z0 + z1 mod 2^(k+s)`, a table of `2^k` segments of width `2^s`. Offline: one-hot
+//! `[e_r]`, `[r]`.
 //!
-//! | client                                 |                         | server                        |
-//! |----------------------------------------|-------------------------|-------------------------------|
-//! | `X0 = z0 >> s`, `t0 = z0 mod 2^s`      |                         | `X1 = z1 >> s`, `t1 = z1 mod 2^s` |
-//! | `X0 - r0`                              | `<- segments/open ->`   | `X1 - r1`                     |
-//! | `e = rotate(e_r, D)`: one-hot of `X0 + X1` |                     | the same                      |
-//! | bits of value `v` and slope `a`: inner products of `e` with the table's bit planes |    | the same |
-//! | choices: bits of `v`, of `a`           | `<- segments/cross ->`  | choices: bits of `a`          |
-//! | numbers: `t0 (1 - 2 a0_j)`             |                         | numbers: `-v1_j`, `t1 (1 - 2 a1_j)` |
-//! | `v + TR(sum_j 2^j a_j (t0 + t1))`      |                         | the same                      |
+//! | client | | server |
+//! |---|---|---|
+//! | `X0 = z0 >> s`, `t0 = z0 mod 2^s` | | `X1 = z1 >> s`, `t1 = z1 mod 2^s` |
+//! | `X0 - r0` | `<- segments/open ->` | `X1 - r1` |
+//! | `e = rotate(e_r, D)`: one-hot of `X0 + X1` | | the same |
+//! | bits of value `v`, slope `a`: `e` times the table's bit planes | | the same |
+//! | choices: bits of `v`, of `a` | `<- segments/cross ->` | choices: bits of `a` |
+//! | numbers: `t0 (1 - 2 a0_j)` | | numbers: `-v1_j`, `t1 (1 - 2 a1_j)` |
+//! | `v + TR(sum_j 2^j a_j (t0 + t1))` | | the same |
 //!
-//! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment serves
-//! offsets up to `2^(s+1)` ([`crate::fit`]). Two turns. Bits: `2 k`, then `sum_j (n - j) + 2 sum_j (n' - j + 1)` for
-//! the value's and the slope's bits. Error: the table's, one unit of the value for the local truncation, and another where `n'` would exceed 64 and each `2^j t` is
-//! rounded by its owner instead. The
-//! opened `D` is uniform (`r` is), used once; the low parts leave a party only as COT payload.
-//! From the pool: one one-hot; COTs. Source: `nonlinear.md` 3.1 in the design notes; FLUTE (S&P 2023) for one-hot lookup.
+//! `z = 2^s (X0 + X1) + t0 + t1`: the carry of the low parts is not computed; the line of a segment
+//! serves offsets up to `2^(s+1)` ([`crate::fit`]). Two turns. Bits: `2 k`, then `sum_j (n - j) + 2
+//! sum_j (n' - j + 1)` for the value's and the slope's bits. Error: the table's, one unit of the
+//! value for the local truncation, and another where `n'` would exceed 64 and each `2^j t` is
+//! rounded by its owner instead. The opened `D` is uniform (`r` is), used once; the low parts leave
+//! a party only as COT payload. From stock: one one-hot; COTs. Source: FLUTE (S&P 2023) for one-hot
+//! lookup.
 
 use sotto_ot::{CotPads, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Shape, Share, XorShare};
@@ -25,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
     mux::flip_sign,
     open::open,
@@ -83,7 +85,8 @@ pub(crate) struct Begun<'a> {
     products: cross::Begun<CotPads>,
 }
 
-/// Sends this party's part of an interpolation with these entries of the table, on the COTs that [`cots`] says; the result is in `ring`, the table's or a larger one.
+/// Sends this party's part of an interpolation with these entries of the table, on the COTs that
+/// [`cots`] says; the result is in `ring`, the table's or a larger one.
 pub(crate) fn begin<'a>(
     s: &mut Session,
     cots: (SendCots, RecvCots),
@@ -158,7 +161,8 @@ impl Begun<'_> {
     }
 }
 
-/// Low bits of the slope's products that a party cuts off its numbers, so that the products' ring has 64 bits at most.
+/// Low bits of the slope's products that a party cuts off its numbers, so that the products' ring
+/// has 64 bits at most.
 fn cut_bits(table: &Segments, ring: Ring) -> u32 {
     (ring.bits() + table.drop_bits()).saturating_sub(64)
 }
@@ -183,19 +187,19 @@ fn bit(entry: u64, j: usize) -> u64 {
 }
 
 /// From the located segment on.
-pub(crate) fn interpolation_bill(n: usize, table: &Segments, ring: u32) -> Bill {
+pub(crate) fn interpolation_cost(n: usize, table: &Segments, ring: u32) -> CostModel {
     let (v, a) = (table.value_bits, table.slope_bits);
     let values: u32 = crate::b2a::widths(v, Ring::new(ring)).iter().sum();
     let slopes: u32 = slope_widths(table, Ring::new(ring)).iter().sum();
     let [v, a, values, slopes] = [v, a, values, slopes].map(|w| w as usize * n);
-    Bill::products((v + a, slopes), (a, values + slopes))
+    CostModel::products((v + a, slopes), (a, values + slopes))
 }
 
 /// What is sent for a result in `ring`, and which COTs it takes.
-pub fn bill(n: usize, table: &Segments, ring: Ring) -> Bill {
+pub fn cost(n: usize, table: &Segments, ring: Ring) -> CostModel {
     let k = table.fit.index_bits;
-    let opened = Bill::mutual(&[n * k as usize], 0) + Bill::spending(n, k, k);
-    opened + interpolation_bill(n, table, ring.bits())
+    let opened = CostModel::mutual(&[n * k as usize], 0) + CostModel::spending(n, k, k);
+    opened + interpolation_cost(n, table, ring.bits())
 }
 
 #[cfg(test)]
@@ -208,13 +212,15 @@ pub(crate) mod tests {
 
     const STATED: [f64; 2] = [5.0e-5, 1.3e-5];
 
-    /// Every argument (of the finer ones, every fifth) from 1/2 up to the window's end, three times with other shares; the table's error relative to the value, one unit
-    /// for the local truncation.
+    /// Every argument (of the finer ones, every fifth) from 1/2 up to the window's end, three times
+    /// with other shares; the table's error relative to the value, one unit for the local
+    /// truncation.
     fn sweep(table: &'static Segments, f: impl Fn(f64) -> f64, stated: f64) {
         sweep_in(table, Ring::new(table.ring_bits), f, stated);
     }
 
-    /// The same, with the result in a ring of so many bits that slopes' products are rounded, if it is not the table's: for another unit.
+    /// The same, with the result in a ring of so many bits that slopes' products are rounded, if it
+    /// is not the table's: for another unit.
     fn sweep_in(table: &'static Segments, out: Ring, f: impl Fn(f64) -> f64, stated: f64) {
         let fit = &table.fit;
         let (ring, one) = (Ring::new(fit.index_bits + fit.shift), 1u64 << fit.argument_frac);
@@ -238,12 +244,12 @@ pub(crate) mod tests {
                 let exact = f((*u + 1) as f64 / one as f64);
                 worst = worst.max(((y - exact).abs() - unit) / exact);
             }
-            assert_eq!((traffic.cost, traffic.cost.turns), (bill(u.len(), table, out).cost(), 2));
+            assert_eq!((traffic.cost, traffic.cost.turns), (cost(u.len(), table, out).total(), 2));
         }
         let (n, cut) = (out.bits(), cut_bits(table, out));
         let values: u32 = (0..table.value_bits).map(|j| n - j).sum();
         let slopes: u32 = (0..table.slope_bits).map(|j| n + table.drop_bits() - j.max(cut) + 1).sum();
-        assert_eq!(bill(1, table, out).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
+        assert_eq!(cost(1, table, out).bits(), (2 * fit.index_bits + values + 2 * slopes) as usize);
         eprintln!("{} off by {worst:.2e} of the value", fit.name);
         assert!(worst < stated, "{} off by {worst}", fit.name);
     }

@@ -6,7 +6,8 @@ use sotto_ot::Columns;
 
 use crate::{Precision, curve::Activation, fit};
 
-/// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`, for either precision.
+/// The checked-in output of `cargo run -p sotto-protocol --example generate_tables`, for either
+/// precision.
 pub const FILES: [&str; 2] =
     [include_str!("../../tables/segments.json"), include_str!("../../tables/segments-high.json")];
 
@@ -14,7 +15,8 @@ pub const FILES: [&str; 2] =
 pub struct Segments {
     /// The table's numbers.
     pub fit: fit::Segments,
-    /// A multiple of the value's unit added to all values so that they, and every sum with a slope, are positive.
+    /// A multiple of the value's unit added to all values so that they, and every sum with a slope,
+    /// are positive.
     pub offset: u64,
     /// The least slope: subtracted from all slopes so that they are not negative.
     pub least_slope: i64,
@@ -36,7 +38,8 @@ impl Segments {
         self.fit.slope_frac + self.fit.argument_frac - self.fit.value_frac
     }
 
-    /// The line of segment `index` at offset `t`, rounded down, without the offset: the functionality.
+    /// The line of segment `index` at offset `t`, rounded down, without the offset: the
+    /// functionality.
     pub fn line(&self, index: usize, t: u64) -> i64 {
         self.fit.values[index] + ((self.fit.slopes[index] * t as i64) >> self.drop_bits())
     }
@@ -74,7 +77,8 @@ pub fn activation(precision: Precision, activation: Activation) -> &'static Segm
     &all(precision)[activation as usize]
 }
 
-/// `1/u` on `[1/2, 2)`, for an argument that is a unit too small: 512 or 1024 segments over `[0, 2)`, those below 1/2 unused.
+/// `1/u` on `[1/2, 2)`, for an argument that is a unit too small: 512 or 1024 segments over `[0,
+/// 2)`, those below 1/2 unused.
 pub fn reciprocal(precision: Precision) -> &'static Segments {
     &all(precision)[Activation::ALL.len()]
 }
@@ -116,7 +120,8 @@ mod tests {
         }
     }
 
-    /// Worst error over every argument of the window and both indices that its shares can give it, absolute and relative.
+    /// Worst error over every argument of the window and both indices that its shares can give it,
+    /// absolute and relative.
     fn worst(table: &Segments, f: impl Fn(f64) -> f64, from: i64) -> (f64, f64) {
         let unit = (-(table.fit.argument_frac as f64)).exp2();
         let end = table.fit.low + (1i64 << (table.fit.index_bits + table.fit.shift));
@@ -131,7 +136,8 @@ mod tests {
                 worst.1 = worst.1.max((y - exact).abs() / exact.abs());
             };
             check(index, t);
-            // Two offsets below 2^s add up to 2^(s+1) - 2 at most: no carry is dropped from the largest t.
+            // Two offsets below 2^s add up to 2^(s+1) - 2 at most: no carry is dropped from the
+            // largest t.
             let width = 1 << table.fit.shift;
             if index > 0 && t < width - 1 {
                 check(index - 1, t + width);

@@ -1,25 +1,29 @@
-//! `{ (j, x_j) : x_j >= t } -> client`, where `t` is the `k`-th largest of `n` shared numbers: the second place where values leave the shares.
+//! `{ (j, x_j) : x_j >= t } -> client`, where `t` is the `k`-th largest of `n` shared numbers: the
+//! second place where values leave the shares.
 //!
-//! Numbers are `u = floor(2^8 x) + 2^15 mod 2^16`, in base 4. Digit by digit, the highest first, the client learns those of `t`, and the server learns nothing:
-//! `above_j`, whether `u_j` is more than `t` as far as that is known, and `equal_j`, whether it is the same, stay shared.
+//! Numbers are `u = floor(2^8 x) + 2^15 mod 2^16`, in base 4. Digit by digit, the highest first,
+//! the client learns those of `t`, and the server learns nothing: `above_j`, whether `u_j` is more
+//! than `t` as far as that is known, and `equal_j`, whether it is the same, stay shared.
 //!
-//! | client                                    |                         | server          |
-//! |-------------------------------------------|-------------------------|-----------------|
-//! | digits of all `u_j` ([`mod@crate::decompose`]) ||                          |
-//! | for each digit of `t`: `e_z = equal [digit is z]`, `0 < z < 4` | `<- and/cross ->` | the same |
-//! | `above ^ e_c ^ .. ^ e_3` as numbers, added up: how many are `c` at least | `<- b2a/cross ->` | the same |
+//! | client | | server |
+//! |---|---|---|
+//! | digits of all `u_j` ([`mod@crate::decompose`]) || |
+//! | each digit of `t`: `e_z = equal [digit is z]`, `0 < z < 4` | `<- and/cross ->` | the same |
+//! | sums of `above ^ e_c ^ .. ^ e_3`: how many are at least `c`? | `<- b2a/cross ->` | the same |
 //! | are they fewer than `k`? ([`crate::compare`]) | `<- compare/cross, and/cross ->` | the same |
-//! | `c`, the largest for which they are not   | `<- top-k/digit --`     | its shares      |
-//! | choices: is the digit `z`?                | `<- top-k/choose ->`    | `equal`, `above` for digit `z` |
-//! | at the end: `m = above ^ equal`, and `m u` | `<- and/cross ->`      | the same        |
-//! | all `m_j`, `m_j u_j`                      | `<- top-k/share --`     | its shares      |
+//! | `c`, the largest for which they are not | `<- top-k/digit --` | its shares |
+//! | choices: is the digit `z`? | `<- top-k/choose ->` | `equal`, `above` for digit `z` |
+//! | at the end: `m = above ^ equal`, and `m u` | `<- and/cross ->` | the same |
+//! | all `m_j`, `m_j u_j` | `<- top-k/share --` | its shares |
 //!
-//! What the client learns on the way are the digits of `t`, a function of the result; every server's message is a function of what it reveals and of the client's own
-//! shares, as the shares are fresh products. Numbers equal to the `k`-th largest are all revealed, so there may be more than `k`.
+//! What the client learns on the way are the digits of `t`, a function of the result; every
+//! server's message is a function of what it reveals and of the client's own shares, as the shares
+//! are fresh products. Numbers equal to the `k`-th largest are all revealed, so there may be more
+//! than `k`.
 //!
-//! Exact. `50 + log2(s / 2 + 7)` turns where `s` bits are dropped; about `430 + 9.5 s + 24 log2(n)` bits a number.
-//! From the pool: COTs. Source: radix selection (Knuth, volume 3); this project on shares; the condition that only the result's functions
-//! show: `review.md` 7 in the design notes.
+//! Exact. `50 + log2(s / 2 + 7)` turns where `s` bits are dropped; about `430 + 9.5 s + 24 log2(n)`
+//! bits a number. From stock: COTs. Source: radix selection (Knuth, volume 3); this project on
+//! shares.
 
 use sotto_shares::{Party, Ring, Shape, Share, XorShare, pack, packed_len, unpack};
 
@@ -28,7 +32,7 @@ use crate::{
     and::{self, and},
     b2a::{self, b2a},
     compare::{self, few_are_negative},
-    cost::Bill,
+    cost::CostModel,
     cross,
     decompose::{self, decompose},
     digit::parity,
@@ -38,10 +42,12 @@ use crate::{
 /// Base-4 digits of what is revealed.
 const DIGITS: usize = RING.bits() as usize / 2;
 
-/// Of the row `x` the `k` largest numbers, and those that equal the last of them, with their positions, to the client; the server gets nothing.
+/// Of the row `x` the `k` largest numbers, and those that equal the last of them, with their
+/// positions, to the client; the server gets nothing.
 ///
 /// # Panics
-/// Unless it is one row of at least `k > 0` numbers, of which at least [`DROPPED`] bits are dropped.
+/// Unless it is one row of at least `k > 0` numbers, of which at least [`DROPPED`] bits are
+/// dropped.
 pub async fn top_to_client(s: &mut Session, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error> {
     let n = x.len();
     assert!(x.shape.rows == 1 && (1..=n).contains(&k), "the {k} largest of {n} numbers");
@@ -66,7 +72,8 @@ pub async fn top_to_client(s: &mut Session, x: &Share, k: usize) -> Result<Optio
     reveal(s, &chosen, &values, k).await
 }
 
-/// Whether at least `k` numbers have a digit of at least 1, 2, 3, or are above; `matching` says which of the equal ones have digit 1, 2, 3.
+/// Whether at least `k` numbers have a digit of at least 1, 2, 3, or are above; `matching` says
+/// which of the equal ones have digit 1, 2, 3.
 async fn enough(s: &mut Session, kept: &XorShare, matching: &XorShare, k: usize) -> Result<XorShare, Error> {
     let n = kept.len();
     let reaching = (1..4).flat_map(|c| cases(kept, matching, move |w, m| w >> 1 ^ parity(m >> (c - 1))));
@@ -101,7 +108,8 @@ async fn tell(s: &mut Session, enough: &XorShare) -> Result<Option<u32>, Error> 
     }
 }
 
-/// What is known once the digit is, which the client alone knows: it chooses among what the four digits lead to.
+/// What is known once the digit is, which the client alone knows: it chooses among what the four
+/// digits lead to.
 async fn descend(
     s: &mut Session,
     kept: &XorShare,
@@ -191,7 +199,8 @@ async fn reveal(
     }
 }
 
-/// The functionality: positions of the `k` largest numbers, and of those that equal the last of them.
+/// The functionality: positions of the `k` largest numbers, and of those that equal the last of
+/// them.
 pub fn ideal(x: &[f64], k: usize) -> Vec<(usize, f64)> {
     let floor = |x: &f64| (x * f64::from(1 << FRAC)).floor() / f64::from(1 << FRAC);
     let numbers: Vec<f64> = x.iter().map(floor).collect();
@@ -200,17 +209,18 @@ pub fn ideal(x: &[f64], k: usize) -> Vec<(usize, f64)> {
     numbers.into_iter().enumerate().filter(|(_, x)| *x >= sorted[k - 1]).collect()
 }
 
-/// What is sent for the largest of `n` numbers of which `dropped` bits are dropped, and which COTs it takes.
-pub fn bill(n: usize, dropped: u32) -> Bill {
+/// What is sent for the largest of `n` numbers of which `dropped` bits are dropped, and which COTs
+/// it takes.
+pub fn cost(n: usize, dropped: u32) -> CostModel {
     let (ring, words) = (count_ring(n).bits(), 3 * n.div_ceil(32));
     let digits = (0..DIGITS).map(|i| {
-        let matching = if i == 0 { Bill::default() } else { and::bill(n, 3) };
-        let counted = b2a::bill(3 * n, &[ring - 1]) + compare::few_bill(3, ring);
-        matching + counted + Bill::to_client(3, 0) + Bill::products((words, 0), (0, 64 * words))
+        let matching = if i == 0 { CostModel::default() } else { and::cost(n, 3) };
+        let counted = b2a::cost(3 * n, &[ring - 1]) + compare::few_cost(3, ring);
+        matching + counted + CostModel::to_client(3, 0) + CostModel::products((words, 0), (0, 64 * words))
     });
-    let all = digits.fold(decompose::bill(n, dropped + RING.bits(), DIGITS), |all, digit| all + digit);
+    let all = digits.fold(decompose::cost(n, dropped + RING.bits(), DIGITS), |all, digit| all + digit);
     let width = RING.bits() as usize;
-    all + and::bill(n, width as u32) + Bill::to_client(n * (1 + width), 0)
+    all + and::cost(n, width as u32) + CostModel::to_client(n * (1 + width), 0)
 }
 
 #[cfg(test)]
@@ -223,7 +233,8 @@ mod tests {
 
     const WIDE: Ring = Ring::new(44);
 
-    /// Of a row of real numbers with `frac` fraction bits: what the client gets, and what it is to get.
+    /// Of a row of real numbers with `frac` fraction bits: what the client gets, and what it is to
+    /// get.
     fn largest(x: &[f64], frac: u32, k: usize) -> [Vec<(usize, f64)>; 2] {
         let raw: Vec<u64> = x.iter().map(|&x| encode(x, frac, WIDE)).collect();
         let [client, server] = testing::run_both(async |lab| {
@@ -232,7 +243,7 @@ mod tests {
         });
         assert!(server.0.is_none(), "the server gets nothing");
         let cost = Open::open(client.1, server.1).cost;
-        assert_eq!(cost, bill(x.len(), frac - FRAC).cost());
+        assert_eq!(cost, cost(x.len(), frac - FRAC).total());
         assert_eq!(cost.turns, 50 + log2_ceil((frac - FRAC).div_ceil(2) as usize + DIGITS - 1));
         let exact: Vec<f64> = raw.iter().map(|&v| decode(v, frac, WIDE)).collect();
         [client.0.expect("the client gets the largest"), ideal(&exact, k)]

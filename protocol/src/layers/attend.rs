@@ -1,8 +1,9 @@
-//! `[sum_j 2^(x_j - m) v_j]`, `[1 / sum_j 2^(x_j - m)] <- [x], [v]`: attention from scores to what it makes of the values, before the division.
+//! `[sum_j 2^(x_j - m) v_j]`, `[1 / sum_j 2^(x_j - m)] <- [x], [v]`: attention from scores to what
+//! it makes of the values, before the division.
 //!
 //! 1. numerators `2^(x - m)` and their sums ([`mod@crate::softmax`]);
-//! 2. the sums' reciprocals ([`crate::reciprocal`]), and meanwhile the numerators times all values so far ([`crate::kv_cache`]), shortened to the ring in which
-//!    both meet.
+//! 2. the sums' reciprocals ([`crate::reciprocal`]), and meanwhile the numerators times all values
+//!    so far ([`crate::kv_cache`]), shortened to the ring in which both meet.
 //!
 //! | client and server, by the latency schedule |                                           |
 //! |--------------------------------------------|-------------------------------------------|
@@ -10,25 +11,27 @@
 //! | second turn                                | `<- extend/cross ->`: the products shortened |
 //! | the rest of it                             |                                           |
 //!
-//! So the products take no turn of their own; by the schedule of fewest bits they come first, in two. Sums of values are watched ([`crate::ranges`]) to be below `2^16`.
-//! Errors, bounds and leakage are those of the parts. Source: as theirs.
+//! So the products take no turn of their own; by the schedule of fewest bits they come first, in
+//! two. Sums of values are checked ([`crate::overflow_check`]) to be below `2^16`. Errors, bounds
+//! and leakage are those of the parts. Source: as theirs.
 
 use sotto_shares::Share;
 
 use crate::{
     Error, Precision, Schedule, Session,
-    beside::Beside,
-    cost::Bill,
+    cost::CostModel,
     extend::{self, BegunSigned},
+    in_parallel::InParallel,
     kv_cache::{BegunSums, KvCache, begin_sums},
-    ranges, softmax,
+    overflow_check, softmax,
 };
 
-/// Top bits of sums that are watched: units of `2^14`.
-const WATCHED: u32 = 4;
+/// Top bits of sums that are checked: units of `2^14`.
+const CHECKED: u32 = 4;
 
-/// Of scores `x` `[rows, positions]`, of which row `i` sees the first `visible[i]`, and of the values of the new positions, `v`: sums of values in the ring and
-/// with the fraction bits in which they meet the reciprocals, and those.
+/// Of scores `x` `[rows, positions]`, of which row `i` sees the first `visible[i]`, and of the
+/// values of the new positions, `v`: sums of values in the ring and with the fraction bits in which
+/// they meet the reciprocals, and those.
 ///
 /// # Panics
 /// As [`softmax::softmax`] and [`crate::kv_cache::scores`], which has come before.
@@ -61,7 +64,7 @@ enum Step {
     Done(Share),
 }
 
-impl Beside for Values<'_> {
+impl InParallel for Values<'_> {
     async fn begin(&mut self, s: &mut Session) -> Result<(), Error> {
         self.step = Step::Opening(begin_sums(s, self.cache, self.numerators, self.v)?);
         Ok(())
@@ -72,7 +75,7 @@ impl Beside for Values<'_> {
             unreachable!("it was begun")
         };
         let sums = begun.finish(s, self.cache).await?;
-        ranges::numbers(s, &sums, WATCHED);
+        overflow_check::numbers(s, &sums, CHECKED);
         // Rounded without bias, as every truncation is.
         let short = sums.truncate_reduce(sums.frac - s.precision.power_frac()).add_public(s.me, 1);
         let (send, recv) = extend::cots(s.me, short.len());
@@ -90,23 +93,23 @@ impl Beside for Values<'_> {
     }
 }
 
-/// What is sent for rows of scores that see so many positions, and which COTs and one-hots it takes: of the values with so many weights, new values and
-/// results; without the tests of ranges.
-pub fn bill(
+/// What is sent for rows of scores that see so many positions, and which COTs and one-hots it
+/// takes: of the values with so many weights, new values and results; without the overflow check.
+pub fn cost(
     precision: Precision,
     schedule: Schedule,
     visible: &[usize],
     [weights, new, results]: [usize; 3],
-) -> Bill {
+) -> CostModel {
     let ring = precision.sums().bits();
-    let opened = Bill::mutual(&[ring as usize * (weights + new)], 0);
+    let opened = CostModel::mutual(&[ring as usize * (weights + new)], 0);
     let values =
-        opened + extend::bill(results, &[(ring - precision.frac(), precision.reciprocal().0.bits())]);
-    let reciprocals = softmax::reciprocals_bill(precision, schedule, visible);
-    let numerators = softmax::numerators_bill(precision, schedule, visible);
+        opened + extend::cost(results, &[(ring - precision.frac(), precision.reciprocal().0.bits())]);
+    let reciprocals = softmax::reciprocals_cost(precision, schedule, visible);
+    let numerators = softmax::numerators_cost(precision, schedule, visible);
     match schedule {
         Schedule::Throughput => numerators + values + reciprocals,
-        Schedule::Latency => numerators + reciprocals.beside(values),
+        Schedule::Latency => numerators + reciprocals.in_parallel(values),
     }
 }
 
@@ -117,6 +120,7 @@ mod tests {
     use super::*;
     use crate::{
         kv_cache::{self, Heads},
+        planner::{self, Need},
         testing::{self, Holder, Lab, Side, modes, reals},
     };
 
@@ -146,7 +150,7 @@ mod tests {
         let encoded = |x: Vec<f64>, ring| -> Vec<u64> { x.iter().map(|&x| encode(x, frac, ring)).collect() };
         let x = lab.share(&encoded(scores(), p.score()), p.score(), frac, Shape::new(20, POSITIONS));
         let v = lab.share(&encoded(values(), p.sums()), p.sums(), frac, Shape::new(POSITIONS, 16));
-        lab.stock(&softmax::bill(p, mode.1, &visible)).await;
+        lab.stock(&softmax::cost(p, mode.1, &visible)).await;
         lab.stock_cots(1 << 17).await;
         kv_cache::scores(lab.me.session(), cache, &q, &k).await.unwrap();
         lab.measure(async |me| attend(me.session(), cache, &x, &visible, &v).await).await
@@ -160,20 +164,20 @@ mod tests {
                 async |lab| {
                     (lab.me.session.precision, lab.me.session.schedule) = mode;
                     let mut cache = KvCache::new(HEADS, precision);
-                    kv_cache::client(&mut lab.me, &mut cache, POSITIONS).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, POSITIONS)]).await.unwrap();
                     attended(lab, &mut cache, mode).await
                 },
                 async |lab| {
                     (lab.me.session.precision, lab.me.session.schedule) = mode;
                     let mut cache = KvCache::new(HEADS, precision);
-                    kv_cache::server(&mut lab.me, &mut cache, POSITIONS).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, POSITIONS)]).await.unwrap();
                     attended(lab, &mut cache, mode).await
                 },
             );
             let stated =
-                bill(precision, schedule, &[POSITIONS; 20], [20 * POSITIONS, POSITIONS * 16, 20 * 8]);
-            assert_eq!(traffic.cost, stated.cost());
-            let alone = softmax::bill(precision, schedule, &[POSITIONS; 20]).cost().turns;
+                cost(precision, schedule, &[POSITIONS; 20], [20 * POSITIONS, POSITIONS * 16, 20 * 8]);
+            assert_eq!(traffic.cost, stated.total());
+            let alone = softmax::cost(precision, schedule, &[POSITIONS; 20]).total().turns;
             let own = if schedule == Schedule::Throughput { 2 } else { 0 };
             assert_eq!(traffic.cost.turns, alone + own);
             let (ring, frac) = precision.reciprocal();

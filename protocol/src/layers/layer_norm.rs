@@ -1,16 +1,20 @@
-//! `[g (x - mean(x)) / sqrt(var(x) + eps)] <- [x]`, row by row, with the public factor `g` of [`crate::rms_norm`]; gain and bias belong to the weights that follow.
+//! `[g (x - mean(x)) / sqrt(var(x) + eps)] <- [x]`, row by row, with the public factor `g` of
+//! [`crate::rms_norm`]; gain and bias belong to the weights that follow.
 //!
-//! 1. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the only step that RMSNorm does not have;
+//! 1. the mean: the row's sum times the public `2^26 / d`, truncated ([`mod@crate::truncate`]): the
+//!    only step that RMSNorm does not have;
 //! 2. what is left is normalised as in [`mod@crate::rms_norm`].
 //!
-//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for RMSNorm, of which the squares' holds after the mean is taken off.
-//! Eight turns, seven by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba et al. (1607.06450); `nonlinear.md` 3.5 in the design notes.
+//! Error: RMSNorm's, and the mean's: a unit of `2^-18` and `d 2^-27` of itself. Bounds: as for
+//! RMSNorm, of which the squares' holds after the mean is taken off; checked as there. Eight turns,
+//! seven by the latency schedule; `l' - l + 1` bits a row more than RMSNorm. No leakage. Source: Ba
+//! et al. (1607.06450).
 
 use sotto_shares::{Shape, Share};
 
 use crate::{
     Error, Precision, Schedule, Session,
-    cost::Bill,
+    cost::CostModel,
     rms_norm::{self, WIDE},
     truncate::truncate,
 };
@@ -18,10 +22,11 @@ use crate::{
 /// Fraction bits of `1/d`.
 const MEAN_FRAC: u32 = 26;
 
-/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of [`rms_norm::row_shape`] from stock.
+/// Normalises each row of `x` `[T, d]`; the result is an activation. Takes `T` rows of
+/// [`rms_norm::row_shape`] from stock.
 ///
 /// # Panics
-/// If the stock is too small.
+/// If the stock is too small, or `x` is in another ring.
 pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
     assert_eq!(x.ring, WIDE, "rows are normalised modulo 2^64");
     let Shape { rows, cols } = x.shape;
@@ -42,22 +47,21 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 }
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
-pub fn bill(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> Bill {
-    crate::extend::bill(shape.rows, &[(38, 64)])
-        + rms_norm::bill(precision, schedule, shape, eps)
+pub fn cost(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> CostModel {
+    crate::extend::cost(shape.rows, &[(38, 64)])
+        + rms_norm::cost(precision, schedule, shape, eps)
 }
 
 #[cfg(test)]
 mod tests {
-    use sotto_shares::{Ring, encode};
+    use sotto_shares::encode;
 
     use super::*;
     use crate::{
+        planner::{self, Need},
         rms_norm::row_shape,
-        rows,
         testing::{self, reals},
     };
-
 
     #[test]
     fn rows_with_and_without_a_mean() {
@@ -76,20 +80,22 @@ mod tests {
         let (got, traffic) = testing::run_keyed(
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::client(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, 30), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, WIDE, 18, shape);
-                rms_norm::tests::stock(lab, shape).await;
+                rms_norm::tests::stock(lab, shape, 1e-5).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
             async |lab| {
                 (lab.me.session.precision, lab.me.session.schedule) = (precision, schedule);
-                rows::server(&mut lab.me, row_shape(precision, 30), shape.rows).await.unwrap();
+                let need = Need::rows(row_shape(precision, 30), shape.rows);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 let x = lab.share(&raw, WIDE, 18, shape);
-                rms_norm::tests::stock(lab, shape).await;
+                rms_norm::tests::stock(lab, shape, 1e-5).await;
                 lab.measure(async |me| layer_norm(&mut me.session, &x, 1e-5).await).await
             },
         );
-        let stated = bill(precision, schedule, shape, 1e-5).cost();
+        let stated = cost(precision, schedule, shape, 1e-5).total();
         assert_eq!((traffic.cost, traffic.cost.turns), (stated, [8, 7][schedule as usize]));
         let (got, clear) = (reals(&got, precision.linear(), precision.frac()), reals(&raw, WIDE, 18));
         let errors: Vec<f64> =

@@ -1,4 +1,5 @@
-//! `x -> client`, or the position of each row's largest number: where a value leaves the shares. The other place is [`crate::top_k`].
+//! `x -> client`, or the position of each row's largest number: where a value leaves the shares.
+//! The other place is [`crate::top_k`].
 //!
 //! | client                    |                     | server                    |
 //! |---------------------------|---------------------|---------------------------|
@@ -6,20 +7,26 @@
 //! |                           | `<- reveal/share --`| its share                 |
 //! | `x = x0 + x1`             |                     |                           |
 //!
-//! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo `2^16`: the server's message is then a
-//! function of the revealed value and the client's own share, and nothing else. Turns: those of the
-//! truncation, with whose last message the share travels.
+//! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo
+//! `2^16`: the server's message is then a function of the revealed value and the client's own
+//! share, and nothing else. Turns: those of the truncation, with whose last message the share
+//! travels.
 //!
-//! Of positions ([`best_to_client`]), the truncation is the same, into 18 bits. To its share the client may add numbers of its own, of which the server
-//! learns nothing: Gumbel noise makes of the largest a random sample of the softmax (Gumbel, 1954). Then come a tournament ([`crate::maximum`]) and
-//! `reveal/position` with the server's share of the winners, again the revealed value less the client's own. The client learns the position and nothing
-//! else: a function of the numbers and of what it added.
+//! Of positions ([`best_to_client`]), the truncation is the same, into 18 bits. To its share the
+//! client may add numbers of its own, of which the server learns nothing: Gumbel noise makes of the
+//! largest a random sample of the softmax (Gumbel, 1954). Then come a tournament
+//! ([`crate::maximum`]) and `reveal/position` with the server's share of the winners, again the
+//! revealed value less the client's own. The client learns the position and nothing else: a
+//! function of the numbers and of what it added.
 //!
-//! A bit of which the parties hold XOR shares is revealed by the server's share, in `reveal/flag` ([`flag_to_client`]).
+//! A bit of which the parties hold XOR shares is revealed by the server's share, in `reveal/flag`
+//! ([`flag_to_client`]).
 //!
-//! There is no way to reveal a value to the server, and there must be none for what comes from an encrypted product with a tolerance: its error is
-//! linear in the client's key; nor for products of triples from encryption, whose last unit says something of the client's shares.
-//! Of values the client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source: `review.md` 7 in the design notes.
+//! There is no way to reveal a value to the server, and there must be none for what comes from an
+//! encrypted product with a tolerance: its error is linear in the client's key; nor for products of
+//! triples from encryption, whose last unit says something of the client's shares. Of values the
+//! client learns `floor(256 x) mod 2^16`, for every entry; the server learns nothing. Source:
+//! CrypTFlow2 for the faithful truncation.
 
 use sotto_shares::{Party, Ring, Share, XorShare, encode, pack, packed_len, unpack};
 
@@ -38,8 +45,9 @@ pub const ADDED: f64 = 127.0;
 /// The ring of differences of such sums.
 const COMPARED: Ring = Ring::new(18);
 
-/// Reveals the position of the largest number of each row of `x` to the client, of equal ones the first; the server gets nothing. Before, the client
-/// adds its numbers, rounded to `2^-8` and to [`ADDED`] at most: as many as there are, or none; the server gives none.
+/// Reveals the position of the largest number of each row of `x` to the client, of equal ones the
+/// first; the server gets nothing. Before, the client adds its numbers, rounded to `2^-8` and to
+/// [`ADDED`] at most: as many as there are, or none; the server gives none.
 ///
 /// # Panics
 /// If fewer than [`DROPPED`] bits would be dropped, or the server adds something.
@@ -69,7 +77,8 @@ pub async fn best_to_client(s: &mut Session, x: &Share, added: &[f64]) -> Result
     }
 }
 
-/// Reveals a bit to the client; the server gets nothing. Both shares must be fresh: of a lookup, say.
+/// Reveals a bit to the client; the server gets nothing. Both shares must be fresh: of a lookup,
+/// say.
 ///
 /// # Panics
 /// If it is not one bit.
@@ -114,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        testing::{self, Bill, Open, elements},
+        testing::{self, CostModel, Open, elements},
         truncate,
     };
 
@@ -130,8 +139,8 @@ mod tests {
         let want = x.iter().map(|&x| RING.signed(truncate::ideal(x, WIDE, 20, RING)) as f64 / 256.0);
         assert_eq!(client.0.unwrap(), want.collect::<Vec<_>>());
         assert!(server.0.is_none());
-        let sent = Bill::to_client(16 * 101, 0);
-        assert_eq!(Open::open(client.1, server.1).cost, (crate::truncate::bill(101, 20, 16) + sent).cost());
+        let sent = CostModel::to_client(16 * 101, 0);
+        assert_eq!(Open::open(client.1, server.1).cost, (crate::truncate::cost(101, 20, 16) + sent).total());
     }
 
     #[test]
@@ -178,8 +187,8 @@ mod tests {
         assert!(server.is_none());
     }
 
-    /// What the server sends is the result less the client's share, and the client's share is uniform whatever
-    /// the dropped bits and the input's sharing are.
+    /// What the server sends is the result less the client's share, and the client's share is
+    /// uniform whatever the dropped bits and the input's sharing are.
     #[test]
     fn dropped_bits_do_not_show() {
         let n = 1 << 13;

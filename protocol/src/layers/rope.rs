@@ -1,9 +1,12 @@
-//! Rotary position embedding of shared queries and keys: positions are public, so each party rotates its share.
+//! Rotary position embedding of shared queries and keys: positions are public, so each party
+//! rotates its share.
 //!
-//! `(x_i, x_{i+h/2}) <- (x_i cos - x_{i+h/2} sin, x_{i+h/2} cos + x_i sin)`, with cosines of two fraction bits more than the result has, in a ring
-//! that has room for them and for the truncation after them, which is local: one extension before, one turn, no other cost. Values, which are not rotated, are truncated
-//! in the same turn. Bound: `|x| < 2^14`. Error: half a unit a factor, and one and an eighth of the result's. No leakage. Source: Su et al. (2104.09864),
-//! the half-rotated order of the public checkpoints.
+//! `(x_i, x_{i+h/2}) <- (x_i cos - x_{i+h/2} sin, x_{i+h/2} cos + x_i sin)`, with cosines of two
+//! fraction bits more than the result has, in a ring that has room for them and for the truncation
+//! after them, which is local: one extension before, one turn, no other cost. Values, which are not
+//! rotated, are truncated in the same turn. Bound: `|x| < 2^14`. Error: half a unit a factor, and
+//! one and an eighth of the result's. No leakage. Source: Su et al. (2104.09864), the half-rotated
+//! order of the public checkpoints.
 
 use sotto_shares::{Ring, Share};
 
@@ -25,7 +28,8 @@ pub struct Angles<'a> {
 /// Fraction bits of rotated numbers beyond those of the result.
 const SPARE: u32 = 4;
 
-/// Rotates every head of `x` `[T, heads h]`, and truncates `v`; results in their rings with `frac` fraction bits.
+/// Rotates every head of `x` `[T, heads h]`, and truncates `v`; results in their rings with `frac`
+/// fraction bits.
 ///
 /// # Panics
 /// If a row is not a whole number of heads, or the rings are too large for these fraction bits.
@@ -45,7 +49,8 @@ pub async fn rope(
     Ok([truncate(s, &x, SPARE + factor_frac, ring).await?, v])
 }
 
-/// The rotation itself, on a share or on the value: it is linear. The result has `factor_frac` more fraction bits.
+/// The rotation itself, on a share or on the value: it is linear. The result has `factor_frac` more
+/// fraction bits.
 pub fn rotate(x: &mut Share, angles: &Angles<'_>, factor_frac: u32) {
     let half = angles.frequencies.len();
     assert_eq!(x.shape.cols % (2 * half), 0, "whole heads");
@@ -116,15 +121,16 @@ mod tests {
         let (got, values) = (reals(&got, rotated, frac), reals(&values, value_ring, frac));
         let (unit, factor_unit) = (2f64.powi(-(frac as i32)), 2f64.powi(-(factor_frac(frac) as i32)));
         assert!(worst(&values, &x[..20]) <= unit);
-        // Half a unit of the factors times a pair's size, one unit of the result and an eighth for either of a pair.
+        // Half a unit of the factors times a pair's size, one unit of the result and an eighth for
+        // either of a pair.
         let error = worst(&got[8..], &want[8..]);
         eprintln!("rope, {precision:?}: {error:.1e} for |x| < 9");
         assert!(error < 9.0 * factor_unit + 1.25 * unit, "{error}");
         assert!(worst(&got[..8], &want[..8]) < 8200.0 * factor_unit);
         let wide = rotated.bits() + SPARE + factor_frac(frac);
-        let of_values = crate::extend::bill(20, &[(ring.bits() - 16, value_ring.bits())]);
-        let stated = crate::extend::bill(48, &[(ring.bits() - 12, wide)]).beside(of_values);
-        assert_eq!(traffic.cost, stated.cost());
+        let of_values = crate::extend::cost(20, &[(ring.bits() - 16, value_ring.bits())]);
+        let stated = crate::extend::cost(48, &[(ring.bits() - 12, wide)]).in_parallel(of_values);
+        assert_eq!(traffic.cost, stated.total());
         assert_eq!(traffic.cost.turns, 1);
     }
 }

@@ -1,32 +1,36 @@
-//! Softmax of rows of scores, left unnormalised: numerators `2^(x - m)` and the reciprocal of their sum.
+//! Softmax of rows of scores, left unnormalised: numerators `2^(x - m)` and the reciprocal of their
+//! sum.
 //!
-//! Scores come in base-2 units (`log2 e / sqrt d` is folded into the query's weights), with an activation's fraction bits, 14 integer bits, and must be below 1024 in
-//! magnitude: that is watched, and passes below 768 ([`crate::ranges`]).
+//! Scores come in base-2 units (`log2 e / sqrt d` is folded into the query's weights), with an
+//! activation's fraction bits, 14 integer bits, and must be below 1024 in magnitude: this is
+//! checked, and passes below 768 ([`crate::overflow_check`]).
 //!
-//! 1. `m`: the row maximum to one fraction bit, on 13-bit shares ([`crate::maximum`]); being off by a unit only
-//!    scales numerators and denominator alike;
+//! 1. `m`: the row maximum to one fraction bit, on 13-bit shares ([`crate::maximum`]); being off by
+//!    a unit only scales numerators and denominator alike;
 //! 2. numerators `2^(x - m)` with two fraction bits more ([`crate::exp2`]);
 //! 3. their sum, local, and its reciprocal ([`crate::reciprocal`]).
 //!
-//! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products a row, not `n`.
-//! A causal mask is the omission of what a row may not see.
-//! `12 + 5 ceil(log2(n / 16))` turns for the maximum of more than eight, and 14 after it up to 8 entries, 16 up to 64, 17 above; by the latency schedule `4 ceil(log8 n)` at most, and 6 (8 by high precision beyond 4096 entries); and two for every
-//! 2^18 scores that wait to be tested. Error: total variation below `5e-4` at 128 entries, `1.3e-4` by high precision. No leakage. Source: `nonlinear.md` 3.3 in the design notes.
+//! The caller multiplies numerators by values first and by the reciprocal afterwards: `d` products
+//! a row, not `n`. A causal mask is the omission of what a row may not see. `12 + 5 ceil(log2(n /
+//! 16))` turns for the maximum of more than eight, and 14 after it up to 8 entries, 16 up to 64, 17
+//! above; by the latency schedule `4 ceil(log8 n)` at most, and 6 (8 by high precision beyond 4096
+//! entries); and two for every 2^18 scores that are checked. Error: total variation below `5e-4` at
+//! 128 entries, `1.3e-4` by high precision. No leakage. Source: this project.
 
 use sotto_shares::{Ring, Shape, Share};
 
 use crate::{
     Error, Precision, Schedule, Session,
-    beside::Beside,
-    cost::Bill,
+    cost::CostModel,
     exp2::exp2,
+    in_parallel::InParallel,
     maximum::row_max,
-    ranges,
+    overflow_check,
     reciprocal::{self, Form},
 };
 
-/// Top bits of scores that are watched: units of 256.
-const WATCHED: u32 = 6;
+/// Top bits of scores that are checked: units of 256.
+const CHECKED: u32 = 6;
 /// Fraction bits kept in the maximum.
 const MAX_FRAC: u32 = 1;
 /// Integer bits of the sum of numerators.
@@ -62,8 +66,8 @@ pub(crate) async fn numerators(
     let seen: Vec<u64> =
         (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
     let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
-    ranges::numbers(s, &seen, WATCHED);
-    ranges::relieve(s).await?;
+    overflow_check::numbers(s, &seen, CHECKED);
+    overflow_check::run_if_full(s).await?;
     let x = x.reduce(precision.exponent());
     let seen = seen.reduce(x.ring);
 
@@ -92,13 +96,14 @@ pub(crate) async fn reciprocals(
     s: &mut Session,
     sums: &Share,
     visible: &[usize],
-    beside: &mut impl Beside,
+    other: &mut impl InParallel,
 ) -> Result<Share, Error> {
     let longest = visible.iter().copied().max().unwrap_or(1);
-    reciprocal::evaluate_beside(s, sums, &normaliser(s.precision, s.schedule, longest), beside).await
+    reciprocal::evaluate_in_parallel(s, sums, &normaliser(s.precision, s.schedule, longest), other).await
 }
 
-/// The reciprocal of a row's sum: its largest numerator is about 1 at least and, as the maximum is less than 1 below the largest score, below 2.
+/// The reciprocal of a row's sum: its largest numerator is about 1 at least and, as the maximum is
+/// less than 1 below the largest score, below 2.
 fn normaliser(precision: Precision, schedule: Schedule, entries: usize) -> Form {
     let frac = precision.power_frac();
     let least = frac - 1;
@@ -113,22 +118,23 @@ pub fn ideal(row: &[f64]) -> Vec<f64> {
     powers.iter().map(|p| p / sum).collect()
 }
 
-/// What is sent online for rows that see so many entries, and which COTs it takes; without the tests of ranges.
-pub fn bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
-    numerators_bill(precision, schedule, visible) + reciprocals_bill(precision, schedule, visible)
+/// What is sent online for rows that see so many entries, and which COTs it takes; without the
+/// overflow check.
+pub fn cost(precision: Precision, schedule: Schedule, visible: &[usize]) -> CostModel {
+    numerators_cost(precision, schedule, visible) + reciprocals_cost(precision, schedule, visible)
 }
 
 /// The same of steps 1 and 2.
-pub(crate) fn numerators_bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
+pub(crate) fn numerators_cost(precision: Precision, schedule: Schedule, visible: &[usize]) -> CostModel {
     let compared = precision.exponent().bits() - precision.frac() + MAX_FRAC;
-    crate::maximum::bill(schedule, visible, compared)
-        + crate::exp2::bill(precision, schedule, visible.iter().sum(), precision.sums().bits())
+    crate::maximum::cost(schedule, visible, compared)
+        + crate::exp2::cost(precision, schedule, visible.iter().sum(), precision.sums().bits())
 }
 
 /// The same of step 3.
-pub(crate) fn reciprocals_bill(precision: Precision, schedule: Schedule, visible: &[usize]) -> Bill {
+pub(crate) fn reciprocals_cost(precision: Precision, schedule: Schedule, visible: &[usize]) -> CostModel {
     let longest = visible.iter().copied().max().unwrap_or(1);
-    reciprocal::bill(visible.len(), &normaliser(precision, schedule, longest))
+    reciprocal::cost(visible.len(), &normaliser(precision, schedule, longest))
 }
 
 #[cfg(test)]
@@ -151,7 +157,7 @@ pub(crate) mod tests {
         let ((numerators, reciprocals), traffic) = testing::run(async |lab| {
             (lab.me.schedule, lab.me.precision) = (schedule, precision);
             let x = lab.share(&raw, scores, frac, Shape::new(rows.len(), cols));
-            lab.stock(&bill(precision, schedule, &visible)).await;
+            lab.stock(&cost(precision, schedule, &visible)).await;
             lab.stock_cots(1 << 19).await;
             let evaluated = async |s: &mut Session| {
                 let out = softmax(s, &x, &visible).await?;
@@ -159,7 +165,7 @@ pub(crate) mod tests {
             };
             lab.measure(evaluated).await
         });
-        assert_eq!(traffic.cost, bill(precision, schedule, &visible).cost());
+        assert_eq!(traffic.cost, cost(precision, schedule, &visible).total());
         let few = [8, 64].into_iter().filter(|&n| cols <= n).count();
         let (after, levels) = ([17, 16, 14][few], testing::log2_ceil(cols));
         match schedule {

@@ -1,35 +1,44 @@
-//! `[q K^T]` and `[p V]` against keys and values that stay: each row of them is opened once in its life, under a mask that stays with it.
+//! `[q K^T]` and `[p V]` against keys and values that stay: each row of them is opened once in its
+//! life, under a mask that stays with it.
 //!
-//! Offline. Masks `B` of rows to come are made in chunks; masks `a` of queries and `a'` of weights `p` for the next positions, with their
-//! products with all masks of rows so far; the figure is that of queries and keys, and that of `p` and values is the same without the transpositions:
+//! Offline. Masks `B` of rows to come are made in chunks; masks `a` of queries and `a'` of weights
+//! `p` for the next positions, with their products with all masks of rows so far; the figure is
+//! that of queries and keys, and that of `p` and values is the same without the transpositions:
 //!
-//! | client: key                                  |                          | server: `a1`, `B1` uniform                |
-//! |----------------------------------------------|--------------------------|-------------------------------------------|
-//! | once a chunk: `B0` uniform, `Enc(B0)`        | `-- attention/upload ->` | keeps `Enc(B0)`                           |
-//! | `a0` uniform, `Enc(a0)`                      | (the same frame)         |                                           |
-//! | its shares from the first parts              | `<- attention/reply --`  | `Enc(a0 B1^T)`, `Enc(B0 a1^T)`, each plus `Enc(0)` |
-//! | `[a B^T]`: `a0 B0^T` + shares                |                          | `a1 B1^T` + shares                        |
+//! | client: key | | server: `a1`, `B1` uniform |
+//! |---|---|---|
+//! | once a chunk: `B0` uniform, `Enc(B0)` | `-- attention/upload ->` | keeps `Enc(B0)` |
+//! | `a0` uniform, `Enc(a0)` | (the same frame) | |
+//! | its shares from the first parts | `<- attention/reply --` | `Enc(a0 B1^T)`, `Enc(B0 a1^T)` |
+//! | `[a B^T]`: `a0 B0^T` + shares | | `a1 B1^T` + shares |
 //!
-//! Online, for new queries `q` and rows `k`, then for weights `p` and rows `v`, a turn each (the second one is shared, where turns are saved: [`mod@crate::attend`]):
+//! Online, for new queries `q` and rows `k`, then for weights `p` and rows `v`, a turn each (the
+//! second one is shared, where turns are saved: [`mod@crate::attend`]):
 //!
-//! | client                           |                              | server                               |
-//! |----------------------------------|------------------------------|--------------------------------------|
-//! | `q0 - a0`, `k0 - B0`             | `<- attention/open-keys ->`   | `q1 - a1`, `k1 - B1`                 |
-//! | `q0 K'^T + q' B0^T + [a B^T]0`   |                              | `q1 K'^T + q' B1^T + [a B^T]1`       |
-//! | `p0 - a'0`, `v0 - B0`            | `<- attention/open-values ->` | `p1 - a'1`, `v1 - B1`                |
-//! | `p0 V' + p' B0 + [a' B]0`        |                              | `p1 V' + p' B1 + [a' B]1`            |
+//! | client | | server |
+//! |---|---|---|
+//! | `q0 - a0`, `k0 - B0` | `<- attention/open-keys ->` | `q1 - a1`, `k1 - B1` |
+//! | `q0 K'^T + q' B0^T + [a B^T]0` | | `q1 K'^T + q' B1^T + [a B^T]1` |
+//! | `p0 - a'0`, `v0 - B0` | `<- attention/open-values ->` | `p1 - a'1`, `v1 - B1` |
+//! | `p0 V' + p' B0 + [a' B]0` | | `p1 V' + p' B1 + [a' B]1` |
 //!
-//! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values,
-//! `2 l` for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one of 44 (42 and 48 by high precision, [`Precision`]); the errors, of deviations below `2^-17`
-//! and `2^-15` (`2^-16` and `2^-17`), are independent of the inputs, and the caller drops what is below `2^-12` and `2^-14`.
+//! with `K' = K - B`, `q' = q - a` public. A step opens what is new, and one number of `p` for each
+//! position that its masks look back on: `2 (l d + l' d)` bits for `d`-wide keys and values, `2 l`
+//! for each element of `q` and `2 l'` for each of `p`. Scores are in a ring of 38 bits, sums in one
+//! of 44 (42 and 48 by high precision, [`Precision`]); the errors, of deviations below `2^-17` and
+//! `2^-15` (`2^-16` and `2^-17`), are independent of the inputs, and the caller drops what is below
+//! `2^-12` and `2^-14`.
 //!
-//! *What each side learns.* Nothing: the view of a party is `K', V', q'_1, p'_1, q'_2, ...`, jointly uniform, and shares from the triples'
-//! functionality. `Enc(B0)` serves many products, since it hides `B0` however often it is used, and each reply gets its own encryption of zero. A mask of a
-//! row is named by the order in which it was made, never by a position of a text: a [`KvCache`] only grows, and cannot be copied or cut, so
-//! that no mask meets two values (review of the design notes, item 3).
+//! *What each side learns.* Nothing: the view of a party is `K', V', q'_1, p'_1, q'_2, ...`,
+//! jointly uniform, and shares from the triples' functionality. `Enc(B0)` serves many products,
+//! since it hides `B0` however often it is used, and each reply gets its own encryption of zero. A
+//! mask of a row is named by the order in which it was made, never by a position of a text: a
+//! [`KvCache`] only grows, and cannot be copied or cut, so that no mask meets two values.
 //!
-//! Where `p` is a zero that both sides know (positions to come), the opening tells each side the other's share of `a'`. That is a plaintext coefficient of an encryption
-//! to the server, and a factor of a re-randomised product to the client; neither says anything of the others, and such an `a'` is not used again.
+//! Where `p` is a zero that both sides know (positions to come), the opening tells each side the
+//! other's share of `a'`. That is a plaintext coefficient of an encryption to the server, and a
+//! factor of a re-randomised product to the client; neither says anything of the others, and such
+//! an `a'` is not used again.
 //!
 //! Source: Beaver (1991) with one factor kept; the encrypted product as in [`crate::linear`].
 
@@ -43,15 +52,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Error, Precision, Session,
-    errand::Errand,
+    background::Request,
     matmul::product,
     mul::subtract,
     open::{self, open},
 };
 
 use masks::Made;
-pub(crate) use masks::{answer, answer_later, ask, ask_later};
-pub use masks::{client, server};
+pub(crate) use masks::{Coming, answer, ask};
 
 /// Heads and widths, public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +94,8 @@ pub struct KvCache {
     values: Vec<u64>,
     chunks: Chunks,
     queries: Queries,
-    /// What is being made for after these queries.
-    later: Option<Errand<Made>>,
+    /// Masks for queries after these.
+    in_flight: Option<Request<Made>>,
     pending: Option<Pending>,
 }
 
@@ -161,9 +169,14 @@ struct Pending {
 }
 
 impl Queries {
-    /// Moves the masks of the next positions out: for queries, with their products, and for weights.
+    /// Moves the masks of the next positions out: for queries, with their products, and for
+    /// weights.
     fn take(&mut self, positions: usize, heads: Heads) -> ([PerHead; 2], Pending) {
-        assert!(positions <= self.positions, "masks were made before they are used");
+        assert!(
+            positions <= self.positions,
+            "a step of {positions} finds masks for {}: the planner makes them before they are used",
+            self.positions
+        );
         self.positions -= positions;
         let (rows, columns, width) = (positions * heads.group, self.columns, heads.width);
         let a = front(&mut self.a, rows * width);
@@ -189,7 +202,7 @@ impl KvCache {
     /// Without any position.
     pub fn new(heads: Heads, precision: Precision) -> KvCache {
         let (keys, values, chunks, queries) = (vec![], vec![], Chunks::default(), Queries::default());
-        KvCache { heads, precision, length: 0, keys, values, chunks, queries, later: None, pending: None }
+        KvCache { heads, precision, length: 0, keys, values, chunks, queries, in_flight: None, pending: None }
     }
 
     /// Positions so far.
@@ -202,8 +215,8 @@ impl KvCache {
         self.length == 0
     }
 
-    /// Bytes held for the positions that have come and those whose masks are made: 32 a position and column of the heads, and at the server the
-    /// uploads of the masks.
+    /// Bytes held for the positions that have come and those whose masks are made: 32 a position
+    /// and column of the heads, and at the server the uploads of the masks.
     pub fn bytes(&self) -> usize {
         let masks = 2 * self.chunks.positions() * self.heads.row();
         let words = self.keys.len() + self.values.len() + masks;
@@ -220,11 +233,12 @@ impl KvCache {
     }
 }
 
-/// Scores of new positions, of which [`client`] and [`server`] have made masks: queries `q`, `[positions group, h]` for each head of keys, one after the
-/// other, positions outside, against all keys, the new `k` `[positions, heads h]` included. Result `[heads positions group, all positions]`.
+/// Scores of new positions, of which masks are there or in flight: queries `q`, `[positions group,
+/// h]` for each head of keys, one after the other, positions outside, against all keys, the new `k`
+/// `[positions, heads h]` included. Result `[heads positions group, all positions]`.
 ///
 /// # Panics
-/// If rings or shapes do not fit, or masks are lacking.
+/// If rings or shapes do not fit, or there are too few masks, or an earlier step has failed.
 pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
     let Heads { key_value, group, width } = cache.heads;
     let positions = k.shape.rows;
@@ -232,7 +246,8 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
     assert_eq!((q.ring, k.ring), (ring, ring), "ring of queries and keys");
     assert_eq!(q.shape, Shape::new(key_value * rows, width), "queries of the new positions");
     assert_eq!(k.shape.cols, cache.heads.row(), "keys of all heads");
-    s.pool.record("scores", cache.length as u64, positions);
+    cache.arrive(s, positions).await?;
+    s.stocks.record("scores", cache.length as u64, positions);
     // Used up before anything is sent, whatever comes of it.
     let ([a, a_keys], pending) = cache.queries.take(positions, cache.heads);
     let q_masked = subtract(q, a.iter().flat_map(|a| a.iter()));
@@ -269,8 +284,9 @@ pub(crate) struct BegunSums {
     pending: Pending,
 }
 
-/// Sends this party's part of sums of values: weights `p` `[heads positions group, all positions]` in the order of [`scores`], which has come before, times
-/// all values, the new `v` `[positions, heads h]` included. Uses up the masks of these positions.
+/// Sends this party's part of sums of values: weights `p` `[heads positions group, all positions]`
+/// in the order of [`scores`], which has come before, times all values, the new `v` `[positions,
+/// heads h]` included. Uses up the masks of these positions.
 ///
 /// # Panics
 /// If rings or shapes do not fit.
@@ -289,7 +305,7 @@ pub(crate) fn begin_sums(
     assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
     let pending = cache.pending.take().expect("scores come first");
     assert_eq!(pending.positions, positions, "values of the positions whose scores were made");
-    s.pool.record("sums", length as u64, positions);
+    s.stocks.record("sums", length as u64, positions);
     let columns = pending.columns;
     // Positions to come are opened too, as nothing less their masks.
     let wide = p

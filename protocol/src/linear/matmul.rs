@@ -2,11 +2,13 @@
 //!
 //! Offline, `[a]` `[T, K]`, `[b]` `[K, M]` uniform, `[a b]`:
 //!
-//! | client: key                        |                       | server: `a1`, `b1` uniform                  |
-//! |------------------------------------|-----------------------|---------------------------------------------|
-//! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` |                                     |
-//! | its shares from the first parts    | `<- matmul/reply --`  | `Enc(a0 b1)`, `Enc(b0^T a1^T)`, each plus `Enc(0)` |
-//! | `a0 b0` + shares                   |                       | `a1 b1` + shares                            |
+//! | client: key | | server: `a1`, `b1` uniform |
+//! |---|---|---|
+//! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` | |
+//! | its shares from the first parts | `<- matmul/reply --` | `Enc(a0 b1)`, `Enc(b0^T a1^T)` |
+//! | `a0 b0` + shares | | `a1 b1` + shares |
+//!
+//! Every product in a reply has its own encryption of zero added.
 //!
 //! Online:
 //!
@@ -15,12 +17,14 @@
 //! | `x0 - a0`, `y0 - b0`   | `<- matmul/open ->` | `x1 - a1`, `y1 - b1`              |
 //! | `d b0 + a0 e + c0`     |                     | `d b1 + a1 e + c1 + d e`          |
 //!
-//! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product plus an error of deviation below `2^7` units, for
-//! sums of which the caller drops ten bits or more; the error is independent of the inputs, which no triple has seen.
-//! Openings are uniform; a triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
+//! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product
+//! plus an error of deviation below `2^7` units, for sums of which the caller drops ten bits or
+//! more; the error is independent of the inputs, which no triple has seen. Openings are uniform; a
+//! triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
 //! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
+use sotto_net::Half;
 use sotto_shares::{Ring, Shape, Share};
 use zeroize::Zeroize;
 
@@ -89,11 +93,11 @@ impl Drop for MatmulMasks {
 /// The peer's reply is malformed or missing.
 pub async fn client(me: &mut Client, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     let shape = MatmulShape::of(pairs);
-    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
-        me.session.ch.meter.enter_offline();
+    if me.session.stocks.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter("matrix triples", Half::Offline);
         let made = prepare_client(me, shape).await;
         me.session.ch.meter.leave();
-        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+        me.session.stocks.matmul.entry(shape).or_default().push_back(made?);
     }
     online(&mut me.session, shape, pairs).await
 }
@@ -104,11 +108,11 @@ pub async fn client(me: &mut Client, pairs: &[(Share, Share)]) -> Result<Vec<Sha
 /// The peer's upload is malformed or missing.
 pub async fn server(me: &mut Server, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     let shape = MatmulShape::of(pairs);
-    if me.session.pool.matmul.entry(shape).or_default().is_empty() {
-        me.session.ch.meter.enter_offline();
+    if me.session.stocks.matmul.entry(shape).or_default().is_empty() {
+        me.session.ch.meter.enter("matrix triples", Half::Offline);
         let made = prepare_server(me, shape).await;
         me.session.ch.meter.leave();
-        me.session.pool.matmul.entry(shape).or_default().push_back(made?);
+        me.session.stocks.matmul.entry(shape).or_default().push_back(made?);
     }
     online(&mut me.session, shape, pairs).await
 }
@@ -122,9 +126,9 @@ pub fn ideal(x: &[u64], y: &[u64], inner: usize, cols: usize, ring: Ring) -> Vec
 
 async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -> Result<Vec<Share>, Error> {
     for (name, side) in [("rows", shape.rows), ("inner", shape.inner), ("cols", shape.cols)] {
-        s.pool.record(name, side as u64, shape.batch);
+        s.stocks.record(name, side as u64, shape.batch);
     }
-    let stock = s.pool.matmul.entry(shape).or_default();
+    let stock = s.stocks.matmul.entry(shape).or_default();
     let masks = stock.pop_front().expect("the stock was filled before it is drawn from");
     let flat = |f: &dyn Fn(usize) -> Share| -> Share {
         let data: Vec<u64> = (0..pairs.len()).flat_map(|i| f(i).data.clone()).collect();
@@ -242,7 +246,7 @@ pub(crate) fn product(x: &[u64], y: &[u64], inner: usize, cols: usize) -> Vec<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, Bill, Holder, Lab, elements};
+    use crate::testing::{self, CostModel, Holder, Lab, elements};
 
     const SHAPES: [MatmulShape; 3] = [
         MatmulShape { batch: 3, rows: 5, inner: 7, cols: 3 },
@@ -276,7 +280,7 @@ mod tests {
                 for shape in SHAPES {
                     let pairs = pairs(lab, shape);
                     let masks = prepare_client(&mut lab.me, shape).await.unwrap();
-                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    lab.me.session.stocks.matmul.entry(shape).or_default().push_back(masks);
                     all.push(lab.measure(async |me| client(me, &pairs).await).await);
                 }
                 all
@@ -286,7 +290,7 @@ mod tests {
                 for shape in SHAPES {
                     let pairs = pairs(lab, shape);
                     let masks = prepare_server(&mut lab.me, shape).await.unwrap();
-                    lab.me.session.pool.matmul.entry(shape).or_default().push_back(masks);
+                    lab.me.session.stocks.matmul.entry(shape).or_default().push_back(masks);
                     all.push(lab.measure(async |me| server(me, &pairs).await).await);
                 }
                 all
@@ -302,7 +306,7 @@ mod tests {
                 assert!(got.iter().zip(&ideal).map(off).max().unwrap() < 9 << 7);
             }
             let opened = 44 * batch * (rows * inner + inner * cols);
-            assert_eq!(traffic.cost, Bill::mutual(&[opened], 0).cost());
+            assert_eq!(traffic.cost, CostModel::mutual(&[opened], 0).total());
         }
     }
 }

@@ -1,12 +1,17 @@
-//! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`, and `[sum a^2]` on demand.
+//! `[x y] <- [x], [y]` with one number `y` for a whole row `x`, from row triples `[a], [b], [a b]`,
+//! and `[sum a^2]` on demand.
 //!
-//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(..)` block-diagonal:
+//! Offline, for a group of rows at once: `a` `[G, d]` uniform, `b` `[G]` uniform, `D(..)`
+//! block-diagonal:
 //!
-//! | client: key                        |                     | server: `a1`, `b1` uniform                            |
-//! |------------------------------------|---------------------|-------------------------------------------------------|
-//! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` |                                               |
-//! | its shares from the first parts    | `<- rows/reply --`  | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))`, `Enc(<a0, a1>)`, each plus `Enc(0)` |
-//! | `a0 b0` + shares; `<a0, a0>` + 2 share |                 | `a1 b1` + shares; `<a1, a1>` + 2 share                |
+//! | client: key | | server: `a1`, `b1` uniform |
+//! |---|---|---|
+//! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` | |
+//! | its shares from the first parts | `<- rows/reply --` | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))` |
+//! | | | `Enc(<a0, a1>)` |
+//! | `a0 b0` + shares; `<a0, a0>` + 2 share | | `a1 b1` + shares; `<a1, a1>` + 2 share |
+//!
+//! Every product in a reply has its own encryption of zero added.
 //!
 //! Online:
 //!
@@ -15,10 +20,11 @@
 //! | `y0 - b0`                         | `<- rows/open ->`  | `y1 - b1`                         |
 //! | `d y0 + e a0 + c0`                |                    | `d y1 + e a1 + c1`                |
 //!
-//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of
-//! the stated deviation, independent of the inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform; `a` masks one opening
-//! and `b` another. A triple is consumed by value.
-//! Source: Beaver (1991); `nonlinear.md` 3.5 of the design notes, with one key: the client's.
+//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a
+//! row. Products are modulo `2^l'`, with an error of the stated deviation, independent of the
+//! inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform;
+//! `a` masks one opening and `b` another. A triple is consumed by value. Source: Beaver (1991),
+//! with one key: the client's.
 
 use std::sync::Arc;
 
@@ -28,13 +34,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Client, Error, Precision, Server, Session,
-    ahead::{self, Need},
-    errand::{self, Outline},
+    background::{self, Outline},
     lattice,
     matmul::transpose,
     mul::subtract,
     open::open,
-    pool::{self, Pool, Stock, Supply},
+    stock::{self, Entries, Stock},
 };
 
 /// What rows are for.
@@ -58,12 +63,13 @@ const COEFFICIENTS: usize = 8192;
 /// Rows of one message at most.
 const BATCH: usize = 128;
 
-/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it costs the same upload for any number
-/// of them, and computation in proportion to their square.
+/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it
+/// costs the same upload for any number of them, and computation in proportion to their square.
 const NUMBERS: usize = 32;
 
 impl RowShape {
-    /// For products with a reciprocal, of which the caller drops as many bits as it has fraction bits, and two more: an error of `2^-4` of what is kept at most.
+    /// For products with a reciprocal, of which the caller drops as many bits as it has fraction
+    /// bits, and two more: an error of `2^-4` of what is kept at most.
     pub fn scale(precision: Precision, width: usize) -> RowShape {
         let (ring, frac) = precision.reciprocal();
         RowShape { width, ring, product: ring, tolerance: frac as i32 - 2, squares: None }
@@ -137,7 +143,7 @@ impl Drop for RowTriples {
     }
 }
 
-impl Stock for RowTriples {
+impl Entries for RowTriples {
     fn len(&self) -> usize {
         self.b.len()
     }
@@ -163,50 +169,36 @@ impl Stock for RowTriples {
     }
 }
 
-/// The client's part in having `n` rows to draw.
-///
-/// # Errors
-/// The peer's reply is malformed or missing.
-pub async fn client(me: &mut Client, shape: RowShape, n: usize) -> Result<(), Error> {
-    let more = me.session.lookahead;
-    ahead::client(me, vec![Need::Rows(shape, n, more)]).await
+/// The triples of a shape in stock and in flight.
+fn triples(s: &mut Session, shape: RowShape) -> &mut Stock<RowTriples> {
+    s.stocks.rows.entry(shape).or_default()
 }
 
-/// The server's part in having `n` rows to draw.
-///
-/// # Errors
-/// The peer's upload is malformed or missing.
-pub async fn server(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Error> {
-    let more = me.session.lookahead;
-    ahead::server(me, vec![Need::Rows(shape, n, more)]).await
+/// Rows that are neither in stock nor in flight.
+pub(crate) fn missing(s: &mut Session, shape: RowShape, n: usize) -> usize {
+    triples(s, shape).missing(n)
 }
 
-fn supply(pool: &mut Pool, shape: RowShape) -> &mut Supply<RowTriples> {
-    pool.rows.entry(shape).or_default()
+/// Waits for `n` rows, as far as they are in flight.
+pub(crate) async fn arrive(s: &mut Session, shape: RowShape, n: usize) -> Result<(), Error> {
+    stock::arrive(s, move |s| triples(s, shape), n).await
 }
 
-/// Rows that are lacking, and are not being made.
-pub(crate) fn lacking_rows(s: &mut Session, shape: RowShape, n: usize) -> usize {
-    supply(&mut s.pool, shape).lacking(n)
-}
-
-/// Numbers of groups to make at a time: what is lacking, and `more`.
-fn batches(s: &mut Session, shape: RowShape, n: usize, more: usize) -> Vec<usize> {
-    let groups = match lacking_rows(s, shape, n) {
-        0 => 0,
-        lacking => (lacking + more).div_ceil(shape.group()),
-    };
-    chunks(groups, BATCH / shape.group()).collect()
-}
-
-/// Triples that [`client`] and [`server`] have made.
-pub(crate) fn take(s: &mut Session, shape: RowShape, n: usize) -> RowTriples {
+/// The next `n` triples.
+pub(crate) async fn draw(s: &mut Session, shape: RowShape, n: usize) -> Result<RowTriples, Error> {
+    arrive(s, shape, n).await?;
     let rings = u64::from(shape.ring.bits()) << 8 | u64::from(shape.product.bits());
-    s.pool.record("rows", (shape.width as u64) << 16 | rings, n);
-    supply(&mut s.pool, shape).draw(n)
+    s.stocks.record("rows", (shape.width as u64) << 16 | rings, n);
+    Ok(triples(s, shape).draw(n))
 }
 
-/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`; the rows are in stock. Fraction bits add up.
+/// Bytes that `n` rows take in stock.
+pub(crate) fn bytes(shape: RowShape, n: usize) -> usize {
+    16 * n * shape.width
+}
+
+/// Each row of `x` `[T, d]` times its own number in `y` `[T, 1]`. Fraction bits add up. Takes `T`
+/// rows from stock.
 ///
 /// # Panics
 /// If rings or shapes do not fit, or the stock is too small.
@@ -214,7 +206,7 @@ pub async fn scale(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error
     let shape = RowShape::scale(s.precision, x.shape.cols);
     assert_eq!((x.ring, y.ring), (shape.ring, shape.product), "rings of rows and numbers");
     assert_eq!(y.shape, Shape::new(x.shape.rows, 1), "one number per row");
-    let triples = take(s, shape, x.shape.rows);
+    let triples = draw(s, shape, x.shape.rows).await?;
     let [d, e] = open(s, "rows/open", [&subtract(x, &triples.a), &subtract(y, &triples.b)]).await?;
     Ok(product(shape, &triples, &d, y, &e, x.frac))
 }
@@ -238,31 +230,30 @@ pub(crate) fn product(
     Share::new(ring, frac + y.frac, Shape::new(y.shape.rows, shape.width), data.collect())
 }
 
-/// What is to be made, message by message, for what is lacking to `n` rows, and `more`.
-fn plans(
-    s: &mut Session,
-    shape: RowShape,
-    n: usize,
-    more: usize,
-) -> Result<Vec<(Arc<Layouts>, Outline)>, Error> {
-    let plan = |groups: usize| {
+/// Layouts and messages of the requests for at least `n` rows.
+fn outlines(shape: RowShape, n: usize) -> Result<Vec<(Arc<Layouts>, Outline)>, Error> {
+    let outline = |groups: usize| {
         let layouts = shape.layouts(groups)?;
         let (count, jobs) = (groups * shape.group(), layouts.jobs(&shape));
         let outline = Outline {
-            request: ("rows/upload", layouts.upload_len()),
+            span: "row triples",
+            upload: ("rows/upload", layouts.upload_len()),
             reply: ("rows/reply", sotto_he::reply_len(lattice::context(), &jobs)),
             count,
-            bytes: 16 * count * shape.width,
+            bytes: bytes(shape, count),
         };
         Ok((Arc::new(layouts), outline))
     };
-    batches(s, shape, n, more).into_iter().map(plan).collect()
+    chunks(n.div_ceil(shape.group()), BATCH / shape.group()).map(outline).collect()
 }
 
-/// Starts to make rows for what is lacking to `n`, and `more`.
-pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
+/// Begins to make at least `n` rows; the client's part.
+///
+/// # Errors
+/// There is no layout for them.
+pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize) -> Result<(), Error> {
     let (context, s) = (lattice::context(), &mut me.session);
-    for (layouts, outline) in plans(s, shape, n, more)? {
+    for (layouts, outline) in outlines(shape, n)? {
         let (rows, mut rng) = (outline.count, s.rng.fork());
         let ([key, again], jobs) = ([me.key.clone(), me.key.clone()], layouts.jobs(&shape));
         let ask = move || {
@@ -282,23 +273,23 @@ pub(crate) fn ask(me: &mut Client, shape: RowShape, n: usize, more: usize) -> Re
             }
             (upload, [a, b])
         };
-        let errand = errand::client(s, outline, ask, move |ab, reply| {
+        let request = background::client(s, outline, ask, move |ab, reply| {
             let shares = sotto_he::decrypt(context, &again, &jobs, &reply)?;
             Ok(combine(shape, ab, shares))
         });
-        supply(&mut s.pool, shape).coming.push_back(errand);
+        triples(s, shape).expect(request);
     }
     Ok(())
 }
 
 /// The server's part of [`ask`].
-pub(crate) fn answer(me: &mut Server, shape: RowShape, n: usize, more: usize) -> Result<(), Error> {
+pub(crate) fn answer(me: &mut Server, shape: RowShape, n: usize) -> Result<(), Error> {
     let s = &mut me.session;
-    for (layouts, outline) in plans(s, shape, n, more)? {
+    for (layouts, outline) in outlines(shape, n)? {
         let (keys, mut rng) = (me.keys.clone(), s.rng.fork());
         let answer = move |upload: Vec<u8>| products(&keys, shape, &layouts, &upload, &mut rng);
-        let errand = errand::server(s, outline, answer);
-        supply(&mut s.pool, shape).coming.push_back(errand);
+        let request = background::server(s, outline, answer);
+        triples(s, shape).expect(request);
     }
     Ok(())
 }
@@ -339,11 +330,6 @@ fn products(
     Ok((reply, combine(shape, [a, b], shares)))
 }
 
-/// Waits for `n` rows, as far as they are being made.
-pub(crate) async fn collect(s: &mut Session, shape: RowShape, n: usize) -> Result<(), Error> {
-    pool::collect(s, move |pool| supply(pool, shape), n).await
-}
-
 /// `[G, G d]` with row `r` of `rows` in the columns `r d ..`: numbers times it are scaled rows.
 fn block_diagonal(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     let mut out = Zeroizing::new(vec![0; rows.len() / width * rows.len()]);
@@ -353,7 +339,8 @@ fn block_diagonal(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     out
 }
 
-/// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are inner products row by row.
+/// `[d G, G]` with element `i` of row `r` at `(i G + r, r)`: transposed rows, flat, times it are
+/// inner products row by row.
 fn interleaved_columns(rows: &[u64], width: usize) -> Zeroizing<Vec<u64>> {
     let count = rows.len() / width;
     let mut out = Zeroizing::new(vec![0; rows.len() * count]);
@@ -394,7 +381,10 @@ fn combine(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, Bill, Holder, Lab, elements};
+    use crate::{
+        planner::{self, Need},
+        testing::{self, CostModel, Holder, Lab, elements},
+    };
 
     /// Distance from `want` in units of the ring.
     fn worst(got: &[u64], want: impl Iterator<Item = u64>, ring: Ring) -> f64 {
@@ -414,10 +404,10 @@ mod tests {
         };
         let widest = RowShape { product: Ring::new(56), ..wide };
         for shape in [narrow, finer, wide, widest] {
-            let parts = |s: &mut Session| {
+            let parts = async |s: &mut Session| {
                 let n = shape.group();
-                let mut made = take(s, shape, n);
-                assert_eq!(lacking_rows(s, shape, 1), 1, "a group was made");
+                let mut made = draw(s, shape, n).await.unwrap();
+                assert_eq!(missing(s, shape, 1), 1, "a group was made");
                 let share =
                     |ring, v: &mut Vec<u64>| Share::new(ring, 0, Shape::new(1, v.len()), std::mem::take(v));
                 let a = share(shape.ring, &mut made.a);
@@ -426,12 +416,12 @@ mod tests {
             };
             let [a, b, c, squares] = testing::run_keyed(
                 async |lab| {
-                    client(&mut lab.me, shape, 1).await.unwrap();
-                    parts(&mut lab.me.session)
+                    planner::ensure(&mut lab.me, vec![Need::rows(shape, 1)]).await.unwrap();
+                    parts(&mut lab.me.session).await
                 },
                 async |lab| {
-                    server(&mut lab.me, shape, 1).await.unwrap();
-                    parts(&mut lab.me.session)
+                    planner::ensure(&mut lab.me, vec![Need::rows(shape, 1)]).await.unwrap();
+                    parts(&mut lab.me.session).await
                 },
             );
             let want = a.iter().enumerate().map(|(i, a)| a.wrapping_mul(b[i / shape.width]));
@@ -462,20 +452,20 @@ mod tests {
                 async |lab| {
                     lab.me.session.precision = precision;
                     let [x, y] = factors(lab, shape);
-                    client(&mut lab.me, rows, 5).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::rows(rows, 5)]).await.unwrap();
                     lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
                 },
                 async |lab| {
                     lab.me.session.precision = precision;
                     let [x, y] = factors(lab, shape);
-                    server(&mut lab.me, rows, 5).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::rows(rows, 5)]).await.unwrap();
                     lab.measure(async |me| scale(&mut me.session, &x, &y).await).await
                 },
             );
             let (x, y) = (elements(120, rows.ring), elements(5, rows.ring));
             let want = x.iter().enumerate().map(|(i, x)| x.wrapping_mul(y[i / 24]));
             assert!(worst(&got, want, rows.ring) < 9.0 * 2f64.powi(rows.tolerance + 1));
-            assert_eq!(traffic.cost, Bill::mutual(&[rows.ring.bits() as usize * 125], 0).cost());
+            assert_eq!(traffic.cost, CostModel::mutual(&[rows.ring.bits() as usize * 125], 0).total());
         }
     }
 }

@@ -1,26 +1,30 @@
-//! `[x W] <- [x], W`: the server's private matrix times shared rows, with encryption on random masks only.
+//! `[x W] <- [x], W`: the server's private matrix times shared rows, with encryption on random
+//! masks only.
 //!
 //! Offline, for rows that do not exist yet:
 //!
-//! | client: key                    |                       | server: `W` of 16-bit integers                      |
-//! |--------------------------------|-----------------------|-----------------------------------------------------|
-//! | `r` uniform `[T, K]`           | `-- linear/upload ->` | `Enc(r)`                                            |
-//! | `y0` from `a'`                 | `<- linear/reply --`  | `(b, a') = Enc(r W) + Enc(0)`; `y1` from `b`        |
+//! | client: key          |                       | server: `W` of 16-bit integers               |
+//! |----------------------|-----------------------|----------------------------------------------|
+//! | `r` uniform `[T, K]` | `-- linear/upload ->` | `Enc(r)`                                     |
+//! | `y0` from `a'`       | `<- linear/reply --`  | `(b, a') = Enc(r W) + Enc(0)`; `y1` from `b` |
 //!
 //! Online:
 //!
-//! | client: `x0`                   |                       | server: `x1`                                        |
-//! |--------------------------------|-----------------------|-----------------------------------------------------|
-//! | `x0 - r`                       | `-- linear/open ->`   |                                                     |
-//! | returns `y0`                   |                       | returns `(x1 + x0 - r) W + y1`                      |
+//! | client: `x0` |                     | server: `x1`                   |
+//! |--------------|---------------------|--------------------------------|
+//! | `x0 - r`     | `-- linear/open ->` |                                |
+//! | returns `y0` |                     | returns `(x1 + x0 - r) W + y1` |
 //!
-//! Online one turn, `l T K` bits. Ring 44, or 46 ([`Precision`]). The shares add up to `x W + delta`: this is the functionality. For an exact layer delta
-//! is zero but with probability `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
-//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and is linear in the client's key, so such sums are never
-//! opened, only masked anew after some bits have been dropped; only an exact layer's outputs are revealed, after a faithful truncation.
-//! The server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the first part of a
-//! re-randomised ciphertext, pseudo-random whatever `W` is.
-//! Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee (2023/1678) for the encrypted product.
+//! Online one turn, `l T K` bits. Ring 44, or 46 ([`Precision`]). The shares add up to `x W +
+//! delta`: this is the functionality. For an exact layer delta is zero but with probability
+//! `2^-40`; for the others its deviation is below `2^-18`, far below what the next step keeps.
+//! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and
+//! is linear in the client's key, so such sums are never opened, only masked anew after some bits
+//! have been dropped; only an exact layer's outputs are revealed, after a faithful truncation. The
+//! server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the
+//! first part of a re-randomised ciphertext, pseudo-random whatever `W` is. Masks are made by
+//! [`crate::planner`]. Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee
+//! (2023/1678) for the encrypted product.
 
 use std::sync::Arc;
 
@@ -30,10 +34,9 @@ use zeroize::Zeroize;
 
 use crate::{
     Client, Error, Precision, Server, Session,
-    ahead::{self, Need},
-    errand::{self, Outline},
+    background::{self, Outline},
     lattice,
-    pool::{self, Pool, Stock, Supply},
+    stock::{self, Entries, Stock},
 };
 
 /// How exact a layer's encrypted product must be.
@@ -74,6 +77,24 @@ pub struct Weight {
     pub bias: Vec<f64>,
 }
 
+/// What both parties know of a matrix.
+pub trait Matrix {
+    /// Its public shape.
+    fn shape(&self) -> &WeightShape;
+}
+
+impl Matrix for Weight {
+    fn shape(&self) -> &WeightShape {
+        &self.shape
+    }
+}
+
+impl Matrix for WeightShape {
+    fn shape(&self) -> &WeightShape {
+        self
+    }
+}
+
 impl Weight {
     /// The bias as elements of the product's `ring`, for inputs with `frac` fraction bits.
     ///
@@ -100,7 +121,7 @@ impl Drop for LinearMasks {
     }
 }
 
-impl Stock for LinearMasks {
+impl Entries for LinearMasks {
     fn len(&self) -> usize {
         self.rows
     }
@@ -120,33 +141,33 @@ impl Stock for LinearMasks {
     }
 }
 
-/// The client's side; learns nothing of `W` but its shape.
+/// The client's side; learns nothing of `W` but its shape. Takes a mask from stock for each row.
 ///
 /// # Errors
 /// The peer's reply is malformed or missing.
+///
+/// # Panics
+/// If ring or width do not fit, or there are too few masks.
 pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, w, x);
-    let (rows, ring) = (x.shape.rows, x.ring);
-    ahead::client(me, vec![Need::Linear(w, rows, me.session.lookahead)]).await?;
-    let s = &mut me.session;
-    s.pool.record("linear", w.id.into(), rows);
-    let mut masks = supply(&mut s.pool, s.precision, w).draw(rows);
+    let (rows, ring, s) = (x.shape.rows, x.ring, &mut me.session);
+    let mut masks = draw(s, w, rows).await?;
     let masked: Vec<u64> = x.data.iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
     s.ch.send("linear/open", pack(&masked, ring.bits()))?;
     Ok(Share::new(ring, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
 }
 
-/// The server's side; learns nothing of `x`.
+/// The server's side; learns nothing of `x`. Takes a mask from stock for each row.
 ///
 /// # Errors
-/// The peer's upload is malformed or missing.
+/// The peer's upload or opening is malformed or missing.
+///
+/// # Panics
+/// If ring or width do not fit, or there are too few masks.
 pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, &w.shape, x);
-    let (rows, ring) = (x.shape.rows, x.ring);
-    ahead::server(me, vec![Need::Linear(w, rows, me.session.lookahead)]).await?;
-    let s = &mut me.session;
-    s.pool.record("linear", w.shape.id.into(), rows);
-    let masks = supply(&mut s.pool, s.precision, &w.shape).draw(rows);
+    let (rows, ring, s) = (x.shape.rows, x.ring, &mut me.session);
+    let masks = draw(s, &w.shape, rows).await?;
     let bytes = s.ch.recv("linear/open", packed_len(x.len(), ring.bits())).await?;
     let masked = unpack(&bytes, x.len(), ring.bits());
     let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
@@ -162,71 +183,84 @@ pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize, ring: Ring) -> Ve
     sotto_he::product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
 }
 
-fn supply<'a>(pool: &'a mut Pool, precision: Precision, w: &WeightShape) -> &'a mut Supply<LinearMasks> {
-    pool.linear.entry((precision, w.id)).or_default()
+/// The masks of a matrix in stock and in flight.
+fn masks<'a>(s: &'a mut Session, w: &WeightShape) -> &'a mut Stock<LinearMasks> {
+    s.stocks.linear.entry((s.precision, w.id)).or_default()
 }
 
-/// Rows for which there are no masks, and none are being made.
-pub(crate) fn lacking_rows(s: &mut Session, w: &WeightShape, rows: usize) -> usize {
-    supply(&mut s.pool, s.precision, w).lacking(rows)
+/// Rows for which masks are neither in stock nor in flight.
+pub(crate) fn missing(s: &mut Session, w: &WeightShape, rows: usize) -> usize {
+    masks(s, w).missing(rows)
 }
 
-/// What is to be made for what is lacking to `rows` rows, and `more`; or nothing.
-fn plan(
-    s: &mut Session,
+/// Waits for masks of `rows` rows, as far as they are in flight.
+pub(crate) async fn arrive(s: &mut Session, w: &WeightShape, rows: usize) -> Result<(), Error> {
+    let w = *w;
+    stock::arrive(s, move |s| masks(s, &w), rows).await
+}
+
+async fn draw(s: &mut Session, w: &WeightShape, rows: usize) -> Result<LinearMasks, Error> {
+    arrive(s, w, rows).await?;
+    s.stocks.record("linear", w.id.into(), rows);
+    Ok(masks(s, w).draw(rows))
+}
+
+/// Bytes that masks for `rows` rows take in stock at the client.
+pub(crate) fn bytes(w: &WeightShape, rows: usize) -> usize {
+    8 * rows * (w.inner + w.outer)
+}
+
+/// Layout and messages of a request for masks of `count` rows, which belongs to a span of the
+/// meter.
+fn outline(
+    s: &Session,
     w: &WeightShape,
-    rows: usize,
-    more: usize,
-) -> Result<Option<(Layout, Outline)>, Error> {
-    let count = match lacking_rows(s, w, rows) {
-        0 => return Ok(None),
-        lacking => lacking + more,
-    };
+    count: usize,
+    span: &'static str,
+) -> Result<(Layout, Outline), Error> {
     let layout = layout(s.precision, w, count)?;
     let outline = Outline {
-        request: ("linear/upload", layout.upload_len()),
+        span,
+        upload: ("linear/upload", layout.upload_len()),
         reply: ("linear/reply", sotto_he::reply_len(lattice::context(), &[layout])),
         count,
-        bytes: 8 * count * (w.inner + w.outer),
+        bytes: bytes(w, count),
     };
-    Ok(Some((layout, outline)))
+    Ok((layout, outline))
 }
 
-/// Starts to make masks for what is lacking to `rows` rows, and `more`.
-pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize, more: usize) -> Result<(), Error> {
+/// Begins to make masks for `rows` rows; the client's part.
+///
+/// # Errors
+/// There is no layout for so many rows.
+pub(crate) fn ask(me: &mut Client, w: &WeightShape, rows: usize, span: &'static str) -> Result<(), Error> {
     let s = &mut me.session;
-    let Some((layout, outline)) = plan(s, w, rows, more)? else { return Ok(()) };
-    let (context, rows, mut rng) = (lattice::context(), outline.count, s.rng.fork());
+    let (layout, outline) = outline(s, w, rows, span)?;
+    let (context, mut rng) = (lattice::context(), s.rng.fork());
     let [key, again] = [me.key.clone(), me.key.clone()];
     let ask = move || sotto_he::encrypt_random(context, &key, &layout, &mut rng);
-    let errand = errand::client(s, outline, ask, move |mut r, reply| {
+    let request = background::client(s, outline, ask, move |mut r, reply| {
         let mut y = sotto_he::decrypt(context, &again, &[layout], &reply)?;
         Ok(LinearMasks { rows, r: std::mem::take(&mut *r), y: y.swap_remove(0) })
     });
-    supply(&mut s.pool, s.precision, w).coming.push_back(errand);
+    masks(s, w).expect(request);
     Ok(())
 }
 
 /// The server's part of [`ask`].
-pub(crate) fn answer(me: &mut Server, w: &Weight, rows: usize, more: usize) -> Result<(), Error> {
+pub(crate) fn answer(me: &mut Server, w: &Weight, rows: usize, span: &'static str) -> Result<(), Error> {
     let s = &mut me.session;
-    let Some((layout, outline)) = plan(s, &w.shape, rows, more)? else { return Ok(()) };
-    let (context, rows, mut rng) = (lattice::context(), outline.count, s.rng.fork());
-    let (keys, w, shape) = (me.keys.clone(), w.data.clone(), w.shape);
-    let errand = errand::server(s, outline, move |upload| {
+    let (layout, outline) = outline(s, &w.shape, rows, span)?;
+    let (context, mut rng) = (lattice::context(), s.rng.fork());
+    let (keys, data) = (me.keys.clone(), w.data.clone());
+    let request = background::server(s, outline, move |upload| {
         let x = EncryptedMatrix::decode_random(context, &layout, &upload)?;
-        let job = Job { x: &x, w: Plain::Weights(&w) };
+        let job = Job { x: &x, w: Plain::Weights(&data) };
         let (reply, mut y) = sotto_he::multiply(context, &keys, &[job], &mut rng);
         Ok((reply, LinearMasks { rows, r: vec![], y: y.swap_remove(0) }))
     });
-    supply(&mut s.pool, s.precision, &shape).coming.push_back(errand);
+    masks(s, &w.shape).expect(request);
     Ok(())
-}
-
-/// Waits for masks of `rows` rows, as far as they are being made.
-pub(crate) async fn collect(s: &mut Session, w: &WeightShape, rows: usize) -> Result<(), Error> {
-    let (precision, w) = (s.precision, *w);
-    pool::collect(s, move |pool| supply(pool, precision, &w), rows).await
 }
 
 pub(crate) fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Result<Layout, Error> {
@@ -249,7 +283,10 @@ mod tests {
     use sotto_net::errand_len;
 
     use super::*;
-    use crate::testing::{self, Bill, Holder, Lab, elements};
+    use crate::{
+        planner::{self, Need},
+        testing::{self, CostModel, Holder, Lab, elements},
+    };
 
     fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
         let draws = elements(inner * outer, Ring::new(16));
@@ -293,8 +330,8 @@ mod tests {
                 for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w.shape, rows))) {
                     let x = lab.share(&input(&w, rows), ring, frac, Shape::new(rows, w.inner));
                     lab.renew();
-                    // The first call makes masks for the second.
-                    lab.me.session.lookahead = rows;
+                    // Masks for both calls.
+                    planner::ensure(&mut lab.me, vec![Need::linear(&w, 2 * rows)]).await.unwrap();
                     let first = client(&mut lab.me, &w, &x).await.unwrap();
                     offline(lab, &w, 2 * rows);
                     all.push((first, lab.measure(async |me| client(me, &w, &x).await).await));
@@ -307,7 +344,7 @@ mod tests {
                 for (w, rows) in weights.iter().flat_map(|w| ROWS.map(|rows| (w, rows))) {
                     let x = lab.share(&input(&w.shape, rows), ring, frac, Shape::new(rows, w.shape.inner));
                     lab.renew();
-                    lab.me.session.lookahead = rows;
+                    planner::ensure(&mut lab.me, vec![Need::linear(w, 2 * rows)]).await.unwrap();
                     let first = server(&mut lab.me, w, &x).await.unwrap();
                     offline(lab, &w.shape, 2 * rows);
                     all.push((first, lab.measure(async |me| server(me, w, &x).await).await));
@@ -326,11 +363,12 @@ mod tests {
             // Nine deviations of 2^-18.
             let allowed = if exactness == Exactness::Exact { 0 } else { 9 << (frac + 8 - 18) };
             assert!(off(first) <= allowed && off(second) <= allowed, "{:?}", w.shape);
-            assert_eq!(traffic.cost, Bill::to_server(ring.bits() as usize * rows * inner).cost());
+            assert_eq!(traffic.cost, CostModel::to_server(ring.bits() as usize * rows * inner).total());
         }
     }
 
-    /// A wider ring needs no wider ciphertexts: the noise of both precisions is as far below what is kept.
+    /// A wider ring needs no wider ciphertexts: the noise of both precisions is as far below what
+    /// is kept.
     #[test]
     fn rounded_layers_take_replies_of_the_same_size_by_either_precision() {
         for (inner, outer) in [(768, 2304), (4096, 11008), (11008, 4096)] {

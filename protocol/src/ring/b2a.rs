@@ -5,15 +5,15 @@
 //! | choice `b0`        | `<- b2a/cross ->`    | number `-b1`            |
 //! | `b0 + 2 got`       |                      | `b1 + 2 own`            |
 //!
-//! `b0 xor b1 = b0 + b1 - 2 b0 b1`, so bit `j` of weight `2^j` in Z_{2^n} needs `n - 1 - j` bits. One turn,
-//! `sum_j (n - j)` bits for a word of consecutive weights; exact; no leakage. From the pool: one COT a bit,
-//! server to client. Source: ABY (2015), section V; widths as in `COT` of Cheetah.
+//! `b0 xor b1 = b0 + b1 - 2 b0 b1`, so bit `j` of weight `2^j` in Z_{2^n} needs `n - 1 - j` bits.
+//! One turn, `sum_j (n - j)` bits for a word of consecutive weights; exact; no leakage. From stock:
+//! one COT a bit, server to client. Source: ABY (2015), section V; widths as in `COT` of Cheetah.
 
 use sotto_shares::{Party, Ring, Shape, Share, XorShare};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
 };
 
@@ -56,9 +56,9 @@ async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u
 }
 
 /// Bits of widths `widths` each of `n` words.
-pub fn bill(n: usize, widths: &[u32]) -> Bill {
+pub fn cost(n: usize, widths: &[u32]) -> CostModel {
     let bits = widths.len() * n;
-    Bill::products((bits, 0), (0, n * widths.iter().sum::<u32>() as usize))
+    CostModel::products((bits, 0), (0, n * widths.iter().sum::<u32>() as usize))
 }
 
 #[cfg(test)]
@@ -75,9 +75,9 @@ pub(crate) mod tests {
                 lab.measure(async |s| b2a(s, &x, ring, 0, Shape::new(1, n)).await).await
             });
             assert_eq!(got, words);
-            assert_eq!(traffic.cost, bill(n, &widths(width, ring)).cost());
+            assert_eq!(traffic.cost, cost(n, &widths(width, ring)).total());
             let stated: u32 = (0..width).map(|j| l - j).sum();
-            assert_eq!(bill(n, &widths(width, ring)).bits(), n * stated as usize);
+            assert_eq!(cost(n, &widths(width, ring)).bits(), n * stated as usize);
         }
     }
 }

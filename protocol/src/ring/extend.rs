@@ -1,21 +1,23 @@
-//! `[x]_{l'} <- [x]_l`, `l' > l`: the same number in a larger ring, when its size is known to leave two bits.
+//! `[x]_{l'} <- [x]_l`, `l' > l`: the same number in a larger ring, when its size is known to leave
+//! two bits.
 //!
 //! | client: `x0`, `m0 = msb(x0)` |                         | server: `x1`, `m1 = msb(x1)` |
 //! |------------------------------|-------------------------|------------------------------|
 //! | choice `1 - m0`              | `<- extend/cross ->`    | number `1 - m1`              |
 //! | `x0 + got 2^l`               |                         | `x1 + (own - 1) 2^l`         |
 //!
-//! For `0 <= x < 2^(l-1)` the shares wrap exactly if one of them has its top bit set, and
-//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn,
-//! `l' - l + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From the pool: one COT an
-//! element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case of Cheetah.
+//! For `0 <= x < 2^(l-1)` the shares wrap exactly if one of them has its top bit set, and `m0 or m1
+//! = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn, `l' - l
+//! + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From stock: one COT an
+//! element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case of
+//! Cheetah.
 
 use sotto_ot::{CotPads, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Share};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
 };
 
@@ -164,10 +166,11 @@ pub fn ideal(x: u64, from: Ring, to: Ring) -> u64 {
     to.reduce(from.signed(x) as u64)
 }
 
-/// What is sent for `n` elements of each of several tensors, from and to rings of these bits, and which COTs it takes.
-pub fn bill(n: usize, rings: &[(u32, u32)]) -> Bill {
+/// What is sent for `n` elements of each of several tensors, from and to rings of these bits, and
+/// which COTs it takes.
+pub fn cost(n: usize, rings: &[(u32, u32)]) -> CostModel {
     let (k, bits) = (rings.len() * n, rings.iter().map(|(from, to)| (to - from) as usize * n).sum());
-    Bill::products((k, 0), (0, bits))
+    CostModel::products((k, 0), (0, bits))
 }
 
 #[cfg(test)]
@@ -175,7 +178,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{self, elements};
 
-    /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6` outside it.
+    /// All pairs of shares of a six-bit ring: exact inside the bound, off by a multiple of `2^6`
+    /// outside it.
     #[test]
     fn every_pair_of_shares_is_exact_inside_the_bound() {
         let (from, to) = (Ring::new(6), Ring::new(10));
@@ -213,7 +217,7 @@ pub(crate) mod tests {
             });
             assert_eq!(a, x.iter().map(|&x| ideal(x, from, to)).collect::<Vec<_>>());
             assert_eq!(b, x.iter().map(|&x| ideal(x, from, Ring::new(64))).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(n, &[(l, to.bits()), (l, 64)]).cost());
+            assert_eq!(traffic.cost, cost(n, &[(l, to.bits()), (l, 64)]).total());
         }
     }
 }

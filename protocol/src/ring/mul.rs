@@ -2,18 +2,18 @@
 //!
 //! Offline: `[a], [b], [ab]`, with `a` and `b` uniform. From COTs, for a few:
 //!
-//! | client                                 |                         | server                           |
-//! |----------------------------------------|-------------------------|----------------------------------|
-//! | `b0` = choice bits of `l` COTs, `a0` uniform |                   | `b1` = choice bits, `a1` uniform |
-//! | `a0 2^j` against bit `j` of `b1`       | `<- triple/payload ->`  | `a1 2^j` against bit `j` of `b0` |
-//! | `a0 b0 + own + got`                    |                         | `a1 b1 + own + got`              |
+//! | client | | server |
+//! |---|---|---|
+//! | `b0` = choice bits of `l` COTs, `a0` uniform | | `b1` = choice bits, `a1` uniform |
+//! | `a0 2^j` against bit `j` of `b1` | `<- triple/payload ->` | `a1 2^j` against bit `j` of `b0` |
+//! | `a0 b0 + own + got` | | `a1 b1 + own + got` |
 //!
 //! or under encryption, for thousands ([`sotto_he::encrypt_factors`]):
 //!
-//! | client: `a0`, `b0` uniform             |                         | server: `a1`, `b1` uniform       |
-//! |----------------------------------------|-------------------------|----------------------------------|
-//! | `Enc(a0)`, `Enc(b0)`                   | `-- triple/upload ->`   | shares of `a0 b1 + b0 a1`        |
-//! | `a0 b0` + its shares                   | `<- triple/reply --`    | `a1 b1` + its shares             |
+//! | client: `a0`, `b0` uniform |                       | server: `a1`, `b1` uniform |
+//! |----------------------------|-----------------------|----------------------------|
+//! | `Enc(a0)`, `Enc(b0)`       | `-- triple/upload ->` | shares of `a0 b1 + b0 a1`  |
+//! | `a0 b0` + its shares       | `<- triple/reply --`  | `a1 b1` + its shares       |
 //!
 //! Online:
 //!
@@ -22,21 +22,18 @@
 //! | `x0 - a0`, `y0 - b0` | `<- mul/open ->` | `x1 - a1`, `y1 - b1`            |
 //! | `d b0 + e a0 + c0`   |                  | `d b1 + e a1 + c1 + d e`        |
 //!
-//! with `d = x - a`, `e = y - b` public. One turn, `4 l` bits; offline `l (l + 1)` bits and a turn, or 936 bits (in batches of 8192) and two turns; exact
-//! modulo `2^l` from COTs, to a unit from encryption (17 of them if `l = 48`). `d` and `e` are uniform; a triple is consumed by value. What these depend on is in
-//! `sotto_he`'s module `elementwise`: sums with it are opened under masks only. From the pool: one triple; offline, `l` COTs a direction.
-//! Source: Beaver (1991); Gilboa (1999), with the widths of Cheetah; SIMD packing as in SPU's Cheetah backend.
+//! with `d = x - a`, `e = y - b` public. One turn, `4 l` bits; offline `l (l + 1)` bits and a turn,
+//! or 936 bits (in batches of 8192) and two turns; exact modulo `2^l` from COTs, to a unit from
+//! encryption (17 of them if `l = 48`). `d` and `e` are uniform; a triple is consumed by value.
+//! What these depend on is in `sotto_he`'s module `elementwise`: sums with it are opened under
+//! masks only. From stock: one triple; offline, `l` COTs a direction. Source: Beaver (1991); Gilboa
+//! (1999), with the widths of Cheetah; SIMD packing as in SPU's Cheetah backend.
 
+use sotto_net::Half;
 use sotto_shares::{Ring, Share};
 use zeroize::Zeroize;
 
-use crate::{
-    Client, Error, Server, Session,
-    cost::Bill,
-    cross, lattice,
-    open::open,
-    pool::{Stock, fill, lacking},
-};
+use crate::{Client, Error, Server, Session, cost::CostModel, cross, lattice, open::open, stock::Entries};
 
 /// Multiplication triples in one ring, to be used once. Wiped on drop.
 pub struct Triples {
@@ -61,7 +58,7 @@ impl Drop for Triples {
     }
 }
 
-impl Stock for Triples {
+impl Entries for Triples {
     fn len(&self) -> usize {
         self.a.len()
     }
@@ -87,29 +84,28 @@ pub fn lattice_len(n: usize) -> usize {
     sotto_he::factors_len(lattice::context(), n) + sotto_he::products_len(lattice::context(), n)
 }
 
-/// The client's part in having `n` triples in `ring`, of 48 bits at most, to draw: what is lacking is made under encryption.
+/// Puts `n` more triples in `ring`, of 48 bits at most, in stock, made under encryption; the
+/// client's part.
 ///
 /// # Errors
 /// The peer's reply is malformed or missing.
-pub async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> {
-    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
-    me.session.ch.meter.enter_offline();
-    let made = prepare_client(me, ring, more).await;
+pub(crate) async fn client(me: &mut Client, ring: Ring, n: usize) -> Result<(), Error> {
+    me.session.ch.meter.enter("triples", Half::Offline);
+    let made = prepare_client(me, ring, n).await;
     me.session.ch.meter.leave();
-    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    me.session.stocks.triples.entry(ring).or_default().add(made?);
     Ok(())
 }
 
-/// The server's part in having `n` triples in `ring`, of 48 bits at most, to draw.
+/// The server's part of [`client`].
 ///
 /// # Errors
 /// The peer's upload is malformed or missing.
-pub async fn server(me: &mut Server, ring: Ring, n: usize) -> Result<(), Error> {
-    let more = lacking(me.session.pool.triples.entry(ring).or_default().as_ref(), n);
-    me.session.ch.meter.enter_offline();
-    let made = prepare_server(me, ring, more).await;
+pub(crate) async fn server(me: &mut Server, ring: Ring, n: usize) -> Result<(), Error> {
+    me.session.ch.meter.enter("triples", Half::Offline);
+    let made = prepare_server(me, ring, n).await;
     me.session.ch.meter.leave();
-    fill(me.session.pool.triples.entry(ring).or_default(), made?);
+    me.session.stocks.triples.entry(ring).or_default().add(made?);
     Ok(())
 }
 
@@ -223,8 +219,8 @@ pub(crate) fn subtract<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -
 }
 
 /// What is sent for `n` products of `l` bits, and which COTs it takes.
-pub fn bill(n: usize, l: u32) -> Bill {
-    Bill::mutual(&[2 * l as usize * n], 0)
+pub fn cost(n: usize, l: u32) -> CostModel {
+    CostModel::mutual(&[2 * l as usize * n], 0)
 }
 
 #[cfg(test)]
@@ -234,7 +230,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         Precision,
-        testing::{self, Bill, elements},
+        planner::{self, Need},
+        testing::{self, CostModel, elements},
     };
 
     #[test]
@@ -251,7 +248,7 @@ pub(crate) mod tests {
                 (out, side)
             });
             assert_eq!(got, x.iter().zip(&y).map(|(&x, &y)| ideal(x, y, ring)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(35, l).cost());
+            assert_eq!(traffic.cost, cost(35, l).total());
         }
     }
 
@@ -282,8 +279,8 @@ pub(crate) mod tests {
         });
         let [a, b, c] = abc;
         assert_eq!(c, a.iter().zip(&b).map(|(&a, &b)| ideal(a, b, ring)).collect::<Vec<_>>());
-        let stated = Bill::mutual(&[n * l * (l + 1) / 2], n * l);
-        assert_eq!((traffic.cost, stated.bits()), (stated.cost(), n * l * (l + 1)));
+        let stated = CostModel::mutual(&[n * l * (l + 1) / 2], n * l);
+        assert_eq!((traffic.cost, stated.bits()), (stated.total(), n * l * (l + 1)));
     }
 
     #[test]
@@ -293,17 +290,17 @@ pub(crate) mod tests {
             let (x, y) = (elements(9000, ring), elements(9000, ring).into_iter().rev().collect::<Vec<_>>());
             let (got, traffic) = testing::run_keyed(
                 async |lab| {
-                    client(&mut lab.me, ring, 9000).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::triples(ring, 9000)]).await.unwrap();
                     let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
                     lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
                 },
                 async |lab| {
-                    server(&mut lab.me, ring, 9000).await.unwrap();
+                    planner::ensure(&mut lab.me, vec![Need::triples(ring, 9000)]).await.unwrap();
                     let (x, y) = (lab.share(&x, ring, frac, shape), lab.share(&y, ring, frac, shape));
                     lab.measure(async |me| mul(&mut me.session, &x, &y).await).await
                 },
             );
-            assert_eq!(traffic.cost, bill(9000, ring.bits()).cost());
+            assert_eq!(traffic.cost, cost(9000, ring.bits()).total());
             for ((got, x), y) in got.into_iter().zip(&x).zip(&y) {
                 let off = ring.signed(ring.reduce(got.wrapping_sub(ideal(*x, *y, ring))));
                 assert!(off.abs() <= allowed, "{x} times {y} is off by {off}");

@@ -1,23 +1,25 @@
 //! `[x y] <- [x]_m, [y]_l`: a number of few bits, known to be positive, times one of many bits.
 //!
-//! With `x = x0 + x1 - 2^m w`: for `0 <= x < 2^(m-1)` the wrap is `w = 1 - n0 n1`, where `n` says that a share's top bit is clear. So
-//! `x y = (x0 + x1)(y0 + y1) - 2^m (1 - n0 n1)(y0 + y1)`, and each direction has one OT for each bit of `x`, and one for the wrap:
+//! With `x = x0 + x1 - 2^m w`: for `0 <= x < 2^(m-1)` the wrap is `w = 1 - n0 n1`, where `n` says
+//! that a share's top bit is clear. So `x y = (x0 + x1)(y0 + y1) - 2^m (1 - n0 n1)(y0 + y1)`, and
+//! each direction has one OT for each bit of `x`, and one for the wrap:
 //!
-//! | client: `x0`, `y0`                          |                          | server: `x1`, `y1`                          |
-//! |---------------------------------------------|--------------------------|---------------------------------------------|
-//! | choices: bits of `x0`, `n0`                 | `<- mul-small/cross ->`  | choices: bits of `x1`, `n1`                 |
-//! | numbers: `y0 2^j` mod `2^l`; `n0 y0 2^m`    |                          | numbers: `y1 2^j` mod `2^l`; `n1 y1 2^m`    |
-//! | `x0 y0 - 2^m y0` + its halves               |                          | `x1 y1 - 2^m y1` + its halves               |
+//! | client: `x0`, `y0` | | server: `x1`, `y1` |
+//! |---|---|---|
+//! | choices: bits of `x0`, `n0` | `<- mul-small/cross ->` | choices: bits of `x1`, `n1` |
+//! | numbers: `y0 2^j` mod `2^l`; `n0 y0 2^m` | | numbers: `y1 2^j` mod `2^l`; `n1 y1 2^m` |
+//! | `x0 y0 - 2^m y0` + its halves | | `x1 y1 - 2^m y1` + its halves |
 //!
-//! One turn; `2 sum_{j <= m} (l + 1 - j)` bits an element, exact inside the bound, no leakage. From the pool: `m + 1` COTs a direction.
-//! Against a multiplication of two `l`-bit numbers it saves the bits that `x` does not have. A number that is not
-//! positive is moved by a public constant. Source: SIRNN (2021/459), section 3.3; Gilboa (1999).
+//! One turn; `2 sum_{j <= m} (l + 1 - j)` bits an element, exact inside the bound, no leakage. From
+//! stock: `m + 1` COTs a direction. Against a multiplication of two `l`-bit numbers it saves the
+//! bits that `x` does not have. A number that is not positive is moved by a public constant.
+//! Source: SIRNN (2021/459), section 3.3; Gilboa (1999).
 
 use sotto_shares::{Ring, Share};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
 };
 
@@ -26,7 +28,8 @@ const TAG: &str = "mul-small/cross";
 /// Elements at a time, which bounds memory.
 const BLOCK: usize = 1 << 16;
 
-/// Elementwise product of `x`, `-least <= x < 2^(m-1) - least`, with `y` in the ring of `y`; fraction bits add up.
+/// Elementwise product of `x`, `-least <= x < 2^(m-1) - least`, with `y` in the ring of `y`;
+/// fraction bits add up.
 ///
 /// # Panics
 /// If shapes differ or the ring of `x` is not the smaller one.
@@ -74,10 +77,10 @@ pub fn ideal(x: i64, y: u64, ring: Ring) -> u64 {
 }
 
 /// What is sent, and which COTs it takes.
-pub fn bill(n: usize, m: u32, l: u32) -> Bill {
+pub fn cost(n: usize, m: u32, l: u32) -> CostModel {
     let widths: u32 = (0..=m).map(|j| l - j).sum();
     let items = m as usize + 1;
-    Bill::products((items * n, widths as usize * n), (items * n, widths as usize * n))
+    CostModel::products((items * n, widths as usize * n), (items * n, widths as usize * n))
 }
 
 #[cfg(test)]
@@ -100,7 +103,7 @@ pub(crate) mod tests {
             (out, side)
         });
         assert_eq!(got, x.iter().zip(y).map(|(&x, &y)| ideal(x, y, large)).collect::<Vec<_>>());
-        assert_eq!(traffic.cost, bill(n, m, l).cost());
+        assert_eq!(traffic.cost, cost(n, m, l).total());
     }
 
     #[test]
@@ -115,7 +118,7 @@ pub(crate) mod tests {
             let (x, y): (Vec<i64>, Vec<u64>) = pairs.unzip();
             check(m, l, least, &x, &y);
         }
-        assert_eq!(bill(1, 22, 44).bits(), 2 * (23 + 759));
+        assert_eq!(cost(1, 22, 44).bits(), 2 * (23 + 759));
     }
 
     proptest! {

@@ -5,15 +5,15 @@
 //! | choice `b0`, number `x0(1-2b0)` | `<- mux/cross ->` | choice `b1`, number `x1(1-2b1)` |
 //! | `b0 x0 + own + got`             |                   | `b1 x1 + own + got`             |
 //!
-//! `b x = b0 x0 + b1 x1 + b1 x0 (1 - 2 b0) + b0 x1 (1 - 2 b1)` with `b = b0 xor b1`. One turn, `2 (l + 1)`
-//! bits an element, exact, no leakage. From the pool: one COT an element and direction.
+//! `b x = b0 x0 + b1 x1 + b1 x0 (1 - 2 b0) + b0 x1 (1 - 2 b1)` with `b = b0 xor b1`. One turn, `2
+//! (l + 1)` bits an element, exact, no leakage. From stock: one COT an element and direction.
 //! Source: CrypTFlow2 (2020/1002), section 3.1.
 
 use sotto_shares::{Share, XorShare};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
 };
 
@@ -60,9 +60,9 @@ pub(crate) fn flip_sign(x: u64, b: u64) -> u64 {
 }
 
 /// One frame each way, for numbers of `widths`.
-pub fn bill(n: usize, widths: &[u32]) -> Bill {
+pub fn cost(n: usize, widths: &[u32]) -> CostModel {
     let (k, bits) = (widths.len(), widths.iter().sum::<u32>() as usize);
-    Bill::products((k * n, bits * n), (k * n, bits * n))
+    CostModel::products((k * n, bits * n), (k * n, bits * n))
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ pub(crate) mod tests {
     use sotto_shares::Ring;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
+    use crate::testing::{self, CostModel, elements};
 
     fn selectors(n: usize) -> Vec<u64> {
         (0..n as u64).map(|i| (i / 3) & 1).collect()
@@ -87,7 +87,7 @@ pub(crate) mod tests {
             });
             let want: Vec<u64> = b.iter().zip(&x).map(|(&b, &x)| ideal(b, x)).collect();
             assert_eq!(got, [want]);
-            assert_eq!(traffic.cost, bill(n, &[l]).cost());
+            assert_eq!(traffic.cost, cost(n, &[l]).total());
         }
     }
 
@@ -102,7 +102,7 @@ pub(crate) mod tests {
         });
         assert_eq!(c, b.iter().zip(&x).map(|(&b, &x)| ideal(b, x)).collect::<Vec<_>>());
         assert_eq!(d, b.iter().zip(&y).map(|(&b, &y)| ideal(b, y)).collect::<Vec<_>>());
-        assert_eq!(traffic.cost, bill(n, &[5, 64]).cost());
+        assert_eq!(traffic.cost, cost(n, &[5, 64]).total());
     }
 
     #[test]
@@ -111,6 +111,6 @@ pub(crate) mod tests {
             let (b, x) = (lab.bits(&[], 1), lab.row(&[], Ring::new(9)));
             lab.measure(async |s| mux(s, [(&b, &x)]).await).await
         });
-        assert_eq!((got, traffic.cost), ([vec![]], Bill::default().cost()));
+        assert_eq!((got, traffic.cost), ([vec![]], CostModel::default().total()));
     }
 }

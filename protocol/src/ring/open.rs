@@ -5,8 +5,9 @@
 //! |                   | `<- */open ->` |                   |
 //! | returns the sum   |                | returns the sum   |
 //!
-//! The same with XOR for plus and minus: [`send_bits`], [`receive_bits`]. One turn, `2 l` bits an element. What is opened must carry a mask that is uniform in the whole ring and
-//! used for this opening only; every caller takes that mask from the pool by value.
+//! The same with XOR for plus and minus: [`send_bits`], [`receive_bits`]. One turn, `2 l` bits an
+//! element. What is opened must carry a mask that is uniform in the whole ring and used for this
+//! opening only; every caller takes that mask from stock by value.
 
 use sotto_shares::{BitReader, BitWriter, Ring, Share, XorShare, pack, packed_len};
 

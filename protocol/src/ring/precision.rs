@@ -1,19 +1,19 @@
 //! How exact activations are: their fraction bits `f`, and the rings that follow from them.
 //!
-//! | numbers                                        | ring      | fraction           | default | high |
-//! |------------------------------------------------|-----------|--------------------|---------|------|
-//! | activations: what linear layers take           | `f + 32`  | `f`                | 44      | 46   |
-//! | what linear layers give                        | `f + 32`  | `f` and a weight's | 44      | 46   |
-//! | arguments of [`crate::activation`]             | `f + 10`  | `f`                | 22      | 24   |
-//! | products of two activations                    | `2f + 20` | `2f`               | 44      | 48   |
-//! | queries and keys, and their products           | `2f + 14` | `f`, `2f`          | 38      | 42   |
-//! | scores                                         | `f + 14`  | `f`                | 26      | 28   |
-//! | arguments of [`mod@crate::exp2`]               | `f + 12`  | `f`                | 24      | 26   |
-//! | powers, values, and sums of their products     | `2f + 20` | `f + 2`, `f`, `2f + 2` | 44  | 48   |
-//! | attention's sums times a reciprocal            | `2f + 28` | `2f + 14`          | 52      | 56   |
+//! | numbers | ring | fraction | default | high |
+//! |---|---|---|---|---|
+//! | activations: what linear layers take | `f + 32` | `f` | 44 | 46 |
+//! | what linear layers give | `f + 32` | `f` and a weight's | 44 | 46 |
+//! | arguments of [`crate::activation`] | `f + 10` | `f` | 22 | 24 |
+//! | products of two activations | `2f + 20` | `2f` | 44 | 48 |
+//! | queries and keys, and their products | `2f + 14` | `f`, `2f` | 38 | 42 |
+//! | scores | `f + 14` | `f` | 26 | 28 |
+//! | arguments of [`mod@crate::exp2`] | `f + 12` | `f` | 24 | 26 |
+//! | powers, values, and sums of their products | `2f + 20` | `f + 2`, `f`, `2f + 2` | 44 | 48 |
+//! | attention's sums times a reciprocal | `2f + 28` | `2f + 14` | 52 | 56 |
 //!
-//! A number has as many integer bits by either, so that what is too large, and what is watched, is the same. The residual stream (18 fraction bits) and what is
-//! revealed (8) do not depend on it.
+//! A number has the same integer bits by either, so bounds and overflow checks are the same. The
+//! residual stream (18 fraction bits) and what is revealed (8) do not depend on it.
 
 use std::str::FromStr;
 
@@ -91,7 +91,8 @@ impl Precision {
         Ring::new(2 * self.frac() + 20)
     }
 
-    /// Ring and fraction bits of a reciprocal with which such sums, shortened to [`Self::power_frac`], are multiplied.
+    /// Ring and fraction bits of a reciprocal with which such sums, shortened to
+    /// [`Self::power_frac`], are multiplied.
     pub const fn reciprocal(self) -> (Ring, u32) {
         (Ring::new(2 * self.frac() + 28), self.frac() + 12)
     }

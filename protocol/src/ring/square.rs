@@ -1,6 +1,7 @@
 //! `[x^2] <- [x]`: squares of shared numbers, from square pairs.
 //!
-//! Offline: `[a], [a^2]`, `a` uniform: `a^2 = a0^2 + a1^2 + 2 a0 a1`, one product and one direction.
+//! Offline: `[a], [a^2]`, `a` uniform: `a^2 = a0^2 + a1^2 + 2 a0 a1`, one product and one
+//! direction.
 //!
 //! | client                              |                         | server                   |
 //! |-------------------------------------|-------------------------|--------------------------|
@@ -15,8 +16,9 @@
 //! | `x0 - a0`         | `<- square/open ->` | `x1 - a1`               |
 //! | `2 d a0 + c0`     |                     | `2 d a1 + c1 + d^2`     |
 //!
-//! One turn each; offline `l (l - 1) / 2` bits, online `2 l`; exact modulo `2^l`. From the pool: one pair; offline,
-//! `l - 1` COTs server to client (the top bit of `a0` does not matter to `2 a0 a1`). Source: Beaver (1991); Gilboa (1999).
+//! One turn each; offline `l (l - 1) / 2` bits, online `2 l`; exact modulo `2^l`. From stock: one
+//! pair; offline, `l - 1` COTs server to client (the top bit of `a0` does not matter to `2 a0 a1`).
+//! Source: Beaver (1991); Gilboa (1999).
 
 use rand::RngCore;
 use sotto_shares::{Party, Ring, Share};
@@ -24,11 +26,11 @@ use zeroize::Zeroize;
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross,
     mul::{batches, subtract},
     open::open,
-    pool::Stock,
+    stock::Entries,
 };
 
 /// Square pairs in one ring, to be used once. Wiped on drop.
@@ -44,7 +46,7 @@ impl Drop for Squares {
     }
 }
 
-impl Stock for Squares {
+impl Entries for Squares {
     fn len(&self) -> usize {
         self.a.len()
     }
@@ -109,8 +111,8 @@ pub fn ideal(x: u64, ring: Ring) -> u64 {
 }
 
 /// What is sent for `n` squares of `l` bits, and which COTs it takes.
-pub fn bill(n: usize, l: u32) -> Bill {
-    Bill::mutual(&[l as usize * n], 0)
+pub fn cost(n: usize, l: u32) -> CostModel {
+    CostModel::mutual(&[l as usize * n], 0)
 }
 
 #[cfg(test)]
@@ -118,7 +120,7 @@ pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
+    use crate::testing::{self, CostModel, elements};
 
     #[test]
     fn real_is_ideal_at_the_stated_cost() {
@@ -131,7 +133,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| square(s, &x).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ideal(x, ring)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(41, l).cost());
+            assert_eq!(traffic.cost, cost(41, l).total());
         }
     }
 
@@ -148,6 +150,6 @@ pub(crate) mod tests {
             lab.measure(prepared).await
         });
         assert_eq!(c, a.iter().map(|&a| ideal(a, ring)).collect::<Vec<_>>());
-        assert_eq!(traffic.cost, Bill::to_client(n * l * (l - 1) / 2, n * (l - 1)).cost());
+        assert_eq!(traffic.cost, CostModel::to_client(n * l * (l - 1) / 2, n * (l - 1)).total());
     }
 }

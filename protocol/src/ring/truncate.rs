@@ -1,26 +1,27 @@
 //! `[x] mod 2^l -> [floor(x / 2^s)]`: three truncations, by what they cost and promise.
 //!
-//! | function                          | ring      | error       | cost                                   |
-//! |-----------------------------------|-----------|-------------|----------------------------------------|
-//! | [`Share::truncate_reduce`]        | `l - s`   | 0 or -1     | none, local                            |
-//! | [`truncate`]                      | any       | 0 or +1     | one extension, `|x| < 2^(l-2)`         |
-//! | [`faithful`]                      | `<= l - s`| none        | carry of `s` bits, B2A: fresh sharing  |
+//! | function                   | ring       | error   | cost                                  |
+//! |----------------------------|------------|---------|---------------------------------------|
+//! | [`Share::truncate_reduce`] | `l - s`    | 0 or -1 | none, local                           |
+//! | [`truncate`]               | any        | 0 or +1 | one extension, `|x| < 2^(l-2)`        |
+//! | [`faithful`]               | `<= l - s` | none    | carry of `s` bits, B2A: fresh sharing |
 //!
-//! The error of the first two is the carry of the low bits, *a function of the two shares*: the functionality is
-//! `F(x0, x1) = floor(x0 / 2^s) + floor(x1 / 2^s)` (and one more), not "a random error". Whatever is opened afterwards is
-//! opened under a fresh mask, so that carry needs no simulation; only [`faithful`] may precede a value's
-//! revelation: its output is a function of `x` alone, and the revealing party's share is then determined by the output
-//! and the receiver's own share. `faithful`: turns of `compare` on `s` bits plus 1; exact on every ring element.
-//! Source: Cheetah (2022/207), section 5.2; CrypTFlow2 (2020/1002), appendix B.
+//! The error of the first two is the carry of the low bits, *a function of the two shares*: the
+//! functionality is `F(x0, x1) = floor(x0 / 2^s) + floor(x1 / 2^s)` (and one more), not "a random
+//! error". Whatever is opened afterwards is opened under a fresh mask, so that carry needs no
+//! simulation; only [`faithful`] may precede a value's revelation: its output is a function of `x`
+//! alone, and the revealing party's share is then determined by the output and the receiver's own
+//! share. `faithful`: turns of `compare` on `s` bits plus 1; exact on every ring element. Source:
+//! Cheetah (2022/207), section 5.2; CrypTFlow2 (2020/1002), appendix B.
 
 use sotto_shares::{Ring, Share};
 
-use crate::{Error, Session, b2a::b2a, compare, cost::Bill, extend::extend};
+use crate::{Error, Session, b2a::b2a, compare, cost::CostModel, extend::extend};
 
 /// Drops `bits` fraction bits and brings the result to `ring`: rounded up or down, without bias.
 ///
-/// Local truncation loses a unit on average: half by rounding down, half by the carry. It is added back, since sums over
-/// many entries (softmax's denominators) would feel it.
+/// Local truncation loses a unit on average: half by rounding down, half by the carry. It is added
+/// back, since sums over many entries (softmax's denominators) would feel it.
 pub async fn truncate(s: &mut Session, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
     let short = x.truncate_reduce(bits).add_public(s.me, 1);
     if ring <= short.ring {
@@ -48,8 +49,8 @@ pub fn ideal(x: u64, from: Ring, bits: u32, to: Ring) -> u64 {
 }
 
 /// The faithful one of `bits` bits into a ring of `to` bits.
-pub fn bill(n: usize, bits: u32, to: u32) -> Bill {
-    crate::compare::bill(crate::Schedule::Throughput, n, bits) + crate::b2a::bill(n, &[to - 1])
+pub fn cost(n: usize, bits: u32, to: u32) -> CostModel {
+    crate::compare::cost(crate::Schedule::Throughput, n, bits) + crate::b2a::cost(n, &[to - 1])
 }
 
 #[cfg(test)]
@@ -58,7 +59,7 @@ pub(crate) mod tests {
     use sotto_shares::Shape;
 
     use super::*;
-    use crate::testing::{self, Bill, elements};
+    use crate::testing::{self, CostModel, elements};
 
     /// `F(x0, x1)` of the module's documentation.
     #[test]
@@ -92,7 +93,7 @@ pub(crate) mod tests {
                 lab.measure(async |s| faithful(s, &x, bits, to).await).await
             });
             assert_eq!(got, x.iter().map(|&x| ideal(x, ring, bits, to)).collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(99, bits, to.bits()).cost());
+            assert_eq!(traffic.cost, cost(99, bits, to.bits()).total());
         }
     }
 
@@ -132,6 +133,6 @@ pub(crate) mod tests {
             let short = Ring::new(32).reduce(x >> 12);
             assert!(got == short || got == Ring::new(32).reduce(short + 1));
         }
-        assert_eq!(traffic.cost, Bill::default().cost());
+        assert_eq!(traffic.cost, CostModel::default().total());
     }
 }

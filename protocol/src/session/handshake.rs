@@ -1,19 +1,19 @@
 //! How a session begins.
 //!
-//! | client                              |                        | server                         |
-//! |-------------------------------------|------------------------|--------------------------------|
-//! | version                             | `<- session/hello ->`  | the same                       |
-//! | nonce, parameter digest, rate       | `<- session/terms ->`  | the same                       |
-//! | `sid = H(version, digest, both nonces, channel binding)` |    | the same                       |
-//! | oblivious-transfer set-up           | `<- ot/* ->`           | the same                       |
-//! | sends it back, three times          | `<- session/echo ->`   | takes the time                 |
-//! | keys, public part seeded by `sid`   | `-- keys/lattice ->`   | checks and keeps them          |
-//! | COTs as fit the rate, schedules as fit rate and delay | `<- session/link --` | the connection's rate and delay |
+//! | client | | server |
+//! |---|---|---|
+//! | version | `<- session/hello ->` | the same |
+//! | nonce, parameter digest, rate | `<- session/terms ->` | the same |
+//! | `sid = H(version, digest, both nonces, channel binding)` | | the same |
+//! | oblivious-transfer set-up | `<- ot/* ->` | the same |
+//! | sends it back, three times | `<- session/echo ->` | takes the time |
+//! | keys, public part seeded by `sid` | `-- keys/lattice ->` | checks and keeps them |
+//! | COTs and schedules that fit | `<- session/link --` | the connection's rate and delay |
 //!
 //! The rate is the least that a party has stated in its terms, or else what the keys came in with.
 //!
-//! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only and ends with its
-//! connection; nothing of it is written anywhere.
+//! Everything later derives from `sid`: hash keys, seeds, tweaks. A session lives in memory only
+//! and ends with its connection; nothing of it is written anywhere.
 
 use std::{
     sync::Arc,
@@ -30,7 +30,9 @@ use super::{
     Client, Schedule, Server, Session,
     link::{DEFAULT_RATE, LinkReport},
 };
-use crate::{Error, Precision, errand::Errands, lattice, pool::Pool, ranges::Watch, tables};
+use crate::{
+    Error, Precision, background::Requests, lattice, overflow_check::Queues, stocks::Stocks, tables,
+};
 
 /// The version of the protocol; both sides must have the same.
 pub const VERSION: u32 = 5;
@@ -56,7 +58,8 @@ pub(super) const MAGIC: [u8; 5] = *b"sotto";
 pub(super) const ECHOES: usize = 3;
 
 impl Session {
-    /// Says hello and sets up the oblivious transfers. `binding` ties the session to the secure channel below it.
+    /// Says hello and sets up the oblivious transfers. `binding` ties the session to the secure
+    /// channel below it.
     ///
     /// # Errors
     /// The peer is no Sotto program of this version and parameters, or misbehaves, or is gone.
@@ -97,17 +100,15 @@ impl Session {
             me,
             ch,
             rng,
-            lookahead: 0,
-            horizon: 0,
             schedule: Schedule::default(),
             decode: Schedule::default(),
             precision: Precision::default(),
-            far: None,
+            high_latency: None,
             sid,
             ot,
-            pool: Pool::default(),
-            watch: Watch::new(sid),
-            errands: Errands::default(),
+            stocks: Stocks::default(),
+            overflow: Queues::new(sid),
+            requests: Requests::default(),
         })
     }
 

@@ -30,11 +30,13 @@ impl LinkReport {
     }
 }
 
-/// A round trip that is felt: a layer has about forty turns to save, at the price of a third of its bits.
-const FELT: Duration = Duration::from_micros(200);
+/// The least round trip of a high-latency link: from there on the fewest turns save more time in a
+/// layer, about forty of them, than a third more bits take.
+const HIGH_LATENCY: Duration = Duration::from_micros(200);
 
-/// What errands leave of a connection's rate, so that nothing piles up on its way, and the part of a round trip that a message may wait for them.
+/// The part of the link's rate at which background messages are sent, so that no queue builds up.
 const FULL: f64 = 0.95;
+/// A message waits for background messages for this part of a round trip at most: one sixteenth.
 const WAIT: u32 = 16;
 
 /// Bits per second, where nothing is known of the connection.
@@ -43,18 +45,19 @@ pub(super) const DEFAULT_RATE: f64 = 1e9;
 impl Session {
     /// Goes on with COTs and a schedule that fit the connection.
     pub(super) async fn adapt(&mut self, link: &LinkReport) -> Result<(), Error> {
-        if Duration::from_micros(link.round_trip) >= FELT {
+        if Duration::from_micros(link.round_trip) >= HIGH_LATENCY {
             self.decode = Schedule::Latency;
-            self.far = Some(*link);
+            self.high_latency = Some(*link);
             self.ch.set_pace(FULL * link.rate as f64, Duration::from_micros(link.round_trip) / WAIT);
         }
         self.ot.switch(&mut self.ch, Extension::for_rate(link.rate as f64)).await?;
         Ok(self.ot.reserve_ahead(&mut self.ch, 1, 1).await?)
     }
 
-    /// What to save where the fewest turns, `turns` less, take `bits` more: the time that is shorter on this connection, if its delay is felt.
+    /// What to save where the schedule of fewest turns saves `turns` and takes `bits` more: over a
+    /// high-latency link, whatever takes less time there.
     pub fn cheaper(&self, bits: f64, turns: f64) -> Schedule {
-        match self.far {
+        match self.high_latency {
             Some(link) if bits / (link.rate.max(1) as f64) < turns * link.round_trip as f64 / 2e6 => {
                 Schedule::Latency
             }
@@ -62,14 +65,15 @@ impl Session {
         }
     }
 
-    /// Takes the connection for a near one, whatever was measured, as tests do; both parties must do the same at the beginning.
-    pub fn stay_near(&mut self) {
-        self.far = None;
+    /// Takes the link for one of low latency, whatever was measured, as tests do. Both parties must
+    /// do the same at the beginning.
+    pub fn assume_low_latency(&mut self) {
+        self.high_latency = None;
         self.decode = Schedule::Throughput;
     }
 
-    /// Whether the connection's delay is felt: then there is time to make things while messages travel.
-    pub fn is_far(&self) -> bool {
-        self.far.is_some()
+    /// Whether the link has high latency: then there is time to make things while messages travel.
+    pub fn is_high_latency(&self) -> bool {
+        self.high_latency.is_some()
     }
 }

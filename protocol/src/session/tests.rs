@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     activation::{Activation, activate},
-    lattice, mux, reveal, softmax, square,
+    lattice, mux,
+    planner::{self, Need},
+    reveal, softmax, square,
+    stock::Ledger,
     testing::{self, elements, secret},
 };
 
@@ -83,9 +86,9 @@ fn whoever_computes_more_exactly_than_the_other_finds_out() {
 #[test]
 fn a_draw_is_in_the_ledger_by_kind_size_and_order() {
     let digest = |draws: &[(&'static str, u64, usize)]| {
-        let mut pool = Pool::default();
-        draws.iter().for_each(|&(kind, parameter, n)| pool.record(kind, parameter, n));
-        pool.digest()
+        let mut ledger = Ledger::default();
+        draws.iter().for_each(|&(kind, parameter, n)| ledger.record(kind, parameter, n));
+        ledger.digest()
     };
     let (a, b) = (("triple", 44, 3), ("square", 44, 3));
     assert_eq!(digest(&[a, b]), digest(&[a, b]));
@@ -219,8 +222,7 @@ fn replies_that_are_none_are_refused() {
         let (result, ()) = run_pair(
             |ch| async move {
                 let mut me = Client::establish(ch, secret(Party::Client), [0; 32]).await.unwrap();
-                let x = Share::zeros(Precision::Default.linear(), 12, Shape::new(1, 3));
-                linear::client(&mut me, &w, &x).await.err()
+                planner::ensure(&mut me, vec![Need::linear(&w, 1)]).await.err()
             },
             |ch| async move {
                 let mut me = Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap();

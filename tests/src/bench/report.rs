@@ -104,11 +104,12 @@ pub fn parent(options: &Options, name: &str, mut case: Box<dyn Case>) -> Result<
     let count = |f: &dyn Fn(&Sample, &Sample) -> u64| median(runs.iter().map(|(c, s)| f(c, s) as f64)) as u64;
     let (bytes_client, bytes_server) = (count(&|c, _| c.sent), count(&|_, s| s.sent));
     let saving = options.schedule.unwrap_or(Saving::Throughput);
-    let bill = case.stated(saving.schedule());
+    let model = case.stated(saving.schedule());
     let cot = Extension::for_rate(options.link()?.rate.unwrap_or(UNSHAPED_RATE)).bits();
-    let offline = bill.as_ref().filter(|_| !case.is_encrypted()).map(|bill| bill.offline_bytes(cot) as u64);
+    let offline =
+        model.as_ref().filter(|_| !case.is_encrypted()).map(|model| model.offline_bytes(cot) as u64);
     let bytes_offline = count(&|c, s| c.sent_offline + s.sent_offline);
-    let stated = bill.map(|bill| bill.cost());
+    let stated = model.map(|model| model.total());
     let bytes_online = count(&|c, s| c.sent + s.sent - c.sent_offline - s.sent_offline);
     let turns_online = count(&|c, s| turns(c, s) - turns_offline(c, s));
     let bytes_stated = stated.map(|cost| cost.client + cost.server);

@@ -111,9 +111,10 @@ impl Stage {
             Party::Client => Me::Client(Box::new(Client::establish(ch, rng, [0; 32]).await?)),
             Party::Server => Me::Server(Box::new(Server::establish(ch, rng, [0; 32]).await?)),
         };
-        me.session().precision = self.precision;
+        me.session().set_precision(self.precision);
         if let Some(schedule) = self.schedule {
-            (me.session().schedule, me.session().decode) = (schedule, schedule);
+            me.session().set_schedule(schedule);
+            me.session().set_decode_schedule(schedule);
         }
         Ok(me)
     }

@@ -1,11 +1,12 @@
-//! On which side of the window an argument lies: from the digits above it, opened under their masks, if a carry comes from below and if none does.
+//! On which side of the window an argument lies: from the digits above it, opened under their
+//! masks, if a carry comes from below and if none does.
 
 use std::ops::Range;
 
 use sotto_ot::OneHots;
 use sotto_shares::{Ring, XorShare};
 
-use crate::{Error, Schedule, Session, cost::Bill, digit::parity};
+use crate::{Error, Schedule, Session, cost::CostModel, digit::parity};
 
 /// Masks of the bits above the window.
 pub(super) enum Upper {
@@ -37,10 +38,10 @@ impl Upper {
 }
 
 /// The one-hots of these masks.
-pub(super) fn masks_bill(schedule: Schedule, n: usize, bits: u32) -> Bill {
+pub(super) fn masks_cost(schedule: Schedule, n: usize, bits: u32) -> CostModel {
     match upper_digits(schedule, bits) {
-        (0, high) => Bill::spending(n, high, high),
-        (mid, high) => Bill::spending(n, mid, bits) + Bill::spending(n, high, high),
+        (0, high) => CostModel::spending(n, high, high),
+        (mid, high) => CostModel::spending(n, mid, bits) + CostModel::spending(n, high, high),
     }
 }
 
@@ -52,7 +53,8 @@ pub(super) fn upper_digits(schedule: Schedule, bits: u32) -> (u32, u32) {
     }
 }
 
-/// Whether the upper digit is zero (bit 0) and whether it is positive (bit 1): without a carry, and what a carry changes.
+/// Whether the upper digit is zero (bit 0) and whether it is positive (bit 1): without a carry, and
+/// what a carry changes.
 pub(super) fn sides_of_digit(digit: &OneHots, opened: &[u64]) -> (XorShare, XorShare) {
     let (bits, size) = (digit.k(), 1u64 << digit.k());
     let stride = digit.words().len() / digit.len().max(1);
@@ -69,8 +71,8 @@ pub(super) fn sides_of_digit(digit: &OneHots, opened: &[u64]) -> (XorShare, XorS
     (without, change)
 }
 
-/// For two upper digits, four ANDs an element: whether they are zero, and whether not negative, without a carry and with one. The third is to
-/// be added to the products.
+/// For two upper digits, four ANDs an element: whether they are zero, and whether not negative,
+/// without a carry and with one. The third is to be added to the products.
 pub(super) fn sides_of_digits(
     mid: &OneHots,
     high: &OneHots,

@@ -1,13 +1,15 @@
 //! In which segment of the window an argument lies: from the window's digit, opened under its mask.
 //!
-//! By high precision, where bits are saved, the digit's lowest bit has a mask `b` of its own, so that there are half as many one-hot entries to make: with `D` opened,
-//! `d` its lowest bit, and `e` the other bits' one-hot rotated by the rest of `D`, the segment is `2 i + d + b`, where `e` is one at `i`. So its entry is one of two inner products of `e`
-//! with public tables, and `b` says which, by an AND that travels with those of the upper digits.
+//! By high precision, where bits are saved, the digit's lowest bit has a mask `b` of its own, so
+//! that there are half as many one-hot entries to make: with `D` opened, `d` its lowest bit, and
+//! `e` the other bits' one-hot rotated by the rest of `D`, the segment is `2 i + d + b`, where `e`
+//! is one at `i`. So its entry is one of two inner products of `e` with public tables, and `b` says
+//! which, by an AND that travels with those of the upper digits.
 
 use sotto_ot::OneHots;
 use sotto_shares::{Ring, XorShare};
 
-use crate::{Error, Precision, Schedule, Session, cost::Bill, digit, tables::Segments};
+use crate::{Error, Precision, Schedule, Session, cost::CostModel, digit, tables::Segments};
 
 /// The mask of the window's digit.
 pub(super) struct Window {
@@ -32,10 +34,16 @@ pub(super) fn is_split(precision: Precision, schedule: Schedule) -> bool {
 }
 
 /// The one-hots of the mask of a digit of `index` bits, the lowest ones of `bits`.
-pub(super) fn masks_bill(precision: Precision, schedule: Schedule, n: usize, index: u32, bits: u32) -> Bill {
+pub(super) fn masks_cost(
+    precision: Precision,
+    schedule: Schedule,
+    n: usize,
+    index: u32,
+    bits: u32,
+) -> CostModel {
     match is_split(precision, schedule) {
-        false => Bill::spending(n, index, bits),
-        true => Bill::spending(n, 1, bits) + Bill::spending(n, index - 1, bits - 1),
+        false => CostModel::spending(n, index, bits),
+        true => CostModel::spending(n, 1, bits) + CostModel::spending(n, index - 1, bits - 1),
     }
 }
 

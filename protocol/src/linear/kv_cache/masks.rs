@@ -9,8 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{Chunk, Chunks, Heads, KvCache, PerHead, Queries, times_transposed};
 use crate::{
     Client, Error, Precision, Server, Session,
-    ahead::{self, Need},
-    errand::{self, Errand, Outline},
+    background::{self, Outline},
     lattice,
     matmul::{product, transpose},
 };
@@ -26,8 +25,8 @@ fn rings(precision: Precision) -> [Ring; 2] {
     [precision.attention(), precision.sums()]
 }
 
-/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings. Finer scores have wider rings, in which less would take ciphertexts of
-/// three primes.
+/// Deviations of the errors of one cross term, as powers of two, in units of the products' rings.
+/// Finer scores have wider rings, in which less would take ciphertexts of three primes.
 pub(super) fn tolerances(precision: Precision) -> [i32; 2] {
     match precision {
         Precision::Default => [6, 10],
@@ -70,23 +69,32 @@ pub(super) struct Made {
     pub queries: Queries,
 }
 
-impl KvCache {
-    /// Whether queries of `n` more positions lack masks, and none are being made.
-    ///
-    /// # Panics
-    /// In the middle of a step, or after one that failed.
-    pub(crate) fn lacks(&self, n: usize) -> bool {
-        self.assert_whole();
-        self.queries.positions < n && self.later.as_ref().is_none_or(|later| later.count < n)
-    }
+/// Positions that will come.
+#[derive(Clone, Copy)]
+pub(crate) struct Coming {
+    /// How many come next.
+    pub n: usize,
+    /// How many more to make masks for, if any are missing.
+    pub more: usize,
+    /// How many may follow the next ones in all.
+    pub reach: usize,
+    /// Whether masks of the next ones are there: then it is those after them that are asked for.
+    pub later: bool,
+}
 
-    /// Whether none are there or being made for positions after the next `n`.
+impl KvCache {
+    /// Whether masks that are asked for are neither there nor in flight.
     ///
     /// # Panics
     /// In the middle of a step, or after one that failed.
-    pub(crate) fn lacks_later(&self, n: usize) -> bool {
+    pub(crate) fn is_missing(&self, coming: &Coming) -> bool {
         self.assert_whole();
-        self.later.is_none() && self.queries.positions <= n
+        match (coming.later, &self.in_flight) {
+            (false, Some(request)) => self.queries.positions.max(request.count) < coming.n,
+            (false, None) => self.queries.positions < coming.n,
+            (true, Some(_)) => false,
+            (true, None) => self.queries.positions <= coming.n,
+        }
     }
 
     fn assert_whole(&self) {
@@ -95,46 +103,47 @@ impl KvCache {
         assert!(whole, "a cache is used step by step, and not after an error");
     }
 
-    /// Words of the masks for `n` more positions.
-    pub(crate) fn words(&self, n: usize) -> usize {
+    /// Bytes of the masks for `n` more positions.
+    pub(crate) fn masks_bytes(&self, n: usize) -> usize {
         let Heads { key_value, group, width } = self.heads;
-        2 * key_value * (n * width + n * group * (width + self.length + n))
+        16 * key_value * (n * width + n * group * (width + self.length + n))
     }
 
-    /// Waits for masks of queries of `n` more positions, as far as they are being made.
-    pub(crate) async fn collect(&mut self, s: &mut Session, n: usize) -> Result<(), Error> {
+    /// Waits for masks of queries of `n` more positions, as far as they are in flight.
+    ///
+    /// # Panics
+    /// In the middle of a step, or after one that failed.
+    pub(crate) async fn arrive(&mut self, s: &mut Session, n: usize) -> Result<(), Error> {
+        self.assert_whole();
         if self.queries.positions < n
-            && let Some(later) = self.later.take()
+            && let Some(request) = self.in_flight.take()
         {
             // Masks that are left over are not used.
-            let made = later.finish(s).await?;
+            let made = request.finish(s).await?;
             (self.chunks, self.queries) = (made.chunks, made.queries);
         }
         Ok(())
     }
 
-    /// A plan for queries of `n` positions after the first `start`, and `more`, in a conversation of so many positions.
-    pub(super) fn plan(
-        &self,
-        s: &mut Session,
-        start: usize,
-        [n, more, all]: [usize; 3],
-    ) -> Result<Plan, Error> {
-        let (positions, made, chunk) = (n + more, self.chunks.positions(), self.heads.chunk());
+    /// What to make for positions that come.
+    pub(super) fn plan(&self, s: &mut Session, coming: &Coming) -> Result<Plan, Error> {
+        let start = if coming.later { self.length + self.queries.positions } else { self.length };
+        let (positions, made, chunk) = (coming.n + coming.more, self.chunks.positions(), self.heads.chunk());
         let columns = start + positions;
-        let mut lacking = columns.saturating_sub(made);
-        if lacking > 0 {
-            // The positions that the conversation may still reach, as far as one chunk goes.
-            lacking = lacking.max(all.saturating_sub(made).min(chunk));
+        let mut missing = columns.saturating_sub(made);
+        if missing > 0 {
+            // The positions that the text may still reach, as far as one chunk goes.
+            let text = start + if coming.later { coming.reach } else { coming.n + coming.reach };
+            missing = missing.max(text.saturating_sub(made).min(chunk));
         }
         let chunks: Vec<usize> =
-            (0..lacking).step_by(chunk).map(|start| chunk.min(lacking - start)).collect();
+            (0..missing).step_by(chunk).map(|start| chunk.min(missing - start)).collect();
         let layouts = self.layouts(&chunks, positions * self.heads.group, columns)?;
         if u32::try_from(layouts.upload_len(self.heads)).is_err() {
             return Err(Error::Step { positions });
         }
-        s.pool.record("masks of rows", made as u64, lacking);
-        s.pool.record("masks of queries", columns as u64, positions);
+        s.stocks.record("masks of rows", made as u64, missing);
+        s.stocks.record("masks of queries", columns as u64, positions);
         let (heads, precision, old) = (self.heads, self.precision, self.chunks.clone());
         Ok(Plan { heads, precision, old, chunks, positions, columns, layouts })
     }
@@ -171,87 +180,42 @@ impl KvCache {
     }
 }
 
-/// The client's part in making masks for queries of `n` more positions.
+/// Begins to make masks for positions that come; the client's part.
 ///
 /// # Errors
-/// The peer's reply is malformed or missing.
-pub async fn client(me: &mut Client, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    ahead::client(me, vec![Need::Positions(cache, n, me.session.lookahead)]).await
-}
-
-/// The server's part in making masks for queries of `n` more positions.
-///
-/// # Errors
-/// The peer's upload is malformed or missing.
-pub async fn server(me: &mut Server, cache: &mut KvCache, n: usize) -> Result<(), Error> {
-    ahead::server(me, vec![Need::Positions(cache, n, me.session.lookahead)]).await
-}
-
-/// Starts to make masks for queries of the next `n` positions and `more`, if they are lacking.
-pub(crate) fn ask(me: &mut Client, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
-    if !cache.lacks(n) {
-        return Ok(());
-    }
-    let all = cache.length + n + me.session.horizon;
-    let plan = cache.plan(&mut me.session, cache.length, [n, more, all])?;
-    cache.later = Some(ask_for(me, plan));
-    Ok(())
-}
-
-/// The server's part of [`ask`].
-pub(crate) fn answer(me: &mut Server, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
-    if !cache.lacks(n) {
-        return Ok(());
-    }
-    let all = cache.length + n + me.session.horizon;
-    let plan = cache.plan(&mut me.session, cache.length, [n, more, all])?;
-    cache.later = Some(answer_for(me, plan));
-    Ok(())
-}
-
-/// Starts to make masks for queries of `n` positions and `more` after those that have some.
-pub(crate) fn ask_later(me: &mut Client, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
-    let start = cache.length + cache.queries.positions;
-    let all = start + me.session.horizon;
-    let plan = cache.plan(&mut me.session, start, [n, more, all])?;
-    cache.later = Some(ask_for(me, plan));
-    Ok(())
-}
-
-/// The server's part of [`ask_later`].
-pub(crate) fn answer_later(me: &mut Server, cache: &mut KvCache, n: usize, more: usize) -> Result<(), Error> {
-    let start = cache.length + cache.queries.positions;
-    let all = start + me.session.horizon;
-    let plan = cache.plan(&mut me.session, start, [n, more, all])?;
-    cache.later = Some(answer_for(me, plan));
-    Ok(())
-}
-
-fn ask_for(me: &mut Client, plan: Plan) -> Errand<Made> {
+/// There is no layout for them, or they take too long a message.
+pub(crate) fn ask(me: &mut Client, cache: &mut KvCache, coming: &Coming) -> Result<(), Error> {
     let s = &mut me.session;
+    let plan = cache.plan(s, coming)?;
     let (outline, jobs, mut rng) = (plan.outline(), plan.layouts.jobs(plan.heads), s.rng.fork());
     let [key, again] = [me.key.clone(), me.key.clone()];
     let ask = move || {
         let (upload, masked) = plan.masked(&key, &mut rng);
         (upload, (plan, masked))
     };
-    errand::client(s, outline, ask, move |(plan, masked), reply| {
+    let request = background::client(s, outline, ask, move |(plan, masked), reply| {
         let shares = sotto_he::decrypt(lattice::context(), &again, &jobs, &reply)?;
         Ok(plan.combine(masked, shares))
-    })
+    });
+    cache.in_flight = Some(request);
+    Ok(())
 }
 
-fn answer_for(me: &mut Server, plan: Plan) -> Errand<Made> {
+/// The server's part of [`ask`].
+pub(crate) fn answer(me: &mut Server, cache: &mut KvCache, coming: &Coming) -> Result<(), Error> {
     let s = &mut me.session;
+    let plan = cache.plan(s, coming)?;
     let (outline, keys, mut rng) = (plan.outline(), me.keys.clone(), s.rng.fork());
-    errand::server(s, outline, move |upload| {
+    let request = background::server(s, outline, move |upload| {
         let (masked, uploads) = plan.random(&upload, &mut rng);
         let (reply, shares) = {
             let inputs = Inputs::new(&plan, &masked, &uploads)?;
             sotto_he::multiply(lattice::context(), &keys, &inputs.jobs(), &mut rng)
         };
         Ok((reply, plan.combine(masked, shares)))
-    })
+    });
+    cache.in_flight = Some(request);
+    Ok(())
 }
 
 /// All chunks, and masks of queries and of weights.
@@ -266,7 +230,8 @@ impl Plan {
         let reply = sotto_he::reply_len(lattice::context(), &self.layouts.jobs(self.heads));
         let (Heads { key_value, group, width }, n) = (self.heads, self.positions);
         Outline {
-            request: ("attention/upload", self.layouts.upload_len(self.heads)),
+            span: "attention masks",
+            upload: ("attention/upload", self.layouts.upload_len(self.heads)),
             reply: ("attention/reply", reply),
             count: n,
             bytes: 16 * key_value * (n * width + n * group * (width + self.columns)),
@@ -330,7 +295,8 @@ impl Plan {
         places.flatten().collect()
     }
 
-    /// Local products plus the shares of the cross terms, which come in the order of [`Layouts::products`], heads inside.
+    /// Local products plus the shares of the cross terms, which come in the order of
+    /// [`Layouts::products`], heads inside.
     fn combine(&self, masked: Masked, mut shares: Vec<Vec<u64>>) -> Made {
         let Masked { chunks, a, weights } = masked;
         let Heads { key_value, group, width } = self.heads;

@@ -4,13 +4,17 @@ use sotto_shares::Ring;
 
 use super::*;
 use crate::{
-    ahead::{self, Need},
-    testing::{self, Bill, Holder, Lab, Side, elements},
+    planner::{self, Need},
+    testing::{self, CostModel, Holder, Lab, Side, elements},
 };
 
 const HEADS: Heads = Heads { key_value: 2, group: 3, width: 48 };
 
-/// Positions that come together, and what is planned beyond them.
+/// One position, and the one after it.
+const NEXT: Coming = Coming { n: 1, more: 0, reach: 0, later: false };
+const LATER: Coming = Coming { later: true, ..NEXT };
+
+/// Positions that come together, how many more are planned, and how many may come in all.
 const STEPS: [(usize, usize, usize); 6] =
     [(5, 2, 9), (1, 1, 8), (1, 0, 7), (1, 8, 0), (130, 3, 4), (1, 2, 2)];
 
@@ -66,12 +70,12 @@ fn all_sizes(precision: Precision) {
         async |lab| {
             let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
             for (i, (n, lookahead, horizon)) in STEPS.into_iter().enumerate() {
-                (lab.me.session.lookahead, lab.me.session.horizon) = (lookahead, horizon);
-                client(&mut lab.me, &mut cache, n).await.unwrap();
+                let need = Need::positions(&mut cache, n).with_more(lookahead).within(horizon);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 all.push(step(lab, &mut cache, i).await);
             }
-            // The look ahead of the first step served the next two; chunks were made for the first, for a
-            // look ahead beyond what was planned, and for the long one.
+            // The look ahead of the first step served the next two; chunks were made for the first,
+            // for a look ahead beyond what was planned, and for the long one.
             assert_eq!(cache.chunks.0.iter().map(|c| c.positions).collect::<Vec<_>>(), [14, 2, 126]);
             let (made, columns) = (cache.chunks.positions(), HEADS.key_value * HEADS.width);
             assert_eq!(
@@ -84,8 +88,8 @@ fn all_sizes(precision: Precision) {
         async |lab| {
             let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
             for (i, (n, lookahead, horizon)) in STEPS.into_iter().enumerate() {
-                (lab.me.session.lookahead, lab.me.session.horizon) = (lookahead, horizon);
-                server(&mut lab.me, &mut cache, n).await.unwrap();
+                let need = Need::positions(&mut cache, n).with_more(lookahead).within(horizon);
+                planner::ensure(&mut lab.me, vec![need]).await.unwrap();
                 all.push(step(lab, &mut cache, i).await);
             }
             all
@@ -99,8 +103,8 @@ fn all_sizes(precision: Precision) {
         let (n, _, _) = STEPS[i];
         let (rows, new) = (key_value * group * n, n * key_value * width);
         let bits = [precision.attention(), precision.sums()].map(|ring| ring.bits() as usize);
-        assert_eq!(first.cost, Bill::mutual(&[bits[0] * (rows * width + new)], 0).cost());
-        assert_eq!(second.cost, Bill::mutual(&[bits[1] * (rows * columns[i] + new)], 0).cost());
+        assert_eq!(first.cost, CostModel::mutual(&[bits[0] * (rows * width + new)], 0).total());
+        assert_eq!(second.cost, CostModel::mutual(&[bits[1] * (rows * columns[i] + new)], 0).total());
         products.check(i, &scores, &sums);
     }
 }
@@ -164,24 +168,24 @@ fn masks_for_later_are_for_the_positions_after_those_that_there_are() {
     let got = testing::run_keyed(
         async |lab| {
             let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
-            client(&mut lab.me, &mut cache, 1).await.unwrap();
+            planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, 1)]).await.unwrap();
             for i in SINGLE {
-                assert!(cache.lacks_later(1) && !cache.lacks(1));
-                ahead::begin_client(&mut lab.me, &mut [Need::Later(&mut cache, 1, 0)]).unwrap();
-                assert!(!cache.lacks_later(1));
+                assert!(cache.is_missing(&LATER) && !cache.is_missing(&NEXT));
+                ask(&mut lab.me, &mut cache, &LATER).unwrap();
+                assert!(!cache.is_missing(&LATER));
                 all.push(step_made_later(lab, &mut cache, i).await);
-                cache.collect(&mut lab.me.session, 1).await.unwrap();
+                cache.arrive(&mut lab.me.session, 1).await.unwrap();
             }
             assert_eq!(cache.chunks.positions(), SINGLE.len() + 1);
             all
         },
         async |lab| {
             let (mut cache, mut all) = (KvCache::new(HEADS, precision), vec![]);
-            server(&mut lab.me, &mut cache, 1).await.unwrap();
+            planner::ensure(&mut lab.me, vec![Need::positions(&mut cache, 1)]).await.unwrap();
             for i in SINGLE {
-                ahead::begin_server(&mut lab.me, &mut [Need::Later(&mut cache, 1, 0)]).unwrap();
+                answer(&mut lab.me, &mut cache, &LATER).unwrap();
                 all.push(step_made_later(lab, &mut cache, i).await);
-                cache.collect(&mut lab.me.session, 1).await.unwrap();
+                cache.arrive(&mut lab.me.session, 1).await.unwrap();
             }
             all
         },
@@ -198,20 +202,20 @@ fn masks_are_spent_even_where_the_peer_is_silent() {
     testing::run_keyed(
         async |lab| {
             let mut cache = KvCache::new(HEADS, Precision::Default);
-            lab.me.session.lookahead = 3;
-            client(&mut lab.me, &mut cache, 1).await.unwrap();
+            let need = Need::positions(&mut cache, 1).with_more(3);
+            planner::ensure(&mut lab.me, vec![need]).await.unwrap();
             let [q, k, ..] = shares(lab, Precision::Default, 1, 1);
             let answered = scores(&mut lab.me.session, &mut cache, &q, &k).await;
             assert!(answered.is_err() && cache.length == 1 && cache.queries.positions == 3);
-            let again = std::panic::AssertUnwindSafe(|| cache.lacks(1));
-            assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
-            let later = std::panic::AssertUnwindSafe(|| cache.lacks_later(1));
-            assert!(std::panic::catch_unwind(later).is_err(), "not after an error");
+            for coming in [NEXT, LATER] {
+                let again = std::panic::AssertUnwindSafe(|| cache.is_missing(&coming));
+                assert!(std::panic::catch_unwind(again).is_err(), "not after an error");
+            }
         },
         async |lab| {
             let mut cache = KvCache::new(HEADS, Precision::Default);
-            lab.me.session.lookahead = 3;
-            server(&mut lab.me, &mut cache, 1).await.unwrap();
+            let need = Need::positions(&mut cache, 1).with_more(3);
+            planner::ensure(&mut lab.me, vec![need]).await.unwrap();
             // Something else comes where the openings should.
             lab.me.session.ch.send("attention/open-values", vec![0; 3]).unwrap();
         },

@@ -10,16 +10,16 @@ use sotto_models::{
         Evaluator, FixedPoint, Float, Part, Plan, Scaled, Scales, TwoParty,
         float::Rows,
         immediate,
-        two_party::{Caches, Role},
+        two_party::Caches,
     },
     random::write_random_tensors,
     weights::{At, Listing, Outline, Quantised, Real, Source},
 };
 use sotto_net::Half;
 use sotto_protocol::{
-    Precision,
+    Precision, Role,
     linear::{Weight, WeightShape},
-    ranges, rms_norm,
+    overflow_check, rms_norm,
 };
 use sotto_shares::{Shape, Share};
 
@@ -87,16 +87,16 @@ impl Bert {
 }
 
 /// The layer, from one norm's output to the next.
-async fn layer<R: Role>(me: &mut R, layer: &BertLayer<R::Weight>, x: Share) -> Result<Share> {
-    let (scales, mut caches) = (Scales::default(), Caches::default());
-    let mut plan = Plan::new(0, &scales);
+async fn layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weight>, x: Share) -> Result<Share> {
+    let (scales, mut caches, schedule) = (Scales::default(), Caches::default(), me.session().schedule());
+    let mut plan = Plan::new(0, me.session().precision(), &scales);
     plan.rows = x.shape.rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await?;
     }
     layer.forward(&mut plan, 0, &x.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
     e.enter(Part::Layer(0)).await?;
     Ok(layer.forward(&mut e, 0, &Scaled::from(x)).await?.share)
 }
@@ -136,7 +136,7 @@ impl Case for Bert {
                 (Me::Server(me), Known::Weights(known)) => layer(&mut **me, known, x).await?,
                 _ => unreachable!("a party meets the layer in its own role"),
             };
-            ranges::settle(me.session()).await?;
+            overflow_check::run(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })

@@ -9,7 +9,7 @@ use sotto_models::{
         Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty,
         float::Rows,
         immediate,
-        two_party::{Caches, Role},
+        two_party::Caches,
     },
     network::AnyNetwork,
     random::{Precision, RandomFolder},
@@ -17,7 +17,7 @@ use sotto_models::{
     weights::Real,
 };
 use sotto_net::Half;
-use sotto_protocol::ranges;
+use sotto_protocol::{Role, overflow_check};
 use sotto_shares::{Ring, Shape, Share};
 
 use super::{Case, Run, inputs};
@@ -130,7 +130,7 @@ impl Case for Block {
                 }
                 _ => unreachable!("a party meets the model in its own role"),
             };
-            ranges::settle(me.session()).await?;
+            overflow_check::run(me.session()).await?;
             stage.watch.stop(me.ch());
             Ok(vec![Tensor::Sum(y)])
         })
@@ -148,21 +148,22 @@ impl Case for Block {
 }
 
 /// The first layer on the residual stream `h`.
-async fn layer<R: Role>(
+async fn layer<R: Role<Weight: Clone>>(
     me: &mut R,
     network: &AnyNetwork<R::Weight>,
     scales: &Scales,
     h: Share,
 ) -> Result<Share> {
     let AnyNetwork::Llama(page) = network;
-    let (mut plan, mut caches) = (Plan::new(0, scales), Caches::default());
+    let (precision, schedule) = (me.session().precision(), me.session().schedule());
+    let (mut plan, mut caches) = (Plan::new(0, precision, scales), Caches::default());
     plan.rows = h.shape.rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await?;
     }
     page.layer(&mut plan, 0, &h.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan), scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), scales);
     e.enter(Part::Layer(0)).await?;
     Ok(page.layer(&mut e, 0, &Scaled::from(h)).await?.share)
 }

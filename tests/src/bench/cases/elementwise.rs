@@ -4,8 +4,9 @@ use anyhow::{Result, anyhow};
 use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Schedule, Session, compare,
-    cost::Bill,
+    cost::CostModel,
     exp2, extend, mul,
+    planner::{self, Need},
     reciprocal::{self, Form},
     square, truncate,
 };
@@ -100,16 +101,16 @@ impl Op {
     }
 
     /// What `n` evaluations send.
-    fn bill(self, p: Precision, schedule: Schedule, n: usize) -> Bill {
+    fn cost(self, p: Precision, schedule: Schedule, n: usize) -> CostModel {
         let (ring, short) = (p.product().bits(), p.product().bits() - p.frac());
         match self {
-            Op::Mul => mul::bill(n, ring) + extend::bill(n, &[(short, ring)]),
-            Op::Square => square::bill(n, ring) + extend::bill(n, &[(short, ring)]),
-            Op::Compare => compare::bill(schedule, n, 63),
-            Op::Truncate => extend::bill(n, &[(64 - DROPPED, 64)]),
-            Op::Exp => exp2::bill(p, schedule, n, p.sums().bits()),
-            Op::Reciprocal => reciprocal::bill(n, &reciprocal_form(p, schedule)),
-            Op::Rsqrt => reciprocal::bill(n, &root_form(p, schedule)),
+            Op::Mul => mul::cost(n, ring) + extend::cost(n, &[(short, ring)]),
+            Op::Square => square::cost(n, ring) + extend::cost(n, &[(short, ring)]),
+            Op::Compare => compare::cost(schedule, n, 63),
+            Op::Truncate => extend::cost(n, &[(64 - DROPPED, 64)]),
+            Op::Exp => exp2::cost(p, schedule, n, p.sums().bits()),
+            Op::Reciprocal => reciprocal::cost(n, &reciprocal_form(p, schedule)),
+            Op::Rsqrt => reciprocal::cost(n, &root_form(p, schedule)),
         }
     }
 
@@ -128,8 +129,8 @@ impl Op {
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,
             Op::Exp => exp2::exp2(s, x, p.sums()).await?,
-            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p, s.schedule)).await?,
-            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p, s.schedule)).await?,
+            Op::Reciprocal => reciprocal::evaluate(s, x, &reciprocal_form(p, s.schedule())).await?,
+            Op::Rsqrt => reciprocal::evaluate(s, x, &root_form(p, s.schedule())).await?,
         }))
     }
 }
@@ -202,9 +203,10 @@ impl Case for Elementwise {
             let mut outputs = vec![];
             stage.watch.start(me.ch(), Half::Online).await?;
             if let Op::Mul = self.op {
+                let (ring, n) = (self.precision.product(), self.n);
                 match me {
-                    Me::Client(me) => mul::client(me, self.precision.product(), self.n).await?,
-                    Me::Server(me) => mul::server(me, self.precision.product(), self.n).await?,
+                    Me::Client(me) => planner::ensure(&mut **me, vec![Need::triples(ring, n)]).await?,
+                    Me::Server(me) => planner::ensure(&mut **me, vec![Need::triples(ring, n)]).await?,
                 }
             }
             let s = me.session();
@@ -221,9 +223,9 @@ impl Case for Elementwise {
         matches!(self.op, Op::Mul | Op::Square)
     }
 
-    fn stated(&self, schedule: Schedule) -> Option<Bill> {
+    fn stated(&self, schedule: Schedule) -> Option<CostModel> {
         let pieces = (0..self.n).step_by(PIECE).map(|start| PIECE.min(self.n - start));
-        Some(pieces.fold(Bill::default(), |all, n| all + self.op.bill(self.precision, schedule, n)))
+        Some(pieces.fold(CostModel::default(), |all, n| all + self.op.cost(self.precision, schedule, n)))
     }
 
     fn expected(&self) -> Result<Vec<f64>> {

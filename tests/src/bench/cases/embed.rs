@@ -3,10 +3,14 @@
 use anyhow::{Result, anyhow};
 use sotto_models::{
     Tokens,
-    evaluator::{Evaluator, FixedPoint, Plan, Scales, TwoParty, two_party::{Caches, Role}},
+    evaluator::{Evaluator, FixedPoint, Plan, Scales, TwoParty, two_party::Caches},
 };
 use sotto_net::Half;
-use sotto_protocol::linear::{Exactness, Weight, WeightShape};
+use sotto_protocol::{
+    Role,
+    linear::{Exactness, Weight, WeightShape},
+    planner::{self, Need},
+};
 use sotto_shares::Share;
 
 use super::{Case, Run, inputs};
@@ -40,9 +44,12 @@ impl Embed {
 }
 
 /// The lookup alone.
-async fn embed<R: Role>(me: &mut R, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share> {
+async fn embed<R: Role<Weight: Clone>>(me: &mut R, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share> {
     let (scales, mut caches) = (Scales::default(), Caches::default());
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, Plan::new(0, &scales)), &scales);
+    planner::ensure(me, vec![Need::linear(table, tokens.count())]).await?;
+    let (precision, schedule) = (me.session().precision(), me.session().schedule());
+    let plan = Plan::new(0, precision, &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
     Ok(e.embed(table, tokens).await?.share)
 }
 

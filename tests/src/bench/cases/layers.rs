@@ -6,8 +6,10 @@ use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Schedule, Session,
     activation::{self, Activation, activate},
-    cost::Bill,
-    layer_norm, maximum, ranges, reveal, rms_norm, rows, softmax, top_k,
+    cost::CostModel,
+    layer_norm, maximum, overflow_check,
+    planner::{self, Need},
+    reveal, rms_norm, softmax, top_k,
 };
 use sotto_shares::{Party, Ring, Shape, Share, encode};
 
@@ -152,13 +154,17 @@ impl Case for Layer {
             if let Function::RmsNorm | Function::LayerNorm = self.function {
                 let shape = rms_norm::row_shape(self.precision, x.shape.cols);
                 match me {
-                    Me::Client(me) => rows::client(me, shape, x.shape.rows).await?,
-                    Me::Server(me) => rows::server(me, shape, x.shape.rows).await?,
+                    Me::Client(me) => {
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                    }
+                    Me::Server(me) => {
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                    }
                 }
             }
             let s = me.session();
             let outputs = self.evaluate(s, &x).await?;
-            ranges::settle(s).await?;
+            overflow_check::run(s).await?;
             stage.watch.stop(&mut s.ch);
             Ok(outputs.into_iter().map(Tensor::Sum).collect())
         })
@@ -178,17 +184,17 @@ impl Case for Layer {
         matches!(self.function, Function::RmsNorm | Function::LayerNorm)
     }
 
-    fn stated(&self, schedule: Schedule) -> Option<Bill> {
+    fn stated(&self, schedule: Schedule) -> Option<CostModel> {
         let (Shape { rows, cols }, p) = (self.shape, self.precision);
         Some(match self.function {
-            Function::Activation(f) => activation::bill(f, p, schedule, self.shape.len(), p.linear().bits()),
+            Function::Activation(f) => activation::cost(f, p, schedule, self.shape.len(), p.linear().bits()),
             Function::Softmax => {
-                softmax::bill(p, schedule, &vec![cols; rows]) + ranges::bill(&[(6, rows * cols)])
+                softmax::cost(p, schedule, &vec![cols; rows]) + overflow_check::cost(&[(6, rows * cols)])
             }
-            Function::RmsNorm => rms_norm::bill(p, schedule, self.shape, EPS),
-            Function::LayerNorm => layer_norm::bill(p, schedule, self.shape, EPS),
-            Function::Argmax => maximum::argmax_bill(schedule, &[cols], reveal::RING.bits()),
-            Function::TopK => top_k::bill(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
+            Function::RmsNorm => rms_norm::cost(p, schedule, self.shape, EPS),
+            Function::LayerNorm => layer_norm::cost(p, schedule, self.shape, EPS),
+            Function::Argmax => maximum::argmax_cost(schedule, &[cols], reveal::RING.bits()),
+            Function::TopK => top_k::cost(cols, p.frac() + HEAD_FRAC - reveal::FRAC),
         })
     }
 

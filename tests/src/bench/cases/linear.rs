@@ -5,6 +5,7 @@ use sotto_net::Half;
 use sotto_protocol::{
     Precision,
     linear::{self, Exactness, Weight, WeightShape},
+    planner::{self, Need},
 };
 use sotto_shares::{Shape, Share};
 
@@ -66,12 +67,14 @@ impl Case for Linear {
             let y = match me {
                 Me::Client(me) => {
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
+                    planner::ensure(&mut **me, vec![Need::linear(&shape, self.rows)]).await?;
                     linear::client(me, &shape, &x).await?
                 }
                 Me::Server(me) => {
                     let weight =
                         Weight { shape, data: inputs::weights(self.inner * self.outer).into(), bias: vec![] };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
+                    planner::ensure(&mut **me, vec![Need::linear(&weight, self.rows)]).await?;
                     linear::server(me, &weight, &x).await?
                 }
             };

@@ -18,7 +18,7 @@ mod setup;
 use std::{path::Path, pin::Pin};
 
 use anyhow::Result;
-use sotto_protocol::{Precision, Schedule, cost::Bill};
+use sotto_protocol::{Precision, Schedule, cost::CostModel};
 
 use crate::{
     stage::{Me, Stage},
@@ -61,7 +61,7 @@ pub trait Case {
     }
 
     /// What the protocol says that it sends online, by its formulas, if the case is about one protocol.
-    fn stated(&self, _schedule: Schedule) -> Option<Bill> {
+    fn stated(&self, _schedule: Schedule) -> Option<CostModel> {
         None
     }
 

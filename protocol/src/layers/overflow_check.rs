@@ -1,36 +1,47 @@
-//! `[every watched number was small] <- [x], [y], ..`: one bit a request, to the client.
+//! `[every checked number was small] <- [x], [y], ..`: one bit a request, to the client.
 //!
-//! A number that leaves its ring wraps, and comes out wrong without a sign of it. So numbers are watched where no static bound rules that out: a
-//! watched share's top `k` bits go to a queue, locally; queues are settled when they are long, and at the end.
+//! A number that leaves its ring wraps, and the result is wrong without notice. Where no static
+//! bound rules that out, numbers are checked: the top `k` bits of a share go to a queue, locally.
+//! Queues are tested when they are long, and at the end.
 //!
-//! | client: `c0 = x0 >> (l - k)`              |                            | server: `c1 = x1 >> (l - k)`             |
-//! |-------------------------------------------|----------------------------|------------------------------------------|
-//! | bit `w0` of: is `c0 + c1` not in `-4 .. 2`? ([`mod@crate::joint_table`]) ||  bit `w1`                              |
-//! | `h0 = H(all w0)`, 64 bits                 |                            | `h1 = H(all w1)`                         |
-//! | is `h0 ^ h1` not zero? three lookups of 4 bits ([`mod@crate::lookup`])  | | its share `v1`                           |
-//! |                                           | `<- reveal/flag --`        | `v1`                                     |
+//! | client: `c0 = x0 >> (l - k)` | | server: `c1 = x1 >> (l - k)` |
+//! |---|---|---|
+//! | bit `w0` of: is `c0 + c1` not in `-4 .. 2`? ([`mod@crate::joint_table`]) || bit `w1` |
+//! | `h0 = H(all w0)`, 64 bits | | `h1 = H(all w1)` |
+//! | is `h0 ^ h1` not zero? three lookups of 4 bits ([`mod@crate::lookup`]) | | its share `v1` |
+//! | | `<- reveal/flag --` | `v1` |
 //!
-//! *Numbers*: with `U = 2^(l - k)`, `c0 + c1` is `floor(x / U)` or one less. So `-3 U <= x < 3 U` passes, `x < -4 U` or `x >= 4 U` fails, and in between the shares decide.
+//! *Numbers*: with `U = 2^(l - k)`, `c0 + c1` is `floor(x / U)` or one less. So `-3 U <= x < 3 U`
+//! passes, `x < -4 U` or `x >= 4 U` fails, and in between the shares decide.
 //!
-//! *Rows*: instead of its elements, 64 sums `z = sum_j s_j x_j` of a row are watched, `s_j` public, `-1, 0, 0, 1` with equal probability, from the session's
-//! identifier. They are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at most one of `s_j = 0` and `s_j != 0`, since passing
-//! values lie within `8 U`: with probability `2^-64` such a row goes unnoticed. A row of small elements and large norm gives sums of deviation `|x| / sqrt(2)`, about
-//! normal; the worst rows that a search has found have a few elements of about `3 U`:
+//! *Rows*: 64 sums `z = sum_j s_j x_j` of a row are checked instead of its elements. The factors
+//! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier; the sums
+//! are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at
+//! most one of `s_j = 0` and `s_j != 0`, since passing values lie within `8 U`. So such a row
+//! passes with probability `2^-64`. A row of small elements and large norm gives sums of deviation
+//! `|x| / sqrt(2)`, about normal. The worst rows that a search has found have a few elements of
+//! about `3 U`:
 //!
-//! | norm of a row | goes unnoticed, if about normal | at worst |
+//! | norm of a row | passes, if sums are normal | passes, at worst |
 //! |---------------|----------|----------|
 //! | `4.4 U`       | `2^-20`  | `2^-18`  |
 //! | `5.7 U`       | `2^-35`  | `2^-31`  |
 //! | `8 U`         | `2^-60`  | `2^-52`  |
 //!
-//! A row passes, but for one in `10^5`, if its few large elements' sizes and 3.75 times the norm of the others add up to less than `3 U`: a row without large elements up to a norm of `0.8 U`.
+//! A row fails with probability `10^-5` at most if the sizes of its few large elements and 3.75
+//! times the norm of the others add up to less than `3 U`. Without large elements, that is a norm
+//! of `0.8 U`.
 //!
-//! *The end*: if no number failed, the parties' strings of bits are equal, and so are their digests; otherwise these differ but with probability `2^-64`. Nothing
-//! but that bit is opened; tests and lookups are those of their modules. The client learns one predicate of the model, its prompt and (between `3 U` and `4 U`) the shares, of
-//! which it knows its own; the server learns nothing, and does not see the client act on it before the end of the answer. Two turns to settle up to 2^18 tests of each `k`, four at the end;
-//! `k + 2^k - 1` bits a test.
-//! No integrity check: who deviates can fake it. From the pool: `k` COTs a test; 21 one-hots of 4 bits.
-//! Source: equality by digests, folklore; random signs, Achlioptas (2003); this project.
+//! *The end*: if no number failed, the parties' strings of bits are equal, and so are their
+//! digests. Otherwise the digests differ, except with probability `2^-64`. Nothing but that bit is
+//! opened. Tests and lookups are those of their modules. The client learns one predicate of the
+//! model, its prompt and (between `3 U` and `4 U`) the shares, of which it knows its own. The
+//! server learns nothing, and does not see the client act on it before the end of the answer. Two
+//! turns test up to 2^18 numbers of each `k`; the end takes four. `k + 2^k - 1` bits a number.
+//!
+//! No integrity check: a party that deviates can fake it. From stock: `k` COTs a number; 21
+//! one-hots of 4 bits. Source: equality by digests, folklore; random signs, Achlioptas (2003); this
+//! project.
 
 use std::collections::BTreeMap;
 
@@ -38,30 +49,30 @@ use sotto_ot::Columns;
 use sotto_shares::{Ring, Share, XorShare, pack};
 use zeroize::Zeroizing;
 
-use crate::{Error, Session, cost::Bill, joint_table, lookup, reveal};
+use crate::{Error, Session, cost::CostModel, joint_table, lookup, reveal};
 
-/// Sums of a row.
+/// Checked sums of a row.
 pub const SUMS: usize = 64;
-/// Tests of a kind that are made at a time; so many do not wait for the end.
+/// Numbers of a queue that are tested at a time. As many do not wait for the end.
 const BLOCK: usize = 1 << 18;
 /// Bits of a lookup at the end.
 const DIGIT: u32 = 4;
 /// Lookups at the end: of 16 digits, of 4, of 1.
 const LOOKUPS: usize = 21;
 
-/// What is not yet settled, and a digest of what is.
-pub(crate) struct Watch {
+/// Numbers that are not yet tested, and a digest of the results of the others.
+pub(crate) struct Queues {
     sid: [u8; 32],
-    /// Top bits of shares, by their number.
+    /// Top bits of shares, by how many they are.
     queues: BTreeMap<u32, Zeroizing<Vec<u8>>>,
     /// Factors of sums by the rows' width, `[width, SUMS]`.
     signs: BTreeMap<usize, Vec<i8>>,
     digest: blake3::Hasher,
 }
 
-impl Watch {
-    pub(crate) fn new(sid: [u8; 32]) -> Watch {
-        Watch { sid, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
+impl Queues {
+    pub(crate) fn new(sid: [u8; 32]) -> Queues {
+        Queues { sid, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
     }
 
     /// Adds top bits of shares to their queue.
@@ -95,27 +106,29 @@ fn digest() -> blake3::Hasher {
     blake3::Hasher::new_derive_key("sotto 1 ranges")
 }
 
-/// Watches numbers: those below `3 * 2^(l - k)` in magnitude are in range, those of `4 * 2^(l - k)` or more are not. Local.
+/// Adds numbers to the check: those below `3 * 2^(l - k)` in magnitude pass, those of `4 * 2^(l -
+/// k)` or more fail. Local.
 ///
 /// # Panics
 /// Unless `4 <= k <= 8`, and less than the ring's bits.
 pub fn numbers(s: &mut Session, x: &Share, k: u32) {
     assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
-    s.watch.queue(k, x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
+    s.overflow.queue(k, x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
 }
 
-/// Watches rows of `x` `[T, d]`: their elements, and their norms. Local.
+/// Adds rows of `x` `[T, d]` to the check: their elements, and their norms. Local.
 ///
 /// # Panics
 /// As [`numbers`].
 pub fn rows(s: &mut Session, x: &Share, k: u32) {
     assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
-    let signs = s.watch.signs(x.shape.cols);
+    let signs = s.overflow.signs(x.shape.cols);
     let sums = sotto_net::compute(|| row_sums(x, signs));
-    s.watch.queue(k, sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
+    s.overflow.queue(k, sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
 }
 
-/// `[T, SUMS]`: the sums, in the highest 32 bits of the ring. What is below is worth `2 d` units of `2^(l - 32)` at most.
+/// `[T, SUMS]`: the sums, in the highest 32 bits of the ring. The bits below change them by at most
+/// `2 d` units of `2^(l - 32)`.
 fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
     let bits = x.ring.bits();
     let high = |x: u64| if bits < 32 { (x << (32 - bits)) as u32 } else { (x >> (bits - 32)) as u32 };
@@ -130,17 +143,17 @@ fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
     x.data.chunks(x.shape.cols.max(1)).flat_map(row).collect()
 }
 
-/// Tests what is queued, if that is much.
-pub async fn relieve(s: &mut Session) -> Result<(), Error> {
-    match s.watch.queues.values().any(|queue| queue.len() >= BLOCK) {
-        true => settle(s).await,
+/// Tests the queued numbers if a queue is full.
+pub async fn run_if_full(s: &mut Session) -> Result<(), Error> {
+    match s.overflow.queues.values().any(|queue| queue.len() >= BLOCK) {
+        true => run(s).await,
         false => Ok(()),
     }
 }
 
-/// Tests all that is queued, which [`verdict`] does, too: a block of every queue at a time.
-pub async fn settle(s: &mut Session) -> Result<(), Error> {
-    let queues = std::mem::take(&mut s.watch.queues);
+/// Tests all queued numbers, a block of every queue at a time. [`finish`] does the same first.
+pub async fn run(s: &mut Session) -> Result<(), Error> {
+    let queues = std::mem::take(&mut s.overflow.queues);
     let longest = queues.values().map(|queue| queue.len()).max().unwrap_or(0);
     for start in (0..longest).step_by(BLOCK) {
         let block = |queue: &[u8]| -> Zeroizing<Vec<u64>> {
@@ -163,19 +176,23 @@ pub async fn settle(s: &mut Session) -> Result<(), Error> {
         }
         for answered in answered {
             let bits = answered.finish(s).await?;
-            s.watch.digest.update(&pack(&bits.words, 1));
+            s.overflow.digest.update(&pack(&bits.words, 1));
         }
     }
     Ok(())
 }
 
-/// What is sent to settle queues of `n` tests of `k` bits each, `(k, n)` in order of `k`, and which COTs it takes.
-pub fn bill(queues: &[(u32, usize)]) -> Bill {
+/// What [`run`] sends for queues of `n` numbers of `k` bits each, `(k, n)` in order of `k`, and the
+/// COTs that it takes.
+pub fn cost(queues: &[(u32, usize)]) -> CostModel {
     let block =
-        |(k, n): &(u32, usize), start: usize| joint_table::bill(n.saturating_sub(start).min(BLOCK), *k, 1);
+        |(k, n): &(u32, usize), start: usize| joint_table::cost(n.saturating_sub(start).min(BLOCK), *k, 1);
     let longest = queues.iter().map(|(_, n)| *n).max().unwrap_or(0);
-    (0..longest).step_by(BLOCK).fold(Bill::default(), |all, start| {
-        all + queues.iter().map(|queue| block(queue, start)).fold(Bill::default(), Bill::beside)
+    (0..longest).step_by(BLOCK).fold(CostModel::default(), |all, start| {
+        all + queues
+            .iter()
+            .map(|queue| block(queue, start))
+            .fold(CostModel::default(), CostModel::in_parallel)
     })
 }
 
@@ -184,10 +201,11 @@ fn outside(a: u64, b: u64, k: u32) -> u64 {
     u64::from((a + b + 4) & ((1 << k) - 1) >= 7)
 }
 
-/// Tells the client, and nobody else, whether all numbers watched since the last verdict were in range.
-pub async fn verdict(s: &mut Session) -> Result<Option<bool>, Error> {
-    settle(s).await?;
-    let digest = std::mem::replace(&mut s.watch.digest, digest()).finalize();
+/// Tells the client alone whether all numbers since the last end were in range. The server gets
+/// `None`.
+pub async fn finish(s: &mut Session) -> Result<Option<bool>, Error> {
+    run(s).await?;
+    let digest = std::mem::replace(&mut s.overflow.digest, digest()).finalize();
     let digits = digest.as_bytes()[..8].iter().flat_map(|b| [b & 15, b >> 4]);
     let mut words: Vec<u64> = digits.map(u64::from).collect();
     let not_zero: Vec<u64> = (0..1 << DIGIT).map(|z| u64::from(z != 0)).collect();
@@ -209,15 +227,16 @@ mod tests {
     use sotto_shares::{Rng, Shape, encode};
 
     use super::*;
-    use crate::testing::{self, Bill, Lab, Open};
+    use crate::testing::{self, CostModel, Lab, Open};
 
-    /// What the client is told of numbers (or rows) in a ring of `l` bits with `frac` fraction bits.
-    fn told(rows: &[Vec<f64>], ring: Ring, frac: u32, k: u32, watch: fn(&mut Session, &Share, u32)) -> bool {
+    /// What the client is told of numbers (or rows) in a ring of `l` bits with `frac` fraction
+    /// bits.
+    fn told(rows: &[Vec<f64>], ring: Ring, frac: u32, k: u32, check: fn(&mut Session, &Share, u32)) -> bool {
         let raw: Vec<u64> = rows.iter().flatten().map(|&x| encode(x, frac, ring)).collect();
         let [client, server] = testing::run_both(async |lab| {
             let x = lab.share(&raw, ring, frac, Shape::new(rows.len(), rows[0].len()));
-            watch(&mut lab.me, &x, k);
-            verdict(&mut lab.me).await.unwrap()
+            check(&mut lab.me, &x, k);
+            finish(&mut lab.me).await.unwrap()
         });
         assert!(server.is_none(), "the server learns nothing");
         client.unwrap()
@@ -280,25 +299,25 @@ mod tests {
         }
     }
 
-    /// A conversation without anything to watch is in range; a verdict clears what came before.
+    /// An empty check passes; a result starts the next check afresh.
     #[test]
-    fn verdicts_stand_for_themselves() {
+    fn results_stand_for_themselves() {
         let ring = Ring::new(20);
         let [client, _] = testing::run_both(async |lab| {
-            let mut verdicts = vec![];
+            let mut results = vec![];
             for x in [vec![], vec![1 << 19], vec![5]] {
                 let x = lab.row(&x, ring);
                 numbers(&mut lab.me, &x, 4);
-                verdicts.push(verdict(&mut lab.me).await.unwrap());
+                results.push(finish(&mut lab.me).await.unwrap());
             }
-            verdicts
+            results
         });
         assert_eq!(client, [Some(true), Some(false), Some(true)]);
     }
 
-    /// What a party sends is the same in length and order whatever the verdict is.
+    /// What a party sends has the same length and order whatever the result is.
     #[test]
-    fn the_wire_knows_no_verdict() {
+    fn messages_do_not_depend_on_the_result() {
         let (n, ring) = (37, Ring::new(26));
         let traffic = |value: u64| {
             let [client, server] = testing::run_both(async |lab: &mut Lab| {
@@ -306,7 +325,7 @@ mod tests {
                 let x = lab.row(&vec![value; n], ring);
                 lab.measure(async |s| {
                     numbers(s, &x, 6);
-                    verdict(s).await
+                    finish(s).await
                 })
                 .await
             });
@@ -315,9 +334,10 @@ mod tests {
         let ((good, first), (bad, second)) = (traffic(0), traffic(1 << 25));
         assert_eq!((good, bad), (Some(true), Some(false)));
         assert_eq!(first, second, "same costs, same headers");
-        let ends = [16, 4, 1].into_iter().fold(Bill::default(), |all, n| all + crate::lookup::bill(n, DIGIT));
-        let stated = bill(&[(6, n)]) + ends + Bill::to_client(1, 0);
-        assert_eq!(first.cost, stated.cost());
+        let ends =
+            [16, 4, 1].into_iter().fold(CostModel::default(), |all, n| all + crate::lookup::cost(n, DIGIT));
+        let stated = cost(&[(6, n)]) + ends + CostModel::to_client(1, 0);
+        assert_eq!(first.cost, stated.total());
         assert_eq!(first.cost.turns, 6);
     }
 }

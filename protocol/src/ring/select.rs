@@ -1,28 +1,32 @@
-//! `[x_p] <- [onehot(p)], [x_0], .., [x_(m-1)]`: one of several shared numbers, by a shared position.
+//! `[x_p] <- [onehot(p)], [x_0], .., [x_(m-1)]`: one of several shared numbers, by a shared
+//! position.
 //!
-//! | client: bits `e0_j`, numbers `x0_j`   |                    | server: bits `e1_j`, numbers `x1_j`   |
-//! |---------------------------------------|--------------------|---------------------------------------|
-//! | choices `e0_j`, numbers `x0_j (1 - 2 e0_j)` | `<- pick/cross ->` | choices `e1_j`, numbers `x1_j (1 - 2 e1_j)` |
-//! | `sum_j 2^(k_j) (e0_j x0_j + own_j + got_j)` |              | the same of its own                   |
+//! | client: bits `e0_j`, numbers `x0_j` | | server: bits `e1_j`, numbers `x1_j` |
+//! |---|---|---|
+//! | choices `e0_j` | `<- pick/cross ->` | choices `e1_j` |
+//! | numbers `x0_j (1 - 2 e0_j)` | `<- pick/cross ->` | numbers `x1_j (1 - 2 e1_j)` |
+//! | `sum_j 2^(k_j) (e0_j x0_j + own_j + got_j)` | | the same of its own |
 //!
-//! A multiplexer for each position ([`crate::mux`]), added up. Number `j` comes with a public shift `k_j`, by which the result is a multiple:
-//! it travels in the ring's bits less those. All bits zero give zero. One turn, `2 sum_j (l - k_j + 1)` bits, exact, no leakage. From the
-//! pool: one COT a position and direction. Source: CrypTFlow2 (2020/1002), section 3.1.
+//! A multiplexer for each position ([`crate::mux`]), added up. Number `j` comes with a public shift
+//! `k_j`, by which the result is a multiple: it travels in the ring's bits less those. All bits
+//! zero give zero. One turn, `2 sum_j (l - k_j + 1)` bits, exact, no leakage. From the pool: one
+//! COT a position and direction. Source: CrypTFlow2 (2020/1002), section 3.1.
 
 use sotto_shares::{Ring, XorShare};
 
 use crate::{
     Error, Session,
-    cost::Bill,
+    cost::CostModel,
     cross::{self, Cross},
     mux::flip_sign,
 };
 
-/// The number at each element's position, times `2^(shifts[j])`, in `ring`; `number(i, j)` is this party's share of number `j` of element `i`.
+/// The number at each element's position, times `2^(shifts[j])`, in `ring`; `number(i, j)` is this
+/// party's share of number `j` of element `i`.
 ///
 /// # Panics
 /// If there is not a shift below the ring's bits for every position.
-pub async fn pick(
+pub async fn select(
     s: &mut Session,
     e: &XorShare,
     ring: Ring,
@@ -48,14 +52,14 @@ pub async fn pick(
 
 /// The functionality on one element.
 pub fn ideal(e: u64, numbers: &[u64], shifts: &[u32], ring: Ring) -> u64 {
-    let picked = numbers.iter().zip(shifts).enumerate().filter(|(j, _)| e >> j & 1 == 1);
-    ring.reduce(picked.fold(0, |sum, (_, (x, k))| sum.wrapping_add(x << k)))
+    let selected = numbers.iter().zip(shifts).enumerate().filter(|(j, _)| e >> j & 1 == 1);
+    ring.reduce(selected.fold(0, |sum, (_, (x, k))| sum.wrapping_add(x << k)))
 }
 
 /// What is sent, and which COTs it takes.
-pub fn bill(n: usize, ring: u32, shifts: &[u32]) -> Bill {
+pub fn cost(n: usize, ring: u32, shifts: &[u32]) -> CostModel {
     let (items, bits) = (n * shifts.len(), n * shifts.iter().map(|k| (ring - k) as usize).sum::<usize>());
-    Bill::products((items, bits), (items, bits))
+    CostModel::products((items, bits), (items, bits))
 }
 
 #[cfg(test)]
@@ -74,15 +78,15 @@ pub(crate) mod tests {
             let e: Vec<u64> = (0..n).map(|i| [1, 2, 4, 8, 0][i % 5]).collect();
             let (got, traffic) = testing::run(async |lab| {
                 let (e, x) = (lab.bits(&e, 4), lab.row(&x, ring));
-                let picked = async |s: &mut Session| {
-                    let picked = pick(s, &e, ring, &shifts, |i, j| x.data[4 * i + j]).await?;
-                    Ok(Share::new(ring, 0, Shape::new(1, n), picked))
+                let selected = async |s: &mut Session| {
+                    let selected = select(s, &e, ring, &shifts, |i, j| x.data[4 * i + j]).await?;
+                    Ok(Share::new(ring, 0, Shape::new(1, n), selected))
                 };
-                lab.measure(picked).await
+                lab.measure(selected).await
             });
             let want = x.chunks(4).zip(&e).map(|(x, &e)| ideal(e, x, &shifts, ring));
             assert_eq!(got, want.collect::<Vec<_>>());
-            assert_eq!(traffic.cost, bill(n, l, &shifts).cost());
+            assert_eq!(traffic.cost, cost(n, l, &shifts).total());
         }
     }
 }

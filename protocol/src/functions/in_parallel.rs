@@ -1,9 +1,9 @@
-//! Protocols of two turns that travel along with the first two of another.
+//! A protocol of two turns, in parallel with the first two turns of another.
 
 use crate::{Error, Session};
 
-/// A protocol in three steps, between which another one's messages may be sent and received.
-pub(crate) trait Beside {
+/// A protocol in three steps. Another one sends and receives its messages between them.
+pub(crate) trait InParallel {
     /// Sends the first message.
     async fn begin(&mut self, s: &mut Session) -> Result<(), Error>;
     /// Receives the peer's, and sends the second.
@@ -13,7 +13,7 @@ pub(crate) trait Beside {
 }
 
 /// Nothing.
-impl Beside for () {
+impl InParallel for () {
     async fn begin(&mut self, _: &mut Session) -> Result<(), Error> {
         Ok(())
     }

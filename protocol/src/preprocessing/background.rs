@@ -1,4 +1,5 @@
-//! What is made beside the protocol: products under the client's key, and one-hots.
+//! A background request: products under the client's key, or one-hots, made while other messages
+//! travel.
 //!
 //! | client                      |                      | server                                 |
 //! |-----------------------------|----------------------|----------------------------------------|
@@ -7,14 +8,15 @@
 //!
 //! or, round by round,
 //!
-//! | client                      |                      | server                                 |
-//! |-----------------------------|----------------------|----------------------------------------|
-//! | a level of its vectors      | `<- ot/one-hot/level ->` | the same, which does not depend on the client's |
+//! | client                 |                          | server                                |
+//! |------------------------|--------------------------|---------------------------------------|
+//! | a level of its vectors | `<- ot/one-hot/level ->` | the same, independent of the client's |
 //!
-//! Nothing of it depends on inputs, so that it runs while the messages of an evaluation travel: these have the right of way
-//! ([`sotto_net::Errand`]), and the computations threads of their own, one errand of a session at a time. Both parties start
-//! and finish errands at the same points. One that fails ends the session when it is finished; one that is given up runs to its end, since
-//! the peer counts on its messages.
+//! Nothing in a request depends on inputs, so it runs while the messages of an evaluation travel.
+//! Those go first ([`sotto_net::Errand`]). The computations have threads of their own, one request
+//! of a session at a time. Both parties begin and finish requests at the same points. A request
+//! that fails ends the session when it is finished. One that is dropped runs to its end, since the
+//! peer counts on its messages.
 
 use std::{
     ops::Range,
@@ -25,42 +27,43 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use sotto_net::{Background, Queue};
+use sotto_net::{Background, Half, Queue};
 use sotto_ot::{OneHotCots, OneHots, Wanted};
 use sotto_shares::Party;
 
 use crate::{Error, Session};
 
-/// What is being made.
-pub(crate) struct Errand<T> {
-    /// On the channel.
+/// Entries of a stock that are being made.
+pub(crate) struct Request<T> {
+    /// Its messages on the channel.
     numbers: Range<u64>,
-    /// How many.
+    /// How many entries.
     pub count: usize,
+    span: &'static str,
     made: Background<Result<T, Error>>,
     _load: Load,
 }
 
-/// The errands of a session: where they wait for each other, and bytes of stock that they will make, about.
+/// The requests of a session: the queue of their computations, and the bytes of stock in flight.
 #[derive(Default)]
-pub(crate) struct Errands {
+pub(crate) struct Requests {
     queue: Queue,
-    under_way: Arc<AtomicUsize>,
+    in_flight: Arc<AtomicUsize>,
 }
 
-impl Errands {
-    /// Bytes of stock that are being made.
-    pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+impl Requests {
+    /// Bytes of stock that are being made, about.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     fn load(&self, bytes: usize) -> Load {
-        self.under_way.fetch_add(bytes, Ordering::Relaxed);
-        Load(self.under_way.clone(), bytes)
+        self.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        Load(self.in_flight.clone(), bytes)
     }
 }
 
-/// An errand's part of what is under way.
+/// A request's part of the bytes in flight.
 struct Load(Arc<AtomicUsize>, usize);
 
 impl Drop for Load {
@@ -69,32 +72,38 @@ impl Drop for Load {
     }
 }
 
-/// What both parties know of an errand.
+/// What both parties know of a request.
 pub(crate) struct Outline {
-    /// The tags and lengths of request and reply.
-    pub request: (&'static str, usize),
+    /// The span of the meter that it belongs to, in the offline half.
+    pub span: &'static str,
+    /// Tag and length of the client's message.
+    pub upload: (&'static str, usize),
+    /// Tag and length of the server's.
     pub reply: (&'static str, usize),
-    /// How many are made.
+    /// How many entries are made.
     pub count: usize,
     /// Bytes that they will take in stock, about.
     pub bytes: usize,
 }
 
-/// Threads for errands: as many as there are for everything else.
+/// Threads for requests: as many as there are for everything else.
 static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| {
     let builder = ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
-    builder.thread_name(|i| format!("errand-{i}")).build().expect("the system grants threads")
+    builder.thread_name(|i| format!("background-{i}")).build().expect("the system grants threads")
 });
 
-/// The client's part: `ask` makes the request and what is kept of it, `take` makes what is wanted of that and the reply.
+/// The client's part: `ask` makes the upload and what is kept of it; `take` makes the entries of
+/// that and the reply.
 pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
     s: &mut Session,
     outline: Outline,
     ask: impl FnOnce() -> (Vec<u8>, K) + Send + 'static,
     take: impl FnOnce(K, Vec<u8>) -> Result<T, Error> + Send + 'static,
-) -> Errand<T> {
-    let Outline { request, reply, count, bytes } = outline;
-    let (errand, queue) = (s.ch.run_errand(request, reply), s.errands.queue.clone());
+) -> Request<T> {
+    let Outline { span, upload, reply, count, bytes } = outline;
+    s.ch.meter.enter(span, Half::Offline);
+    let (errand, queue) = (s.ch.run_errand(upload, reply), s.requests.queue.clone());
+    s.ch.meter.leave();
     let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
         let outgoing = errand.outgoing;
@@ -103,54 +112,64 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
             false => Some(THREADS.install(ask)),
         };
         let gone = sotto_net::Error::Closed { step: reply.0 };
-        let (request, kept) = queue.compute(work).await.ok_or(gone)?;
-        outgoing.fill(request);
+        let (upload, kept) = queue.compute(work).await.ok_or(gone)?;
+        outgoing.fill(upload);
         let reply = errand.incoming.wait().await?;
         queue.compute(|| THREADS.install(|| take(kept, reply))).await
     });
-    Errand { numbers, count, made, _load: s.errands.load(bytes) }
+    Request { numbers, count, span, made, _load: s.requests.load(bytes) }
 }
 
-/// The server's part: `answer` makes the reply and what is wanted of the request.
+/// The server's part: `answer` makes the reply and the entries of the upload.
 pub(crate) fn server<T: Send + 'static>(
     s: &mut Session,
     outline: Outline,
     answer: impl FnOnce(Vec<u8>) -> Result<(Vec<u8>, T), Error> + Send + 'static,
-) -> Errand<T> {
-    let Outline { request, reply, count, bytes } = outline;
-    let (errand, queue) = (s.ch.take_errand(request, reply), s.errands.queue.clone());
+) -> Request<T> {
+    let Outline { span, upload, reply, count, bytes } = outline;
+    s.ch.meter.enter(span, Half::Offline);
+    let (errand, queue) = (s.ch.take_errand(upload, reply), s.requests.queue.clone());
+    s.ch.meter.leave();
     let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
-        let request = errand.incoming.wait().await?;
+        let upload = errand.incoming.wait().await?;
         let outgoing = errand.outgoing;
         let work = || match outgoing.is_lost() {
             true => Err(sotto_net::Error::Closed { step: reply.0 }.into()),
-            false => THREADS.install(|| answer(request)),
+            false => THREADS.install(|| answer(upload)),
         };
         let (reply, made) = queue.compute(work).await?;
         outgoing.fill(reply);
         Ok(made)
     });
-    Errand { numbers, count, made, _load: s.errands.load(bytes) }
+    Request { numbers, count, span, made, _load: s.requests.load(bytes) }
 }
 
-/// One-hots, of which the COTs are drawn; an errand a round, each of which depends on the one before.
+/// One-hots, whose COTs are drawn: a message each way for each round, which depends on the one
+/// before.
 ///
 /// # Panics
-/// If all of them have only one bit: there is nothing to be said in return.
-pub(crate) fn one_hots(s: &mut Session, wanted: &[Wanted], cots: OneHotCots) -> Errand<Vec<OneHots>> {
-    let (me, mut rng, queue) = (s.me, s.rng.fork(), s.errands.queue.clone());
+/// If all of them have only one bit: then the parties have nothing to send.
+pub(crate) fn one_hots(
+    s: &mut Session,
+    span: &'static str,
+    wanted: &[Wanted],
+    cots: OneHotCots,
+) -> Request<Vec<OneHots>> {
+    let (me, mut rng, queue) = (s.me, s.rng.fork(), s.requests.queue.clone());
     let [ours, theirs] = [true, false].map(|first| sotto_ot::round_lens(first, wanted));
+    s.ch.meter.enter(span, Half::Offline);
     let mut errands: Vec<sotto_net::Errand> = vec![];
     for (ours, theirs) in ours.into_iter().zip(theirs) {
-        let (request, reply) = ((sotto_ot::LEVEL, ours), (sotto_ot::LEVEL, theirs));
+        let (upload, reply) = ((sotto_ot::LEVEL, ours), (sotto_ot::LEVEL, theirs));
         errands.push(match (me, errands.last()) {
-            (Party::Client, None) => s.ch.run_errand(request, reply),
-            (Party::Client, Some(before)) => s.ch.run_next(before, request, reply),
-            (Party::Server, None) => s.ch.take_errand(request, reply),
-            (Party::Server, Some(before)) => s.ch.take_next(before, request, reply),
+            (Party::Client, None) => s.ch.run_errand(upload, reply),
+            (Party::Client, Some(before)) => s.ch.run_next(before, upload, reply),
+            (Party::Server, None) => s.ch.take_errand(upload, reply),
+            (Party::Server, Some(before)) => s.ch.take_next(before, upload, reply),
         });
     }
+    s.ch.meter.leave();
     let first = errands.first().map_or(0, |errand| errand.number);
     let numbers = first..first + errands.len() as u64;
     let count = wanted.iter().map(|w| w.n).sum();
@@ -176,15 +195,22 @@ pub(crate) fn one_hots(s: &mut Session, wanted: &[Wanted], cots: OneHotCots) -> 
         }
         Ok(rounds.finish())
     });
-    Errand { numbers, count, made, _load: s.errands.load(0) }
+    Request { numbers, count, span, made, _load: s.requests.load(0) }
 }
 
-impl<T: Send + 'static> Errand<T> {
+impl<T: Send + 'static> Request<T> {
     /// Waits for its end.
     ///
     /// # Errors
     /// The peer's message is malformed or missing.
     pub async fn finish(self, s: &mut Session) -> Result<T, Error> {
+        s.ch.meter.enter(self.span, Half::Offline);
+        let made = self.made_on(s).await;
+        s.ch.meter.leave();
+        made
+    }
+
+    async fn made_on(self, s: &mut Session) -> Result<T, Error> {
         if self.made.is_over() {
             // If it has failed, nothing more will come of it.
             let made = self.made.join().await?;
