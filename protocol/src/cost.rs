@@ -100,7 +100,7 @@ impl CostModel {
     }
 
     /// Bytes with headers, turns by the parties' clocks.
-    pub fn cost(&self) -> Cost {
+    pub fn total(&self) -> Cost {
         let frame = |(a, b): &Frame| (a.div_ceil(8) + b.div_ceil(8) + HEADER_LEN) as u64;
         let bytes = |party: usize| self.steps.iter().flat_map(|step| &step[party]).map(frame).sum();
         let mut heard = [0; 2];

@@ -242,9 +242,9 @@ mod tests {
             lab.measure(async |s| top_to_client(s, &x, k).await).await
         });
         assert!(server.0.is_none(), "the server gets nothing");
-        let cost = Open::open(client.1, server.1).cost;
-        assert_eq!(cost, cost(x.len(), frac - FRAC).total());
-        assert_eq!(cost.turns, 50 + log2_ceil((frac - FRAC).div_ceil(2) as usize + DIGITS - 1));
+        let found = Open::open(client.1, server.1).cost;
+        assert_eq!(found, cost(x.len(), frac - FRAC).total());
+        assert_eq!(found.turns, 50 + log2_ceil((frac - FRAC).div_ceil(2) as usize + DIGITS - 1));
         let exact: Vec<f64> = raw.iter().map(|&v| decode(v, frac, WIDE)).collect();
         [client.0.expect("the client gets the largest"), ideal(&exact, k)]
     }
