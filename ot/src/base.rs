@@ -174,6 +174,7 @@ fn random_bytes(rng: &mut impl RngCore) -> [u8; 64] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sotto_net::{HEADER_LEN, run_pair};
     use sotto_shares::Rng;
 
@@ -273,5 +274,25 @@ mod tests {
             Some(Error::Net(sotto_net::Error::WrongLength { .. }))
         ));
         assert!(matches!(receiver_on(None), Some(Error::Net(sotto_net::Error::Closed { step: KEY }))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        /// Bytes of the right length are two keys or a named error, never a panic.
+        #[test]
+        fn any_bytes_are_points_or_a_named_error(bytes in prop::array::uniform32(any::<u8>()), at in 0usize..256) {
+            let (mut points, _) = blinded_points(&DOMAIN(), Block::ZERO, &mut Rng::from_seed([3; 32]));
+            points[at * POINT_LEN..][..POINT_LEN].copy_from_slice(&bytes);
+            let b = random_scalar(&mut Rng::from_seed([4; 32]));
+            let result = both_keys(&DOMAIN(), at / 2, &points, &b, &bytes);
+            let valid = CompressedRistretto(bytes).decompress().is_some_and(|point| !point.is_identity());
+            match result {
+                Ok(_) => prop_assert!(valid),
+                Err(Error::InvalidPoint { step: POINTS, index } | Error::IdentityPoint { step: POINTS, index }) => {
+                    prop_assert!(!valid && index == at);
+                }
+                Err(_) => prop_assert!(false, "another error"),
+            }
+        }
     }
 }

@@ -7,9 +7,9 @@
 //! | checked | `pi(z) ^ y`, `y = pi(sigma(x))`, `z = y ^ tweak` | the same, chosen inputs |
 //!
 //! In the checked mode the adversary may choose inputs and tweaks. `tweak = segment || index`; `pi`
-//! is AES-128; `sigma` is [`Block::sigma`]. Without `sigma`, `x ^ H(x) = pi(x)` at tweak 0, and
-//! whoever learns that value inverts the public `pi` and has `x`. Source: Guo, Katz, Wang, Yu, S&P
-//! 2020 (eprint 2019/074), sections 7.3 and 7.4.
+//! is AES-128; `sigma` is [`Block::sigma`]. Without `sigma`, `x ^ H(x) = pi(x)` at tweak 0;
+//! inverting the public `pi` on that value gives `x`. Source: Guo, Katz, Wang, Yu, S&P 2020 (eprint
+//! 2019/074), sections 7.3 and 7.4.
 //!
 //! Security in the ideal-permutation model. The pads that the receiver does not hold are `pi` at
 //! the points `sigma(t) ^ sigma(Delta) ^ tweak`. `sigma(Delta)` is unknown, and the points are

@@ -244,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
     use sotto_shares::{Ring, Rng};
 
-    use crate::ideal;
+    use crate::{bits::reduce, ideal};
 
     fn check(n: usize, k: u32, w: u32, seed: u8) {
         let mut rng = Rng::from_seed([seed; 32]);
@@ -274,6 +274,25 @@ mod tests {
         #[test]
         fn shares_open_to_the_entry(n in 0usize..40, k in 1u32..=8, w in 1u32..=64, seed: u8) {
             check(n, k, w, seed);
+        }
+
+        /// Whatever the peer sends in messages of the right length, both parties finish.
+        #[test]
+        fn any_messages_are_taken(
+            n in 0usize..20,
+            k in 1u32..=8,
+            w in 1u32..=64,
+            filling in prop::collection::vec(any::<u8>(), 1..50),
+            seed: u8,
+        ) {
+            let bytes = |len: usize| filling.iter().copied().cycle().take(len).collect::<Vec<u8>>();
+            let (s, r) = ideal::cots(seed, n * k as usize);
+            let derand = bytes((n * k as usize).div_ceil(8));
+            let (message, own) = s.lookup_send(k, &derand, |_, _| u64::MAX, w);
+            prop_assert!(own.len() == n && own.iter().all(|&x| reduce(x, w) == x));
+            let (_, pads) = r.lookup_choose(k, &vec![(1 << k) - 1; n], w);
+            let got = pads.finish(&bytes(message.len()));
+            prop_assert!(got.len() == n && got.iter().all(|&x| reduce(x, w) == x));
         }
     }
 

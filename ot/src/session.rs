@@ -69,7 +69,7 @@ impl<S: Security> OtSession<S> {
     ) -> Result<OtSession<S>, Error> {
         let extension = Extension::SilentFast;
         let [forward, reverse] = [Direction::Forward, Direction::Reverse].map(|d| Domain::new(sid, d, 0));
-        // What silent OT starts from, then what is put aside.
+        // COTs from which silent OT starts, followed by the 128 put aside.
         let n = extension.base::<S>();
         let all = n + LAMBDA;
         let setup::Blocks { delta, mut q, mut t } = match first {

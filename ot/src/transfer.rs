@@ -252,6 +252,24 @@ mod tests {
         fn the_receiver_gets_its_words(n in 0usize..300, w in 1u32..=64, seed: u8) {
             check(n, w, seed);
         }
+
+        /// Whatever the peer sends in messages of the right length, both parties finish.
+        #[test]
+        fn any_messages_are_taken(
+            n in 0usize..100,
+            w in 1u32..=64,
+            filling in prop::collection::vec(any::<u8>(), 1..50),
+            seed: u8,
+        ) {
+            let bytes = |len: usize| filling.iter().copied().cycle().take(len).collect::<Vec<u8>>();
+            let (s, r) = ideal::cots(seed, n);
+            let m = vec![u64::MAX; n];
+            let message = s.chosen_send(&bytes(bits_len(n)), [&m, &m], w);
+            prop_assert_eq!(message.len(), 2 * bits_len(n * w as usize));
+            let (_, pads) = r.chosen_choose(&bytes(bits_len(n)), w);
+            let got = pads.finish(&bytes(message.len()));
+            prop_assert!(got.len() == n && got.iter().all(|&x| crate::bits::reduce(x, w) == x));
+        }
     }
 
     /// Both words of random OTs are fair bits, independent of each other and of the choice: within

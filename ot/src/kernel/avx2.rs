@@ -1,7 +1,7 @@
 //! The inner loops without a cipher, with 256-bit registers: AVX2, PCLMUL.
 //!
-//! Vectors that do not fill a register, and those loops for which such registers gain nothing, are
-//! the portable twin's.
+//! Vectors that do not fill a register, and loops that such registers do not speed up, use the
+//! portable twin.
 
 use std::arch::x86_64::*;
 
@@ -52,7 +52,8 @@ checked! {
     grow(vectors: &mut [u64], stride: usize, j: usize, b: &[u64], own: &[u64], got: &[u64]);
 }
 
-/// What needs the instructions. Safe to call where they exist: all lengths are those of slices.
+/// Functions that need the instructions. They are safe to call where those exist: all lengths are
+/// those of slices.
 mod wide {
     use super::*;
 
@@ -79,12 +80,12 @@ mod wide {
         let (eights, rest) = blocks.as_chunks::<8>();
         let (bytes, last) = out.split_at_mut(eights.len());
         for (eight, byte) in eights.iter().zip(bytes) {
-            // The even ones of the half words of two registers, lane by lane.
+            // The even half words of two registers, lane by lane.
             let even = |a, b| _mm256_shuffle_ps::<0b10_00_10_00>(a, b);
             let pairs = eight.as_chunks::<PACK>().0;
             let pair = |i: usize| _mm256_castsi256_ps(load_blocks(&pairs[i]));
             let lowest = _mm256_castps_si256(even(even(pair(0), pair(1)), even(pair(2), pair(3))));
-            // Of blocks 0, 2, 4, 6, 1, 3, 5, 7 so far.
+            // In the order of blocks 0, 2, 4, 6, 1, 3, 5, 7.
             let order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
             let lowest = _mm256_permutevar8x32_epi32(_mm256_slli_epi32::<31>(lowest), order);
             *byte = _mm256_movemask_ps(_mm256_castsi256_ps(lowest)) as u8;
@@ -155,8 +156,8 @@ mod wide {
         [_mm_clmulepi64_si128::<0x00>(a, b), middle, _mm_clmulepi64_si128::<0x11>(a, b)]
     }
 
-    /// The residue modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times
-    /// `X^7 + X^2 + X + 1`, twice.
+    /// The residue modulo `X^128 + X^7 + X^2 + X + 1`: the part from `X^128` on is multiplied by
+    /// `X^7 + X^2 + X + 1` and added to the rest, twice.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq")]
     fn reduce([low, middle, high]: [__m128i; 3]) -> Block {
@@ -198,7 +199,7 @@ mod wide {
         let (low, high) =
             (_mm256_shuffle_ps::<0b10_00_10_00>(a, b), _mm256_shuffle_ps::<0b11_01_11_01>(a, b));
         let halves = _mm256_castps_si256(_mm256_xor_ps(low, high));
-        // Words 0, 1, 4, 5, 2, 3, 6, 7 so far.
+        // In the order of words 0, 1, 4, 5, 2, 3, 6, 7.
         let mut sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves);
         sums = _mm256_xor_si256(sums, _mm256_slli_epi32::<16>(sums));
         sums = _mm256_xor_si256(sums, _mm256_slli_epi32::<8>(sums));
@@ -214,7 +215,7 @@ mod wide {
             return portable::rotate(vectors, k, d);
         }
         let (below, size, two) = (_mm256_set1_epi64x(63), _mm256_set1_epi64x(64), _mm256_set1_epi32(2));
-        // Which bits of a half word's number say which word of a vector it is of.
+        // The bits of a half word's number that are the number of its word in its vector.
         let inner = _mm256_set1_epi32((2 << (k - 6)) - 2);
         let (vectors, d) = each_register(vectors, k - 6, d, |e, d| {
             let from = _mm256_sub_epi32(ascending(), half_words(d));
@@ -264,8 +265,8 @@ mod wide {
         swap::<4, 0x0f>(swap::<2, 0x33>(swap::<1, 0x55>(e, d), d), d)
     }
 
-    /// Moves bit `y` of every byte to `y xor BY` where `d` has this bit set; `CLEAR` is where `y`
-    /// has not.
+    /// Moves bit `y` of every byte to `y xor BY` where `d` has the bit `BY` set. `CLEAR` are the
+    /// bits `y` without that bit.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn swap<const BY: i32, const CLEAR: i8>(e: __m256i, d: __m256i) -> __m256i {
@@ -308,8 +309,8 @@ mod wide {
         _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)
     }
 
-    /// How many half words make up the whole words of `d`, up to a register, in both halves of a
-    /// word.
+    /// `2 floor(d / 64) mod 8`, the number of half words in the whole words of `d`, in both halves
+    /// of each word.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn half_words(d: __m256i) -> __m256i {

@@ -1,4 +1,4 @@
-//! The kernels agree, and with their definitions.
+//! The kernels agree with each other and with the definitions of their loops.
 
 use proptest::prelude::*;
 use sotto_shares::Rng;
@@ -15,14 +15,15 @@ fn both() -> [Cipher; 2] {
     [Cipher::new(Block(0xfeed)), Cipher::portable(Block(0xfeed))]
 }
 
-/// What `f` gives on each kernel.
+/// The result of `f`, which must be the same on each kernel.
 fn agree(f: impl Fn(&Cipher) -> Vec<Block>) -> Vec<Block> {
     let [a, b] = both().map(|cipher| f(&cipher));
     assert!(a.iter().map(|x| x.0).eq(b.iter().map(|x| x.0)), "kernels disagree");
     a
 }
 
-/// A loop without a cipher: as this machine runs it, with AVX2 if there is, and the portable one.
+/// The versions of a loop without a cipher: this machine's, the one with AVX2 if available, the
+/// portable one.
 macro_rules! kernels {
     ($name:ident) => {
         kernels!($name, $name)
@@ -51,8 +52,7 @@ fn hashes_are_their_formulas() {
     let (x, tweak) = (blocks(70, 1), Tweak { segment: 3 << 32 | 5, index: u64::MAX - 20, stride: 3 });
     let pi = |y: Block| {
         let [cipher, _] = both();
-        // One block of the counter stream at a chosen point is not to be had; the hash of its
-        // preimage is.
+        // `pi` at any point, from the hash of the point's preimage under sigma.
         let (mut out, zero) = ([Block::ZERO], Tweak { segment: 0, index: 0, stride: 0 });
         let unsigma = Block((y.0 << 64) | ((y.0 >> 64) ^ (y.0 & u128::from(u64::MAX))));
         cipher.hash(zero, &[unsigma], &mut out);
@@ -292,7 +292,7 @@ fn entry(vectors: &[u64], k: u32, i: usize, y: usize) -> u64 {
 
 type Turn = fn(&mut [u64], u32, &[u64]);
 
-/// How many vectors: none, fewer than a register holds, not a multiple of that, many.
+/// Numbers of vectors: 0, fewer than a register holds, not a multiple of that, many.
 const NUMBERS: [usize; 6] = [0, 1, 3, 8, 13, 65];
 
 #[test]
@@ -350,7 +350,7 @@ fn vectors_grow_by_a_product_that_sums_to_the_bit() {
         for j in 0..k {
             let stride = (1usize << k).div_ceil(64);
             let (small, size) = (vectors(n, j, 9), 1 << j);
-            // The last bit travels for neither.
+            // Neither product has its last bit.
             let payload = |seed| {
                 let mut words = vectors(n, j, seed);
                 let stride = (1usize << j).div_ceil(64);

@@ -82,7 +82,8 @@ pub(super) fn fold<const K: usize>(keys: &[RoundKeys], counter: u64, sum: &mut [
     unsafe { wide::fold::<K>(keys, counter, sum, rows) }
 }
 
-/// What needs the instructions. Safe to call where they exist: all lengths are those of slices.
+/// Functions that need the instructions. They are safe to call where those exist: all lengths are
+/// those of slices.
 mod wide {
     use super::*;
 
@@ -158,7 +159,7 @@ mod wide {
             if first.len() == PACK * DEEP {
                 sums = each(|r| _mm512_xor_si512(sums[r], left[r]));
             } else {
-                // What lies beyond the nodes must not enter the sum.
+                // Registers beyond the last node must not enter the sum.
                 sums = each(|r| _mm512_mask_xor_epi64(sums[r], filled(first.len(), r), sums[r], left[r]));
             }
             store(first, left);
@@ -167,7 +168,7 @@ mod wide {
         total(sums)
     }
 
-    /// Applies a correction to the blocks of a level, four after four, whichever they are.
+    /// Applies a correction to consecutive registers of a level, in constant time.
     struct Corrector {
         places: [__m512i; 2],
         add: [__m512i; 2],
@@ -248,7 +249,7 @@ mod wide {
 
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
     pub(super) fn fold<const K: usize>(keys: &[RoundKeys], counter: u64, sum: &mut [u64], rows: &mut [u64]) {
-        // As many registers at a time as leave room for a row's sum for each bit.
+        // As many registers at a time as leave registers for the sums of all rows.
         let mut at = 0;
         while at < sum.len() {
             let (counter, left) = (counter + (at / 2) as u64, sum.len() - at);
@@ -262,10 +263,10 @@ mod wide {
         }
     }
 
-    /// R registers of every row, from word `at` on; returns how many words that are.
+    /// Computes R registers of every row, from word `at` on; returns their number of words.
     ///
-    /// Generators go in fours: the two low bits of their numbers are constants of the code, and for
-    /// the higher ones only the sum of the four is added to a row.
+    /// Generators are processed four at a time: the two low bits of their numbers are constants of
+    /// the code; for each higher bit, only the sum of the four is added to a row.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vaes")]
     fn fold_registers<const K: usize, const R: usize>(
@@ -330,7 +331,7 @@ mod wide {
             let (low, high) = blocks.split_at(blocks.len().min(PACK));
             let bits = |blocks: &[Block]| {
                 let top = _mm512_slli_epi64::<63>(load_one(blocks));
-                // A bit for each half of a block; those of the low halves count.
+                // A bit for each half of a block, of which those of the low halves are kept.
                 _pext_u32(_mm512_movepi64_mask(top).into(), 0x55)
             };
             *out = (bits(low) | bits(high) << PACK) as u8;
@@ -397,8 +398,8 @@ mod wide {
         [_mm512_clmulepi64_epi128::<0x00>(a, b), middle, _mm512_clmulepi64_epi128::<0x11>(a, b)]
     }
 
-    /// The residues modulo `X^128 + X^7 + X^2 + X + 1`: what stands above `X^128` comes back times
-    /// `X^7 + X^2 + X + 1`, twice.
+    /// The residues modulo `X^128 + X^7 + X^2 + X + 1`: the part from `X^128` on is multiplied by
+    /// `X^7 + X^2 + X + 1` and added to the rest, twice.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,vpclmulqdq")]
     fn reduce([low, middle, high]: [__m512i; 3]) -> __m512i {
@@ -456,7 +457,7 @@ mod wide {
             }
             6..=9 => {
                 let (ascending, one) = (_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(1));
-                // Which bits of a word's number say which word of a vector it is.
+                // The bits of a word's number that are its number in its vector.
                 let inner = _mm512_set1_epi64((1 << (k - 6)) - 1);
                 each_register(vectors, k - 6, d, |e, d| {
                     let from = _mm512_sub_epi64(ascending, _mm512_srli_epi64::<6>(d));
@@ -543,7 +544,8 @@ mod wide {
         x.map(|x| _mm512_aesenclast_epi128(x, last))
     }
 
-    /// [`Block::sigma`] of four blocks: halves swapped, the old high half added to the new one.
+    /// [`Block::sigma`] of four blocks: the halves are swapped, then the old high half is added to
+    /// the new one.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn sigma(x: __m512i) -> __m512i {
@@ -551,7 +553,7 @@ mod wide {
         _mm512_mask_xor_epi64(swapped, 0b1010_1010, swapped, x)
     }
 
-    /// The tweaks of the first blocks, and what they grow by from one pass to the next.
+    /// The tweaks of the first blocks, and their increment from one pass to the next.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
     fn tweak_registers(tweak: Tweak) -> ([__m512i; DEEP], __m512i) {
@@ -594,13 +596,13 @@ mod wide {
         [f(0), f(1), f(2), f(3)]
     }
 
-    /// The lanes of register `r` that `n` blocks reach.
+    /// The lanes of register `r` that hold one of the first `n` blocks.
     #[inline]
     fn filled(n: usize, r: usize) -> __mmask8 {
         (0xffu32 >> (8 - 2 * n.saturating_sub(PACK * r).min(PACK))) as u8
     }
 
-    /// The first sixteen blocks, or as many as there are and zeros behind them.
+    /// The first sixteen blocks; zeros after the last one if there are fewer.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn load(blocks: &[Block]) -> [__m512i; DEEP] {
@@ -614,7 +616,7 @@ mod wide {
         })
     }
 
-    /// The first of the registers into the slice of up to sixteen blocks.
+    /// Writes the registers to a slice of at most sixteen blocks; the rest is dropped.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn store(blocks: &mut [Block], x: [__m512i; DEEP]) {

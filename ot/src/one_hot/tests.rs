@@ -166,3 +166,49 @@ fn an_early_close_is_named() {
     );
     assert!(matches!(result, Some(Error::Net(sotto_net::Error::Closed { step: LEVEL }))));
 }
+
+/// Whatever the peer sends in messages of the stated lengths, a party finishes with its vectors.
+#[test]
+fn any_messages_of_the_stated_lengths_are_taken() {
+    let wanted = [Wanted { n: 9, k: 7, ring: Ring::new(12) }, Wanted { n: 65, k: 1, ring: Ring::new(1) }];
+    for (first, filling) in [(true, 0xff), (false, 0x5a)] {
+        let (made, ()) = run_pair(
+            move |mut ch: Channel| async move {
+                let mut ot = party(&mut ch, first).await;
+                let mut rng = Rng::from_seed([1; 32]);
+                random_one_hots(&mut ch, &mut ot, &wanted, &mut rng).await.unwrap()
+            },
+            move |mut ch: Channel| async move {
+                let mut ot = party(&mut ch, !first).await;
+                drop(OneHotCots::reserve(&mut ch, &mut ot, &wanted).await.unwrap());
+                for len in round_lens(!first, &wanted).into_iter().filter(|&len| len > 0) {
+                    ch.send(LEVEL, vec![filling; len]).unwrap();
+                }
+                for len in round_lens(first, &wanted).into_iter().filter(|&len| len > 0) {
+                    ch.recv(LEVEL, len).await.unwrap();
+                }
+            },
+        );
+        assert_eq!(made.iter().map(OneHots::len).collect::<Vec<_>>(), [9, 65]);
+    }
+}
+
+#[test]
+#[should_panic(expected = "bytes after the last payload")]
+fn a_message_that_is_too_long_panics() {
+    let wanted = [Wanted { n: 8, k: 2, ring: Ring::new(2) }];
+    let (rounds, _) = run_pair(
+        move |mut ch: Channel| async move {
+            let mut ot = party(&mut ch, false).await;
+            let cots = OneHotCots::reserve(&mut ch, &mut ot, &wanted).await.unwrap();
+            cots.begin(&mut Rng::from_seed([1; 32]))
+        },
+        move |mut ch: Channel| async move {
+            let mut ot = party(&mut ch, true).await;
+            drop(OneHotCots::reserve(&mut ch, &mut ot, &wanted).await.unwrap());
+        },
+    );
+    let mut rounds = rounds;
+    rounds.message(0);
+    rounds.take(0, &vec![0; round_lens(true, &wanted)[0] + 1]);
+}

@@ -238,4 +238,19 @@ mod tests {
             assert!(part.iter().zip(&all[from..to]).all(|(a, b)| a.0 == b.0), "{from}..{to}");
         }
     }
+
+    /// Any bytes of the right length give outputs, at any position.
+    #[test]
+    fn any_message_gives_outputs() {
+        let mut rng = Rng::from_seed([6; 32]);
+        for filling in [0u8, 0xff, 0x5a] {
+            let message = vec![filling; message_len(PARAMS)];
+            let round = Round::recv(&DOMAIN(), PARAMS, 0, base(&mut rng), &message);
+            let mut out = vec![Block::ZERO; 3000];
+            let last = PARAMS.samples() - out.len();
+            for at in [0, 1000, last] {
+                round.expand(at, &mut out, &mut Scratch::default());
+            }
+        }
+    }
 }

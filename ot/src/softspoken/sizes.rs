@@ -11,13 +11,13 @@ pub(crate) const GGM: &str = "ot/softspoken/ggm";
 pub(super) const SUMS_LEN: usize = 2 * LAMBDA * 16;
 /// Bytes that a check adds to a message: a value and a digest.
 pub(super) const PROOF_LEN: usize = 48;
-/// A checked message is for a multiple of so many COTs.
+/// The number of COTs of a checked message is a multiple of this.
 const LANES: usize = 512;
 
 /// COTs expanded at a time. The rows of as many fit the first-level cache.
 pub(super) const CHUNK: usize = 2048;
 
-/// A message is for at least so many COTs.
+/// The least number of COTs of a message.
 pub(super) const BATCH: usize = 1 << 15;
 
 /// COTs of the next message, if `n` are needed and `ready` are made or expected.

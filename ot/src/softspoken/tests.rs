@@ -1,5 +1,6 @@
 //! The contract, and what the sender does with wrong messages.
 
+use proptest::prelude::*;
 use sotto_net::{HEADER_LEN, run_pair};
 use sotto_shares::Rng;
 use zeroize::Zeroizing;
@@ -150,4 +151,25 @@ fn a_wrong_length_is_named() {
         result,
         Err(Error::Net(sotto_net::Error::WrongLength { step: U, expected: 155_000, got: 310_000 }))
     ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Any bytes of the right length: a checked sender names the deviation, and any sender has even
+    /// `q`.
+    #[test]
+    fn any_message_is_taken_or_named(filling in prop::collection::vec(any::<u8>(), 1..50)) {
+        let fill = |message: &mut Vec<u8>| {
+            message.iter_mut().zip(filling.iter().cycle()).for_each(|(to, from)| *to = *from);
+        };
+        let result = set_up::<4, Checked>(3, fill);
+        prop_assert!(matches!(result, Err(Error::Inconsistent { step: GGM })), "trees");
+        let result = spoilt::<Checked>(fill);
+        prop_assert!(matches!(result, Err(Error::Inconsistent { step: U })), "rows");
+        let (mut sender, _) = set_up::<8, SemiHonest>(3, fill).unwrap();
+        let mut message = vec![0; message_len::<8, SemiHonest>(1000)];
+        fill(&mut message);
+        let at = sender.at.advance(1000);
+        prop_assert!(sender.expand(1000, at, &message).unwrap().iter().all(|q| q.bit(0) == 0));
+    }
 }

@@ -10,7 +10,7 @@ fn instance(set: LpnParams) -> Lpn {
     Lpn { n, k, t, locality: set.locality() as u32 }
 }
 
-/// What is said in `ot/src/lpn.rs` and `SECURITY.md`.
+/// The figures of `ot/src/lpn.rs` and `SECURITY.md`.
 #[test]
 fn every_attack_costs_136_bits_at_least() {
     for (set, stated) in [(LpnParams::FAST, 136.1), (LpnParams::LEAN, 136.2)] {
@@ -20,7 +20,7 @@ fn every_attack_costs_136_bits_at_least() {
     }
 }
 
-/// The best attack that can be run today, as far as is known: in a window that greedy peeling
+/// The best attack known that can be run today: in a window that greedy peeling
 /// finds.
 #[test]
 fn the_attack_that_can_be_run_costs_143_bits() {

@@ -3,7 +3,7 @@
 //! - mpz `lpn-estimator` (privacy-ethereum/mpz, b2017b5f): the least over its attacks.
 //! - Code_estimators (1234wangtr/Code_estimators, 41e013c, behind lpnestimator.com): attack by
 //!   attack.
-//! - The review of this design, item 9b: hybrid attacks, dense and sparse.
+//! - An independent review of the parameters: hybrid attacks, dense and sparse, rounded to a bit.
 
 use crate::estimator::{
     Lpn, attacks, bits, bjmm, hybrid_dense, hybrid_sparse, hybrid_two_levels, noise_linearisation,
@@ -27,8 +27,7 @@ fn near(found: f64, expected: f64, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{found:.2} instead of {expected}");
 }
 
-/// It is BJMM that gives mpz's figure, but for mpz's own set, where Briaud and Oygarden's attack
-/// does.
+/// BJMM gives mpz's figure, except for mpz's own set, where Briaud and Oygarden's attack does.
 #[test]
 fn mpz() {
     let sets = [
@@ -80,7 +79,7 @@ fn code_estimators_hybrid() {
 }
 
 #[test]
-fn review() {
+fn independent_review() {
     let sets = [
         (S10, [153.0, 143.0, 138.0]),
         (S11, [143.0, 130.0, 124.0]),

@@ -67,7 +67,7 @@ impl System {
 
     /// Monomials of degree up to `degree` that no equation reduces; 1 when the system is solved.
     ///
-    /// The series counts up to the first degree where it says so; later coefficients have no
+    /// Coefficients count up to the first degree where the system is solved; later ones have no
     /// meaning.
     fn defect(&self, degree: usize) -> f64 {
         let mut left = 0.0;
@@ -159,8 +159,7 @@ pub fn hybrid_two_levels(lpn: &Lpn) -> f64 {
 ///
 /// Nothing is eliminated beforehand. A guess times a monomial has `locality + 1` terms, a product
 /// `e_i e_j` at most `(locality + 1)^2`, and most rows are of the first kind: mean weight
-/// `w = 4 locality` at most. Infinity where no guess suffices. Source: review of the design, item
-/// 9b, derived again here.
+/// `w = 4 locality` at most. Infinity where no guess suffices. Derived here.
 pub fn hybrid_sparse(lpn: &Lpn, degree: usize) -> f64 {
     let Some(guessed) = guesses(lpn, degree) else { return f64::INFINITY };
     let weight = 4.0 * f64::from(lpn.locality);

@@ -6,8 +6,8 @@
 //! coordinate by majority, and so on.
 //!
 //! The figures are cost over chance of success of one window, so they hold whether an attacker has
-//! many windows or many instances. That windows far apart are about as good is seen by peeling from
-//! a random 95 % of coordinates.
+//! many windows or many instances. Peeling from a random 95 % of the coordinates shows that windows
+//! that differ much are about as good.
 //!
 //! Sources: the domain reduction of Chen, Shu and Zhou, "Algorithms for sparse LPN and LSPN against
 //! low-noise" (COLT 2025, arXiv 2407.19215); small sub-matrices as the model of attacks in Jain,
@@ -25,7 +25,7 @@ pub fn random_window(lpn: &Lpn) -> f64 {
     lpn.k() * (lpn.k() / lpn.n()).powf(1.0 / (f64::from(lpn.locality) - 1.0))
 }
 
-/// Coordinates `v` below which no window exists, whoever looks for it.
+/// The number of coordinates `v` below which no window is expected to exist.
 ///
 /// The expected number of windows, `C(k, v) Pr[Binomial(n, (v/k)^locality) >= v]`, falls below 1:
 /// `k h(v/k) = n D(v/n || (v/k)^locality)` with entropy `h` and relative entropy `D`. Annealing
