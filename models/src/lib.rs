@@ -6,9 +6,12 @@
 //! | `param`         | its weights: names and shapes                                      |
 //! | `rope`          | rotary frequencies                                                 |
 //! | `folder`        | a model's files, checked against each other                        |
-//! | `checkpoint`    | safetensors, mapped, one tensor at a time                          |
+//! | `checkpoint`    | safetensors or GGUF, mapped, one tensor at a time                  |
+//! | `gguf`          | a GGUF file; `gguf_model`, `gguf_tokenizer` read a model from it   |
 //! | `quantize`      | matrices of 16-bit integers                                        |
 //! | `tokenizer`     | text to ids and back, as a stream                                  |
+//! | `chat_template` | a conversation as one text, by the model's template                |
+//! | `text`          | text on its way to a terminal                                      |
 //! | `sampling`      | logits to the next token                                           |
 //! | `float`         | the whole model in f32                                             |
 //! | `evaluator`     | the alphabet                                                       |
@@ -24,6 +27,8 @@ mod attention;
 pub mod audit;
 pub mod bert;
 mod builtin;
+mod calendar;
+pub mod chat_template;
 pub mod checkpoint;
 pub mod clear;
 pub mod config;
@@ -35,6 +40,10 @@ pub mod evaluator;
 pub mod float;
 mod float_ops;
 pub mod folder;
+mod gguf;
+mod gguf_blocks;
+mod gguf_model;
+mod gguf_tokenizer;
 mod json_object;
 pub mod llama;
 pub mod param;
@@ -45,11 +54,13 @@ pub mod rope;
 pub mod sampling;
 pub mod secure;
 mod shard;
+pub mod text;
 pub mod tokenizer;
 
+pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
 pub use clear::Clear;
-pub use config::{Config, Fields, Llama3Scaling};
+pub use config::{Config, Fields, Llama3Scaling, RopeScaling, YarnScaling};
 pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};
 pub use float::FloatModel;
@@ -57,6 +68,6 @@ pub use folder::Folder;
 pub use llama::{Cache, Llama, Revealed, Wanted};
 pub use param::Param;
 pub use quantize::{QuantMatrix, RealMatrix};
-pub use rope::rope_inverse_frequencies;
+pub use rope::{rope_attention_factor, rope_inverse_frequencies};
 pub use sampling::{Sampler, Sampling};
 pub use tokenizer::{Stream, Tokenizer};
