@@ -19,7 +19,7 @@ impl Folder {
     ///
     /// None in a released program: the files are those that the tests have opened.
     pub fn builtin() -> Result<Folder, Error> {
-        let config = config_from(Path::new("builtin"), CONFIG, Some(GENERATION))?;
+        let config = config_from(Path::new("builtin"), CONFIG, Some(GENERATION), &mut Vec::new())?;
         let tokenizer = Tokenizer::parse(Path::new("builtin/tokenizer.json"), TOKENIZER.to_vec(), &config)?;
         Folder::new(config, tokenizer, Checkpoint::builtin("builtin/model.safetensors", WEIGHTS)?)
     }

@@ -1,7 +1,7 @@
-//! The weights of a model on disk: one `model.safetensors`, or many with an index.
+//! The weights of a model on disk: one `model.safetensors`, or many with an index, or a GGUF file.
 //!
-//! Files are mapped, not read: opening touches headers only, and [`Checkpoint::tensor`] converts one tensor
-//! at a time.
+//! Files are mapped, not read: opening touches headers only, and [`Checkpoint::tensor`] converts
+//! one tensor at a time. Names and shapes are those of the Hugging Face layout, whatever the file.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -10,22 +10,32 @@ use serde::Deserialize;
 
 use crate::content::{Content, read_small};
 use crate::error::Error;
+use crate::gguf_model::GgufModel;
+use crate::json_object::json_fault;
 use crate::shard::Shard;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const INDEX_LIMIT: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
-const NO_WEIGHTS: &str = "point to a folder in the Hugging Face layout with safetensors weights \
-    (other formats must be converted first)";
+const NO_WEIGHTS: &str = "point to a folder in the Hugging Face layout with safetensors weights, or to a \
+    GGUF file (other formats must be converted first)";
 
 /// The tensors of a model, by name.
 pub struct Checkpoint {
     /// What to name in an error that concerns no shard in particular.
     file: PathBuf,
-    shards: Vec<Shard>,
-    /// The shard of each tensor.
-    places: BTreeMap<String, usize>,
+    source: Source,
+}
+
+/// Where the tensors are.
+enum Source {
+    Safetensors {
+        shards: Vec<Shard>,
+        /// The shard of each tensor.
+        places: BTreeMap<String, usize>,
+    },
+    Gguf(GgufModel),
 }
 
 impl Checkpoint {
@@ -36,8 +46,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// A file that is missing, unreadable, truncated or not what it should be; an index that names a file
-    /// outside the folder or a tensor that its file lacks.
+    /// A file that is missing, unreadable, truncated or not what it should be; an index that names
+    /// a file outside the folder or a tensor that its file lacks.
     pub fn open(folder: &Path) -> Result<Checkpoint, Error> {
         let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
         if single.exists() || !index.exists() {
@@ -49,13 +59,19 @@ impl Checkpoint {
         Checkpoint::sharded(folder, index)
     }
 
-    /// The weights in a safetensors file that is part of the program; `name` stands for it in errors.
+    /// The weights in a safetensors file that is part of the program; `name` stands for it in
+    /// errors.
     ///
     /// # Errors
     ///
     /// If the bytes are not a safetensors file.
     pub fn builtin(name: &str, bytes: &'static [u8]) -> Result<Checkpoint, Error> {
         Ok(Checkpoint::single(Shard::parse(name.into(), Content::Builtin(bytes))?))
+    }
+
+    /// The weights in a GGUF file.
+    pub(crate) fn gguf(model: GgufModel) -> Checkpoint {
+        Checkpoint { file: model.gguf().file().into(), source: Source::Gguf(model) }
     }
 
     /// The file to name in errors: the single file, or the index.
@@ -65,16 +81,24 @@ impl Checkpoint {
 
     /// The names of all tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        let (safetensors, gguf) = match &self.source {
+            Source::Safetensors { places, .. } => (Some(places.keys().map(String::as_str)), None),
+            Source::Gguf(model) => (None, Some(model.names())),
+        };
+        safetensors.into_iter().flatten().chain(gguf.into_iter().flatten())
     }
 
-    /// Checks that a tensor is there and has a readable type and the given shape, without reading its values.
+    /// Checks that a tensor is there and has a readable type and the given shape, without reading
+    /// its values.
     ///
     /// # Errors
     ///
     /// If not.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
-        let found = self.shard(name).and_then(|shard| shard.check(name, shape));
+        let found = match &self.source {
+            Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.check(name, shape)),
+            Source::Gguf(model) => model.check(name, shape),
+        };
         found.unwrap_or_else(|| Err(self.missing(name, shape)))
     }
 
@@ -84,13 +108,17 @@ impl Checkpoint {
     ///
     /// If the tensor is missing, has another type or shape, or holds a NaN or an infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let found = self.shard(name).and_then(|shard| shard.tensor(name, shape));
+        let found = match &self.source {
+            Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.tensor(name, shape)),
+            Source::Gguf(model) => model.tensor(name, shape),
+        };
         found.unwrap_or_else(|| Err(self.missing(name, shape)))
     }
 
     fn single(shard: Shard) -> Checkpoint {
         let places = shard.names().into_iter().map(|name| (name, 0)).collect();
-        Checkpoint { file: shard.file().into(), shards: vec![shard], places }
+        let file = shard.file().into();
+        Checkpoint { file, source: Source::Safetensors { shards: vec![shard], places } }
     }
 
     fn sharded(folder: &Path, file: PathBuf) -> Result<Checkpoint, Error> {
@@ -112,11 +140,14 @@ impl Checkpoint {
             }
             places.insert(tensor, number);
         }
-        Ok(Checkpoint { file, shards, places })
+        Ok(Checkpoint { file, source: Source::Safetensors { shards, places } })
     }
 
     fn shard(&self, name: &str) -> Option<&Shard> {
-        self.places.get(name).map(|&number| &self.shards[number])
+        match &self.source {
+            Source::Safetensors { shards, places } => places.get(name).map(|&number| &shards[number]),
+            Source::Gguf(_) => None,
+        }
     }
 
     fn missing(&self, name: &str, shape: &[usize]) -> Error {
@@ -142,8 +173,11 @@ impl Index {
         let cure = "take the file again from the model's source";
         let malformed = |reason| Error::Malformed { file: file.into(), reason, cure };
         let text = read_small(file, INDEX_LIMIT, NO_WEIGHTS)?;
-        let index: Index =
-            serde_json::from_slice(&text).map_err(|e| malformed(format!("not an index of tensors ({e})")))?;
+        let index: Index = serde_json::from_slice(&text).map_err(|cause| {
+            let other = || (format!("not an index of tensors ({cause})"), cure);
+            let (reason, cure) = json_fault(&text).unwrap_or_else(other);
+            Error::Malformed { file: file.into(), reason, cure }
+        })?;
         let mut shards: Vec<_> = index.weight_map.values().collect();
         shards.sort_unstable();
         shards.dedup();

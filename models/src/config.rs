@@ -1,7 +1,8 @@
 //! The public shape of a LLaMA: everything both parties know about the model.
 //!
-//! A [`Config`] exists only if its fields are consistent and of a size that a real model could have. It comes
-//! from a `config.json` (see `config_json.rs`) or, serialised, from the peer; both ways run the same checks.
+//! A [`Config`] exists only if its fields are consistent and of a size that a real model could
+//! have. It comes from a `config.json` (see `config_json.rs`) or, serialised, from the peer; both
+//! ways run the same checks.
 
 use std::ops::{Deref, RangeInclusive};
 
@@ -32,11 +33,11 @@ pub struct Fields {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How LLaMA 3 stretches the rotary frequencies, if it does.
-    pub rope_scaling: Option<Llama3Scaling>,
-    /// Whether queries, keys, values and the attention's output have biases.
+    /// How the rotary frequencies are changed for longer texts, if they are.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Whether the four projections of attention add a bias.
     pub attention_bias: bool,
-    /// Whether the MLP's matrices have biases.
+    /// Whether the three projections of the MLP add a bias.
     pub mlp_bias: bool,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
@@ -44,6 +45,40 @@ pub struct Fields {
     pub bos_token_id: Option<u32>,
     /// The tokens that end an answer; may be empty.
     pub eos_token_ids: Vec<u32>,
+}
+
+/// How rotary frequencies are changed for texts longer than those of the first training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum RopeScaling {
+    /// All frequencies are divided by the factor, which is at least 1 (`"rope_type": "linear"`).
+    Linear(f64),
+    /// As in YaRN.
+    Yarn(YarnScaling),
+    /// As in LLaMA 3.
+    Llama3(Llama3Scaling),
+}
+
+impl From<Llama3Scaling> for RopeScaling {
+    fn from(scaling: Llama3Scaling) -> RopeScaling {
+        RopeScaling::Llama3(scaling)
+    }
+}
+
+/// Frequency scaling of YaRN (`"rope_type": "yarn"`; Peng et al. 2023, arXiv:2309.00071).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct YarnScaling {
+    /// Low frequencies are divided by this; at least 1.
+    pub factor: f64,
+    /// Cosines and sines are multiplied by this.
+    pub attention_factor: f64,
+    /// Frequencies with more turns than this in the original context are left alone.
+    pub beta_fast: f64,
+    /// Frequencies with fewer turns than this in the original context are scaled in full.
+    pub beta_slow: f64,
+    /// Whether the bounds between the two are rounded outwards to whole pairs.
+    pub truncate: bool,
+    /// Positions before the scaling.
+    pub original_max_position_embeddings: usize,
 }
 
 /// Frequency scaling of LLaMA 3.1 and later (`"rope_type": "llama3"`).
@@ -82,7 +117,8 @@ impl Config {
         self.num_attention_heads * self.head_dim
     }
 
-    /// Columns that the key and the value projection put out each: `num_key_value_heads * head_dim`.
+    /// Columns that the key and the value projection put out each: `num_key_value_heads *
+    /// head_dim`.
     pub fn key_value_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
     }
@@ -95,8 +131,13 @@ impl Config {
     /// Number of weights; a tied head counts once.
     pub fn parameters(&self) -> u64 {
         let Fields { vocab_size, hidden_size, intermediate_size, num_hidden_layers, .. } = self.0;
-        let attention = 2 * hidden_size * (self.query_size() + self.key_value_size());
-        let layer = attention + 3 * hidden_size * intermediate_size + 2 * hidden_size;
+        let projections = self.query_size() + self.key_value_size();
+        let attention = 2 * hidden_size * projections;
+        let attention_bias =
+            if self.attention_bias { projections + self.key_value_size() + hidden_size } else { 0 };
+        let mlp_bias = if self.mlp_bias { 2 * intermediate_size + hidden_size } else { 0 };
+        let biases = attention_bias + mlp_bias;
+        let layer = attention + 3 * hidden_size * intermediate_size + 2 * hidden_size + biases;
         let tables = if self.tie_word_embeddings { 1 } else { 2 };
         (num_hidden_layers * layer + tables * vocab_size * hidden_size + hidden_size) as u64
     }
@@ -124,7 +165,7 @@ impl TryFrom<Fields> for Config {
         check_heads(&fields)?;
         check_numbers(&fields)?;
         check_tokens(&fields)?;
-        fields.rope_scaling.as_ref().map_or(Ok(()), check_scaling)?;
+        fields.rope_scaling.as_ref().map_or(Ok(()), |scaling| check_scaling(scaling, fields.rope_theta))?;
         Ok(Config(fields))
     }
 }
@@ -173,17 +214,43 @@ fn check_tokens(f: &Fields) -> Result<(), ConfigError> {
     }
 }
 
-fn check_scaling(s: &Llama3Scaling) -> Result<(), ConfigError> {
+fn check_scaling(scaling: &RopeScaling, theta: f64) -> Result<(), ConfigError> {
+    match scaling {
+        RopeScaling::Linear(factor) => between("rope_scaling.factor", *factor, 1.0..=1e6),
+        // Its bounds divide by the logarithm.
+        RopeScaling::Yarn(_) if theta < 2.0 => between("rope_theta", theta, 2.0..=1e12),
+        RopeScaling::Yarn(yarn) => check_yarn(yarn),
+        RopeScaling::Llama3(llama3) => check_llama3(llama3),
+    }
+}
+
+fn check_yarn(s: &YarnScaling) -> Result<(), ConfigError> {
+    between("rope_scaling.factor", s.factor, 1.0..=1e6)?;
+    between("rope_scaling.attention_factor", s.attention_factor, 1e-2..=1e2)?;
+    between("rope_scaling.beta_fast", s.beta_fast, 1e-6..=1e6)?;
+    between("rope_scaling.beta_slow", s.beta_slow, 1e-6..=1e6)?;
+    check_original(s.original_max_position_embeddings)?;
+    if s.beta_fast < s.beta_slow {
+        let expected = format!("at least beta_slow = {}", s.beta_slow);
+        return Err(refuse("rope_scaling.beta_fast", s.beta_fast, expected));
+    }
+    Ok(())
+}
+
+fn check_llama3(s: &Llama3Scaling) -> Result<(), ConfigError> {
     between("rope_scaling.factor", s.factor, 1.0..=1e6)?;
     between("rope_scaling.low_freq_factor", s.low_freq_factor, 1e-6..=1e6)?;
     between("rope_scaling.high_freq_factor", s.high_freq_factor, 1e-6..=1e6)?;
-    let original = s.original_max_position_embeddings;
-    within("rope_scaling.original_max_position_embeddings", original, 1..=Config::MAX_POSITIONS)?;
+    check_original(s.original_max_position_embeddings)?;
     if s.high_freq_factor <= s.low_freq_factor {
         let expected = format!("more than low_freq_factor = {}", s.low_freq_factor);
         return Err(refuse("rope_scaling.high_freq_factor", s.high_freq_factor, expected));
     }
     Ok(())
+}
+
+fn check_original(positions: usize) -> Result<(), ConfigError> {
+    within("rope_scaling.original_max_position_embeddings", positions, 1..=Config::MAX_POSITIONS)
 }
 
 fn within(field: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), ConfigError> {

@@ -19,12 +19,13 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// Maps a file. It must not be truncated while the model is in use: the system would end the program.
+    /// Maps a file. It must not be truncated while the model is in use: the system would end the
+    /// program.
     pub(crate) fn map(file: &Path, cure: &'static str) -> Result<Content, Error> {
         let open = File::open(file).map_err(|cause| cannot_read(file, cause, cure))?;
-        // SAFETY: the mapping is private and only ever read as bytes, all of whose values are valid. Another
-        // program that writes to the file meanwhile can change what is read, which the checks on every value
-        // allow for.
+        // SAFETY: the mapping is private and only ever read as bytes, all of whose values are
+        // valid. Another program that writes to the file meanwhile can change what is read, which
+        // the checks on every value allow for.
         let map = unsafe { Mmap::map(&open) }.map_err(|cause| cannot_read(file, cause, cure))?;
         Ok(Content::Mapped(map))
     }

@@ -1,5 +1,5 @@
-//! What can go wrong with a model's files, a prompt or an option. Every message is one line that names the
-//! guilty, what was found, what was expected, and the cure.
+//! What can go wrong with a model's files, a prompt or an option. Every message is one line that
+//! names the guilty, what was found, what was expected, and the cure.
 
 use std::io;
 use std::path::PathBuf;
@@ -91,7 +91,8 @@ pub enum Error {
         /// What to do.
         cure: &'static str,
     },
-    /// The checkpoint has a tensor that a LLaMA does not use: leaving it out would change the answer.
+    /// The checkpoint has a tensor that a LLaMA does not use: leaving it out would change the
+    /// answer.
     #[error(
         "{}: tensor `{tensor}` is not part of a LLaMA with this config.json; \
          use a checkpoint without it (biases and adapters are not supported)",
@@ -105,8 +106,8 @@ pub enum Error {
     },
     /// A tensor has a number format that is not read.
     #[error(
-        "{}: tensor `{tensor}` has type {actual}, expected F32, F16 or BF16; \
-         save the model unquantised",
+        "{}: tensor `{tensor}` has type {actual}, expected {expected}; \
+         save the model in one of these",
         .file.display()
     )]
     TensorType {
@@ -116,11 +117,13 @@ pub enum Error {
         tensor: String,
         /// Its type.
         actual: String,
+        /// The types that are read.
+        expected: &'static str,
     },
     /// A tensor's shape contradicts `config.json`.
     #[error(
-        "{}: tensor `{tensor}` has shape {actual:?}, expected {expected:?} by config.json; \
-         take both files from the same model",
+        "{}: tensor `{tensor}` has shape {actual:?}, expected {expected:?} by the configuration \
+         (config.json, or the metadata of a GGUF file); take both from the same model",
         .file.display()
     )]
     TensorShape {
@@ -181,6 +184,12 @@ pub enum Error {
         actual: usize,
         /// Tokens admitted.
         limit: usize,
+    },
+    /// The model's chat template cannot be read, or refuses a conversation.
+    #[error("the chat template failed: {reason}; check the conversation, or pass a plain text instead")]
+    ChatTemplate {
+        /// What is wrong.
+        reason: String,
     },
     /// The tokenizer could not encode or decode.
     #[error("the tokenizer failed: {reason}; check that tokenizer.json belongs to the model")]

@@ -94,6 +94,8 @@ pub struct AttentionShape {
     pub heads: Heads,
     /// Angle a position of each pair of columns, `[head width / 2]`, if queries and keys are rotated.
     pub rotary: Option<Vec<f64>>,
+    /// What scores are multiplied by, beside the root of the heads' width.
+    pub scale: f64,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,
 }

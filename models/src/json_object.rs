@@ -13,15 +13,18 @@ pub(crate) struct Object(Map<String, Value>, &'static str);
 impl Object {
     /// The object that is the whole text.
     pub(crate) fn parse(text: &[u8]) -> Result<Object, ConfigError> {
-        let cure = "take the file again from the model's source";
-        let error = |actual: String| {
-            let expected = "a JSON object".into();
-            ConfigError { field: "the whole file".into(), actual, expected, cure }
+        let error = |(actual, cure): (String, &'static str)| {
+            let (field, expected) = ("the whole file".into(), "a JSON object".into());
+            ConfigError { field, actual, expected, cure }
         };
+        let again = "take the file again from the model's source";
         match serde_json::from_slice(text) {
             Ok(Value::Object(map)) => Ok(Object(map, "")),
-            Ok(other) => Err(error(brief(&other))),
-            Err(cause) => Err(error(format!("malformed ({cause})"))),
+            Ok(other) => Err(error((brief(&other), again))),
+            Err(cause) => {
+                let other = || (format!("malformed ({cause})"), again);
+                Err(error(json_fault(text).unwrap_or_else(other)))
+            }
         }
     }
 
@@ -94,6 +97,51 @@ impl Object {
         let actual = self.0.get(field).map_or("absent".into(), brief);
         ConfigError { field: full, actual, expected: expected.into(), cure }
     }
+}
+
+/// What a file is that was expected to be JSON and is not, where that is known, and the cure.
+pub(crate) fn json_fault(text: &[u8]) -> Option<(String, &'static str)> {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        let cure = "save the file as UTF-8 without a byte order mark";
+        return Some(("text that begins with a byte order mark".into(), cure));
+    }
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Some(("text in UTF-16".into(), "save the file as UTF-8"));
+    }
+    if is_lfs_pointer(text) {
+        return Some((LFS_POINTER.into(), FETCH_LFS));
+    }
+    let literal = not_a_number(text)?;
+    let cure = "write a number instead, or remove the field; JSON has neither NaN nor infinities";
+    Some((format!("JSON with the value {literal}"), cure))
+}
+
+/// What a file is that [`is_lfs_pointer`] recognises.
+pub(crate) const LFS_POINTER: &str = "a git-LFS pointer and not the file itself";
+
+/// The cure for a git-LFS pointer.
+pub(crate) const FETCH_LFS: &str = "run `git lfs pull` in the model's folder, or download the file itself";
+
+/// Whether the bytes are the few lines that git keeps in place of a large file.
+pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"version https://git-lfs")
+}
+
+/// The first `NaN` or `Infinity` that stands outside of strings, as some writers of JSON leave it.
+fn not_a_number(text: &[u8]) -> Option<&'static str> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (i, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => (),
+            b'N' if text[i..].starts_with(b"NaN") => return Some("NaN"),
+            b'I' if text[i..].starts_with(b"Infinity") => return Some("Infinity"),
+            _ => (),
+        }
+    }
+    None
 }
 
 /// A value in one short line, whatever the file holds.

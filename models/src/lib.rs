@@ -15,15 +15,20 @@
 //! | `config`        | the public shape of a LLaMA, checked                               |
 //! | `rope`          | rotary frequencies                                                 |
 //! | `folder`        | a model's files, checked against each other                        |
-//! | `checkpoint`    | safetensors, mapped, one tensor at a time                          |
+//! | `checkpoint`    | safetensors or GGUF, mapped, one tensor at a time                  |
+//! | `gguf`          | a GGUF file; `gguf_model`, `gguf_tokenizer` read a model from it   |
 //! | `quantize`      | matrices of 16-bit integers                                        |
 //! | `tokenizer`     | text to ids and back, as a stream                                  |
+//! | `chat_template` | a conversation as one text, by the model's template                |
+//! | `text`          | text on its way to a terminal                                      |
 //! | `sampling`      | logits to the next token                                           |
 //! | `random`        | models with random weights, for tests and measurements             |
 
 pub mod architectures;
 mod builtin;
+mod calendar;
 pub mod calibration;
+pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 mod config_json;
@@ -31,6 +36,10 @@ mod content;
 pub mod error;
 pub mod evaluator;
 pub mod folder;
+mod gguf;
+mod gguf_blocks;
+mod gguf_model;
+mod gguf_tokenizer;
 mod json_object;
 pub mod layers;
 mod model;
@@ -43,18 +52,20 @@ pub mod rope;
 pub mod sampling;
 pub mod service;
 mod shard;
+pub mod text;
 pub mod tokenizer;
 pub mod weights;
 
 pub use calibration::Texts;
+pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, Fields, Llama3Scaling};
+pub use config::{Config, Fields, Llama3Scaling, RopeScaling, YarnScaling};
 pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};
 pub use folder::Folder;
 pub use model::{MAX_POSITIONS, Model};
 pub use quantize::{QuantMatrix, RealMatrix};
 pub use reference::Reference;
-pub use rope::rope_inverse_frequencies;
+pub use rope::{rope_attention_factor, rope_inverse_frequencies};
 pub use sampling::{Sampler, Sampling};
 pub use tokenizer::{Stream, Tokenizer};

@@ -27,14 +27,14 @@ impl Sampling {
         matches!(self.0, Choice::Greedy)
     }
 
-    /// A random token, by the softmax of `logits / temperature` over the `top_k` likeliest tokens, and of
-    /// these over the fewest that have at least `top_p` of the probability. Temperature 0 is
+    /// A random token, by the softmax of `logits / temperature` over the `top_k` likeliest tokens,
+    /// and of these over the fewest that have at least `top_p` of the probability. Temperature 0 is
     /// [`Sampling::GREEDY`].
     ///
     /// # Errors
     ///
-    /// Unless `0 <= temperature <= 100`, `top_k >= 1` and `0 < top_p <= 1`; an option left out does not
-    /// restrict.
+    /// Unless `0 <= temperature <= 100`, `top_k >= 1` and `0 < top_p <= 1`; an option left out does
+    /// not restrict.
     pub fn random(temperature: f32, top_k: Option<usize>, top_p: Option<f32>) -> Result<Sampling, Error> {
         let (top_k, top_p) = (top_k.unwrap_or(usize::MAX), top_p.unwrap_or(1.0));
         if !(0.0..=100.0).contains(&temperature) {
@@ -60,8 +60,9 @@ impl Sampling {
         }
     }
 
-    /// Checks that [`Sampler::noise`] can do it: noise chooses among all tokens, larger noise than that of temperature 4 is cut off, and noise is rounded
-    /// to `2^-8`, so that two equal tokens tie in `1 / (1024 T)` of the draws, for the first to win.
+    /// Checks that [`Sampler::noise`] can do it: noise chooses among all tokens, larger noise than
+    /// that of temperature 4 is cut off, and noise is rounded to `2^-8`, so that two equal tokens
+    /// tie in `1 / (1024 T)` of the draws, for the first to win.
     ///
     /// # Errors
     /// If it restricts tokens, or the temperature is not zero and not among 0.05 to 4.
@@ -97,8 +98,9 @@ impl Sampler {
         Sampler { sampling, rng: ChaCha20Rng::seed_from_u64(seed) }
     }
 
-    /// What to add to logits so that the largest sum is a sample of the softmax of `logits / temperature`: Gumbel noise times the temperature
-    /// (Gumbel, 1954; Yellott, 1977). Nothing if the likeliest token is wanted.
+    /// What to add to logits so that the largest sum is a sample of the softmax of
+    /// `logits / temperature`: Gumbel noise times the temperature (Gumbel, 1954; Yellott, 1977).
+    /// Nothing if the likeliest token is wanted.
     pub fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
         match self.sampling.0 {
             Choice::Greedy => vec![],
@@ -185,7 +187,8 @@ fn pick(candidates: &[Candidate], point: f64) -> u32 {
     candidates[0].token
 }
 
-/// NaN as less than any number; infinities as the largest finite numbers, so that differences are defined.
+/// NaN as less than any number; infinities as the largest finite numbers, so that differences are
+/// defined.
 fn below_all(logit: f32) -> f32 {
     if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }

@@ -1,4 +1,5 @@
-//! One safetensors file: its header is checked whole when opened, its tensors are read one at a time.
+//! One safetensors file: its header is checked whole when opened, its tensors are read one at a
+//! time.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::Metadata};
 
 use crate::content::Content;
 use crate::error::Error;
+use crate::json_object::{FETCH_LFS, LFS_POINTER, is_lfs_pointer};
 
 const COPY_AGAIN: &str = "copy the file again from the model's source";
 
@@ -56,7 +58,7 @@ impl Shard {
         let read = self.checked(name, info, shape).and_then(|format| {
             let (from, to) = info.data_offsets;
             let values = format.read(&self.content.bytes()[self.start + from..self.start + to]);
-            self.finite(name, values)
+            finite(&self.file, name, values)
         });
         Some(read)
     }
@@ -64,7 +66,8 @@ impl Shard {
     fn checked(&self, name: &str, info: &TensorInfo, shape: &[usize]) -> Result<Format, Error> {
         let (file, tensor) = (self.file.clone(), name.to_string());
         let Some(format) = Format::of(info.dtype) else {
-            return Err(Error::TensorType { file, tensor, actual: info.dtype.to_string() });
+            let (actual, expected) = (info.dtype.to_string(), "F32, F16 or BF16");
+            return Err(Error::TensorType { file, tensor, actual, expected });
         };
         if info.shape != shape {
             return Err(Error::TensorShape {
@@ -76,14 +79,15 @@ impl Shard {
         }
         Ok(format)
     }
+}
 
-    fn finite(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>, Error> {
-        match values.iter().position(|x| !x.is_finite()) {
-            None => Ok(values),
-            Some(index) => {
-                let (file, tensor) = (self.file.clone(), name.into());
-                Err(Error::TensorNotFinite { file, tensor, index, actual: values[index] })
-            }
+/// The values, if all of them are finite.
+pub(crate) fn finite(file: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, Error> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(values),
+        Some(index) => {
+            let (file, tensor) = (file.into(), name.into());
+            Err(Error::TensorNotFinite { file, tensor, index, actual: values[index] })
         }
     }
 }
@@ -117,6 +121,9 @@ impl Format {
 
 fn damaged(file: PathBuf, content: &Content, cause: SafeTensorError) -> Error {
     use SafeTensorError::*;
+    if is_lfs_pointer(content.bytes()) {
+        return Error::Malformed { file, reason: LFS_POINTER.into(), cure: FETCH_LFS };
+    }
     let bytes = content.bytes().len();
     let reason = match cause {
         HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer => {

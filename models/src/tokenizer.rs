@@ -1,14 +1,19 @@
 //! Text to token ids and back.
 //!
-//! Both parties use the same `tokenizer.json`; they compare its [`Tokenizer::digest`] before anything secret
-//! moves. An answer is decoded as it grows by [`Tokenizer::stream`].
+//! Both parties use the same `tokenizer.json`; they compare its [`Tokenizer::digest`] before
+//! anything secret moves. An answer is decoded as it grows by [`Tokenizer::stream`].
 
+use std::char::REPLACEMENT_CHARACTER;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+use tokenizers::Decoder;
+use tokenizers::decoders::DecoderWrapper;
 
 use crate::config::Config;
 use crate::content::read_small;
 use crate::error::Error;
+use crate::json_object::json_fault;
 
 /// Largest `tokenizer.json` accepted, in bytes.
 pub const TOKENIZER_LIMIT: u64 = 64 << 20;
@@ -18,6 +23,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     json: Vec<u8>,
     vocab: usize,
+    /// Whether tokens such as `<0xC3>` stand for bytes.
+    byte_fallback: bool,
 }
 
 impl Tokenizer {
@@ -44,8 +51,9 @@ impl Tokenizer {
         let mut inner = match guarded(|| tokenizers::Tokenizer::from_bytes(&json)) {
             Ok(inner) => inner,
             Err(cause) => {
-                let reason = format!("not a tokenizer ({cause})");
                 let cure = "take the file from the model's source, in the format of Hugging Face tokenizers";
+                let other = || (format!("not a tokenizer ({cause})"), cure);
+                let (reason, cure) = json_fault(&json).unwrap_or_else(other);
                 return Err(Error::Malformed { file, reason, cure });
             }
         };
@@ -58,7 +66,8 @@ impl Tokenizer {
         }
         inner.with_padding(None);
         inner.with_truncation(None).map_err(tokenize)?;
-        Ok(Tokenizer { inner, json, vocab })
+        let byte_fallback = inner.get_decoder().is_some_and(has_byte_fallback);
+        Ok(Tokenizer { inner, json, vocab, byte_fallback })
     }
 
     /// The text of the `tokenizer.json`.
@@ -71,34 +80,55 @@ impl Tokenizer {
         blake3::hash(&self.json).into()
     }
 
-    /// The ids of a prompt, with the special tokens that the model expects around it. At least one, each
-    /// below `vocab_size`.
+    /// The ids of a prompt, with the special tokens that the model expects around it. At least one,
+    /// each below `vocab_size`. A text that already begins with the first of these tokens gets no
+    /// second one.
     ///
     /// # Errors
     ///
     /// If the text is empty or has more than `limit` tokens.
     pub fn encode(&self, text: &str, limit: usize) -> Result<Vec<u32>, Error> {
-        if text.is_empty() {
-            return Err(Error::PromptEmpty);
+        let mut ids = self.ids(text, true)?;
+        if let [first, second, ..] = ids[..]
+            && first == second
+            && self.is_special(first)
+            && self.ids(text, false)?.len() < ids.len()
+        {
+            ids.remove(0);
         }
-        let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(tokenize)?;
-        let ids = encoding.get_ids();
-        self.check(ids)?;
-        match ids.len() {
-            0 => Err(Error::PromptEmpty),
-            actual if actual > limit => Err(Error::PromptTooLong { actual, limit }),
-            _ => Ok(ids.to_vec()),
-        }
+        bounded(ids, limit)
     }
 
-    /// The text of some ids, without special tokens.
+    /// The ids of a text that a chat template has rendered: the special tokens are those that the
+    /// text spells out, and no others. At least one, each below `vocab_size`.
+    ///
+    /// # Errors
+    ///
+    /// If the text is empty or has more than `limit` tokens.
+    pub fn encode_rendered(&self, text: &str, limit: usize) -> Result<Vec<u32>, Error> {
+        bounded(self.ids(text, false)?, limit)
+    }
+
+    /// Whether an id is a special token: one that is not part of the text.
+    pub fn is_special(&self, id: u32) -> bool {
+        let name = self.inner.id_to_token(id);
+        name.is_some_and(|name| self.inner.get_added_vocabulary().is_special_token(&name))
+    }
+
+    /// The id of a token, by its spelling in `tokenizer.json`.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token).filter(|&id| (id as usize) < self.vocab)
+    }
+
+    /// The text of some ids, without special tokens. More ids only add to it, except that bytes of
+    /// a character that is not whole yet are U+FFFD, at most three of them.
     ///
     /// # Errors
     ///
     /// If an id is not below `vocab_size`.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.check(ids)?;
-        guarded(|| self.inner.decode(ids, true)).map_err(tokenize)
+        guarded(|| self.text(ids)).map_err(tokenize)
     }
 
     /// Decodes an answer token by token, as the continuation of `prompt`.
@@ -107,9 +137,42 @@ impl Tokenizer {
     ///
     /// If an id of the prompt is not below `vocab_size`.
     pub fn stream(&self, prompt: &[u32]) -> Result<Stream<'_>, Error> {
-        let context = &prompt[prompt.len().saturating_sub(CONTEXT)..];
-        self.check(context)?;
-        Ok(Stream { tokenizer: self, ids: context.to_vec(), prefix: 0, read: context.len() })
+        let (start, shown) = self.window(prompt)?;
+        Ok(Stream { tokenizer: self, ids: prompt[start..].to_vec(), shown })
+    }
+
+    fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        if text.is_empty() {
+            return Err(Error::PromptEmpty);
+        }
+        let encoding = guarded(|| self.inner.encode_fast(text, special)).map_err(tokenize)?;
+        self.check(encoding.get_ids())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The library spoils a whole run of byte tokens if one of its characters is not whole, those
+    /// already shown among them. Here each character stands for itself.
+    fn text(&self, ids: &[u32]) -> tokenizers::Result<String> {
+        let (true, Some(decoder)) = (self.byte_fallback, self.inner.get_decoder()) else {
+            return self.inner.decode(ids, true);
+        };
+        let special = self.inner.get_added_vocabulary();
+        let names = ids.iter().filter_map(|&id| self.inner.id_to_token(id));
+        decoder.decode(whole_characters(names.filter(|name| !special.is_special_token(name))))
+    }
+
+    /// Where the last tokens begin that show how a text goes on, and their text. It has a visible
+    /// character: decoders treat spaces at the beginning apart.
+    fn window(&self, ids: &[u32]) -> Result<(usize, String), Error> {
+        let mut tokens = WINDOW;
+        loop {
+            let start = ids.len().saturating_sub(tokens);
+            let text = self.decode(&ids[start..])?;
+            if start == 0 || text.contains(|c: char| !c.is_whitespace() && c != REPLACEMENT_CHARACTER) {
+                return Ok((start, text));
+            }
+            tokens *= 2;
+        }
     }
 
     fn check(&self, ids: &[u32]) -> Result<(), Error> {
@@ -120,24 +183,26 @@ impl Tokenizer {
     }
 }
 
-/// Tokens of the prompt that are decoded with the answer, so that a space at the seam is not lost.
-const CONTEXT: usize = 5;
+/// Tokens that are decoded with the new one, at least.
+const WINDOW: usize = 8;
 
-/// Tokens that may be held back for one character; a character has at most 4 bytes, so more is no text.
-const MAX_HELD: usize = 16;
+/// Tokens after which a new window is taken.
+const MAX_WINDOW: usize = 64;
+
+/// U+FFFD that may become one character when more bytes come.
+const MAX_HELD: usize = 3;
 
 /// An answer on its way to the screen.
 ///
-/// A token may end in the middle of a character: its text is held back until the character is whole. Decoders
-/// treat the first token apart, so the new text is found as the difference of two decodings that begin at the
-/// same earlier token.
+/// The pieces put together are the text of prompt and answer decoded at once, less the text of the
+/// prompt. A token may end in the middle of a character: the character is held back until it is
+/// whole, or found to be broken.
 pub struct Stream<'a> {
     tokenizer: &'a Tokenizer,
+    /// The last tokens of the prompt, and the answer's.
     ids: Vec<u32>,
-    /// Where both decodings begin.
-    prefix: usize,
-    /// Up to here the text has been given out.
-    read: usize,
+    /// Their text, as far as it belongs to the prompt or has been given out.
+    shown: String,
 }
 
 impl Stream<'_> {
@@ -149,12 +214,17 @@ impl Stream<'_> {
     pub fn push(&mut self, id: u32) -> Result<String, Error> {
         self.tokenizer.check(&[id])?;
         self.ids.push(id);
-        let new = self.pending()?;
-        if new.ends_with(char::REPLACEMENT_CHARACTER) && self.ids.len() - self.read < MAX_HELD {
+        let text = self.tokenizer.decode(&self.ids)?;
+        let settled = without_held(&text);
+        if self.shown.starts_with(settled) {
             return Ok(String::new());
         }
-        if !new.is_empty() {
-            (self.prefix, self.read) = (self.read, self.ids.len());
+        let new = settled[common(&self.shown, settled)..].to_string();
+        self.shown = settled.to_string();
+        if self.ids.len() > MAX_WINDOW && settled.len() == text.len() {
+            let start;
+            (start, self.shown) = self.tokenizer.window(&self.ids)?;
+            self.ids.drain(..start);
         }
         Ok(new)
     }
@@ -165,19 +235,70 @@ impl Stream<'_> {
     ///
     /// If the tokenizer fails.
     pub fn finish(self) -> Result<String, Error> {
-        self.pending()
-    }
-
-    fn pending(&self) -> Result<String, Error> {
-        let old = self.tokenizer.decode(&self.ids[self.prefix..self.read])?;
-        let new = self.tokenizer.decode(&self.ids[self.prefix..])?;
-        let same = old.chars().zip(new.chars()).take_while(|(a, b)| a == b);
-        Ok(new[same.map(|(a, _)| a.len_utf8()).sum()..].to_string())
+        let text = self.tokenizer.decode(&self.ids)?;
+        Ok(text[common(&self.shown, &text)..].to_string())
     }
 }
 
-/// Runs the library, which panics on some files that it has read without complaint. Nothing here is left half
-/// changed: all calls only read.
+/// The text before what may still become another character.
+fn without_held(text: &str) -> &str {
+    let cut = |text: &'_ str| text.strip_suffix(REPLACEMENT_CHARACTER).map(str::len);
+    (0..MAX_HELD).fold(text, |text, _| cut(text).map_or(text, |len| &text[..len]))
+}
+
+/// Bytes that two texts have in common at their beginnings.
+fn common(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+}
+
+fn has_byte_fallback(decoder: &DecoderWrapper) -> bool {
+    match decoder {
+        DecoderWrapper::ByteFallback(_) => true,
+        DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(has_byte_fallback),
+        _ => false,
+    }
+}
+
+/// Puts U+FFFD for each byte token that is not part of a whole character.
+fn whole_characters(tokens: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut whole, mut run) = (Vec::new(), Vec::new());
+    for token in tokens {
+        match byte(&token) {
+            Some(byte) => run.push(byte),
+            None => {
+                settle(&mut run, &mut whole);
+                whole.push(token);
+            }
+        }
+    }
+    settle(&mut run, &mut whole);
+    whole
+}
+
+fn settle(run: &mut Vec<u8>, whole: &mut Vec<String>) {
+    for chunk in run.utf8_chunks() {
+        whole.extend(chunk.valid().bytes().map(|byte| format!("<0x{byte:02X}>")));
+        whole.extend(chunk.invalid().iter().map(|_| REPLACEMENT_CHARACTER.to_string()));
+    }
+    run.clear();
+}
+
+/// The byte that a token such as `<0xC3>` stands for.
+fn byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+fn bounded(ids: Vec<u32>, limit: usize) -> Result<Vec<u32>, Error> {
+    match ids.len() {
+        0 => Err(Error::PromptEmpty),
+        actual if actual > limit => Err(Error::PromptTooLong { actual, limit }),
+        _ => Ok(ids),
+    }
+}
+
+/// Runs the library, which panics on some files that it has read without complaint. Nothing here is
+/// left half changed: all calls only read.
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     let panicked = |_| Err("it contradicts itself: the library gave up on it".into());
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(panicked)

@@ -62,7 +62,7 @@ fn llama_3_frequencies() {
         high_freq_factor: 4.0,
         original_max_position_embeddings,
     };
-    agrees(Fields { rope_theta: 500_000.0, rope_scaling: Some(scaling), ..odd() }, Precision::F32, 1);
+    agrees(Fields { rope_theta: 500_000.0, rope_scaling: Some(scaling.into()), ..odd() }, Precision::F32, 1);
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod common;
 
 use common::{config, odd};
 use serde_json::{Value, json};
-use sotto_models::{Config, Fields, Llama3Scaling, rope_inverse_frequencies};
+use sotto_models::{
+    Config, Fields, Llama3Scaling, RopeScaling, YarnScaling, rope_attention_factor, rope_inverse_frequencies,
+};
 
 fn llama() -> Value {
     json!({
@@ -62,7 +64,8 @@ fn llama_3_in_both_spellings() {
     new["rope_parameters"]["rope_theta"] = json!(500000.0);
     let config = read(&old);
     assert_eq!(config, read(&new));
-    assert_eq!(config.rope_scaling.unwrap().factor, 32.0);
+    let Some(RopeScaling::Llama3(scaling)) = config.rope_scaling else { panic!("{:?}", config.rope_scaling) };
+    assert_eq!((scaling.factor, scaling.original_max_position_embeddings), (32.0, 8192));
     assert_eq!((config.group_size(), config.query_size(), config.key_value_size()), (4, 2048, 512));
     assert_eq!(config.parameters(), 1_235_814_400);
 
@@ -76,7 +79,11 @@ fn what_only_looks_special_is_read() {
     for changes in [
         json!({ "rope_scaling": { "rope_type": "default" } }),
         json!({ "rope_parameters": { "rope_theta": 10000.0, "rope_type": "default" } }),
-        json!({ "sliding_window": 4096, "use_sliding_window": false }),
+        json!({ "sliding_window": 1024, "use_sliding_window": false }),
+        json!({ "sliding_window": 4096 }),
+        json!({ "sliding_window": 9999, "layer_types": ["sliding_attention", "full_attention"] }),
+        json!({ "sliding_window": null, "attention_bias": false, "mlp_bias": null }),
+        json!({ "rope_scaling": { "type": "dynamic", "factor": 4.0 } }),
         json!({ "layer_types": ["full_attention", "full_attention"] }),
         json!({ "quantization_config": null, "attention_dropout": 0.1, "num_key_value_heads": 32 }),
     ] {
@@ -105,20 +112,25 @@ fn variants_are_refused_by_name() {
         json!({ "quantization_config": { "quant_method": "gptq" } }),
         &["quantization_config", "gptq", "unquantised"],
     );
-    refused(json!({ "attention_bias": true }), &["attention_bias", "true", "biases"]);
-    refused(json!({ "mlp_bias": true }), &["mlp_bias", "biases"]);
+    refused(json!({ "attention_bias": 1 }), &["attention_bias", "1", "true or false"]);
     refused(json!({ "pretraining_tp": 2 }), &["pretraining_tp", "2", "set it to 1"]);
     refused(json!({ "sliding_window": 1024 }), &["sliding_window", "1024", "full attention"]);
+    refused(json!({ "sliding_window": 4095 }), &["sliding_window", "4095", "at least", "4096"]);
     refused(json!({ "layer_types": ["sliding_attention"] }), &["layer_types", "full attention"]);
     refused(json!({ "partial_rotary_factor": 0.5 }), &["partial_rotary_factor", "0.5"]);
     refused(
-        json!({ "rope_scaling": { "type": "linear", "factor": 2.0 } }),
-        &["rope_scaling.type", "linear", "llama3"],
+        json!({ "rope_scaling": { "type": "longrope", "factor": 2.0 } }),
+        &["rope_scaling.type", "longrope", "linear", "yarn", "llama3"],
     );
-    refused(json!({ "rope_scaling": { "rope_type": "yarn" } }), &["rope_scaling.rope_type", "yarn"]);
+    refused(json!({ "rope_scaling": { "rope_type": "su" } }), &["rope_scaling.rope_type", "su"]);
+    refused(json!({ "rope_parameters": { "rope_type": "axial" } }), &["rope_parameters.rope_type", "axial"]);
+    refused(json!({ "rope_scaling": { "type": "linear" } }), &["rope_scaling.factor", "absent"]);
     refused(
-        json!({ "rope_parameters": { "rope_type": "dynamic" } }),
-        &["rope_parameters.rope_type", "dynamic"],
+        json!({
+            "rope_scaling": { "type": "linear", "factor": 2.0 },
+            "rope_parameters": { "rope_type": "default" },
+        }),
+        &["rope_scaling", "the same as rope_parameters"],
     );
     refused(json!({ "rope_scaling": { "factor": 2.0 } }), &["rope_scaling.type", "absent"]);
     refused(
@@ -165,6 +177,28 @@ fn impossible_values_are_refused_by_name() {
 }
 
 #[test]
+fn what_is_no_json_is_named() {
+    let text = |changes: &str| llama().to_string().replace("1e-5", changes).replace("0.00001", changes);
+    for (text, words) in [
+        (format!("\u{feff}{}", llama()), ["byte order mark", "UTF-8 without"]),
+        (text("NaN"), ["value NaN", "write a number"]),
+        (text("-Infinity"), ["value Infinity", "write a number"]),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\n".into(),
+            ["git-LFS pointer", "git lfs pull"],
+        ),
+    ] {
+        let message = Config::from_json(text.as_bytes()).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
+    // Inside a string it is text.
+    let named = with(json!({ "_name_or_path": "a \\\" NaN Infinity" }));
+    assert_eq!(read(&named), read(&llama()));
+    let message = Config::from_json(b"{\"a\": \"NaN\", }").unwrap_err().to_string();
+    assert!(message.contains("malformed"), "{message}");
+}
+
+#[test]
 fn malformed_text_is_one_clear_line() {
     for text in ["", "{", "[1, 2]", "{\"model_type\": }"] {
         let message = Config::from_json(text.as_bytes()).unwrap_err().to_string();
@@ -182,7 +216,9 @@ fn writing_and_reading_is_the_identity() {
     };
     let all = [
         odd(),
-        Fields { head_dim: 20, rope_scaling: Some(scaling), tie_word_embeddings: true, ..odd() },
+        Fields { head_dim: 20, rope_scaling: Some(scaling.into()), tie_word_embeddings: true, ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Linear(2.5)), attention_bias: true, ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Yarn(yarn())), mlp_bias: true, ..odd() },
         Fields { bos_token_id: None, eos_token_ids: vec![], ..odd() },
         Fields { eos_token_ids: vec![5, 3], ..odd() },
     ];
@@ -193,12 +229,46 @@ fn writing_and_reading_is_the_identity() {
 
 #[test]
 fn a_generation_config_adds_endings() {
-    let more =
-        config(odd()).with_generation_json(br#"{"eos_token_id": [2, 7], "temperature": 0.6}"#).unwrap();
+    let mut warnings = vec![];
+    let mut more = |text: &[u8]| config(odd()).with_generation_json(text, &mut warnings);
+    let endings = more(br#"{"eos_token_id": [2, 7], "temperature": 0.6}"#).unwrap().eos_token_ids.clone();
+    assert_eq!(endings, [2, 7]);
+    assert_eq!(more(b"{}").unwrap(), config(odd()));
+    assert!(more(br#"{"eos_token_id": -1}"#).unwrap_err().to_string().contains("eos_token_id"));
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn endings_beyond_the_vocabulary_are_a_warning() {
+    let mut warnings = vec![];
+    let text = br#"{"eos_token_id": [2, 101, 7, 795]}"#;
+    let more = config(odd()).with_generation_json(text, &mut warnings).unwrap();
     assert_eq!(more.eos_token_ids, [2, 7]);
-    assert_eq!(config(odd()).with_generation_json(b"{}").unwrap(), config(odd()));
-    let error = config(odd()).with_generation_json(br#"{"eos_token_id": 101}"#).unwrap_err();
-    assert!(error.to_string().contains("eos_token_id"));
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.contains("generation_config.json") && warning.contains("[101, 795]"), "{warning}");
+}
+
+#[test]
+fn dynamic_scaling_ends_at_the_original_context() {
+    let mut warnings = vec![];
+    let mut json = with(json!({ "rope_scaling": { "type": "dynamic", "factor": 4.0 } }));
+    let text = |json: &Value| json.to_string().into_bytes();
+    let config = Config::from_json_with(&text(&json), &mut warnings).unwrap();
+    assert_eq!((config.max_position_embeddings, config.rope_scaling), (4096, None));
+    assert_eq!(warnings, [""; 0]);
+    json["rope_scaling"]["original_max_position_embeddings"] = json!(1024);
+    let config = Config::from_json_with(&text(&json), &mut warnings).unwrap();
+    assert_eq!((config.max_position_embeddings, config.rope_scaling), (1024, None));
+    assert!(warnings[0].contains("dynamic") && warnings[0].contains("1024"), "{warnings:?}");
+}
+
+#[test]
+fn biases_are_read_and_counted() {
+    let plain = read(&llama());
+    let biased = read(&with(json!({ "attention_bias": true, "mlp_bias": true })));
+    assert!(biased.attention_bias && biased.mlp_bias && !plain.mlp_bias);
+    let layer = 4 * 4096 + 2 * 11008 + 4096;
+    assert_eq!(biased.parameters() - plain.parameters(), 32 * layer);
 }
 
 #[test]
@@ -215,6 +285,9 @@ fn the_peer_cannot_send_an_invalid_one() {
         Fields { num_key_value_heads: 2, ..odd() },
         Fields { rms_norm_eps: f64::NAN, ..odd() },
         Fields { eos_token_ids: vec![0; 17], ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Linear(0.5)), ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Yarn(yarn())), rope_theta: 1.0, ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Yarn(YarnScaling { beta_fast: 0.5, ..yarn() })), ..odd() },
     ] {
         let message = receive(&send(&hostile)).unwrap_err().to_string();
         assert!(message.contains("expected"), "{message}");
@@ -234,10 +307,97 @@ fn frequencies() {
         high_freq_factor: 4.0,
         original_max_position_embeddings,
     };
-    let fields = Fields { rope_theta: 1e6, head_dim: 6, rope_scaling: Some(scaling), ..odd() };
+    let fields = Fields { rope_theta: 1e6, head_dim: 6, rope_scaling: Some(scaling.into()), ..odd() };
     let [kept, between, stretched] = rope_inverse_frequencies(&config(fields))[..] else { panic!() };
     let smooth = (10.0 / std::f64::consts::TAU - 1.0) / 3.0;
     assert_eq!(kept, 1.0);
     assert!((between - 0.01 * ((1.0 - smooth) / 8.0 + smooth)).abs() < 1e-12);
     assert!((stretched - 1e-4 / 8.0).abs() < 1e-15);
+}
+
+fn yarn() -> YarnScaling {
+    YarnScaling {
+        factor: 4.0,
+        attention_factor: 1.1,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        truncate: true,
+        original_max_position_embeddings: 32,
+    }
+}
+
+/// Frequencies and attention factors as `ROPE_INIT_FUNCTIONS` of transformers 5.24 computes them,
+/// in f32.
+#[test]
+fn frequencies_are_those_of_transformers() {
+    let check = |head_dim: usize, rope: Value, frequencies: &[f64], factor: f64| {
+        let sizes = json!({
+            "hidden_size": 3 * head_dim, "num_attention_heads": 3, "max_position_embeddings": 131072,
+            "rope_scaling": null, "rope_parameters": rope,
+        });
+        let new = with(sizes);
+        let mut old = new.clone();
+        old["rope_scaling"] = old["rope_parameters"].take();
+        old["rope_theta"] = old["rope_scaling"]["rope_theta"].take();
+        old["rope_scaling"]["type"] = old["rope_scaling"]["rope_type"].take();
+        assert_eq!(read(&new), read(&old));
+        let config = read(&new);
+        let ours = rope_inverse_frequencies(&config);
+        assert_eq!(ours.len(), frequencies.len());
+        for (a, b) in ours.iter().zip(frequencies) {
+            assert!((a - b).abs() < 2e-6 * b, "{rope}: {ours:?}");
+        }
+        assert!((rope_attention_factor(&config) - factor).abs() < 1e-12, "{rope}");
+    };
+    check(
+        12,
+        json!({ "rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0 }),
+        &[0.25, 0.05386086, 0.01160397, 0.0025, 0.0005386086, 0.0001160397],
+        1.0,
+    );
+    check(
+        16,
+        json!({
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 32.0,
+            "original_max_position_embeddings": 4096,
+        }),
+        &[1.0, 0.3162278, 0.1, 0.02396414, 0.00515625, 0.0008646853, 3.125e-05, 9.882118e-06],
+        1.3465735902799727,
+    );
+    check(
+        16,
+        json!({
+            "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0, "beta_fast": 16, "beta_slow": 2,
+            "truncate": false, "original_max_position_embeddings": 32768,
+        }),
+        &[1.0, 0.1778279, 0.03162278, 0.005623413, 0.00059568, 4.445699e-05, 7.905694e-06, 1.405853e-06],
+        1.138629436111989,
+    );
+    check(
+        16,
+        json!({
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 40.0, "mscale": 0.8, "mscale_all_dim": 0.5,
+            "original_max_position_embeddings": 4096,
+        }),
+        &[1.0, 0.3162278, 0.1, 0.02391472, 0.005125, 0.0008498622, 2.5e-05, 7.905694e-06],
+        1.0934331941177564,
+    );
+    check(
+        16,
+        json!({
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "attention_factor": 1.25,
+            "original_max_position_embeddings": 4096,
+        }),
+        &[1.0, 0.3162278, 0.1, 0.02421119, 0.0053125, 0.0009388012, 6.25e-05, 1.976424e-05],
+        1.25,
+    );
+    check(
+        16,
+        json!({
+            "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        }),
+        &[1.0, 0.1939228, 0.03760603, 0.007292665, 0.000524846, 3.428102e-05, 6.64787e-06, 1.289173e-06],
+        1.0,
+    );
 }

@@ -1,5 +1,5 @@
-//! A model's files: what is wrong with them is said in one line that names the file, what is in it, what
-//! should be, and what to do.
+//! A model's files: what is wrong with them is said in one line that names the file, what is in it,
+//! what should be, and what to do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -122,6 +122,40 @@ fn endings_come_from_both_files() {
 }
 
 #[test]
+fn endings_beyond_the_vocabulary_do_not_stop_a_model() {
+    let dir = model();
+    fs::write(dir.path().join("generation_config.json"), r#"{"eos_token_id": [2, 795]}"#).unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    assert_eq!(folder.config().eos_token_ids, [2]);
+    assert_eq!(folder.warnings().len(), 1);
+    assert!(folder.warnings()[0].contains("[795]"), "{:?}", folder.warnings());
+    assert_eq!(Folder::open(model().path()).unwrap().warnings(), [""; 0]);
+}
+
+#[test]
+fn pointers_of_git_lfs_are_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2113128\n";
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"] {
+        let dir = model();
+        fs::write(dir.path().join(file), pointer).unwrap();
+        refused(dir.path(), &[file, "git-LFS pointer", "git lfs pull"]);
+    }
+    let dir = sharded();
+    fs::write(dir.path().join("model.safetensors.index.json"), pointer).unwrap();
+    refused(dir.path(), &["index.json", "git-LFS pointer", "git lfs pull"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    for file in ["config.json", "tokenizer.json"] {
+        let dir = model();
+        let text = fs::read(dir.path().join(file)).unwrap();
+        fs::write(dir.path().join(file), [b"\xef\xbb\xbf", &text[..]].concat()).unwrap();
+        refused(dir.path(), &[file, "byte order mark", "save the file"]);
+    }
+}
+
+#[test]
 fn damaged_weights() {
     let dir = model();
     let file = dir.path().join("model.safetensors");
@@ -155,7 +189,7 @@ fn tensors_against_the_config() {
 
     let dir = model();
     edit(dir.path(), |t| t.get_mut(name).unwrap().0 = Dtype::I32);
-    refused(dir.path(), &["model.safetensors", name, "I32", "BF16"]);
+    refused(dir.path(), &["model.safetensors", name, "I32", "BF16", "in one of these"]);
 
     let dir = model();
     edit_json(&dir.path().join("config.json"), |c| c["num_hidden_layers"] = json!(3));

@@ -22,9 +22,25 @@ fn parse(json: Value) -> Result<Tokenizer, Error> {
     Tokenizer::parse(Path::new("tokenizer.json"), json.to_string().into_bytes(), &bytes())
 }
 
-/// A tokenizer as LLaMA 2 has it: spaces as underscores, bytes as fallback, a space put before the text and
-/// taken off.
+/// A tokenizer as LLaMA 2 has it: spaces as underscores, bytes as fallback, a space put before the
+/// text and taken off.
 fn sentencepiece() -> Tokenizer {
+    parse(sentencepiece_json()).unwrap()
+}
+
+/// The same with a Metaspace decoder, as newer conversions have it.
+fn metaspace() -> Tokenizer {
+    let mut json = sentencepiece_json();
+    json["normalizer"] = Value::Null;
+    json["pre_tokenizer"] =
+        json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false});
+    json["decoder"] = json!({"type": "Sequence", "decoders": [
+        {"type": "ByteFallback"},
+        {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false}]});
+    parse(json).unwrap()
+}
+
+fn sentencepiece_json() -> Value {
     let bytes = (0..256).map(|b| (format!("<0x{b:02X}>"), b + 3));
     let words = ["<unk>", "<s>", "</s>"]
         .into_iter()
@@ -32,7 +48,7 @@ fn sentencepiece() -> Tokenizer {
         .chain(["\u{2581}", "\u{2581}a", "b"].into_iter().zip(259..));
     let vocab: serde_json::Map<_, _> =
         words.map(|(w, id)| (w.to_string(), id)).chain(bytes).map(|(w, id)| (w, json!(id))).collect();
-    let json = json!({
+    json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": [{"id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": false, "special": true}],
@@ -46,8 +62,12 @@ fn sentencepiece() -> Tokenizer {
             {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
         "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true,
             "vocab": vocab, "merges": []},
-    });
-    parse(json).unwrap()
+    })
+}
+
+/// The ids of a text's bytes in [`sentencepiece`] and [`metaspace`].
+fn fallback(text: &str) -> Vec<u32> {
+    text.bytes().map(|byte| u32::from(byte) + 3).collect()
 }
 
 fn streamed(tokenizer: &Tokenizer, prompt: &[u32], ids: &[u32]) -> Vec<String> {
@@ -161,7 +181,104 @@ fn spaces_at_the_seam_survive() {
     assert_eq!(streamed(&tokenizer, &[], &[260, 260]), ["a", " a", ""]);
 }
 
+/// Answers of single bytes, after prompts of single bytes: no character of either is spoilt by the
+/// other.
+#[test]
+fn bytes_at_the_seam() {
+    for tokenizer in [sentencepiece(), metaspace()] {
+        for (prompt, answer) in [
+            ("\u{e01}\u{10b1}", "\u{2890}\u{38e0}\u{4926}\u{5967}\u{6a29}\u{7aab}\u{8b2d}"),
+            ("b \u{1f600}\u{1f600}", "\u{e9}"),
+            ("b \u{1f600}\n\n", "\t"),
+            ("b", "\u{1f600}"),
+        ] {
+            let prompt = tokenizer.encode(prompt, 99).unwrap();
+            let (ids, mut all) = (fallback(answer), prompt.clone());
+            all.extend(&ids);
+            let pieces = streamed(&tokenizer, &prompt, &ids);
+            assert_eq!(pieces.concat(), answer);
+            assert!(!pieces.concat().contains('\u{fffd}'));
+            let whole = [tokenizer.decode(&prompt).unwrap(), answer.into()].concat();
+            assert_eq!(tokenizer.decode(&all).unwrap(), whole);
+            // Each character comes with its last byte.
+            let ends: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
+            assert_eq!(ends.len(), answer.chars().count());
+        }
+    }
+}
+
+/// A character that is never finished is shown at the end, and spoils no other.
+#[test]
+fn a_cut_character_spoils_no_other() {
+    for tokenizer in [sentencepiece(), metaspace()] {
+        let prompt = tokenizer.encode("b \u{1f600}", 99).unwrap();
+        let ids = fallback("\u{1f600}\u{1f600}");
+        let pieces = streamed(&tokenizer, &prompt, &ids[..6]);
+        assert_eq!(pieces, ["", "", "", "\u{1f600}", "", "", "\u{fffd}\u{fffd}"]);
+        // Broken in the middle: told as soon as that is certain.
+        let pieces = streamed(&tokenizer, &prompt, &[ids[0], ids[1], 260, 261]);
+        assert_eq!(pieces, ["", "", "\u{fffd}\u{fffd} a", "b", ""]);
+    }
+}
+
+#[test]
+fn a_prompt_cut_in_a_character_is_continued() {
+    let (tokenizer, bytes) = (sentencepiece(), fallback("\u{1f600}"));
+    assert_eq!(streamed(&tokenizer, &bytes[..2], &bytes[2..]).concat(), "\u{1f600}");
+}
+
+#[test]
+fn special_tokens_that_the_text_spells_out_are_not_doubled() {
+    let tokenizer = tokenizer(&bytes());
+    let plain = tokenizer.encode("Hi", 9).unwrap();
+    assert_eq!(tokenizer.encode("<s>Hi", 9).unwrap(), plain);
+    assert_eq!(tokenizer.encode_rendered("<s>Hi", 9).unwrap(), plain);
+    assert_eq!(tokenizer.encode_rendered("Hi", 9).unwrap(), plain[1..]);
+    // Two that are written down are meant.
+    assert_eq!(tokenizer.encode("<s><s>Hi", 9).unwrap().len(), 4);
+    assert_eq!(tokenizer.encode("<s>", 9).unwrap(), [1]);
+    assert!(tokenizer.encode_rendered("", 9).unwrap_err().to_string().contains("prompt is empty"));
+    assert!(tokenizer.encode_rendered("Hi", 1).unwrap_err().to_string().contains("at most 1"));
+    assert!(tokenizer.is_special(1) && !tokenizer.is_special(plain[1]) && !tokenizer.is_special(9999));
+    assert_eq!((tokenizer.id_of("<s>"), tokenizer.id_of("<none>")), (Some(1), None));
+}
+
+#[test]
+fn a_file_that_is_something_else_is_named() {
+    let limit = |text: &str| {
+        let error = Tokenizer::parse(Path::new("tokenizer.json"), text.into(), &bytes()).err().unwrap();
+        error.to_string()
+    };
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    assert!(limit(pointer).contains("git-LFS pointer") && limit(pointer).contains("git lfs pull"));
+    let marked = format!("\u{feff}{}", sentencepiece_json());
+    assert!(limit(&marked).contains("byte order mark"));
+}
+
 proptest! {
+    /// Any prompt, and any ids as an answer: the stream is what decoding at once gives.
+    #[test]
+    fn a_stream_is_the_whole_text(text in "\\PC{0,12}", answer in proptest::collection::vec(0u32..300, 0..120)) {
+        for tokenizer in [tokenizer(&bytes()), sentencepiece(), metaspace()] {
+            let prompt = tokenizer.encode(&text, 1000).unwrap_or_default();
+            let answer: Vec<_> = answer.iter().map(|id| id % 262).collect();
+            let all = [&prompt[..], &answer].concat();
+            let (before, whole) = (tokenizer.decode(&prompt).unwrap(), tokenizer.decode(&all).unwrap());
+            let pieces = streamed(&tokenizer, &prompt, &answer);
+            prop_assert_eq!([before, pieces.concat()].concat(), whole);
+        }
+    }
+
+    /// Where every character is whole, decoding is the library's.
+    #[test]
+    fn whole_text_is_decoded_as_by_the_library(text in "\\PC{1,40}") {
+        for tokenizer in [sentencepiece(), metaspace()] {
+            let library = tokenizers::Tokenizer::from_bytes(tokenizer.json()).unwrap();
+            let ids = tokenizer.encode(&text, 1000).unwrap();
+            prop_assert_eq!(tokenizer.decode(&ids).unwrap(), library.decode(&ids, true).unwrap());
+        }
+    }
+
     #[test]
     fn text_survives(text in "\\PC{1,40}") {
         let tokenizers = [tokenizer(&bytes()), sentencepiece()];

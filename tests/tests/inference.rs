@@ -455,12 +455,15 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
         max_position_embeddings: 64,
         rms_norm_eps: 1e-6,
         rope_theta: 500_000.0,
-        rope_scaling: Some(Llama3Scaling {
+        rope_scaling: Some(
+            Llama3Scaling {
             factor: 8.0,
             low_freq_factor: 1.0,
             high_freq_factor: 4.0,
             original_max_position_embeddings: 32,
-        }),
+        }
+            .into(),
+        ),
         attention_bias: false,
         mlp_bias: false,
         tie_word_embeddings: false,

@@ -53,7 +53,7 @@ impl<W> BertLayer<W> {
         };
         let width = c.width / c.heads;
         let heads = Heads { key_value: c.heads, group: 1, width };
-        let shape = AttentionShape { heads, rotary: None, causal: false };
+        let shape = AttentionShape { heads, rotary: None, scale: 1.0, causal: false };
         let names = Names {
             qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
             output: "attention.output.dense",

@@ -7,7 +7,7 @@ use crate::{
     error::Error as LoadError,
     evaluator::{AttentionShape, Evaluator, Norm, NormKind, Part, Tokens},
     layers::{self, Attention, GatedMlp, Names},
-    rope_inverse_frequencies,
+    rope_attention_factor, rope_inverse_frequencies,
     weights::{At, Source},
 };
 
@@ -103,6 +103,8 @@ impl<W> Layer<W> {
                 width: c.head_dim,
             },
             rotary: Some(rope_inverse_frequencies(c)),
+            // Queries and keys are both multiplied by it as they are rotated.
+            scale: rope_attention_factor(c).powi(2),
             causal: true,
         };
         let (attention_norm, mlp_norm) =

@@ -45,7 +45,7 @@ impl<W> Attention<W> {
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
         let mut q = s.part(q, q_columns, names.qkv_bias);
         // Scores in base-2 units.
-        q.factor = std::f64::consts::LOG2_E / (shape.heads.width as f64).sqrt();
+        q.factor = shape.scale * std::f64::consts::LOG2_E / (shape.heads.width as f64).sqrt();
         let k = s.part(k, k_columns, names.qkv_bias);
         let v = s.part(v, k_columns, names.qkv_bias);
         let output = s.part(names.output, norm.width, names.output_bias);

@@ -1,0 +1,54 @@
+//! Trained models, by hand: `MODELS=folder cargo test -p sotto-models --test trained -- --ignored`.
+//!
+//! The folder holds `smollm2-135m-instruct/` in the Hugging Face layout, converted from
+//! `smollm2-135m-instruct.gguf` beside it with half-precision weights.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use sotto_models::{FloatModel, Folder, Message, Param};
+
+const NAME: &str = "smollm2-135m-instruct";
+
+fn folders() -> [Folder; 2] {
+    let models = PathBuf::from(std::env::var_os("MODELS").expect("MODELS names a folder of models"));
+    [NAME.to_string(), format!("{NAME}.gguf")].map(|name| Folder::open(&models.join(name)).unwrap())
+}
+
+#[test]
+#[ignore = "needs trained models"]
+fn a_gguf_file_is_its_converted_folder() {
+    let [folder, gguf] = folders();
+    assert_eq!(folder.config(), gguf.config());
+    assert!(gguf.warnings().is_empty() && gguf.is_instruct() && folder.is_instruct());
+    for param in Param::all(folder.config()) {
+        let (a, b) = (folder.param(param).unwrap(), gguf.param(param).unwrap());
+        let rounded = |(a, b): (&f32, &f32)| (a - b).abs() <= b.abs() / 2048.0 + 1e-7;
+        assert!(a.iter().zip(&b).all(rounded), "{param:?}");
+    }
+    for text in
+        ["Hello 123 🦊 é", "def f(n):\n    return n  # 1.50\n", "<|im_start|>user\nHi<|im_end|>", "从前"]
+    {
+        let [a, b] = [&folder, &gguf].map(|f| f.tokenizer().encode(text, 999).unwrap());
+        assert_eq!(a, b);
+        let [a, b] = [&folder, &gguf].map(|f| f.tokenizer().decode(&a).unwrap());
+        assert_eq!(a, b);
+    }
+}
+
+#[test]
+#[ignore = "needs trained models"]
+fn a_question_is_answered() {
+    let [_, gguf] = folders();
+    let template = gguf.chat_template().unwrap();
+    let text = template.render(&[Message::new("user", "What is the capital of France?")], true).unwrap();
+    let prompt = gguf.tokenizer().encode_rendered(&text, 999).unwrap();
+    assert_eq!(prompt, gguf.tokenizer().encode(&text, 999).unwrap());
+    let answer = FloatModel::load(&gguf).unwrap().generate(&prompt, 20);
+    let mut stream = gguf.tokenizer().stream(&prompt).unwrap();
+    let pieces: Vec<String> = answer.iter().map(|&id| stream.push(id).unwrap()).collect();
+    let text = [pieces.concat(), stream.finish().unwrap()].concat();
+    assert!(text.contains("Paris"), "{text}");
+    assert_eq!(answer.last(), Some(&2), "{text}");
+}
