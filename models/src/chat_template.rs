@@ -110,6 +110,23 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, source: source.into(), bos_token, eos_token })
     }
 
+    /// The template and its tokens, as they are offered to a client.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let offered = (&self.source, &self.bos_token, &self.eos_token);
+        serde_json::to_vec(&offered).expect("texts serialise")
+    }
+
+    /// The inverse.
+    ///
+    /// # Errors
+    /// The bytes are no such text, or the template does not parse.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<ChatTemplate, Error> {
+        let malformed = |e: serde_json::Error| Error::ChatTemplate { reason: e.to_string() };
+        let (source, bos, eos): (String, Option<String>, Option<String>) =
+            serde_json::from_slice(bytes).map_err(malformed)?;
+        ChatTemplate::parse(&source, bos.as_deref(), eos.as_deref())
+    }
+
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sotto_protocol::linear::Weight;
 
 use crate::{
-    Config, Folder, Reference,
+    ChatTemplate, Config, Folder, Reference,
     calibration::{self, Texts},
     error::Error,
     evaluator::{
@@ -24,6 +24,8 @@ pub struct Model {
     pub(crate) network: AnyNetwork<Weight>,
     pub(crate) scales: Scales,
     pub(crate) fractions: Vec<u32>,
+    /// The chat template as it is offered; empty if there is none.
+    pub(crate) template: Vec<u8>,
     findings: Vec<Finding>,
     positions: usize,
     observed: bool,
@@ -70,7 +72,9 @@ impl Model {
             }
             let found = if raised { bound(&network, &scales) } else { found };
             let (positions, findings) = (found.positions, found.findings);
-            return Ok(Model { config, network, scales, fractions, findings, positions, observed: false });
+            let template = folder.chat_template().map_or(vec![], ChatTemplate::to_bytes);
+            let observed = false;
+            return Ok(Model { config, network, scales, fractions, template, findings, positions, observed });
         }
     }
 

@@ -5,6 +5,7 @@
 //! |                              | `<- model/offer --`         | configuration, fraction bits, tokenizer's digest |
 //! | has it, or not               | `-- model/want-tokenizer ->`|                                               |
 //! | checks the digest            | `<- model/tokenizer --`     | the file, if wanted                           |
+//! | parses it                    | `<- model/template --`      | the chat template, or nothing                 |
 //! | lengths of prompt and answer, precision | `-- model/request ->` |                                          |
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
@@ -28,7 +29,7 @@ use sotto_protocol::{
 use zeroize::Zeroizing;
 
 use crate::{
-    Config, Model, Tokenizer,
+    ChatTemplate, Config, Model, Tokenizer,
     error::Error as ModelError,
     evaluator::{
         FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
@@ -39,6 +40,9 @@ use crate::{
     tokenizer::TOKENIZER_LIMIT,
     weights::Outline,
 };
+
+/// Bytes of an offered chat template at most: its own limit, and what JSON adds.
+const TEMPLATE_LIMIT: usize = 1 << 20;
 
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +187,8 @@ pub struct RemoteModel {
     pub config: Config,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+    /// Its chat template, if it was made for conversations.
+    pub template: Option<ChatTemplate>,
     /// What the client will see.
     pub answers: Answers,
     /// Whether the server says that all of the model's numbers are bounded or checked.
@@ -377,6 +383,7 @@ pub async fn offer(
     if ch.recv("model/want-tokenizer", 1).await? == [1] {
         ch.send("model/tokenizer", tokenizer.json().to_vec())?;
     }
+    ch.send("model/template", model.template.clone())?;
     Ok(())
 }
 
@@ -417,7 +424,12 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
     if tokenizer.digest() != digest {
         return Err(Error::Tokenizer);
     }
-    Ok(RemoteModel { config, tokenizer, answers, audited, positions, network, scales })
+    let template = ch.recv_at_most("model/template", TEMPLATE_LIMIT).await?;
+    let template = match &template[..] {
+        [] => None,
+        bytes => Some(ChatTemplate::from_bytes(bytes)?),
+    };
+    Ok(RemoteModel { config, tokenizer, template, answers, audited, positions, network, scales })
 }
 
 /// The client's side of one generation, as exact as its session says.

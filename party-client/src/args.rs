@@ -45,12 +45,20 @@ pub struct Args {
     pub insecure_no_tls: bool,
 
     /// The text to continue.
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", allow_hyphen_values = true)]
     prompt: Option<String>,
 
     /// A file with the text to continue; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
+
+    /// The prompt is a user's turn in a conversation: the model's own chat template is applied to it.
+    #[arg(long)]
+    chat: bool,
+
+    /// What the model is told before the user's turn, with --chat.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
 
     /// Tokens to make, at most: the answer also ends where the model ends it. The server learns this number. [default:
     /// 40, or what the model's context has room for]
@@ -129,12 +137,20 @@ pub enum Task {
 pub struct Wish {
     /// The text to continue; not empty.
     pub prompt: String,
+    /// Whether the text is a user's turn in a conversation, and what the model is told before it.
+    pub chat: Option<Chat>,
     /// New tokens at most, if the user says.
     pub max_tokens: Option<usize>,
     /// How to choose each token.
     pub sampling: Sampling,
     /// What the choices follow from.
     pub seed: u64,
+}
+
+/// A conversation of one turn.
+pub struct Chat {
+    /// What the model is told before the user's turn.
+    pub system: Option<String>,
 }
 
 /// A text to compare logits on.
@@ -178,7 +194,8 @@ impl Args {
             return Err(sotto_models::Error::PromptEmpty.into());
         }
         let max_tokens = self.max_tokens.map(NonZeroUsize::get);
-        Ok(Task::Generate(Wish { prompt, max_tokens, sampling, seed }))
+        let chat = self.chat.then(|| Chat { system: self.system.clone() });
+        Ok(Task::Generate(Wish { prompt, chat, max_tokens, sampling, seed }))
     }
 }
 

@@ -1,14 +1,15 @@
 //! The answer, as it grows.
 
 use std::{
-    io::{self, Write, stdout},
+    io::{self, IsTerminal, Write, stdout},
     time::Instant,
 };
 
 use anyhow::{Context, Result};
 use sotto_models::{
-    Sampler, Stream,
+    Message, Sampler, Stream,
     service::{self, Answers, Choose, Revealed},
+    text::for_terminal,
 };
 
 use crate::{
@@ -52,7 +53,23 @@ async fn converse(
         _ => {}
     }
     let context = offered.positions;
-    let prompt = tokenizer.encode(&wish.prompt, context)?;
+    let prompt = match (&wish.chat, &offered.template) {
+        (Some(chat), Some(template)) => {
+            let system = chat.system.iter().map(|text| Message::new("system", text));
+            let turns: Vec<Message> = system.chain([Message::new("user", &wish.prompt)]).collect();
+            tokenizer.encode_rendered(&template.render(&turns, true)?, context)?
+        }
+        (Some(_), None) => {
+            let reason = "this server's model has no chat template: leave --chat out";
+            return Err(Usage(reason.into()).into());
+        }
+        (None, template) => {
+            if template.is_some() && !args.quiet {
+                eprintln!("party-client: the model was made for conversations: --chat applies its template");
+            }
+            tokenizer.encode(&wish.prompt, context)?
+        }
+    };
     let new = wish.max_tokens.unwrap_or(DEFAULT_NEW.min(context + 1 - prompt.len()));
     progress.now(format!("reading the prompt, {} tokens, and preparing for the answer", prompt.len()));
 
@@ -153,6 +170,9 @@ fn show(answer: &mut Answer, silent: bool, text: &str) -> io::Result<()> {
         return Ok(());
     }
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
+    match out.is_terminal() {
+        true => out.write_all(for_terminal(text).as_bytes())?,
+        false => out.write_all(text.as_bytes())?,
+    }
     out.flush()
 }

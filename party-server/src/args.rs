@@ -15,9 +15,14 @@ use tracing::level_filters::LevelFilter;
 #[command(name = "party-server", version, after_help = EXIT_CODES)]
 pub struct Args {
     /// The model: a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json; LLaMA
-    /// architecture), or `builtin` for the small storyteller inside this program.
-    #[arg(long, value_name = "DIR|builtin")]
+    /// architecture), a GGUF file, or `builtin` for the small storyteller inside this program.
+    #[arg(long, value_name = "DIR|FILE.gguf|builtin")]
     pub model: PathBuf,
+
+    /// Texts, separated by empty lines, on which the server sees how large the model's numbers become, if the
+    /// weights do not bound them. [default: texts of several kinds and languages inside this program]
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: Option<PathBuf>,
 
     /// Where to listen. Port 0 takes a free one; the line printed at the start says which.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]

@@ -38,7 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// What keeps the server from starting; with `--once` also what ended the session.
 pub fn run(args: &Args) -> Result<()> {
     let door = door(args)?;
-    let (model, folder) = load(&args.model)?;
+    let texts = args.calibrate.as_deref().map(Texts::open).transpose()?.unwrap_or_default();
+    let (model, folder) = load(&args.model, &texts)?;
     let audited = audit(&model, args.accept_unproven_ranges)?;
     ctrlc::set_handler(|| {
         eprintln!("party-server: stopped");
@@ -181,9 +182,20 @@ fn default_identity() -> Option<PathBuf> {
     Some(config.join("sotto/server.pem"))
 }
 
-fn load(model: &Path) -> Result<(Model, Folder)> {
+fn load(model: &Path, texts: &Texts) -> Result<(Model, Folder)> {
     let folder = if model == Path::new("builtin") { Folder::builtin()? } else { Folder::open(model)? };
-    let loaded = Model::load(&folder, &Texts::default())?;
+    folder.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let loaded = Model::load(&folder, texts)?;
+    if loaded.is_calibrated() {
+        let scales = loaded.scales();
+        let largest = scales.stream.last().map_or(0, |stream| stream.exponent);
+        info!(
+            "ranges chosen on texts: residual stream in units of up to 2^{largest}, logits in units of 2^{}, at most {} \
+             positions",
+            scales.logits,
+            loaded.positions()
+        );
+    }
     info!(
         "model loaded: {} layers of width {}",
         folder.config().num_hidden_layers,
