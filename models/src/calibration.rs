@@ -34,7 +34,7 @@ pub enum Texts {
 
 const BUNDLED: &str = include_str!("calibration/texts.txt");
 /// Tokens of a text at most.
-const LENGTH: usize = 128;
+const LENGTH: usize = 40;
 /// Bytes of an owner's file at most.
 const LIMIT: u64 = 1 << 20;
 

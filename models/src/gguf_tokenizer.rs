@@ -21,7 +21,6 @@ const SCORES: &str = "tokenizer.ggml.scores";
 
 /// Numbers in `tokenizer.ggml.token_type`.
 const UNKNOWN: u64 = 2;
-const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
 /// Words of GPT-2, digits in threes: the expression of LLaMA 3's `tokenizer.json`.

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use candle_core::{Device, quantized::gguf_file};
-use common::{config, odd};
+use common::{config, odd, read};
 use half::f16;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sotto_models::random::write_random_folder;
-use sotto_models::{Config, Fields, Folder, Param, RopeScaling, Tokenizer};
+use sotto_models::{Config, Fields, Folder, Reference, RopeScaling, Tokenizer};
 use tempfile::TempDir;
 
 /// Number, values and bytes of a block, and where its half-precision numbers are.
@@ -213,34 +213,37 @@ fn metadata(config: &Config, tokenizer: &Tokenizer) -> Vec<(String, Meta)> {
 
 fn tensors(folder: &Folder) -> Vec<Tensor> {
     let config = folder.config();
-    let plain = |name: &str, param: Param| {
-        let values = folder.param(param).unwrap();
-        let values = match param {
-            Param::Query(_) => exchanged(&values, config.num_attention_heads, config.hidden_size),
-            Param::Key(_) => exchanged(&values, config.num_key_value_heads, config.hidden_size),
+    let plain = |name: &str, tensor: &str| {
+        let (values, shape) = read(folder, tensor);
+        let values = match tensor {
+            _ if tensor.contains("q_proj") => exchanged(&values, config.num_attention_heads, config.hidden_size),
+            _ if tensor.contains("k_proj") => exchanged(&values, config.num_key_value_heads, config.hidden_size),
             _ => values,
         };
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        (name.to_string(), param.shape(config), 0, bytes)
+        (name.to_string(), shape, 0, bytes)
     };
     let mut all =
-        vec![plain("token_embd.weight", Param::Embedding), plain("output_norm.weight", Param::FinalNorm)];
+        vec![plain("token_embd.weight", "model.embed_tokens.weight"), plain("output_norm.weight", "model.norm.weight")];
     if !config.tie_word_embeddings {
-        all.push(plain("output.weight", Param::Head));
+        all.push(plain("output.weight", "lm_head.weight"));
     }
     for i in 0..config.num_hidden_layers {
-        let names: [(&str, Param); 9] = [
-            ("attn_norm", Param::AttentionNorm(i)),
-            ("attn_q", Param::Query(i)),
-            ("attn_k", Param::Key(i)),
-            ("attn_v", Param::Value(i)),
-            ("attn_output", Param::Output(i)),
-            ("ffn_norm", Param::MlpNorm(i)),
-            ("ffn_gate", Param::Gate(i)),
-            ("ffn_up", Param::Up(i)),
-            ("ffn_down", Param::Down(i)),
+        let names: [(&str, &str); 9] = [
+            ("attn_norm", "input_layernorm"),
+            ("attn_q", "self_attn.q_proj"),
+            ("attn_k", "self_attn.k_proj"),
+            ("attn_v", "self_attn.v_proj"),
+            ("attn_output", "self_attn.o_proj"),
+            ("ffn_norm", "post_attention_layernorm"),
+            ("ffn_gate", "mlp.gate_proj"),
+            ("ffn_up", "mlp.up_proj"),
+            ("ffn_down", "mlp.down_proj"),
         ];
-        all.extend(names.map(|(name, param)| plain(&format!("blk.{i}.{name}.weight"), param)));
+        let of = |(name, tensor): (&str, &str)| {
+            plain(&format!("blk.{i}.{name}.weight"), &format!("model.layers.{i}.{tensor}.weight"))
+        };
+        all.extend(names.map(of));
     }
     all
 }
@@ -297,13 +300,13 @@ fn every_type_is_read_as_by_candle() {
         let mut reader = Cursor::new(&bytes);
         let content = gguf_file::Content::read(&mut reader).unwrap();
         for (tensor, param) in
-            [("token_embd.weight", Param::Embedding), ("blk.1.ffn_down.weight", Param::Down(1))]
+            [("token_embd.weight", "model.embed_tokens.weight"), ("blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight")]
         {
             let theirs = content.tensor(&mut reader, tensor, &Device::Cpu).unwrap();
             let theirs = theirs.dequantize(&Device::Cpu).unwrap();
-            assert_eq!(theirs.dims(), param.shape(&config));
+            let (ours, shape) = read(&folder, param);
+            assert_eq!(theirs.dims(), shape);
             let theirs: Vec<f32> = theirs.flatten_all().unwrap().to_vec1().unwrap();
-            let ours = folder.param(param).unwrap();
             let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             let largest = ours.iter().fold(0f32, |m, x| m.max(x.abs()));
             assert_eq!(ours.len(), theirs.len());
@@ -320,8 +323,8 @@ fn a_file_is_the_folder_it_came_from() {
         let (folder, gguf) = (Folder::open(dir.path()).unwrap(), Folder::open(&path).unwrap());
         assert_eq!(*gguf.config(), config);
         assert!(gguf.warnings().is_empty(), "{:?}", gguf.warnings());
-        for param in Param::all(&config) {
-            assert!(gguf.param(param).unwrap() == folder.param(param).unwrap(), "{param:?}");
+        for tensor in common::tensors(&config) {
+            assert!(read(&gguf, &tensor.name) == read(&folder, &tensor.name), "{}", tensor.name);
         }
         let (a, b) = (gguf.tokenizer(), folder.tokenizer());
         for text in ["Hi", "a b\n\tc 1.5", "\u{e9}\u{1f642} <s>x</s>", "<s>twice"] {
@@ -538,7 +541,7 @@ fn tensors_that_do_not_fit_are_named() {
         file.tensor("blk.0.ffn_up.weight").3[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
         file.write()
     };
-    let error = Folder::open(&path).unwrap().param(Param::Up(0)).unwrap_err().to_string();
+    let error = Reference::load(&Folder::open(&path).unwrap()).err().unwrap().to_string();
     assert!(error.contains("NaN at element 10"), "{error}");
 }
 

@@ -2,7 +2,11 @@
 
 #![allow(dead_code)]
 
-use sotto_models::{Config, Fields};
+use sotto_models::{
+    Config, Fields, Folder,
+    network::AnyNetwork,
+    weights::{Listing, Tensor},
+};
 
 /// A LLaMA of odd sizes: three heads of 12, 101 tokens.
 pub fn odd() -> Fields {
@@ -33,4 +37,18 @@ pub fn config(fields: Fields) -> Config {
 /// A model with room for all bytes in its tokenizer.
 pub fn bytes() -> Config {
     config(Fields { vocab_size: 300, ..odd() })
+}
+
+/// The tensors of a model, in the order in which its network asks for them.
+pub fn tensors(config: &Config) -> Vec<Tensor> {
+    let listing = Listing::default();
+    AnyNetwork::load(config, &listing).unwrap();
+    listing.tensors()
+}
+
+/// One of them, by its name, and its shape.
+pub fn read(folder: &Folder, name: &str) -> (Vec<f32>, Vec<usize>) {
+    let all = tensors(folder.config());
+    let shape = all.into_iter().find(|tensor| tensor.name == name).unwrap().shape;
+    (folder.checkpoint().tensor(name, &shape).unwrap(), shape)
 }

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The version of the protocol; both sides must have the same.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// What all versions have in common.
 #[derive(Serialize, Deserialize)]

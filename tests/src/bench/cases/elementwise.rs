@@ -115,7 +115,7 @@ impl Op {
     }
 
     async fn evaluate(self, s: &mut Session, x: &Share, y: &Share) -> Result<Tensor, Error> {
-        let p = s.precision;
+        let p = s.precision();
         let shorten = |z: Share| (z.frac - x.frac, z);
         Ok(Tensor::Sum(match self {
             Op::Mul => {
