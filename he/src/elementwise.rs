@@ -3,7 +3,7 @@
 //!
 //! | client: `a0, b0`, secret key |  | server: `a1, b1`, public key |
 //! | --- | --- | --- |
-//! | modulo each `t`: `Enc(a0)`, `Enc(b0)` | `-- upload ->` | `x' = round(x T / 2^l)` for x = a1, b1 |
+//! | modulo each `t`: `Enc(a0)`, `Enc(b0)` | `-- up ->` | `x' = round(x T / 2^l)` of a1, b1 |
 //! |  |  | `Enc(a0) b1' + Enc(b0) a1'` |
 //! |  |  | `+ Enc(0)`, fresh, under the public key |
 //! | its share modulo t: decrypted | `<- a', rounded --` | its share modulo t: b, rounded |

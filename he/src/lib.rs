@@ -4,7 +4,7 @@
 //! | client: `X` `[T, K]`, secret key |  | server: `W` `[K, M]`, evaluation keys |
 //! | --- | --- | --- |
 //! | once: [`keygen`] | `-- keys ->` | [`EvaluationKeys::decode`] |
-//! | [`encrypt_random`], which makes X, | `-- ciphertexts ->` | [`EncryptedMatrix::decode_random`] |
+//! | [`encrypt_random`], making X, | `-- ciphertexts ->` | [`EncryptedMatrix::decode_random`] |
 //! | or [`encrypt`] | `-- ciphertexts ->` | [`EncryptedMatrix::decode`] |
 //! |  | `<- parts of ciphertexts --` | [`multiply`], returns its shares |
 //! | [`decrypt()`], returns its shares |  |  |
