@@ -1,7 +1,9 @@
-//! Times of both sides, with what the search expects them to add up to, and bytes each way, for products of several shapes.
+//! Times of both sides, with what the search expects them to add up to, and bytes each way, for
+//! products of several shapes.
 //!
-//! `cargo run --release -p sotto-he --example time_linear [T]x[K]x[M]...`; with `all` as a word, every layout that is quiet enough
-//! and within four times the price of the chosen one. Set `RAYON_NUM_THREADS` to choose threads.
+//! `cargo run --release -p sotto-he --example time_linear [T]x[K]x[M]...`; with `all` as a word,
+//! every layout that is quiet enough and within four times the price of the chosen one. Set
+//! `RAYON_NUM_THREADS` to choose threads.
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;

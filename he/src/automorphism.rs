@@ -38,8 +38,8 @@ impl Automorphism {
 /// Slots of a line.
 const LINE: usize = 8;
 
-/// X -> X^g in slots: lines go to lines, because the place of a slot within its line decides only about
-/// the high bits of its root's exponent (see [`crate::ntt::NttBackend`]).
+/// X -> X^g in slots: lines go to lines, because the place of a slot within its line decides only
+/// about the high bits of its root's exponent (see [`crate::ntt::NttBackend`]).
 pub(crate) struct SlotPermutation {
     /// For each line, the line it comes from and which of `lanes` says how its slots are permuted.
     lines: Vec<(u32, u32)>,

@@ -1,4 +1,5 @@
-//! Everything that depends on the parameters alone: transforms, constants of the residue system, automorphisms.
+//! Everything that depends on the parameters alone: transforms, constants of the residue system,
+//! automorphisms.
 
 use crate::automorphism::Automorphism;
 use crate::elementwise::Plain;
@@ -54,7 +55,8 @@ pub(crate) struct Prime {
     two_52: u64,
 }
 
-/// A factor that is applied while an accumulator is reduced: c for the low half, c 2^52 for the high half.
+/// A factor that is applied while an accumulator is reduced: c for the low half, c 2^52 for the
+/// high half.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) low: Shoup,
@@ -65,7 +67,8 @@ impl Context {
     /// Builds and tests the transforms.
     ///
     /// # Errors
-    /// If the parameters are below 128 bits of security, or the transform is unusable on this machine.
+    /// If the parameters are below 128 bits of security, or the transform is unusable on this
+    /// machine.
     pub fn new() -> Result<Self, Error> {
         params::check_security(DEGREE, PRIMES.len())?;
         Self::build(DEGREE)
@@ -222,7 +225,8 @@ impl Prime {
         self.ntt.lifted_to_factors(self.modulus, from, values, out);
     }
 
-    /// Slots to coefficients times N; a [`Scale`] made with [`Self::scale_from_slots`] divides beforehand.
+    /// Slots to coefficients times N; a [`Scale`] made with [`Self::scale_from_slots`] divides
+    /// beforehand.
     pub(crate) fn inverse_unscaled(&self, values: &mut [u64]) {
         self.ntt.inverse(values);
     }

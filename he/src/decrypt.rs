@@ -1,7 +1,8 @@
 //! The client's end: its shares from the reply (see [`crate::multiply`]).
 //!
-//! `a' s` is computed modulo Q with a' centred, where it cannot wrap, since N 2^kr < Q; the integer is put together
-//! modulo 2^128 from its residues, `sum y_i Q / q_i - round(sum y_i / q_i) Q` with `y_i = [x (Q / q_i)^{-1}]_{q_i}`.
+//! `a' s` is computed modulo Q with a' centred, where it cannot wrap, since N 2^kr < Q; the integer
+//! is put together modulo 2^128 from its residues, `sum y_i Q / q_i - round(sum y_i / q_i) Q` with
+//! `y_i = [x (Q / q_i)^{-1}]_{q_i}`.
 
 use crate::bits::Reader;
 use crate::context::Context;
@@ -50,7 +51,8 @@ pub fn decrypt(
     Ok(shares)
 }
 
-/// The client's share of every coefficient of one reply ciphertext: `a' s` modulo 2^kr, scaled to 2^l and rounded.
+/// The client's share of every coefficient of one reply ciphertext: `a' s` modulo 2^kr, scaled to
+/// 2^l and rounded.
 fn ciphertext_share(context: &Context, key: &SecretKey, format: Format, bytes: &[u8]) -> Zeroizing<Vec<u64>> {
     let Format { bits, reply_bits, .. } = format;
     let mask = u64::MAX >> (64 - bits);

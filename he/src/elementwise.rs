@@ -1,32 +1,41 @@
-//! Products of two vectors element by element, under one key: `a0 b1 + b0 a1` for the client's `a0, b0` and the server's `a1, b1`.
+//! Products of two vectors element by element, under one key: `a0 b1 + b0 a1` for the client's
+//! `a0, b0` and the server's `a1, b1`.
 //!
-//! | client: `a0, b0`, secret key               |                     | server: `a1, b1`, public key                      |
-//! |--------------------------------------------|---------------------|---------------------------------------------------|
-//! | modulo each `t`: `Enc(a0)`, `Enc(b0)`      | `-- upload ->`      | `Enc(a0) b1' + Enc(b0) a1'`, with `x' = round(x T / 2^l)` |
-//! |                                            |                     | `+ Enc(0)`, fresh, under the public key           |
-//! | decrypts its share modulo t                | `<- a', rounded --` | its share modulo t: the other part, rounded       |
-//! | `round(2^l share / T)`                     |                     | the same                                          |
+//! | client: `a0, b0`, secret key |  | server: `a1, b1`, public key |
+//! | --- | --- | --- |
+//! | modulo each `t`: `Enc(a0)`, `Enc(b0)` | `-- up ->` | `x' = round(x T / 2^l)` of a1, b1 |
+//! |  |  | `Enc(a0) b1' + Enc(b0) a1'` |
+//! |  |  | `+ Enc(0)`, fresh, under the public key |
+//! | its share modulo t: decrypted | `<- a', rounded --` | its share modulo t: b, rounded |
+//! | `round(2^l share / T)` |  | the same |
 //!
-//! Elements are the slots of `Z_t[X]/(X^N + 1)`, for two primes t just below 2^46 with N-th roots of -1; T is their product, and shares modulo T
-//! come from shares modulo both. That `x T / 2^l` stands for x makes a wrap of shares modulo T one modulo 2^l, so that T needs to exceed
-//! `2^(2l)` by no more than what rounding takes. A rounded x' is off by a half at most, which is multiplied by a factor below 2^l: both terms together by
-//! `2^(2l) / T` units of the ring. So up to `l = 44` the shares add up to the products, or to that plus or minus one; for `l = 48`, the widest ring, they are off by
-//! 17 units at most.
+//! Elements are the slots of `Z_t[X]/(X^N + 1)`, for two primes t just below 2^46 with N-th roots
+//! of -1; T is their product, and shares modulo T come from shares modulo both. That `x T / 2^l`
+//! stands for x makes a wrap of shares modulo T one modulo 2^l, so that T needs to exceed `2^(2l)`
+//! by no more than what rounding takes. A rounded x' is off by a half at most, which is multiplied
+//! by a factor below 2^l: both terms together by `2^(2l) / T` units of the ring. So up to `l = 44`
+//! the shares add up to the products, or to that plus or minus one; for `l = 48`, the widest ring,
+//! they are off by 17 units at most.
 //!
-//! *Parameters.* All four primes are the modulus, Q of 176 bits, since nothing is switched to another key; the public key has all four. N = 8192,
-//! so log Q = 176 is what the Galois keys have, too (module `params`).
+//! *Parameters.* All four primes are the modulus, Q of 176 bits, since nothing is switched to
+//! another key; the public key has all four. N = 8192, so log Q = 176 is what the Galois keys have,
+//! too (module `params`).
 //!
-//! *Exactness modulo t.* A wrong coefficient would make all N slots wrong. Both parties round a fraction whose sum is a multiple of 1/t but for the
-//! noise; they disagree only if a fraction lies within the noise of a half. Noise in units of `Q / t`: two errors of deviation 3.24 times polynomials of N
-//! coefficients below `t / 2`, six deviations, `2^55.5 t / Q = 2^-74`; rounding `a'` to `REPLY_BITS = log t + 70` bits, `2^-63` likewise. So a
-//! coefficient is wrong with probability below `2^-62`, a ciphertext below `2^-49`. A test measures the noise.
+//! *Exactness modulo t.* A wrong coefficient would make all N slots wrong. Both parties round a
+//! fraction whose sum is a multiple of 1/t but for the noise; they disagree only if a fraction lies
+//! within the noise of a half. Noise in units of `Q / t`: two errors of deviation 3.24 times
+//! polynomials of N coefficients below `t / 2`, six deviations, `2^55.5 t / Q = 2^-74`; rounding
+//! `a'` to `REPLY_BITS = log t + 70` bits, `2^-63` likewise. So a coefficient is wrong with
+//! probability below `2^-62`, a ciphertext below `2^-49`. A test measures the noise.
 //!
-//! *Security.* The server sees ciphertexts. The client sees `a'`, re-randomised by a fresh encryption of zero as in module `reply`, whose argument
-//! holds word for word; and its share, which is the sum modulo t less the server's share, that is, less the pseudo-random first part. The sums modulo t
-//! are exact, so neither noise nor key is in them; what the products are off by depends on the factors, which are random masks.
+//! *Security.* The server sees ciphertexts. The client sees `a'`, re-randomised by a fresh
+//! encryption of zero as in module `reply`, whose argument holds word for word; and its share,
+//! which is the sum modulo t less the server's share, that is, less the pseudo-random first part.
+//! The sums modulo t are exact, so neither noise nor key is in them; what the products are off by
+//! depends on the factors, which are random masks.
 //!
-//! Bytes for N products: `4 * 4 * 44 N / 8 + 32` up, `2 * 116 N / 8` down. Source: SIMD packing (Smart, Vercauteren, 2011/133); scaling as in SPU's Cheetah
-//! backend; the reply as in this crate.
+//! Bytes for N products: `4 * 4 * 44 N / 8 + 32` up, `2 * 116 N / 8` down. Source: SIMD packing
+//! (Smart, Vercauteren, 2011/133); scaling as in SPU's Cheetah backend; the reply as in this crate.
 
 use rand::CryptoRng;
 use rayon::prelude::*;
@@ -238,7 +247,8 @@ fn encrypt(
     }
 }
 
-/// The server's part: the reply, and its shares of `a0 b1 + b0 a1` modulo `2^bits`, for its own vectors `a` and `b`.
+/// The server's part: the reply, and its shares of `a0 b1 + b0 a1` modulo `2^bits`, for its own
+/// vectors `a` and `b`.
 ///
 /// # Errors
 /// If the upload has not the length of [`factors_len`], or a residue is not below its prime.

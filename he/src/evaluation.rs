@@ -1,4 +1,5 @@
-//! The server's evaluation keys, decoded and expanded from the client's message (see [`crate::keygen`]).
+//! The server's evaluation keys, decoded and expanded from the client's message (see
+//! [`crate::keygen`]).
 
 use crate::context::Context;
 use crate::error::{Error, check_length};
@@ -17,8 +18,8 @@ pub struct EvaluationKeys {
     pub(crate) galois: Vec<GaloisKey>,
 }
 
-/// The key that switches from s(X^g) to s: pairs `(b, a)` in slots, for each digit and each prime of
-/// QP, as factors.
+/// The key that switches from s(X^g) to s: pairs `(b, a)` in slots, for each digit and each prime
+/// of QP, as factors.
 pub(crate) struct GaloisKey {
     rows: Rows<u64>,
 }
@@ -68,7 +69,8 @@ impl EvaluationKeys {
         context.primes().len() * residues_len(context.degree())
     }
 
-    /// Checks and expands the client's key message; `session_seed` is the one given to [`crate::keygen`].
+    /// Checks and expands the client's key message; `session_seed` is the one given to
+    /// [`crate::keygen`].
     ///
     /// # Errors
     /// If the length is wrong or a residue is not below its prime.

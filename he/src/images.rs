@@ -1,11 +1,12 @@
 //! The images of an encrypted matrix under the automorphisms of the split levels.
 //!
-//! Image sigma, a number of s bits, has the automorphism of level i applied where bit s - i is set: 2^s - 1
-//! key switches for a block, each from the image without the lowest of its bits. An image's digits serve
-//! all images that come from it.
+//! Image sigma, a number of s bits, has the automorphism of level i applied where bit s - i is set:
+//! 2^s - 1 key switches for a block, each from the image without the lowest of its bits. An image's
+//! digits serve all images that come from it.
 //!
-//! The block is divided by 2^s modulo Q first, because the sum over all images multiplies by 2^s. It has to
-//! be first: the noise of the key switches is no multiple of 2^s, and half of an odd number is near Q / 2.
+//! The block is divided by 2^s modulo Q first, because the sum over all images multiplies by 2^s.
+//! It has to be first: the noise of the key switches is no multiple of 2^s, and half of an odd
+//! number is near Q / 2.
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
@@ -22,7 +23,8 @@ use std::ops::Range;
 /// All images of all blocks, in slots.
 pub(crate) struct Images {
     layout: Layout,
-    /// For each block of X a row of each prime: line by line, of each image `b` and `a`, as factors.
+    /// For each block of X a row of each prime: line by line, of each image `b` and `a`, as
+    /// factors.
     pairs: Vec<Rows<u64>>,
 }
 
@@ -50,7 +52,8 @@ impl Images {
         Self { layout, pairs: pairs.collect() }
     }
 
-    /// The pairs of one block, modulo one prime, from image sigma of these slots on, as [`crate::kernel::add_outer`] takes them.
+    /// The pairs of one block, modulo one prime, from image sigma of these slots on, as
+    /// [`crate::kernel::add_outer`] takes them.
     pub(crate) fn pairs(
         &self,
         tokens: usize,

@@ -1,10 +1,10 @@
 //! Packing: the units of a reply, interleaved level by level.
 //!
-//! For gap h and sigma: X -> X^(1 + N/h), a pair (E, O) becomes `(E + X^h O) + sigma(E - X^h O)`, which is
-//! `Tr(E) + X^h Tr(O)` with Tr = 1 + sigma: one key switch a pair (BumbleBee).
+//! For gap h and sigma: X -> X^(1 + N/h), a pair (E, O) becomes `(E + X^h O) + sigma(E - X^h O)`,
+//! which is `Tr(E) + X^h Tr(O)` with Tr = 1 + sigma: one key switch a pair (BumbleBee).
 //!
-//! All of it happens in slots. A key switch gives P times its result modulo QP; of that, a is divided by P
-//! at once, because its digits are needed next, and b once for a whole reply.
+//! All of it happens in slots. A key switch gives P times its result modulo QP; of that, a is
+//! divided by P at once, because its digits are needed next, and b once for a whole reply.
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
@@ -54,7 +54,8 @@ impl Workspaces {
     }
 }
 
-/// One ciphertext, in coefficients, with all outputs of these units of a reply; missing units are zero.
+/// One ciphertext, in coefficients, with all outputs of these units of a reply; missing units are
+/// zero.
 pub(crate) fn pack(
     context: &Context,
     keys: &EvaluationKeys,

@@ -1,10 +1,10 @@
 //! The inner loops: transforms, sums of products in slots, and their reduction.
 //!
-//! A product of two residues has 88 bits; its low and its high bits are summed apart, so 4095 products fit
-//! before a reduction. Three sets of kernels do this: 52-bit multiply-add of AVX-512, double precision
-//! with AVX2 and fused multiply-add, and ordinary multiplications on any machine, which is also the
-//! definition that the others are tested against. The machine is asked at run time. Each set has its own
-//! form of factors (see [`to_factors`]) and of sums.
+//! A product of two residues has 88 bits; its low and its high bits are summed apart, so 4095
+//! products fit before a reduction. Three sets of kernels do this: 52-bit multiply-add of AVX-512,
+//! double precision with AVX2 and fused multiply-add, and ordinary multiplications on any machine,
+//! which is also the definition that the others are tested against. The machine is asked at run
+//! time. Each set has its own form of factors (see [`to_factors`]) and of sums.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -26,8 +26,8 @@ const CAPACITY: usize = 4095;
 
 /// Pairs of unreduced sums of equally many products, slot by slot.
 pub(crate) struct Sums {
-    /// Of each pair the low and the high half of its first sum, then of its second one, in the form of
-    /// this machine's kernels; zero words are zero.
+    /// Of each pair the low and the high half of its first sum, then of its second one, in the form
+    /// of this machine's kernels; zero words are zero.
     halves: Windows,
     terms: usize,
 }
@@ -43,8 +43,8 @@ impl Sums {
         self.terms = 0;
     }
 
-    /// Makes room for so many products more in every sum, which the caller is about to add; whether they
-    /// are the first, so that the sums have no value yet.
+    /// Makes room for so many products more in every sum, which the caller is about to add; whether
+    /// they are the first, so that the sums have no value yet.
     pub(crate) fn expect(&mut self, prime: &Prime, terms: usize) -> bool {
         let fresh = self.terms == 0;
         if self.terms + terms > CAPACITY {
@@ -132,9 +132,10 @@ pub(crate) fn transform(degree: usize, p: u64, roots: [u64; 2]) -> Option<Box<dy
     }
 }
 
-/// `sums[g][part] += sum_i x[i][part] w[i][g]`, slot by slot, for factors x and w. Lines of the pairs
-/// `x[i]` lie one after the other, and what belongs to the next slots begins `stride` words later; `w` has
-/// the factors of pair i at `[i sums.len()..]`. If `fresh`, the sums begin with these products.
+/// `sums[g][part] += sum_i x[i][part] w[i][g]`, slot by slot, for factors x and w. Lines of the
+/// pairs `x[i]` lie one after the other, and what belongs to the next slots begins `stride` words
+/// later; `w` has the factors of pair i at `[i sums.len()..]`. If `fresh`, the sums begin with
+/// these products.
 pub(crate) fn add_outer(
     sums: &mut [[[&mut [u64]; 2]; 2]],
     x: &[u64],
@@ -156,7 +157,8 @@ pub(crate) fn dot(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, ou
     dispatch!(dot(pairs, modulus, scale, out))
 }
 
-/// `out = c (sum of the products of at most 3 pairs - minus)`, plus `out` if `add`, mod p; `out` has residues, the others are factors.
+/// `out = c (sum of the products of at most 3 pairs - minus)`, plus `out` if `add`, mod p; `out`
+/// has residues, the others are factors.
 pub(crate) fn combine(
     pairs: &[(&[u64], &[u64])],
     minus: Option<&[u64]>,
@@ -199,7 +201,8 @@ pub(crate) fn shifted_sums_64(shift: usize, e: &[i64], o: &[i64], plus: &mut [i6
     dispatch!(shifted_sums_64(shift, e, o, plus, minus))
 }
 
-/// `y = x w` modulo 2^64 for some columns: `x` `[rows, inner]`, `w` `[inner, outer]`, `y` `[rows, columns]`, which is zero before.
+/// `y = x w` modulo 2^64 for some columns: `x` `[rows, inner]`, `w` `[inner, outer]`, `y`
+/// `[rows, columns]`, which is zero before.
 pub(crate) fn multiply_columns(
     x: &[u64],
     w: &[i16],
@@ -227,7 +230,8 @@ mod tests {
             .collect()
     }
 
-    /// Tests of one set of kernels against the portable ones; of nothing where the machine lacks it.
+    /// Tests of one set of kernels against the portable ones; of nothing where the machine lacks
+    /// it.
     #[cfg(target_arch = "x86_64")]
     macro_rules! agrees_with_the_portable_twin {
         ($name:ident) => {

@@ -1,6 +1,8 @@
-//! Timings of what an RLWE library is measured by, one thread, in microseconds; not a check of anything.
+//! Timings of what an RLWE library is measured by, one thread, in microseconds; not a check of
+//! anything.
 //!
-//! `RAYON_NUM_THREADS=1 taskset -c 0 cargo test --release -p sotto-he --lib -- --ignored --nocapture kernels`
+//! `RAYON_NUM_THREADS=1 taskset -c 0 \
+//!     cargo test --release -p sotto-he --lib -- --ignored --nocapture kernels`
 
 use crate::keyswitch::Switcher;
 use crate::rlwe::Ciphertext;

@@ -1,16 +1,17 @@
 //! The client's keys.
 //!
-//! | key               | modulus | form                                                                 |
-//! |-------------------|---------|----------------------------------------------------------------------|
-//! | secret key        |         | `s` ternary                                                          |
-//! | public key        | QP      | `p0 = -p1 s + e`, `p1` expanded from the session's seed              |
-//! | Galois key of g   | QP      | for each data prime i: `b_i = -a_i s + e_i + P g_i s(X^g)`           |
+//! | key | modulus | form |
+//! | --- | --- | --- |
+//! | secret key |  | `s` ternary |
+//! | public key | QP | `p0 = -p1 s + e`, `p1` expanded from the session's seed |
+//! | Galois key of g | QP | for each data prime i: `b_i = -a_i s + e_i + P g_i s(X^g)` |
 //!
-//! `g_i` is 1 modulo q_i and 0 modulo the other primes, so `P g_i s(X^g)` is added to one residue only. There are
-//! log2 N Galois keys, g = 1 + 2^j.
+//! `g_i` is 1 modulo q_i and 0 modulo the other primes, so `P g_i s(X^g)` is added to one residue
+//! only. There are log2 N Galois keys, g = 1 + 2^j.
 //!
-//! Message: `p0`, 4 packed polynomials; then for each Galois key a seed of 32 bytes and 3 x 4 packed polynomials
-//! `b_i mod p`, digit by digit. Length `44 N / 8 (4 + 12 log2(N)) + 32 log2(N)` bytes.
+//! Message: `p0`, 4 packed polynomials; then for each Galois key a seed of 32 bytes and 3 x 4
+//! packed polynomials `b_i mod p`, digit by digit. Length `44 N / 8 (4 + 12 log2(N)) + 32 log2(N)`
+//! bytes.
 //!
 //! The Galois keys encrypt functions of s under s (circular security, as in every packing scheme).
 
@@ -57,7 +58,8 @@ impl ZeroizeOnDrop for SecretKey {}
 
 /// Makes the secret key, and the message that gives the server its evaluation keys.
 ///
-/// `session_seed` fixes the uniform part of the public key; it must depend on randomness of the server.
+/// `session_seed` fixes the uniform part of the public key; it must depend on randomness of the
+/// server.
 pub fn keygen(
     context: &Context,
     session_seed: &[u8; 32],

@@ -1,12 +1,14 @@
 //! Automorphisms of ciphertexts: hybrid key switching with one special prime.
 //!
-//! From `(b, a)` under s(X^g) to one under s: the residues `d_i = [a]_{q_i}`, centred, are the digits; their
-//! products with the Galois key give `(u_b, u_a)` modulo QP with `u_b + u_a s = P a s(X^g) + sum d_i e_i`;
-//! division by P with rounding leaves `a s(X^g)` plus noise of variance `L N q^2 / 12 sigma^2 / P^2 + N / 18`.
+//! From `(b, a)` under s(X^g) to one under s: the residues `d_i = [a]_{q_i}`, centred, are the
+//! digits; their products with the Galois key give `(u_b, u_a)` modulo QP with
+//! `u_b + u_a s = P a s(X^g) + sum d_i e_i`; division by P with rounding leaves `a s(X^g)` plus
+//! noise of variance `L N q^2 / 12 sigma^2 / P^2 + N / 18`.
 //!
 //! Everything stays in slots, where automorphisms are permutations. Digits cost L inverse and L^2
-//! forward transforms, because in its own prime a digit is a itself; they commute with automorphisms, so
-//! several automorphisms of one ciphertext share them. A division costs one inverse and L forward transforms.
+//! forward transforms, because in its own prime a digit is a itself; they commute with
+//! automorphisms, so several automorphisms of one ciphertext share them. A division costs one
+//! inverse and L forward transforms.
 
 use crate::automorphism::SlotPermutation;
 use crate::context::Context;
@@ -52,7 +54,8 @@ impl Digits {
         prime * self.levels + digit
     }
 
-    /// `out = c (u - quotient) (+ out)` for a part u of the digits' products with a key, modulo a prime.
+    /// `out = c (u - quotient) (+ out)` for a part u of the digits' products with a key, modulo a
+    /// prime.
     fn combine(
         &self,
         context: &Context,
@@ -106,7 +109,8 @@ impl Switcher {
         decompose(context, *levels, &scratch.a, coefficients, digits);
     }
 
-    /// `out = ct(X^g)` under s, where `sigma` is X -> X^g, `key` its Galois key, and a of `ct` was taken before.
+    /// `out = ct(X^g)` under s, where `sigma` is X -> X^g, `key` its Galois key, and a of `ct` was
+    /// taken before.
     pub(crate) fn automorphism(
         &mut self,
         context: &Context,
@@ -126,8 +130,8 @@ impl Switcher {
         divide(context, image, key, 1, false, [quotient, &mut scratch.row], &mut out.a);
     }
 
-    /// `b + P a s(X^g)` under s, for a taken before: adds to b modulo QP, times P, and to a. Of b modulo P
-    /// there is nothing yet unless `lifted`.
+    /// `b + P a s(X^g)` under s, for a taken before: adds to b modulo QP, times P, and to a. Of b
+    /// modulo P there is nothing yet unless `lifted`.
     pub(crate) fn add_switched(
         &mut self,
         context: &Context,

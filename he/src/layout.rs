@@ -3,24 +3,28 @@
 //! With powers of two t n k = N, a block of t rows and k columns of X, and n columns of W, become
 //!
 //! ```text
-//! x(X) = sum_{i < t, j < k} x[i][j] X^(i n k + j)        w(X) = sum_{r < n, j < k} W[j][r] X^(r k - j)
+//! x(X) = sum_{i < t, j < k} x[i][j] X^(i n k + j)
+//! w(X) = sum_{r < n, j < k} W[j][r] X^(r k - j)
 //! ```
 //!
-//! and coefficient (i n + r) k of x(X) w(X) is the inner product of row i and column r (Cheetah). Longer inner
-//! dimensions are summed over blocks, other sides are padded with zeros. A product fills one coefficient in k; the
-//! products of k column blocks are packed into one ciphertext (BumbleBee): each of the log2 k levels, of gap
-//! h = k/2, k/4, .., 1, adds the image under X -> X^(1 + N/h), which doubles the coefficients at multiples of 2h and
-//! cancels those at odd multiples of h, where the other half is then laid.
+//! and coefficient (i n + r) k of x(X) w(X) is the inner product of row i and column r (Cheetah).
+//! Longer inner dimensions are summed over blocks, other sides are padded with zeros. A product
+//! fills one coefficient in k; the products of k column blocks are packed into one ciphertext
+//! (BumbleBee): each of the log2 k levels, of gap h = k/2, k/4, .., 1, adds the image under X ->
+//! X^(1 + N/h), which doubles the coefficients at multiples of 2h and cancels those at odd
+//! multiples of h, where the other half is then laid.
 //!
-//! The first s levels can be done on the *input* instead (Rhombus): with P the 2^s products of their automorphisms,
-//! the packed product of 2^s column blocks w_b is
+//! The first s levels can be done on the *input* instead (Rhombus): with P the 2^s products of
+//! their automorphisms, the packed product of 2^s column blocks w_b is
 //!
 //! ```text
-//! sum_{sigma in P} sigma(ct) W'_sigma,     W'_sigma = sum_b X^(e_b) sigma(w_b),     e_b = b k / 2^s
+//! sum_{sigma in P} sigma(ct) W'_sigma,
+//! W'_sigma = sum_b X^(e_b) sigma(w_b),     e_b = b k / 2^s
 //! ```
 //!
-//! which costs no more products and saves key switches when there are more outputs than inputs. What comes out of
-//! one such sum is called a *unit*; units are packed by the remaining levels, across jobs too.
+//! which costs no more products and saves key switches when there are more outputs than inputs.
+//! What comes out of one such sum is called a *unit*; units are packed by the remaining levels,
+//! across jobs too.
 
 use crate::Context;
 use crate::error::Error;
@@ -86,19 +90,22 @@ impl Format {
 /// The tolerance of a result that is exact: it is off by one with probability below 2^-40.
 pub const EXACT: i32 = -40;
 
-/// Bits of a reply below the tolerance: rounding a' to them makes an error of deviation sqrt(N / 18) 2^-5, two thirds of it.
+/// Bits of a reply below the tolerance: rounding a' to them makes an error of deviation sqrt(N /
+/// 18) 2^-5, two thirds of it.
 const REPLY_GUARD: i32 = 5;
 
 /// Larger sides are refused, so that no count overflows.
 const MAX_SIDE: usize = 1 << 24;
 
 impl Layout {
-    /// The cheapest layout for a product modulo 2^`bits`, by a fixed cost of upload, reply and computation, of those
-    /// whose error has a deviation of at most 2^`tolerance` units of the ring, at most 2^-6 of which depends on W.
-    /// `batch` is how many equal products will be answered together.
+    /// The cheapest layout for a product modulo 2^`bits`, by a fixed cost of upload, reply and
+    /// computation, of those whose error has a deviation of at most 2^`tolerance` units of the
+    /// ring, at most 2^-6 of which depends on W. `batch` is how many equal products will be
+    /// answered together.
     ///
     /// # Errors
-    /// If the shape is empty or a side exceeds 2^24, the ring or the tolerance is not served, or the noise would be too large.
+    /// If the shape is empty or a side exceeds 2^24, the ring or the tolerance is not served, or
+    /// the noise would be too large.
     pub fn search(
         context: &Context,
         shape: MatmulShape,
@@ -111,9 +118,11 @@ impl Layout {
         search::cheapest(context.degree(), shape, operand, bits, tolerance, batch.max(1))
     }
 
-    /// Two layouts of the same ciphertexts, for a group of `rows` rows (a power of two) of `width` elements: transposed, `[width, rows]`, to be
-    /// multiplied by a diagonal `[rows, rows]`; and flat, `[1, width rows]` in the same order, to be multiplied by a `[width rows, rows]` with
-    /// `width` entries a column ([`crate::EncryptedMatrix::viewed`]). Tolerances as in [`Self::search`], for ring elements.
+    /// Two layouts of the same ciphertexts, for a group of `rows` rows (a power of two) of `width`
+    /// elements: transposed, `[width, rows]`, to be multiplied by a diagonal `[rows, rows]`; and
+    /// flat, `[1, width rows]` in the same order, to be multiplied by a `[width rows, rows]` with
+    /// `width` entries a column ([`crate::EncryptedMatrix::viewed`]). Tolerances as in
+    /// [`Self::search`], for ring elements.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -147,8 +156,9 @@ impl Layout {
         })
     }
 
-    /// A layout for ring elements with a fixed number of data primes (2 or 3), one column of W a polynomial, and blocks of `t` rows (a power of
-    /// two) and N / t columns: X may grow by whole blocks ([`crate::EncryptedMatrix::joined`]).
+    /// A layout for ring elements with a fixed number of data primes (2 or 3), one column of W a
+    /// polynomial, and blocks of `t` rows (a power of two) and N / t columns: X may grow by whole
+    /// blocks ([`crate::EncryptedMatrix::joined`]).
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -204,7 +214,8 @@ impl Layout {
             .collect()
     }
 
-    /// What [`Self::search`] minimises: nanoseconds of one product of a batch, its bytes on a link of 100 Mbit/s included.
+    /// What [`Self::search`] minimises: nanoseconds of one product of a batch, its bytes on a link
+    /// of 100 Mbit/s included.
     pub fn price(&self, batch: usize) -> u64 {
         search::price(self, batch as u64)
     }
@@ -234,7 +245,8 @@ impl Layout {
         self.token_blocks() * self.inner_blocks()
     }
 
-    /// Bits of one coefficient of the reply: what is sent of a' so that rounding it stays within the tolerance.
+    /// Bits of one coefficient of the reply: what is sent of a' so that rounding it stays within
+    /// the tolerance.
     pub(crate) fn reply_bits(&self) -> u32 {
         (self.bits as i32 - self.tolerance + REPLY_GUARD) as u32
     }
@@ -244,13 +256,14 @@ impl Layout {
         Format { levels, bits, reply_bits: self.reply_bits(), k, split }
     }
 
-    /// log2 of the estimated noise deviation over one unit of the ring, before the reply is rounded.
+    /// log2 of the estimated noise deviation over one unit of the ring, before the reply is
+    /// rounded.
     pub fn noise_bits(&self) -> f64 {
         noise::variance(self, noise::weight_square(self)).log2() / 2.0
     }
 
-    /// log2 of the estimated deviation of the sum of shares from the product, in units of the ring. Below zero it is,
-    /// within a factor of 0.8, the probability that the sum is off by one.
+    /// log2 of the estimated deviation of the sum of shares from the product, in units of the ring.
+    /// Below zero it is, within a factor of 0.8, the probability that the sum is off by one.
     pub fn error_log2(&self) -> f64 {
         noise::error_deviation(self).log2()
     }
@@ -304,8 +317,8 @@ impl Layout {
         self.k >> self.split
     }
 
-    /// Unit and, for a reply packed over `levels` levels in all, coefficient of one output; the position of the unit
-    /// inside its reply comes on top.
+    /// Unit and, for a reply packed over `levels` levels in all, coefficient of one output; the
+    /// position of the unit inside its reply comes on top.
     pub(crate) fn place(&self, token: usize, column: usize) -> (usize, usize) {
         let group = column / self.unit_columns();
         let inside = column % self.unit_columns();

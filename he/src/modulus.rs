@@ -97,7 +97,8 @@ impl Modulus {
         d.min(d.wrapping_add(self.p))
     }
 
-    /// The residue modulo p of the centred representative of x modulo `from`; both have 44 bits, so |centred| < p.
+    /// The residue modulo p of the centred representative of x modulo `from`; both have 44 bits, so
+    /// |centred| < p.
     #[inline(always)]
     pub(crate) fn lift(self, x: u64, from: Modulus) -> u64 {
         let upper = u64::from(x > from.p / 2).wrapping_neg();
@@ -106,8 +107,8 @@ impl Modulus {
 
     /// The fraction y / p in units of 2^-128, a few units too small, for y < 2^45.
     ///
-    /// With v = floor(2^107 / p): h = floor(y v / 2^43) is at most 4 below y 2^64 / p, the remainder y 2^64 - h p is
-    /// below 2^47, and a second step of the same kind gives the low half.
+    /// With v = floor(2^107 / p): h = floor(y v / 2^43) is at most 4 below y 2^64 / p, the
+    /// remainder y 2^64 - h p is below 2^47, and a second step of the same kind gives the low half.
     #[inline(always)]
     pub(crate) fn fraction(self, y: u64) -> u128 {
         let high = (u128::from(y) * u128::from(self.torus)) >> (PRIME_BITS - 1);

@@ -1,7 +1,8 @@
 //! The noise estimate, as variances relative to one unit Q / 2^l of the ring.
 //!
-//! With sigma^2 = 10.5 the variance of an error, w the root mean square of the weights, K n the number of terms, zeros aside, that
-//! meet in a coefficient, s levels on the input and d on the output:
+//! With sigma^2 = 10.5 the variance of an error, w the root mean square of the weights, K n the
+//! number of terms, zeros aside, that meet in a coefficient, s levels on the input and d on the
+//! output:
 //!
 //! | source                | variance                                                  |
 //! |-----------------------|-----------------------------------------------------------|
@@ -12,22 +13,25 @@
 //! | encryption of zero    | `sigma^2 (4 N / 3 + 1)`                                   |
 //! | rounding a' to 2^kr   | `(N / 18 + 1/12) (2^l / 2^kr)^2`, in units of the ring    |
 //!
-//! The input is divided by 2^s modulo Q before its levels, a unit by 2^d before its own, and the levels multiply back;
-//! noise made in between is not divided, hence the factors 4^s and 4^d. Errors are taken as independent and centred.
+//! The input is divided by 2^s modulo Q before its levels, a unit by 2^d before its own, and the
+//! levels multiply back; noise made in between is not divided, hence the factors 4^s and 4^d.
+//! Errors are taken as independent and centred.
 //!
-//! A pair of shares of a result that is to be exact is off by one with probability E|noise| = sqrt(2/pi) times the deviation.
+//! A pair of shares of a result that is to be exact is off by one with probability E|noise| =
+//! sqrt(2/pi) times the deviation.
 
 use crate::layout::{Layout, Operand};
 use crate::params::{self, ERROR_ETA, PRIME_BITS};
 
-/// The noise, of which the client knows much, is smaller than the tolerance by so many bits, so than the
-/// rounding of the reply, of which it knows nothing, by half a bit less.
+/// The noise, of which the client knows much, is smaller than the tolerance by so many bits, so
+/// than the rounding of the reply, of which it knows nothing, by half a bit less.
 const DROWNED: i32 = 6;
 
 /// Variance of one error coefficient.
 const SIGMA_SQUARE: f64 = ERROR_ETA as f64 / 2.0;
 
-/// Mean square of the weights the estimate assumes: the largest for 16-bit weights, uniform ones for ring elements.
+/// Mean square of the weights the estimate assumes: the largest for 16-bit weights, uniform ones
+/// for ring elements.
 pub(crate) fn weight_square(layout: &Layout) -> f64 {
     match layout.operand {
         Operand::Weights => power(2 * 15),
@@ -62,7 +66,8 @@ pub(crate) fn error_deviation(layout: &Layout) -> f64 {
     (variance(layout, weight_square(layout)) + rounding).sqrt()
 }
 
-/// Whether the error keeps within its tolerance, and the part of it that W decides within 2^-6 of that.
+/// Whether the error keeps within its tolerance, and the part of it that W decides within 2^-6 of
+/// that.
 pub(crate) fn acceptable(layout: &Layout) -> bool {
     let decided_by_weights = variance(layout, weight_square(layout)).sqrt();
     // a' s must not wrap modulo Q.

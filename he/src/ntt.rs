@@ -1,17 +1,17 @@
 //! The number-theoretic transform, behind a trait so that another engine can take its place.
 //!
-//! The engine is `tfhe-ntt`. Its 52-bit kernels are right for p < 2^50; for some primes above, the tables
-//! and the kernel that is chosen do not fit together, so primes stay below. Where this crate has a transform
-//! for the machine (module `kernel`), that one is used instead; it has the same slots. Every transform
-//! proves itself once.
+//! The engine is `tfhe-ntt`. Its 52-bit kernels are right for p < 2^50; for some primes above, the
+//! tables and the kernel that is chosen do not fit together, so primes stay below. Where this crate
+//! has a transform for the machine (module `kernel`), that one is used instead; it has the same
+//! slots. Every transform proves itself once.
 
 use crate::error::Error;
 use crate::kernel;
 use crate::modulus::{Modulus, Shoup};
 use tfhe_ntt::prime64::Plan;
 
-/// The negacyclic transform of one prime: Z_p\[X\]/(X^N + 1) to N slots. With psi a root of X^N + 1, slot j
-/// has the value at psi^(2 r + 1), r the bits of j reversed.
+/// The negacyclic transform of one prime: Z_p\[X\]/(X^N + 1) to N slots. With psi a root of X^N +
+/// 1, slot j has the value at psi^(2 r + 1), r the bits of j reversed.
 pub(crate) trait NttBackend: Send + Sync {
     /// Coefficients (below p) to slots (below p).
     fn forward(&self, values: &mut [u64]);
@@ -91,7 +91,8 @@ fn dense(n: usize, p: u64, mut state: u64) -> Vec<u64> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Both transforms take a polynomial to the same slots: parties on different machines understand each other.
+/// Both transforms take a polynomial to the same slots: parties on different machines understand
+/// each other.
 fn same_slots(one: &dyn NttBackend, other: &dyn NttBackend, n: usize, p: u64) -> bool {
     let [mut first, mut second] = [(); 2].map(|()| dense(n, p, 3));
     one.forward(&mut first);
@@ -99,7 +100,8 @@ fn same_slots(one: &dyn NttBackend, other: &dyn NttBackend, n: usize, p: u64) ->
     first == second
 }
 
-/// Multiplies two dense polynomials by the transform and compares some coefficients with the definition.
+/// Multiplies two dense polynomials by the transform and compares some coefficients with the
+/// definition.
 fn computes_products(ntt: &dyn NttBackend, n: usize, p: u64) -> bool {
     const CHECKED: usize = 64;
     let mul = |a: u64, b: u64| (u128::from(a) * u128::from(b) % u128::from(p)) as u64;
@@ -155,7 +157,8 @@ mod tests {
         let engine = Plan::try_new(n, p).unwrap();
         let Some(own) = kernel::transform(n, p, roots(&engine, n, p)) else { return };
         let engine: &dyn NttBackend = &engine;
-        // What is multiplied by one in slots and reduced is the residue, whatever form factors have.
+        // What is multiplied by one in slots and reduced is the residue, whatever form factors
+        // have.
         let reduced = |factors: &[u64]| {
             let mut ones = vec![1; n];
             kernel::to_factors(&mut ones, modulus);

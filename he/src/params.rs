@@ -1,17 +1,18 @@
 //! The parameters, and the lock that refuses weaker ones.
 //!
-//! | N    | data primes q1 q2 q3 | special P | log QP | moduli Q of ciphertexts            | rings l |
-//! |------|----------------------|-----------|--------|------------------------------------|---------|
-//! | 8192 | 3 x 44 bit           | 44 bit    | 176    | q1 q2 (88 bit), q1 q2 q3 (132 bit) | 5..=64  |
+//! | N | data primes q1 q2 q3 | special P | log QP | moduli Q of ciphertexts | rings l |
+//! | --- | --- | --- | --- | --- | --- |
+//! | 8192 | 3 x 44 bit | 44 bit | 176 | q1 q2 (88 bit), q1 q2 q3 (132 bit) | 5..=64 |
 //!
-//! One secret key and one set of Galois keys serve both moduli: a key modulo q1 q2 q3 P, reduced, is a key modulo q1 q2 P.
-//! [`crate::Layout::search`] takes the smaller modulus where its noise is small enough. Products element by element, which are not switched to another key,
-//! have all four primes as their modulus.
+//! One secret key and one set of Galois keys serve both moduli: a key modulo q1 q2 q3 P, reduced,
+//! is a key modulo q1 q2 P. [`crate::Layout::search`] takes the smaller modulus where its noise is
+//! small enough. Products element by element, which are not switched to another key, have all four
+//! primes as their modulus.
 //!
-//! Secret ternary, errors centred binomial with eta = 21 (deviation 3.24). The modulus that counts is QP, because the
-//! Galois keys live there. For N = 8192 and 128 bits the homomorphic encryption standard allows log QP <= 218, the
-//! 2024 guidelines (ePrint 2024/463) 214; the lock takes the smaller. `tfhe`'s own fitted curve for 132 bits is asked
-//! as a second, independent opinion.
+//! Secret ternary, errors centred binomial with eta = 21 (deviation 3.24). The modulus that counts
+//! is QP, because the Galois keys live there. For N = 8192 and 128 bits the homomorphic encryption
+//! standard allows log QP <= 218, the 2024 guidelines (ePrint 2024/463) 214; the lock takes the
+//! smaller. `tfhe`'s own fitted curve for 132 bits is asked as a second, independent opinion.
 
 use crate::error::Error;
 use tfhe::core_crypto::commons::noise_formulas::secure_noise::minimal_glwe_variance_for_132_bits_security_gaussian;
@@ -75,7 +76,8 @@ pub(crate) fn check_security(degree: usize, primes: usize) -> Result<(), Error> 
     if log_qp > MAX_LOG_QP {
         return Err(Error::Parameters("modulus QP exceeds 214 bits"));
     }
-    // Relative to the modulus; asked at 2^500 so that the curve's floor at deviation 4 plays no part.
+    // Relative to the modulus; asked at 2^500 so that the curve's floor at deviation 4 plays no
+    // part.
     let minimum = minimal_glwe_variance_for_132_bits_security_gaussian(
         GlweDimension(1),
         PolynomialSize(degree),

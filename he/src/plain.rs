@@ -7,8 +7,8 @@ use crate::kernel;
 /// Columns of a block: what one thread works on at a time.
 const BLOCK: usize = 256;
 
-/// `x w` modulo 2^64, `x` `[rows, inner]` and `w` `[inner, outer]`, both row-major; blocks of columns are split over the cores. No branch and no address depends on a
-/// value.
+/// `x w` modulo 2^64, `x` `[rows, inner]` and `w` `[inner, outer]`, both row-major; blocks of
+/// columns are split over the cores. No branch and no address depends on a value.
 ///
 /// # Panics
 /// If `w` has not the shape stated, or `x` no whole rows.

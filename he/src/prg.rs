@@ -1,7 +1,8 @@
 //! Pseudo-random streams: AES-128 in counter mode under keys derived by BLAKE3.
 //!
-//! A 32-byte seed, a domain label and two indices give 16 bytes of key and 16 bytes of starting counter. Public
-//! polynomials and secrets use different labels, hence unrelated streams, even from equal seeds.
+//! A 32-byte seed, a domain label and two indices give 16 bytes of key and 16 bytes of starting
+//! counter. Public polynomials and secrets use different labels, hence unrelated streams, even from
+//! equal seeds.
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};

@@ -1,7 +1,8 @@
 //! The evaluator: encrypted matrices times plain ones, packed and answered.
 //!
-//! Per class of jobs: images of the inputs under the split automorphisms, units group by group, packing of units,
-//! reply. Weights pass through a few tiles a thread and are never held as a whole in transformed form.
+//! Per class of jobs: images of the inputs under the split automorphisms, units group by group,
+//! packing of units, reply. Weights pass through a few tiles a thread and are never held as a whole
+//! in transformed form.
 
 use crate::context::Context;
 use crate::evaluation::EvaluationKeys;
@@ -33,7 +34,8 @@ pub struct Job<'a> {
 
 /// The reply to the client, and the server's shares `[tokens, outer]` of all products, job by job.
 ///
-/// Jobs with the same X are cheaper in a row; one job with the matrices side by side is cheaper still.
+/// Jobs with the same X are cheaper in a row; one job with the matrices side by side is cheaper
+/// still.
 ///
 /// # Panics
 /// If a matrix has not the shape or kind of its layout.
@@ -146,7 +148,8 @@ struct Product<'a> {
     idle: Pool<Workspace>,
 }
 
-/// Groups of columns that meet an image in one pass: fewer where threads would have nothing to do, or sums would take too much memory.
+/// Groups of columns that meet an image in one pass: fewer where threads would have nothing to do,
+/// or sums would take too much memory.
 fn strip(layout: &Layout, threads: usize) -> usize {
     let each = layout.column_groups().div_ceil(threads);
     STRIP.min(each).min(TOKEN_BLOCKS / layout.token_blocks()).max(1)
@@ -201,8 +204,8 @@ impl Drop for OfPrime {
 const IMAGES: usize = 16;
 
 impl Product<'_> {
-    /// The units of some groups of columns, group by group, one for every block of tokens, divided by
-    /// 2^levels for the levels that will pack them.
+    /// The units of some groups of columns, group by group, one for every block of tokens, divided
+    /// by 2^levels for the levels that will pack them.
     fn units(&self, groups: Range<usize>, levels: impl Fn(usize, usize) -> u32) -> Vec<Unit> {
         let Self { context, layout, .. } = self;
         let mut workspace = self.idle.take(|| Workspace::new(context, layout, self.strip));
@@ -237,7 +240,8 @@ impl Product<'_> {
         units
     }
 
-    /// Adds the products of the groups' tiles with the images of one block of columns of X, modulo the i-th prime.
+    /// Adds the products of the groups' tiles with the images of one block of columns of X, modulo
+    /// the i-th prime.
     fn add_block(&self, tiles: &[Tile], block: usize, i: usize, room: &mut OfPrime) {
         let prime = &self.context.primes()[i];
         let (count, strip) = (self.layout.images(), tiles.len());

@@ -1,28 +1,32 @@
 //! The last step of the evaluator: a result becomes two shares, and the client's travels.
 //!
-//! | client: `s`                              |          | server: result `(b, a)`, public key `(p0, p1)`     |
-//! |------------------------------------------|----------|----------------------------------------------------|
-//! |                                          |          | `u` ternary, `e0, e1` errors                       |
-//! |                                          |          | `(b, a) += (p0, p1) u + (e0, e1)` modulo Q         |
-//! |                                          | `<- a' -` | `a' = round(2^kr a / Q)` modulo 2^kr              |
-//! | share: `round(2^l (a' s / 2^kr mod 1))`  |          | share: `round(2^l b / Q)` modulo 2^l               |
+//! | client: `s` |  | server: result `(b, a)`, public key `(p0, p1)` |
+//! | --- | --- | --- |
+//! |  |  | `u` ternary, `e0, e1` errors |
+//! |  |  | `(b, a) += (p0, p1) u + (e0, e1)` modulo Q |
+//! |  | `<- a' -` | `a' = round(2^kr a / Q)` modulo 2^kr |
+//! | share: `round(2^l (a' s / 2^kr mod 1))` |  | share: `round(2^l b / Q)` modulo 2^l |
 //!
-//! Only `a'` travels: b, which the encryption of zero makes pseudo-random, is what masks the result, and stays as the
-//! server's share. Bytes per ciphertext: `N kr / 8`, kr = l + 5 - tolerance.
+//! Only `a'` travels: b, which the encryption of zero makes pseudo-random, is what masks the
+//! result, and stays as the server's share. Bytes per ciphertext: `N kr / 8`, kr = l + 5 -
+//! tolerance.
 //!
-//! The shares add up to the result plus delta, with the deviation that module [`noise`](crate::noise) estimates. It consists of the
-//! noise of the evaluation, which depends on W and of which the client knows the errors it drew itself, and of rounding a', of which it
-//! knows nothing: the low bits of a are those of `p1 u + e1`. The latter is 40 times the former at least.
-//! The *server* knows how it rounded a', and delta is that, times s: sums with a tolerance must never be opened to the server, at no
-//! precision, or a few thousand of them give it the key.
+//! The shares add up to the result plus delta, with the deviation that module
+//! [`noise`](crate::noise) estimates. It consists of the noise of the evaluation, which depends on
+//! W and of which the client knows the errors it drew itself, and of rounding a', of which it knows
+//! nothing: the low bits of a are those of `p1 u + e1`. The latter is 40 times the former at least.
+//! The *server* knows how it rounded a', and delta is that, times s: sums with a tolerance must
+//! never be opened to the server, at no precision, or a few thousand of them give it the key.
 //!
-//! *Security.* The server's share and everything it computes is a function of the client's ciphertexts. The client sees
-//! `round(2^kr (a + p1 u + e1) / Q)` per ciphertext, with u and e1 fresh for *every* one of them and added after the last
-//! key switch; `(p1, p1 u + e1)` is an RLWE sample of the server's secret u, with p1 uniform because its seed is not the
-//! client's to choose. So what it sees is pseudo-random whatever W is and whoever chose a: a simulator sends uniform
-//! values. What remains is the sum of shares, X W + delta: this is the functionality. With tolerance 2^-40, delta is zero but for that
-//! probability. Otherwise the sum must not be opened unless most of it is dropped first. (The construction is that of
-//! full-range masks with the mask chosen as b; review of the design notes, item 1.)
+//! *Security.* The server's share and everything it computes is a function of the client's
+//! ciphertexts. The client sees `round(2^kr (a + p1 u + e1) / Q)` per ciphertext, with u and e1
+//! fresh for *every* one of them and added after the last key switch; `(p1, p1 u + e1)` is an RLWE
+//! sample of the server's secret u, with p1 uniform because its seed is not the client's to choose.
+//! So what it sees is pseudo-random whatever W is and whoever chose a: a simulator sends uniform
+//! values. What remains is the sum of shares, X W + delta: this is the functionality. With
+//! tolerance 2^-40, delta is zero but for that probability. Otherwise the sum must not be opened
+//! unless most of it is dropped first. (The construction is that of full-range masks with the mask
+//! chosen as b; review of the design notes, item 1.)
 
 use crate::bits::Writer;
 use crate::context::Context;
@@ -112,8 +116,8 @@ pub(crate) fn rounded(context: &Context, poly: &Rows<u64>, bits: u32) -> Zeroizi
     fractions
 }
 
-/// The fraction c / Q of every coefficient in units of 2^-128, plus `start`: the sum of the fractions
-/// `[c (Q / q_i)^{-1}]_{q_i} / q_i` modulo 1, known to 2^-120.
+/// The fraction c / Q of every coefficient in units of 2^-128, plus `start`: the sum of the
+/// fractions `[c (Q / q_i)^{-1}]_{q_i} / q_i` modulo 1, known to 2^-120.
 pub(crate) fn fractions(context: &Context, poly: &Rows<u64>, start: u128) -> Zeroizing<Vec<u128>> {
     let mut fractions = Zeroizing::new(vec![start; context.degree()]);
     let basis = context.basis(poly.count());

@@ -1,6 +1,7 @@
 //! Symmetric encryption, one prime at a time: `b = -a s + e + m`, so that `b + a s = m + e`.
 //!
-//! `a` is uniform and expanded from a public seed, in slots; only `b` travels, in slots, 44 bits a residue.
+//! `a` is uniform and expanded from a public seed, in slots; only `b` travels, in slots, 44 bits a
+//! residue.
 
 use crate::bits::{Reader, Writer};
 use crate::context::{Context, Prime};
@@ -13,7 +14,8 @@ use crate::rows::Rows;
 use crate::sample;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A ciphertext modulo Q, in slots or in coefficients as its place says: `b + a s` is the message plus noise.
+/// A ciphertext modulo Q, in slots or in coefficients as its place says: `b + a s` is the message
+/// plus noise.
 pub(crate) struct Ciphertext {
     pub(crate) b: Rows<u64>,
     pub(crate) a: Rows<u64>,

@@ -1,9 +1,10 @@
-//! Tables of equally long rows, spaced so that walking all rows at one column does not collide in the
-//! caches, and with 64-bit values aligned to cache lines.
+//! Tables of equally long rows, spaced so that walking all rows at one column does not collide in
+//! the caches, and with 64-bit values aligned to cache lines.
 
 use zeroize::Zeroize;
 
-/// Words between rows: 65 cache lines, so that neither rows nor stretches of 64 lines of them always meet in the same cache sets.
+/// Words between rows: 65 cache lines, so that neither rows nor stretches of 64 lines of them
+/// always meet in the same cache sets.
 const GAP: usize = 520;
 
 /// `count` rows of `width` values.
@@ -69,8 +70,8 @@ impl<T: Copy + Default> Rows<T> {
 /// Values of a window.
 const WINDOW: usize = 128;
 
-/// Rows cut into windows: what all rows have in one window lies together, so that a walk over the rows
-/// meets few pages.
+/// Rows cut into windows: what all rows have in one window lies together, so that a walk over the
+/// rows meets few pages.
 pub(crate) struct Windows {
     data: Vec<u64>,
     rows: usize,

@@ -1,10 +1,12 @@
-//! The distributions: uniform modulo p (public), ternary and centred binomial (secret, constant time).
+//! The distributions: uniform modulo p (public), ternary and centred binomial (secret, constant
+//! time).
 
 use crate::modulus::Modulus;
 use crate::params::{ERROR_ETA, PRIME_BITS};
 use crate::prg::Prg;
 
-/// Uniform residues by rejection of 44-bit words; the values are public, so the loop may depend on them.
+/// Uniform residues by rejection of 44-bit words; the values are public, so the loop may depend on
+/// them.
 pub(crate) fn uniform(prg: &mut Prg, modulus: Modulus, out: &mut [u64]) {
     for value in out {
         *value = loop {

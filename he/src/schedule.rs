@@ -1,8 +1,9 @@
-//! Which outputs of which jobs share a reply ciphertext; both parties compute the same from the layouts.
+//! Which outputs of which jobs share a reply ciphertext; both parties compute the same from the
+//! layouts.
 //!
-//! Jobs of equal format (ring, modulus, reply width, k, s) form a class; their units, job after job, fill reply ciphertexts of k / 2^s units. The
-//! last reply of a class may hold fewer and is packed over fewer levels. Classes come in the order of their first
-//! job.
+//! Jobs of equal format (ring, modulus, reply width, k, s) form a class; their units, job after
+//! job, fill reply ciphertexts of k / 2^s units. The last reply of a class may hold fewer and is
+//! packed over fewer levels. Classes come in the order of their first job.
 
 use crate::layout::{Format, Layout};
 
@@ -59,7 +60,8 @@ pub(crate) fn classes(layouts: &[Layout]) -> Vec<Class> {
     classes
 }
 
-/// Calls `put` for every output of a job that lies in reply `reply` of its class: (token, column, coefficient).
+/// Calls `put` for every output of a job that lies in reply `reply` of its class: (token, column,
+/// coefficient).
 pub(crate) fn for_each_output(
     class: &Class,
     layout: &Layout,

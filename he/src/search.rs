@@ -1,7 +1,8 @@
-//! The choice of a layout: all (t, n, k, s) are priced, and the cheapest that is quiet enough is taken.
+//! The choice of a layout: all (t, n, k, s) are priced, and the cheapest that is quiet enough is
+//! taken.
 //!
-//! Prices are integers, in nanoseconds of one core of a current server processor, and the noise bound uses only
-//! exactly rounded operations, so that both parties choose alike on any machine.
+//! Prices are integers, in nanoseconds of one core of a current server processor, and the noise
+//! bound uses only exactly rounded operations, so that both parties choose alike on any machine.
 
 use crate::error::Error;
 use crate::layout::{Layout, MatmulShape, Operand};
@@ -39,8 +40,8 @@ pub(crate) fn cheapest(
     best.map(|(_, layout)| layout).ok_or(noise)
 }
 
-/// Every layout of the shape with no block wider than X, no unit mostly empty, and sums of weights within 63 bits. More
-/// rows than X has are allowed: fewer columns a polynomial make less noise.
+/// Every layout of the shape with no block wider than X, no unit mostly empty, and sums of weights
+/// within 63 bits. More rows than X has are allowed: fewer columns a polynomial make less noise.
 pub(crate) fn candidates(
     degree: usize,
     shape: MatmulShape,
@@ -81,7 +82,8 @@ pub(crate) fn price(layout: &Layout, batch: u64) -> u64 {
 
 /// Nanoseconds that both sides compute for one product of a batch, on one core.
 pub(crate) fn computation(layout: &Layout, batch: u64) -> u64 {
-    // Fitted to `examples/time_linear.rs`, products to chosen layouts, the rest over all layouts of several shapes: most of them within 25 %.
+    // Fitted to `examples/time_linear.rs`, products to chosen layouts, the rest over all layouts of
+    // several shapes: most of them within 25 %.
     let levels = layout.levels as u64;
     let switch = 13_000 * (levels * (levels + 1) + 2 * (levels + 1));
     let polynomial = 6_600 * levels + 2_500 * u64::from(layout.split);

@@ -63,7 +63,8 @@ impl Session {
     }
 }
 
-/// The deviation of the noise of evaluated products, before the encryption of zero, in units of the ring.
+/// The deviation of the noise of evaluated products, before the encryption of zero, in units of the
+/// ring.
 pub(crate) fn measured_deviation(
     session: &mut Session,
     layout: &Layout,

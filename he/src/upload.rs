@@ -2,28 +2,32 @@
 //!
 //! A matrix of the client's choice, [`encrypt`]; per block of t rows and k columns:
 //!
-//! | client: `X`, `s`                                        |                                    | server |
-//! |---------------------------------------------------------|------------------------------------|--------|
-//! | fresh seed, `a` from it                                 |                                    |        |
-//! | `b = -a s + e + round(Q x / 2^l)`                       | `-- seed, b -->`                   | `(b, a)` |
+//! | client: `X`, `s` |  | server |
+//! | --- | --- | --- |
+//! | fresh seed, `a` from it |  |  |
+//! | `b = -a s + e + round(Q x / 2^l)` | `-- seed, b -->` | `(b, a)` |
 //!
 //! A uniform matrix, which neither party chooses, [`encrypt_random`]:
 //!
-//! | client: `s`                                             |                                    | server |
-//! |---------------------------------------------------------|------------------------------------|--------|
-//! | fresh seed, `a` and `u` in Z_{2^l}^N from it            |                                    |        |
-//! | `c = floor(2^l (-a s + e) / Q)`, `x = u - c`            |                                    |        |
-//! | `b = -a s + e + round(Q x / 2^l)`                       |                                    |        |
-//! | `v = b - round(Q u / 2^l)`                              | `-- seed, v -->`                   | `b = round(Q u / 2^l) + v`, `(b, a)` |
+//! | client: `s` |  | server |
+//! | --- | --- | --- |
+//! | fresh seed, `a` and `u` in Z_{2^l}^N from it |  |  |
+//! | `c = floor(2^l (-a s + e) / Q)`, `x = u - c` |  |  |
+//! | `b = -a s + e + round(Q x / 2^l)` |  |  |
+//! | `v = b - round(Q u / 2^l)` | `-- seed, v -->` | `b = round(Q u / 2^l) + v`, `(b, a)` |
 //!
-//! v lies in `[-1, Q / 2^l + 1]`: it takes log2 Q - l bits, where b takes log2 Q. Coefficients that must be zero have x = 0, not x = u - c, and all of b is sent; those
-//! that nothing depends on are not sent, and have b = 0.
+//! v lies in `[-1, Q / 2^l + 1]`: it takes log2 Q - l bits, where b takes log2 Q. Coefficients that
+//! must be zero have x = 0, not x = u - c, and all of b is sent; those that nothing depends on are
+//! not sent, and have b = 0.
 //!
-//! *Security.* For fixed `-a s + e` the map u -> x is a bijection of Z_{2^l}, so (a, b, x) has exactly the distribution of an honest
-//! encryption of a uniform x that is independent of s, e and a. But the server sees u and v, not b alone: near the ends of its range v
-//! tells how things were rounded, hence something of x. So the ciphertext is drawn again, with a fresh seed, unless every v lies
-//! in `[2, floor(Q / 2^l) - 2]`, or from 2^10 for three primes, where c is not computed exactly below: then every x is as likely, given u, v
-//! and a. A draw fails with probability below N 2^(l + 3) / Q, or N 2^(l + 10) / Q. Seeds are never used twice; a, u and the secrets come from separate domains.
+//! *Security.* For fixed `-a s + e` the map u -> x is a bijection of Z_{2^l}, so (a, b, x) has
+//! exactly the distribution of an honest encryption of a uniform x that is independent of s, e and
+//! a. But the server sees u and v, not b alone: near the ends of its range v tells how things were
+//! rounded, hence something of x. So the ciphertext is drawn again, with a fresh seed, unless every
+//! v lies in `[2, floor(Q / 2^l) - 2]`, or from 2^10 for three primes, where c is not computed
+//! exactly below: then every x is as likely, given u, v and a. A draw fails with probability below
+//! N 2^(l + 3) / Q, or N 2^(l + 10) / Q. Seeds are never used twice; a, u and the secrets come from
+//! separate domains.
 
 use crate::bits::{Reader, Writer};
 use crate::context::{Context, Prime};
@@ -73,7 +77,8 @@ pub fn encrypt(
     ciphertexts.concat()
 }
 
-/// Makes a uniform X, `[tokens, inner]` row-major modulo 2^l, and its compressed encryption of [`Layout::upload_len`] bytes.
+/// Makes a uniform X, `[tokens, inner]` row-major modulo 2^l, and its compressed encryption of
+/// [`Layout::upload_len`] bytes.
 ///
 /// # Panics
 /// If the layout is not of this context.
@@ -119,8 +124,9 @@ fn used(layout: &Layout, block: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// The coefficients of one block that must be zero, because columns of W other than the first carry them to where outputs
-/// are read: between the rows that have values, and in the last row, which wraps around to the first.
+/// The coefficients of one block that must be zero, because columns of W other than the first carry
+/// them to where outputs are read: between the rows that have values, and in the last row, which
+/// wraps around to the first.
 fn zeros(layout: &Layout, block: usize) -> impl Iterator<Item = usize> {
     let ((rows, columns), layout) = (layout.block_sides(block), *layout);
     let last = (rows < layout.t).then_some(layout.t - 1);
@@ -135,8 +141,8 @@ impl Layout {
         self.upload_ciphertexts() * (32 + self.levels * residues_len(self.degree))
     }
 
-    /// Bytes of an upload of [`encrypt_random`]: per ciphertext a seed of 32 bytes, `44 L - l` bits for each coefficient that carries a
-    /// value, and `44 L` bits for each that must be zero.
+    /// Bytes of an upload of [`encrypt_random`]: per ciphertext a seed of 32 bytes, `44 L - l` bits
+    /// for each coefficient that carries a value, and `44 L` bits for each that must be zero.
     pub fn upload_len(&self) -> usize {
         // Blocks are of four kinds: the last of a row or of a column may not be full.
         let (down, across) = (self.token_blocks(), self.inner_blocks());
@@ -184,7 +190,8 @@ fn encrypt_block(
     out
 }
 
-/// One compressed ciphertext and its message in the order of [`used`], or nothing if these seeds will not do.
+/// One compressed ciphertext and its message in the order of [`used`], or nothing if these seeds
+/// will not do.
 fn random_block(
     context: &Context,
     key: &SecretKey,
@@ -241,8 +248,9 @@ fn random_block(
     within.then(|| (out, Zeroizing::new(used(layout, block).map(|(_, at)| x[at]).collect())))
 }
 
-/// Values of v that do not tell how things were rounded: `floor(2^l base / Q)` is computed exactly for the bases that give them. The fraction of a
-/// base is known to 9 units of 2^-128 for each prime, which is below one base for two primes and below 2^9 bases for three.
+/// Values of v that do not tell how things were rounded: `floor(2^l base / Q)` is computed exactly
+/// for the bases that give them. The fraction of a base is known to 9 units of 2^-128 for each
+/// prime, which is below one base for two primes and below 2^9 bases for three.
 fn window(context: &Context, layout: &Layout) -> RangeInclusive<u128> {
     let least = if layout.levels == MAX_LEVELS { 1 << 10 } else { 2 };
     least..=context.basis(layout.levels).quotient(layout.bits) - 2
@@ -267,7 +275,8 @@ fn public_values(layout: &Layout, block: usize, public: &Seed) -> Vec<u64> {
 
 /// round(Q x / 2^l) modulo one prime q of Q, exactly.
 ///
-/// With y = Q x mod 2^l, the rounded quotient is (Q x - y) / 2^l + msb(y), and modulo q it is msb(y) - y 2^{-l}.
+/// With y = Q x mod 2^l, the rounded quotient is (Q x - y) / 2^l + msb(y), and modulo q it is
+/// msb(y) - y 2^{-l}.
 fn scale_up(context: &Context, layout: &Layout, prime: &Prime, x: &[u64], out: &mut [u64]) {
     let modulus_low = context.basis(layout.levels).product as u64;
     let factor = prime.modulus.constant(prime.inverse_of_two_to(layout.bits));
@@ -343,11 +352,13 @@ impl EncryptedMatrix {
         Self { layout: *layout, blocks: self.blocks.clone() }
     }
 
-    /// One matrix of the ciphertexts of several, block after block, in a layout of [`Layout::dense`]. Rows or columns that a block
-    /// lacks are arbitrary numbers: what they give is not to be read, or meets zeros in W.
+    /// One matrix of the ciphertexts of several, block after block, in a layout of
+    /// [`Layout::dense`]. Rows or columns that a block lacks are arbitrary numbers: what they give
+    /// is not to be read, or meets zeros in W.
     ///
     /// # Panics
-    /// If the layouts differ in more than the shape, or the blocks are not as many as the layout has.
+    /// If the layouts differ in more than the shape, or the blocks are not as many as the layout
+    /// has.
     pub fn joined(layout: &Layout, parts: &[Self]) -> Self {
         let form = |l: &Layout| (l.degree, l.levels, l.bits, l.t, l.n, l.k);
         assert!(

@@ -1,12 +1,13 @@
 //! The server's matrix as polynomials, one group of columns and one block of rows at a time.
 //!
-//! The tile of a group has 2^s polynomials w_b (see [`crate::layout`]); the butterfly turns them into
-//! W'_sigma: for each of the s levels, with gap h and automorphism sigma, pairs become
+//! The tile of a group has 2^s polynomials w_b (see [`crate::layout`]); the butterfly turns them
+//! into W'_sigma: for each of the s levels, with gap h and automorphism sigma, pairs become
 //! `(E, O) -> (E + X^h O, sigma(E - X^h O))`, because sigma(X^h) = -X^h.
 //!
-//! The automorphisms are put off to the slots, where they are permutations of lines. With g the product of
-//! those before a level, and `E = e(X^g)`, `O = o(X^g)`, the pair is `(e + X^f o, e - X^f o)` for
-//! `f = h / g mod 2 N`, up to g and g sigma: shifts and sums of small integers.
+//! The automorphisms are put off to the slots, where they are permutations of lines. With g the
+//! product of those before a level, and `E = e(X^g)`, `O = o(X^g)`, the pair is
+//! `(e + X^f o, e - X^f o)` for `f = h / g mod 2 N`, up to g and g sigma: shifts and sums of small
+//! integers.
 
 use crate::automorphism::SlotPermutation;
 use crate::context::Prime;
@@ -136,7 +137,8 @@ impl Tile {
         }
     }
 
-    /// Fills the tile with W'_sigma of this group and block; `scratch` is another tile of the layout.
+    /// Fills the tile with W'_sigma of this group and block; `scratch` is another tile of the
+    /// layout.
     pub(crate) fn load(
         &mut self,
         layout: &Layout,
@@ -159,7 +161,8 @@ impl Tile {
         }
     }
 
-    /// W'_sigma modulo one prime, in slots, as factors, to a row of `out`; `slots` is room for a polynomial.
+    /// W'_sigma modulo one prime, in slots, as factors, to a row of `out`; `slots` is room for a
+    /// polynomial.
     pub(crate) fn to_slots(
         &self,
         prime: &Prime,
@@ -202,8 +205,8 @@ impl Drop for Tile {
     }
 }
 
-/// The polynomials w_b of a group of columns and a block of rows: row j of column r at X^(r k - j), where
-/// X^-j = -X^(N - j).
+/// The polynomials w_b of a group of columns and a block of rows: row j of column r at X^(r k - j),
+/// where X^-j = -X^(N - j).
 fn fill<W: Copy, T: Coefficient>(
     layout: &Layout,
     polynomials: &mut Rows<T>,

@@ -68,7 +68,8 @@ fn no_product_of_many_is_wrong() {
     }
 }
 
-/// Both parties' fractions of a coefficient add up to a multiple of `1 / t` but for what the module states, modulo both primes.
+/// Both parties' fractions of a coefficient add up to a multiple of `1 / t` but for what the module
+/// states, modulo both primes.
 #[test]
 fn the_noise_is_within_its_margin() {
     let mut s = Session::full(4);

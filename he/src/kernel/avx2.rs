@@ -1,13 +1,14 @@
 //! The inner loops for AVX2 with fused multiply-add, in double precision.
 //!
-//! Residues are integers of at most 44 bits and exact as doubles. A product of two of them is `h + l`,
-//! h rounded and l its exact error by a fused operation; a product modulo p is `h - round(q) p + l` for an
-//! estimate q of the quotient, exact because its terms are integers below 2^53 apart from h and q p, whose
-//! difference is one too. Every operation takes the same time for all values that occur.
+//! Residues are integers of at most 44 bits and exact as doubles. A product of two of them is
+//! `h + l`, h rounded and l its exact error by a fused operation; a product modulo p is
+//! `h - round(q) p + l` for an estimate q of the quotient, exact because its terms are integers
+//! below 2^53 apart from h and q p, whose difference is one too. Every operation takes the same
+//! time for all values that occur.
 //!
 //! Factors (see [`super::to_factors`]) are doubles: residues centred, or slots below 11 p as the
-//! transform leaves them. Sums of products keep the multiples of 2^40 apart from the rest: the product
-//! added to 1.5 2^92 is rounded to them, and shows their number in its low bits.
+//! transform leaves them. Sums of products keep the multiples of 2^40 apart from the rest: the
+//! product added to 1.5 2^92 is rounded to them, and shows their number in its low bits.
 
 pub(super) mod transform;
 
@@ -79,7 +80,8 @@ fn round(x: __m256d) -> __m256d {
     _mm256_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
 }
 
-/// b w modulo p, given w / p too: below 0.75 p in absolute value for `|b| < 2^51` and `|w| <= p / 2`.
+/// b w modulo p, given w / p too: below 0.75 p in absolute value for `|b| < 2^51` and
+/// `|w| <= p / 2`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn product(b: __m256d, [w, quotient]: [__m256d; 2], p: __m256d) -> __m256d {
@@ -159,7 +161,8 @@ unsafe fn to_factors_unchecked(values: &mut [u64], modulus: Modulus) {
 /// As the portable twin, in this machine's form of sums.
 ///
 /// # Panics
-/// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do not fit.
+/// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do
+/// not fit.
 pub(super) fn add_outer(
     sums: &mut [[[&mut [u64]; 2]; 2]],
     x: &[u64],
@@ -186,9 +189,9 @@ pub(super) fn add_outer(
 /// For `A + B` columns of factors, of which A and B at a time have their sums in registers.
 ///
 /// # Safety
-/// The instructions exist; there are A + B sums, with as many words in each half, a multiple of a line, as
-/// each factor has; `w` has A + B factors for each pair; and `x` has all pairs of every line, `stride`
-/// words apart.
+/// The instructions exist; there are A + B sums, with as many words in each half, a multiple of a
+/// line, as each factor has; `w` has A + B factors for each pair; and `x` has all pairs of every
+/// line, `stride` words apart.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn add_outer_unchecked<const A: usize, const B: usize>(
     sums: &mut [[[&mut [u64]; 2]; 2]],
@@ -210,11 +213,12 @@ unsafe fn add_outer_unchecked<const A: usize, const B: usize>(
     }
 }
 
-/// Keeps the sums of half a line and of G columns of factors in registers while it walks over the pairs.
+/// Keeps the sums of half a line and of G columns of factors in registers while it walks over the
+/// pairs.
 ///
 /// # Safety
-/// The instructions exist; there are G sums, and `at + 4` words in each half and factor; `w` has `strip`
-/// factors for each pair, `first + G <= strip`, and the pairs lie at `x`, 2 lines apart.
+/// The instructions exist; there are G sums, and `at + 4` words in each half and factor; `w` has
+/// `strip` factors for each pair, `first + G <= strip`, and the pairs lie at `x`, 2 lines apart.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn add_columns<const G: usize>(
@@ -290,7 +294,8 @@ unsafe fn fold_unchecked(low: &[u64], high: &[u64], modulus: Modulus, scale: Sca
     let mask = _mm256_set1_epi64x((1 << BITS) - 1);
     let shift = _mm256_set1_pd((1u64 << (63 - BITS)) as f64);
     for at in (0..out.len()).step_by(4) {
-        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let low = _mm256_loadu_pd(low.as_ptr().add(at).cast());
             let high = _mm256_xor_si256(_mm256_loadu_si256(high.as_ptr().add(at).cast()), sign);
@@ -318,7 +323,8 @@ pub(super) fn dot(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, ou
 unsafe fn dot_unchecked(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Scale, out: &mut [u64]) {
     let ([p, p_inverse], c) = (prime(modulus), factor(modulus, scale.low.w));
     for at in (0..out.len()).step_by(4) {
-        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let mut sum = _mm256_setzero_pd();
             for (i, (x, w)) in pairs.iter().enumerate() {
@@ -365,7 +371,8 @@ unsafe fn combine_unchecked(
 ) {
     let ([p, p_inverse], c) = (prime(modulus), factor(modulus, scale.low.w));
     for at in (0..out.len()).step_by(4) {
-        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let load = |from: &[u64]| _mm256_loadu_pd(from.as_ptr().add(at).cast());
             let mut sum = _mm256_setzero_pd();
@@ -404,7 +411,8 @@ unsafe fn twisted_sums_unchecked(
 ) {
     let prime = prime(modulus);
     for at in (0..e.len()).step_by(4) {
-        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 4 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let first = from_integers(_mm256_loadu_si256(e.as_ptr().add(at).cast()));
             let o = from_integers(_mm256_loadu_si256(o.as_ptr().add(at).cast()));
@@ -432,7 +440,8 @@ unsafe fn subtract_lifted_unchecked(x: &mut [u64], rest: &[u64], from: Modulus, 
     let (to_prime, c) = (prime(to), factor(to, c.w));
     let (from_p, half) = (_mm256_set1_pd(from.p() as f64), _mm256_set1_pd((from.p() / 2) as f64));
     for at in (0..x.len()).step_by(4) {
-        // SAFETY: at + 4 <= n for both slices, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 4 <= n for both slices, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let rest = from_integers(_mm256_loadu_si256(rest.as_ptr().add(at).cast()));
             let upper = _mm256_cmp_pd::<_CMP_GT_OQ>(rest, half);

@@ -1,8 +1,8 @@
 //! The inner loops for AVX-512 with 52-bit multiply-add.
 //!
-//! Loops without products are the portable ones, compiled once more for the wider registers. Products with a constant
-//! use Shoup's method on 52 bits: with `w' = floor(w 2^52 / p)` and x < 2^52, `x w - floor(x w' / 2^52) p` lies in
-//! [0, 2p), and its low 52 bits are all there is.
+//! Loops without products are the portable ones, compiled once more for the wider registers.
+//! Products with a constant use Shoup's method on 52 bits: with `w' = floor(w 2^52 / p)` and x <
+//! 2^52, `x w - floor(x w' / 2^52) p` lies in [0, 2p), and its low 52 bits are all there is.
 
 pub(super) mod transform;
 
@@ -51,7 +51,8 @@ recompiled! {
 /// As the portable twin.
 ///
 /// # Panics
-/// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do not fit.
+/// If the machine lacks the instructions, there are no sums or more than [`STRIP`], or lengths do
+/// not fit.
 pub(super) fn add_outer(
     sums: &mut [[[&mut [u64]; 2]; 2]],
     x: &[u64],
@@ -78,8 +79,9 @@ pub(super) fn add_outer(
 /// Keeps all sums of a line in registers while it walks over the pairs.
 ///
 /// # Safety
-/// The instructions exist; there are G sums, with as many words in each half, a multiple of a line, as each factor has; `w` has G factors for each pair; and `x` has
-/// all pairs of every line, `stride` words apart.
+/// The instructions exist; there are G sums, with as many words in each half, a multiple of a line,
+/// as each factor has; `w` has G factors for each pair; and `x` has all pairs of every line,
+/// `stride` words apart.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn add_outer_unchecked<const G: usize>(
     sums: &mut [[[&mut [u64]; 2]; 2]],
@@ -90,7 +92,8 @@ unsafe fn add_outer_unchecked<const G: usize>(
 ) {
     let n = sums[0][0][0].len();
     for (line, at) in (0..n).step_by(LINE).enumerate() {
-        // SAFETY: at + 8 <= n for every half and factor, and the line's pairs are within x, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for every half and factor, and the line's pairs are within x, by the
+        // contract of this function; loads and stores are unaligned.
         unsafe {
             let load = |from: *const u64| _mm512_loadu_si512(from.cast());
             let mut s = [[[_mm512_setzero_si512(); 2]; 2]; G];
@@ -178,7 +181,8 @@ impl Fold {
 
     /// c (l + 2^52 h) mod p for sums of at most 4095 products.
     ///
-    /// With l = l0 + 2^52 l1 and h + l1 = h0 + 2^52 h1: c l0 + c 2^52 h0 + c 2^104 h1, below 6p before reduction.
+    /// With l = l0 + 2^52 l1 and h + l1 = h0 + 2^52 h1: c l0 + c 2^52 h0 + c 2^104 h1, below 6p
+    /// before reduction.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn apply(self, l: __m512i, h: __m512i) -> __m512i {
@@ -208,7 +212,8 @@ pub(super) fn fold(low: &[u64], high: &[u64], modulus: Modulus, scale: Scale, ou
 unsafe fn fold_unchecked(low: &[u64], high: &[u64], modulus: Modulus, scale: Scale, out: &mut [u64]) {
     let fold = Fold::new(modulus, scale);
     for at in (0..out.len()).step_by(8) {
-        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let l = _mm512_loadu_si512(low.as_ptr().add(at).cast());
             let h = _mm512_loadu_si512(high.as_ptr().add(at).cast());
@@ -233,7 +238,8 @@ unsafe fn dot_unchecked(pairs: &[(&[u64], &[u64])], modulus: Modulus, scale: Sca
     let fold = Fold::new(modulus, scale);
     for at in (0..out.len()).step_by(8) {
         let (mut l, mut h) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             for (x, w) in pairs {
                 let x = _mm512_loadu_si512(x.as_ptr().add(at).cast());
@@ -278,7 +284,8 @@ unsafe fn combine_unchecked(
     let bound = _mm512_set1_epi64(28 * modulus.p() as i64);
     for at in (0..out.len()).step_by(8) {
         let (mut l, mut h) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let load = |from: &[u64]| _mm512_loadu_si512(from.as_ptr().add(at).cast());
             if let Some(minus) = minus {
@@ -323,7 +330,8 @@ unsafe fn twisted_sums_unchecked(
     let (p, p2) = (all(modulus.p()), all(2 * modulus.p()));
     let inverse = all(((1u128 << 94) / u128::from(modulus.p())) as u64);
     for at in (0..e.len()).step_by(8) {
-        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for every slice, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let load = |from: &[u64]| _mm512_loadu_si512(from.as_ptr().add(at).cast());
             let (first, o, w) = (load(e), load(o), load(w));
@@ -358,7 +366,8 @@ unsafe fn subtract_lifted_unchecked(x: &mut [u64], rest: &[u64], from: Modulus, 
     let half = _mm512_set1_epi64((from.p() / 2) as i64);
     let shift = _mm512_set1_epi64(to.p().wrapping_sub(from.p()) as i64);
     for at in (0..x.len()).step_by(8) {
-        // SAFETY: at + 8 <= n for both slices, by the contract of this function; loads and stores are unaligned.
+        // SAFETY: at + 8 <= n for both slices, by the contract of this function; loads and stores
+        // are unaligned.
         unsafe {
             let r = _mm512_loadu_si512(rest.as_ptr().add(at).cast());
             let lifted = _mm512_mask_add_epi64(r, _mm512_cmpgt_epu64_mask(r, half), r, shift);

@@ -97,7 +97,8 @@ fn ciphertexts_of_one_reply_have_their_own_randomness() {
     assert!(close(&ciphertexts[0], &ciphertexts[1]) < 0.02);
 }
 
-/// Without the encryption of zero, a' would be an equation in W with coefficients that the client knows.
+/// Without the encryption of zero, a' would be an equation in W with coefficients that the client
+/// knows.
 #[test]
 fn weights_could_be_read_from_a_reply_without_encryption_of_zero() {
     let mut session = Session::full(6);

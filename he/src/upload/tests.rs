@@ -167,7 +167,8 @@ fn draws_near_the_ends_are_refused() {
     assert!((1..30).contains(&refused), "{refused}");
 }
 
-/// The same arithmetic with a tiny Q, over all of its values: given what travels, the message is uniform.
+/// The same arithmetic with a tiny Q, over all of its values: given what travels, the message is
+/// uniform.
 #[test]
 fn given_what_travels_every_message_is_as_likely() {
     for (q, t) in [(1021i64, 8i64), (4093, 16), (509, 32)] {
@@ -191,7 +192,8 @@ fn given_what_travels_every_message_is_as_likely() {
     }
 }
 
-/// With the real primes: whatever message is wanted, there is a base with which it comes out, for every v in the window.
+/// With the real primes: whatever message is wanted, there is a base with which it comes out, for
+/// every v in the window.
 #[test]
 fn at_the_ends_of_the_window_every_message_occurs() {
     let (context, mut rng) = (Context::insecure(SMALL), ChaCha20Rng::seed_from_u64(2));
@@ -202,7 +204,8 @@ fn at_the_ends_of_the_window_every_message_occurs() {
         let ends = (0..400).map(|i| window.start() + i).chain((0..40).map(|i| window.end() - i));
         for v in ends.collect::<Vec<_>>() {
             let [u, x] = [0; 2].map(|_| rng.next_u64() & mask(&layout));
-            // The base is v + round(Q u / 2^l) - round(Q x / 2^l); its fraction is computed as in `random_block`.
+            // The base is v + round(Q u / 2^l) - round(Q x / 2^l); its fraction is computed as in
+            // `random_block`.
             let mut fraction = 0u128;
             for (i, prime) in primes.iter().enumerate() {
                 let modulus = prime.modulus;

@@ -3,9 +3,9 @@
 //!
 //! A residue is held as an integer of absolute value below 2^53. With `w' = w / p` rounded, the
 //! product of b and w is `h + l`, h rounded and l its exact error (two fused operations), and
-//! `h - round(b w') p + l` is congruent to b w: both operations are exact, because the result and l are
-//! integers below 2^47. The quotient is off by at most `|b| 2^-53`, so for `|b| < 2^51` the result is
-//! below 0.75 p.
+//! `h - round(b w') p + l` is congruent to b w: both operations are exact, because the result and l
+//! are integers below 2^47. The quotient is off by at most `|b| 2^-53`, so for `|b| < 2^51` the
+//! result is below 0.75 p.
 //!
 //! Forward, the thirteen layers add at most 0.75 p each: inputs below p stay below 11 p. Inverse,
 //! sums double in each layer; bounds stand beside the passes.
@@ -36,7 +36,8 @@ pub(crate) struct Transform {
 struct Table {
     /// Pairs (w, w / p) by index m + i: the i-th of the m blocks of a layer.
     pairs: Vec<[f64; 2]>,
-    /// For each 16 slots: four values each of w and w / p for stride 2, then twice that for stride 1.
+    /// For each 16 slots: four values each of w and w / p for stride 2, then twice that for stride
+    /// 1.
     lanes: Vec<[[f64; 4]; 6]>,
 }
 
@@ -210,8 +211,8 @@ unsafe fn inverse_three(v: &mut [__m256d; 8], table: &Table, first: usize, p: __
 }
 
 /// # Safety
-/// The instructions exist; `from` has N residues, or N 32-bit integers where `SMALL`; `x` has N words and
-/// is `from` or does not overlap it.
+/// The instructions exist; `from` has N residues, or N 32-bit integers where `SMALL`; `x` has N
+/// words and is `from` or does not overlap it.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn forward_unchecked<const SMALL: bool, const REDUCE: bool>(
     t: &Transform,

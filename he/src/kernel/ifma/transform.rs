@@ -1,9 +1,9 @@
 //! The negacyclic transform of degree 8192 for primes below 2^46, with 52-bit multiply-add.
 //!
 //! With `c = w 2^52 mod p` and `c' = c / p mod 2^52`, the Montgomery product of z and w is
-//! `hi(z c) - hi(q p)`, `q = lo(z c')`, in (-p, p) for z < 2^52. Forward, values start 14 p higher and
-//! change by less than p in each of the thirteen layers, so they stay in (0, 28 p) without a reduction.
-//! Inverse, sums double in each layer; they are reduced between passes.
+//! `hi(z c) - hi(q p)`, `q = lo(z c')`, in (-p, p) for z < 2^52. Forward, values start 14 p higher
+//! and change by less than p in each of the thirteen layers, so they stay in (0, 28 p) without a
+//! reduction. Inverse, sums double in each layer; they are reduced between passes.
 
 // Indices are those of the transform's definition.
 #![allow(clippy::needless_range_loop)]
@@ -70,8 +70,8 @@ impl Table {
 }
 
 impl Transform {
-    /// For a prime below 2^46, a root of X^N + 1 modulo it and its inverse; nothing for other degrees, or
-    /// if the machine lacks the instructions.
+    /// For a prime below 2^46, a root of X^N + 1 modulo it and its inverse; nothing for other
+    /// degrees, or if the machine lacks the instructions.
     pub(crate) fn new(degree: usize, p: u64, [root, root_inverse]: [u64; 2]) -> Option<Self> {
         (degree == N && p < 1 << 46 && available()).then(|| Self {
             p,
@@ -227,8 +227,8 @@ unsafe fn lanes(table: &Table, block: usize, i: usize) -> [Vector; 2] {
 }
 
 /// # Safety
-/// The instructions exist; `from` has N residues, or N 32-bit integers if `SMALL`; `x` has N words, and is
-/// `from` or does not overlap it.
+/// The instructions exist; `from` has N residues, or N 32-bit integers if `SMALL`; `x` has N words,
+/// and is `from` or does not overlap it.
 #[target_feature(enable = "avx512f,avx512ifma,avx512dq,avx512vl")]
 unsafe fn forward_unchecked<const SMALL: bool, const REDUCE: bool>(
     t: &Transform,
