@@ -149,9 +149,8 @@ impl ChatTemplate {
     ///
     /// If the template refuses the conversation, fails, or exceeds its bounds.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        let turn = |m: &Message| {
-            Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())])
-        };
+        let turn =
+            |m: &Message| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]);
         let values = context! {
             messages => Value::from(messages.iter().map(turn).collect::<Vec<_>>()),
             add_generation_prompt,

@@ -128,8 +128,8 @@ pub(crate) struct Bounded {
 
 fn bound(network: &AnyNetwork<Weight>, scales: &Scales) -> Bounded {
     let mut bounds = Bounds::new(scales);
-    let logits: Bound = immediate(network.forward(&mut bounds, Tokens::Hidden(1), false))
-        .expect("bounds talk to nobody");
+    let logits: Bound =
+        immediate(network.forward(&mut bounds, Tokens::Hidden(1), false)).expect("bounds talk to nobody");
     Bounded {
         caps: std::mem::take(&mut bounds.caps),
         added: std::mem::take(&mut bounds.added),

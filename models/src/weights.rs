@@ -136,7 +136,9 @@ impl Projection {
             let divisor = f64::from(1 << DIAGONAL);
             for i in 0..self.inputs {
                 let g = gain.as_ref().map_or(1.0, |gain| f64::from(gain[i]));
-                folded.weights.extend((0..self.inputs).map(|j| if i == j { (g / divisor) as f32 } else { 0.0 }));
+                folded
+                    .weights
+                    .extend((0..self.inputs).map(|j| if i == j { (g / divisor) as f32 } else { 0.0 }));
                 let b = shift.as_ref().map_or(0.0, |shift| f64::from(shift[i]));
                 folded.bias.push((b / divisor) as f32);
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sotto_models::sampling::greedy;
-use sotto_models::{Reference, Folder};
+use sotto_models::{Folder, Reference};
 
 /// What another program, which shares no code with this one, makes of a prompt.
 #[derive(Deserialize)]

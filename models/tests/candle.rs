@@ -13,7 +13,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral};
 use common::{config, odd};
 use sotto_models::random::{Precision, RandomFolder};
-use sotto_models::{Config, Fields, Reference, Folder, Llama3Scaling};
+use sotto_models::{Config, Fields, Folder, Llama3Scaling, Reference};
 
 const LENGTH: usize = 40;
 

@@ -13,7 +13,7 @@ use common::{bytes, config, odd};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sotto_models::random::{RandomFolder, write_random_folder};
-use sotto_models::{Checkpoint, Fields, Reference, Folder};
+use sotto_models::{Checkpoint, Fields, Folder, Reference};
 use tempfile::TempDir;
 
 fn model() -> TempDir {
@@ -63,7 +63,10 @@ fn a_whole_folder_opens() {
     for dir in [model(), sharded()] {
         let folder = Folder::open(dir.path()).unwrap();
         assert_eq!(*folder.config(), bytes());
-        assert_eq!(folder.checkpoint().tensor("model.layers.1.mlp.gate_proj.weight", &[50, 36]).unwrap().len(), 50 * 36);
+        assert_eq!(
+            folder.checkpoint().tensor("model.layers.1.mlp.gate_proj.weight", &[50, 36]).unwrap().len(),
+            50 * 36
+        );
         assert_eq!(folder.checkpoint().tensor("model.norm.weight", &[36]).unwrap().len(), 36);
     }
 }

@@ -216,15 +216,21 @@ fn tensors(folder: &Folder) -> Vec<Tensor> {
     let plain = |name: &str, tensor: &str| {
         let (values, shape) = read(folder, tensor);
         let values = match tensor {
-            _ if tensor.contains("q_proj") => exchanged(&values, config.num_attention_heads, config.hidden_size),
-            _ if tensor.contains("k_proj") => exchanged(&values, config.num_key_value_heads, config.hidden_size),
+            _ if tensor.contains("q_proj") => {
+                exchanged(&values, config.num_attention_heads, config.hidden_size)
+            }
+            _ if tensor.contains("k_proj") => {
+                exchanged(&values, config.num_key_value_heads, config.hidden_size)
+            }
             _ => values,
         };
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         (name.to_string(), shape, 0, bytes)
     };
-    let mut all =
-        vec![plain("token_embd.weight", "model.embed_tokens.weight"), plain("output_norm.weight", "model.norm.weight")];
+    let mut all = vec![
+        plain("token_embd.weight", "model.embed_tokens.weight"),
+        plain("output_norm.weight", "model.norm.weight"),
+    ];
     if !config.tie_word_embeddings {
         all.push(plain("output.weight", "lm_head.weight"));
     }
@@ -299,9 +305,10 @@ fn every_type_is_read_as_by_candle() {
         let folder = Folder::open(&path).unwrap();
         let mut reader = Cursor::new(&bytes);
         let content = gguf_file::Content::read(&mut reader).unwrap();
-        for (tensor, param) in
-            [("token_embd.weight", "model.embed_tokens.weight"), ("blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight")]
-        {
+        for (tensor, param) in [
+            ("token_embd.weight", "model.embed_tokens.weight"),
+            ("blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight"),
+        ] {
             let theirs = content.tensor(&mut reader, tensor, &Device::Cpu).unwrap();
             let theirs = theirs.dequantize(&Device::Cpu).unwrap();
             let (ours, shape) = read(&folder, param);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sotto_models::{Config, Fields, Reference, Folder, random::RandomFolder};
+use sotto_models::{Config, Fields, Folder, Reference, random::RandomFolder};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 /// No mistake takes longer than this to be told.

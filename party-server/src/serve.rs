@@ -252,8 +252,7 @@ impl House {
         let mut me =
             Server::establish(ch, Rng::from_os(), binding).await.map_err(Error::from).context("set-up")?;
         let served = async {
-            service::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy)
-                .await?;
+            service::offer(&mut me.session.ch, &self.model, self.folder.tokenizer(), self.policy).await?;
             let served = service::serve(&mut me, &self.model, self.policy).await?;
             let cost = me.session.ch.meter.total();
             me.session.ch.part().await?;

@@ -8,8 +8,7 @@ use sotto_models::{
     Checkpoint, Config, Fields, Folder, Llama3Scaling, Model, Reference, Sampler, Sampling, Texts, Tokens,
     architectures::bert::{BertLayer, BertShape},
     evaluator::{
-        Clear, Evaluator, FixedPoint, Part, Plan, Scaled, Scales, TwoParty, immediate,
-        two_party::Caches,
+        Clear, Evaluator, FixedPoint, Part, Plan, Scaled, Scales, TwoParty, immediate, two_party::Caches,
     },
     network::Network,
     random::{self, RandomFolder, write_random_tensors},
@@ -457,11 +456,11 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
         rope_theta: 500_000.0,
         rope_scaling: Some(
             Llama3Scaling {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: 32,
-        }
+                factor: 8.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_max_position_embeddings: 32,
+            }
             .into(),
         ),
         attention_bias: false,

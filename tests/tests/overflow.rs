@@ -158,7 +158,11 @@ fn spikes_of_two_thousand_are_right() {
 fn spikes_of_thirty_thousand_are_right_in_units_that_fit() {
     let texts = Texts::Tokens(vec![TOKENS.to_vec()]);
     let calibrated = |weight: Edit| {
-        fate_with(&Precision::ALL, |folder| Model::load(folder, &texts).unwrap(), |f| spiking(f, neuron!(1.0), weight))
+        fate_with(
+            &Precision::ALL,
+            |folder| Model::load(folder, &texts).unwrap(),
+            |f| spiking(f, neuron!(1.0), weight),
+        )
     };
     assert!(right(calibrated(weight!(13.0))));
     assert!(right(calibrated(weight!(-13.0))));
@@ -183,13 +187,21 @@ fn what_may_wrap_to_where_it_looks_small_is_refused() {
     let scaled = |param: &'static str, edit: Edit| fate(|f| f.edit(param, edit));
     assert_eq!(scaled("model.layers.1.mlp.gate_proj.weight", times!(200.0)), Fate::Refused);
     assert_eq!(scaled("lm_head.weight", times!(50.0)), Fate::Refused);
-    let attention = fate(|f| f.edit("model.layers.0.self_attn.v_proj.weight", times!(120.0)).edit("model.layers.0.self_attn.o_proj.weight", times!(120.0)));
+    let attention = fate(|f| {
+        f.edit("model.layers.0.self_attn.v_proj.weight", times!(120.0))
+            .edit("model.layers.0.self_attn.o_proj.weight", times!(120.0))
+    });
     assert_eq!(attention, Fate::Refused);
 }
 
 #[test]
 fn scores_are_right_or_told_or_refused() {
-    let scaled = |edit: Edit| fate(|f| f.edit("model.layers.1.self_attn.q_proj.weight", edit).edit("model.layers.1.self_attn.k_proj.weight", edit));
+    let scaled = |edit: Edit| {
+        fate(|f| {
+            f.edit("model.layers.1.self_attn.q_proj.weight", edit)
+                .edit("model.layers.1.self_attn.k_proj.weight", edit)
+        })
+    };
     // Scores up to about 20, 250, 1400 in base-2 units, and what the audit cannot tell from 0.
     assert!(right(scaled(times!(4.0))));
     assert!(right(scaled(times!(14.0))));
@@ -205,15 +217,23 @@ fn values_beyond_their_means_room_are_refused() {
     let column: Edit = |w| (0..48).for_each(|i| w[i] = 30.0 * direction(i));
     let token: Edit =
         |w| TOKENS.iter().for_each(|&t| (0..48).for_each(|i| w[t as usize * 48 + i] = direction(i)));
-    assert!(right(fate(|f| f.edit("model.layers.0.self_attn.v_proj.weight", column).edit("model.embed_tokens.weight", token))));
+    assert!(right(fate(|f| f
+        .edit("model.layers.0.self_attn.v_proj.weight", column)
+        .edit("model.embed_tokens.weight", token))));
 }
 
 /// Whatever grows, and however far: refused, told, or right.
 #[test]
 fn nothing_is_wrong_without_a_sign() {
     let factors: [Edit; 3] = [times!(0.01), times!(10.0), times!(100.0)];
-    let params =
-        ["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight", "model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"];
+    let params = [
+        "model.embed_tokens.weight",
+        "model.layers.0.self_attn.q_proj.weight",
+        "model.layers.1.self_attn.v_proj.weight",
+        "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.1.mlp.up_proj.weight",
+        "model.layers.0.mlp.down_proj.weight",
+    ];
     for param in params {
         for (edit, factor) in factors.into_iter().zip(["1/100", "10", "100"]) {
             let fate = fate_by(&[Precision::Default], |f| f.edit(param, edit));

@@ -97,11 +97,7 @@ impl<W> Layer<W> {
             output_bias: c.attention_bias,
         };
         let shape = AttentionShape {
-            heads: Heads {
-                key_value: c.num_key_value_heads,
-                group: c.group_size(),
-                width: c.head_dim,
-            },
+            heads: Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim },
             rotary: Some(rope_inverse_frequencies(c)),
             // Queries and keys are both multiplied by it as they are rotated.
             scale: rope_attention_factor(c).powi(2),

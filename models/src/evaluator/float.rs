@@ -341,8 +341,7 @@ fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]
                 debug_assert!(s * past.columns < x.len());
                 s * past.columns + at..s * past.columns + at + width
             };
-            let mut weights: Vec<f32> =
-                (0..seen).map(|s| dot(q, &past.keys[row(&past.keys, s)])).collect();
+            let mut weights: Vec<f32> = (0..seen).map(|s| dot(q, &past.keys[row(&past.keys, s)])).collect();
             largest = weights.iter().fold(largest, |m, s| m.max(s.abs()));
             softmax(&mut weights);
             for (s, weight) in weights.into_iter().enumerate() {

@@ -215,11 +215,7 @@ pub async fn reveal<R: Role>(me: &mut R, x: &Share) -> Result<Option<Vec<f64>>, 
 ///
 /// # Errors
 /// What the peer or the network does.
-pub async fn reveal_best<R: Role>(
-    me: &mut R,
-    x: &Share,
-    added: &[f64],
-) -> Result<Option<Vec<u32>>, Error> {
+pub async fn reveal_best<R: Role>(me: &mut R, x: &Share, added: &[f64]) -> Result<Option<Vec<u32>>, Error> {
     span!(me, "session", me.session_mut().checkpoint())?;
     let best = span!(me, "reveal", saving_bits!(me, reveal::best_to_client(me.session_mut(), x, added)))?;
     Ok(best.map(|best| best.into_iter().map(|i| i as u32).collect()))

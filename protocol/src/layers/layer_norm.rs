@@ -48,8 +48,7 @@ pub fn ideal(row: &[f64], eps: f64) -> Vec<f64> {
 
 /// What is sent online for rows `[T, d]` of the residual stream, and which COTs it takes.
 pub fn cost(precision: Precision, schedule: Schedule, shape: Shape, eps: f64) -> CostModel {
-    crate::extend::cost(shape.rows, &[(38, 64)])
-        + rms_norm::cost(precision, schedule, shape, eps)
+    crate::extend::cost(shape.rows, &[(38, 64)]) + rms_norm::cost(precision, schedule, shape, eps)
 }
 
 #[cfg(test)]

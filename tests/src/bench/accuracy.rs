@@ -99,8 +99,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
         match &mut me {
             Me::Server(me) => {
                 let llama = Model::load(&folder, &Texts::default())?;
-                service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
-                    .await?;
+                service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default()).await?;
                 for _ in 0..windows {
                     service::serve(me, &llama, Policy::default()).await?;
                 }

@@ -145,8 +145,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 let stage = Stage::open(options, role).await?;
                 let mut me = stage.establish(stage.connect().await?).await?;
                 if let Me::Server(me) = &mut me {
-                    service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default())
-                        .await?;
+                    service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default()).await?;
                     service::serve(me, &llama, Policy::default()).await?;
                     me.session.ch.part().await?;
                 }

@@ -7,9 +7,7 @@ use sotto_models::{
     Checkpoint,
     architectures::bert::{BertLayer, BertShape},
     evaluator::{
-        Evaluator, FixedPoint, Float, Part, Plan, Scaled, Scales, TwoParty,
-        float::Rows,
-        immediate,
+        Evaluator, FixedPoint, Float, Part, Plan, Scaled, Scales, TwoParty, float::Rows, immediate,
         two_party::Caches,
     },
     random::write_random_tensors,

@@ -6,10 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Config, Fields, Folder, Model, Texts,
     evaluator::{
-        Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty,
-        float::Rows,
-        immediate,
-        two_party::Caches,
+        Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty, float::Rows,
+        immediate, two_party::Caches,
     },
     network::AnyNetwork,
     random::{Precision, RandomFolder},
@@ -119,7 +117,8 @@ impl Case for Block {
                 self.model = Some(self.meet(me, &stage.scratch).await?);
             }
             let model = self.model.as_ref().context("the model was just met")?;
-            let h = inputs::share(stage.party, "h", Ring::new(64), RESIDUAL_FRAC, self.shape(), &self.values());
+            let h =
+                inputs::share(stage.party, "h", Ring::new(64), RESIDUAL_FRAC, self.shape(), &self.values());
             stage.watch.start(me.ch(), Half::Online).await?;
             let y = match (&mut *me, model) {
                 (Me::Client(me), Known::Shapes(model)) => {
