@@ -1,4 +1,5 @@
-//! The built-in model: a small storyteller that is part of the program, so that everything can be tried at once.
+//! The built-in model: a small storyteller that is part of the program, so that everything can be
+//! tried at once.
 
 use std::path::Path;
 

@@ -1,9 +1,10 @@
 //! Scales by measurement: how large a model's numbers become on texts, with room to spare.
 //!
-//! Trained networks have a few numbers that are thousands of times larger than the others, at the first
-//! position and in a few columns, in every text. The weights do not bound them usefully. So the owner runs
-//! the f32 model on texts of several kinds, never on what clients ask, and takes powers of two with two
-//! bits of room. What leaves that room all the same is noticed while the model runs.
+//! Trained networks have a few numbers that are thousands of times larger than the others, at the
+//! first position and in a few columns, in every text. The weights do not bound them usefully. So
+//! the owner runs the f32 model on texts of several kinds, never on what clients ask, and takes
+//! powers of two with two bits of room. What leaves that room all the same is noticed while the
+//! model runs.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::{
         Scales,
         fixed_point::STREAM_UNIT,
         float::Observed,
-        scales::{Scale, Stream},
+        scales::{EXPONENTS, Scale, Stream},
     },
     model::Bounded,
 };
@@ -77,7 +78,8 @@ impl Texts {
 
 /// Room above what was observed: two bits.
 const ROOM: f64 = 4.0;
-/// What a row of the overflow check may reach, in its units: see [`sotto_protocol::overflow_check`].
+/// What a row of the overflow check may reach, in its units: see
+/// [`sotto_protocol::overflow_check`].
 const REACH: f64 = 3.0;
 
 /// Scales for numbers as large as those observed.
@@ -91,6 +93,8 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
     let needed: Vec<i32> = needed.collect();
     let last = needed.last().copied().unwrap_or(0);
     // Each step costs a message: one step, where the first exceeds the default.
+    // What is larger still is noticed while the model runs.
+    let last = last.min(*EXPONENTS.end());
     let stream = needed.iter().map(|&e| if e > 0 { last } else { 0 });
     let stream: Vec<Stream> = stream.map(|exponent| Stream { exponent, ..Stream::default() }).collect();
     let positions = 2.0 * WANTED_POSITIONS * 1.001;
@@ -101,7 +105,7 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
         let values = (bound * positions >= SUM).then_some(checked);
         Scale { inner, values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound) }
     });
-    let logits = doublings(bounds.logits * 1.001 / 127.5).max(0);
+    let logits = doublings(bounds.logits * 1.001 / 127.5).clamp(0, 6);
     let layers = layers.collect();
     let mut scales = Scales { stream, layers, logits };
     raise_tops(&mut scales, &bounds.added);
@@ -118,8 +122,8 @@ fn doublings(x: f64) -> i32 {
     x.max(1e-9).log2().ceil() as i32
 }
 
-/// Lets the stream's overflow check look at as many bits as what joins the stream requires; whether that
-/// changed anything.
+/// Lets the stream's overflow check look at as many bits as what joins the stream requires; whether
+/// that changed anything.
 pub(crate) fn raise_tops(scales: &mut Scales, added: &[f64]) -> bool {
     let before = scales.stream.clone();
     let default = vec![Stream::default(); added.len()];

@@ -92,7 +92,8 @@ pub struct Norm {
 pub struct AttentionShape {
     /// Heads and their width.
     pub heads: Heads,
-    /// Angle a position of each pair of columns, `[head width / 2]`, if queries and keys are rotated.
+    /// Angle a position of each pair of columns, `[head width / 2]`, if queries and keys are
+    /// rotated.
     pub rotary: Option<Vec<f64>>,
     /// What scores are multiplied by, beside the root of the heads' width.
     pub scale: f64,
@@ -111,8 +112,8 @@ impl AttentionShape {
         self.heads.key_value * self.heads.width
     }
 
-    /// How many positions each row of scores sees, `[key heads * rows * group]`, if `rows` new positions
-    /// follow `past` ones.
+    /// How many positions each row of scores sees, `[key heads * rows * group]`, if `rows` new
+    /// positions follow `past` ones.
     pub fn visible(&self, rows: usize, past: usize) -> Vec<usize> {
         let (heads, group) = (self.heads.key_value, self.heads.group);
         let of = |row: usize| if self.causal { past + row + 1 } else { past + rows };
@@ -122,8 +123,8 @@ impl AttentionShape {
 
 /// A way to run a network.
 ///
-/// Every method fails only for what the peer or the network connection does. Shapes that do not fit are a
-/// mistake in this program and panic.
+/// Every method fails only for what the peer or the network connection does. Shapes that do not fit
+/// are a mistake in this program and panic.
 #[allow(async_fn_in_trait)]
 pub trait Evaluator {
     /// A matrix of numbers, one row a position.
@@ -146,8 +147,9 @@ pub trait Evaluator {
     /// `x W + b`: `[T, K]` to `[T, M]`.
     async fn linear(&mut self, w: &Self::Weight, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// Attention of the new positions, from `q | k | v` `[T, (heads + 2 key heads) h]`, whose queries are in
-    /// base-2 units: means of values `[T, heads h]`. Keys and values join the layer's cache.
+    /// Attention of the new positions, from `q | k | v` `[T, (heads + 2 key heads) h]`, whose
+    /// queries are in base-2 units: means of values `[T, heads h]`. Keys and values join the
+    /// layer's cache.
     async fn attention(
         &mut self,
         layer: usize,

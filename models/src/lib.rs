@@ -1,5 +1,5 @@
-//! Models: networks written once, ways to run them, what lies on disk, and the service that two parties make
-//! of it.
+//! Models: networks written once, ways to run them, what lies on disk, and the service that two
+//! parties make of it.
 //!
 //! | file            | subject                                                            |
 //! |-----------------|--------------------------------------------------------------------|

@@ -1,5 +1,5 @@
-//! A model as its owner serves it: integers, the scales that fit its numbers into the rings, and what is
-//! proven of them.
+//! A model as its owner serves it: integers, the scales that fit its numbers into the rings, and
+//! what is proven of them.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads and quantises a model's matrices, and chooses its scales: the default ones where the weights
-    /// prove that these suffice, otherwise by running the f32 model on texts.
+    /// Reads and quantises a model's matrices, and chooses its scales: the default ones where the
+    /// weights prove that these suffice, otherwise by running the f32 model on texts.
     ///
     /// # Errors
     /// A weight is missing, no number, or too large for 16 bits.
@@ -98,8 +98,8 @@ impl Model {
         self.observed
     }
 
-    /// What the weights do not rule out: values beyond what their rings hold, which are not checked while
-    /// the model runs.
+    /// What the weights do not rule out: values beyond what their rings hold, which are not checked
+    /// while the model runs.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -110,7 +110,8 @@ impl Model {
     }
 }
 
-/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their ring.
+/// Positions at most, whatever the model's context: sums of softmax numerators must stay in their
+/// ring.
 pub const MAX_POSITIONS: usize = 1 << 16;
 
 /// What a network's weights admit.

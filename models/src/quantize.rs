@@ -1,10 +1,11 @@
 //! Weights as 16-bit integers with one power-of-two scale a matrix.
 //!
-//! `W ~ q * 2^-frac`, with `|q| <= 32767` and `frac` as large as that admits, but at most a given bound. The
-//! input side of the matrix comes first in memory, since a product of shares walks over inputs.
+//! `W ~ q * 2^-frac`, with `|q| <= 32767` and `frac` as large as that admits, but at most a given
+//! bound. The input side of the matrix comes first in memory, since a product of shares walks over
+//! inputs.
 //!
-//! What multiplies the matrix's input or output by public-to-the-server constants is folded in before
-//! rounding: the gain of the norm in front of it, and the scale of the attention scores.
+//! What multiplies the matrix's input or output by public-to-the-server constants is folded in
+//! before rounding: the gain of the norm in front of it, and the scale of the attention scores.
 
 use rayon::prelude::*;
 
@@ -18,7 +19,8 @@ const BLOCK: usize = 32;
 
 /// A matrix `[in, out]`, row-major, of integers `q` with `w = q * 2^-frac`.
 ///
-/// Every entry is off by at most `2^-(frac + 1)` from the real weight, with what was folded into it.
+/// Every entry is off by at most `2^-(frac + 1)` from the real weight, with what was folded into
+/// it.
 #[derive(Clone)]
 pub struct QuantMatrix {
     rows_in: usize,
@@ -75,8 +77,8 @@ pub struct RealMatrix<'a> {
 }
 
 impl<'a> RealMatrix<'a> {
-    /// A matrix as the checkpoint has it: `shape` is `[out, in]`, `weights` are row-major; `name` is for
-    /// errors.
+    /// A matrix as the checkpoint has it: `shape` is `[out, in]`, `weights` are row-major; `name`
+    /// is for errors.
     ///
     /// # Panics
     ///
@@ -130,8 +132,8 @@ impl<'a> RealMatrix<'a> {
         data
     }
 
-    /// The weight from an input to an output, with everything folded in; the rounding to f64 is far below
-    /// `2^-frac`.
+    /// The weight from an input to an output, with everything folded in; the rounding to f64 is far
+    /// below `2^-frac`.
     fn at(&self, out: usize, input: usize) -> f64 {
         let gain = self.columns.map_or(1.0, |columns| f64::from(columns[input]));
         f64::from(self.weights[out * self.ins + input]) * gain * self.factor

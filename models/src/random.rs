@@ -1,5 +1,5 @@
-//! Models with random weights, for tests and measurements: they cost what a trained model of the same shape
-//! costs, and say nothing of sense.
+//! Models with random weights, for tests and measurements: they cost what a trained model of the
+//! same shape costs, and say nothing of sense.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -18,8 +18,8 @@ use crate::network::AnyNetwork;
 use crate::random_tokenizer::tokenizer_json;
 use crate::weights::{Listing, Tensor as Listed};
 
-/// Writes a model's folder with random f32 weights and a byte-level tokenizer into `dir`, which is made if
-/// need be. The same configuration and seed give the same files.
+/// Writes a model's folder with random f32 weights and a byte-level tokenizer into `dir`, which is
+/// made if need be. The same configuration and seed give the same files.
 ///
 /// # Errors
 ///
@@ -28,8 +28,8 @@ pub fn write_random_folder(dir: &Path, config: &Config, seed: u64) -> Result<(),
     RandomFolder::new(config, seed).write(dir)
 }
 
-/// Writes a checkpoint of these tensors with random f32 numbers into `dir`, which is made if need be: for
-/// parts of networks.
+/// Writes a checkpoint of these tensors with random f32 numbers into `dir`, which is made if need
+/// be: for parts of networks.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -59,8 +59,8 @@ pub enum Precision {
 
 /// A random model about to be written, all weights of which fit in memory.
 ///
-/// Matrices are normal with standard deviation `1 / sqrt(in)`, but 0.02 to 0.08; gains are uniform in
-/// 0.9..1.1, biases in -0.1..0.1.
+/// Matrices are normal with standard deviation `1 / sqrt(in)`, but 0.02 to 0.08; gains are uniform
+/// in 0.9..1.1, biases in -0.1..0.1.
 #[derive(Debug, Clone)]
 pub struct RandomFolder<'a> {
     config: &'a Config,

@@ -1,5 +1,6 @@
-//! A tokenizer without training: one token a byte, special tokens at the ids that the configuration names,
-//! and made-up words in the remaining ids, which no text encodes to but which every model can say.
+//! A tokenizer without training: one token a byte, special tokens at the ids that the configuration
+//! names, and made-up words in the remaining ids, which no text encodes to but which every model
+//! can say.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 
-/// The text of a `tokenizer.json` with exactly `vocab_size` tokens. Where these are too few for all bytes,
-/// the rarer ones read as `<unk>`.
+/// The text of a `tokenizer.json` with exactly `vocab_size` tokens. Where these are too few for all
+/// bytes, the rarer ones read as `<unk>`.
 pub(crate) fn tokenizer_json(config: &Config) -> String {
     let specials = specials(config);
     let free: Vec<u32> = (0..config.vocab_size as u32).filter(|id| !specials.contains_key(id)).collect();
@@ -57,8 +58,8 @@ fn bytes() -> impl Iterator<Item = String> {
     (0..=u8::MAX).filter(common).chain(rare).map(|byte| spelled(byte).to_string())
 }
 
-/// A byte as byte-level tokenizers spell it: printable ones as themselves in Latin-1, the n-th other one as
-/// `256 + n`.
+/// A byte as byte-level tokenizers spell it: printable ones as themselves in Latin-1, the n-th
+/// other one as `256 + n`.
 fn spelled(byte: u8) -> char {
     let printable = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     if printable(&byte) {

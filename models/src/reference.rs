@@ -45,8 +45,8 @@ impl Reference {
 
     /// Takes the next tokens and returns the logits after each of them, `[T, V]` row-major.
     ///
-    /// # Panics
-    /// If a token is not below `vocab_size`, or the text grows longer than `max_position_embeddings`.
+    /// # Panics If a token is not below `vocab_size`, or the text grows longer than
+    /// `max_position_embeddings`.
     pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
         self.run(tokens, true)
     }
@@ -60,8 +60,8 @@ impl Reference {
         self.run(tokens, false)
     }
 
-    /// The likeliest continuation of a prompt, from a fresh start: at most `count` tokens, the last of them
-    /// possibly an ending one.
+    /// The likeliest continuation of a prompt, from a fresh start: at most `count` tokens, the last
+    /// of them possibly an ending one.
     ///
     /// # Panics
     /// As [`Reference::next_logits`].

@@ -1,4 +1,5 @@
-//! What the two programs say to each other about a model: the offer, the request, one token after the other.
+//! What the two programs say to each other about a model: the offer, the request, one token after
+//! the other.
 //!
 //! | client                       |                             | server                                        |
 //! |------------------------------|-----------------------------|-----------------------------------------------|
@@ -13,8 +14,9 @@
 //! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])                  |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
-//! The server learns the lengths and the precision asked for and how many tokens were made. The client learns the public shape, the
-//! tokenizer, whether the audit has cleared the model, the logits it was sent, and the bit about ranges.
+//! The server learns the lengths and the precision asked for and how many tokens were made. The
+//! client learns the public shape, the tokenizer, whether the audit has cleared the model, the
+//! logits it was sent, and the bit about ranges.
 
 use std::path::Path;
 
@@ -116,7 +118,8 @@ pub enum Answers {
 
 /// The client's part in an answer.
 pub trait Choose {
-    /// What is added to the logits where the server reveals the likeliest token only: a number for each token of the vocabulary, or nothing.
+    /// What is added to the logits where the server reveals the likeliest token only: a number for
+    /// each token of the vocabulary, or nothing.
     fn noise(&mut self, _vocabulary: usize) -> Vec<f64> {
         vec![]
     }
@@ -218,8 +221,8 @@ pub enum Wanted<'a> {
     Last,
     /// So many of them, the largest.
     Top(usize),
-    /// The likeliest next token and nothing else, after the client has added its own numbers to the logits,
-    /// if there are any.
+    /// The likeliest next token and nothing else, after the client has added its own numbers to the
+    /// logits, if there are any.
     Token(&'a [f64]),
     /// All positions' logits: to compare with a reference.
     All,
@@ -253,7 +256,8 @@ pub struct Progress {
     pub tokens_after: usize,
 }
 
-/// One party's side of a step: `tokens` follow those in the caches, and the client gets what is wanted.
+/// One party's side of a step: `tokens` follow those in the caches, and the client gets what is
+/// wanted.
 ///
 /// # Errors
 /// What the peer or the network connection does.
@@ -387,7 +391,8 @@ pub async fn offer(
     Ok(())
 }
 
-/// Learns what model the server has; `tokenizer` is the client's own file, otherwise the server's is used.
+/// Learns what model the server has; `tokenizer` is the client's own file, otherwise the server's
+/// is used.
 ///
 /// # Errors
 /// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
@@ -541,8 +546,8 @@ fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
     }
 }
 
-/// Learns whether numbers stayed in range, and waits until the server knows that this was all: whoever leaves earlier may take the last
-/// message along.
+/// Learns whether numbers stayed in range, and waits until the server knows that this was all:
+/// whoever leaves earlier may take the last message along.
 async fn done(me: &mut Client) -> Result<Ranges, Error> {
     let kept = in_range(&mut me.session).await?.expect("the client gets the verdict");
     me.session.ch.recv("model/done", 1).await?;
@@ -561,7 +566,8 @@ async fn in_range(session: &mut Session) -> Result<Option<bool>, Error> {
     Ok(verdict?)
 }
 
-/// A length as it is told to the server; one that does not fit is refused like any that is too long.
+/// A length as it is told to the server; one that does not fit is refused like any that is too
+/// long.
 fn length(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
@@ -600,8 +606,8 @@ where
     Ok(Progress { schedule, tokens_after: new - 1 - step })
 }
 
-/// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As measured,
-/// by default precision.
+/// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As
+/// measured, by default precision.
 const LATENCY_BITS: [f64; 3] = [1300.0, 2350.0, 15_000.0];
 /// Turns of a layer that it saves.
 const LATENCY_TURNS: f64 = 27.0;

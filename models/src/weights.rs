@@ -10,8 +10,8 @@
 //! | [`Outline`]             | the client's knowledge: a shape, with the server's fraction bits |
 //! | [`Real`]                | the reference's f32 numbers                                   |
 //!
-//! Matrices that share an input are stacked. The gain and bias of the norm in front are multiplied in, as is
-//! a public factor of each part: `W (g x + b) + c = (W g) x + (W b + c)`.
+//! Matrices that share an input are stacked. The gain and bias of the norm in front are multiplied
+//! in, as is a public factor of each part: `W (g x + b) + c = (W g) x + (W b + c)`.
 
 mod listing;
 mod outline;
@@ -76,7 +76,8 @@ pub struct ProjectionPart {
     pub factor: f64,
 }
 
-/// The stream's part is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the others.
+/// The stream's part is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the
+/// others.
 pub const DIAGONAL: u32 = 4;
 
 impl Projection {
@@ -101,8 +102,8 @@ impl Projection {
         all
     }
 
-    /// Everything multiplied together, `[outputs, inputs]` and `[outputs]`; no bias where there is none at
-    /// all. The norm's output comes multiplied by `norm_factor`, which is divided out.
+    /// Everything multiplied together, `[outputs, inputs]` and `[outputs]`; no bias where there is
+    /// none at all. The norm's output comes multiplied by `norm_factor`, which is divided out.
     ///
     /// # Errors
     /// What `read` says.

@@ -292,7 +292,7 @@ fn blocks(kind: u32, values: usize, rng: &mut ChaCha8Rng) -> Vec<u8> {
 
 #[test]
 fn every_type_is_read_as_by_candle() {
-    let (_folder, config, mut file) = model(shape());
+    let (_folder, _, mut file) = model(shape());
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for (name, kind, ..) in TYPES {
         for (tensor, values) in [("token_embd.weight", 300 * 256), ("blk.1.ffn_down.weight", 256 * 256)] {

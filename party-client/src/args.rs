@@ -18,11 +18,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::error::Usage;
 
-/// Continues a prompt with a server's language model. The server sees neither the prompt nor the answer, only how long
-/// they are.
+/// Continues a prompt with a server's language model. The server sees neither the prompt nor the
+/// answer, only how long they are.
 ///
-/// The answer goes to standard output as it is made, everything else to standard error. Both parties must follow the
-/// protocol for the prompt to stay private, so talk to servers whose operator you know.
+/// The answer goes to standard output as it is made, everything else to standard error. Both
+/// parties must follow the protocol for the prompt to stay private, so talk to servers whose
+/// operator you know.
 #[derive(Parser)]
 #[command(name = "party-client", version, after_help = EXIT_CODES)]
 pub struct Args {
@@ -34,13 +35,13 @@ pub struct Args {
     #[arg(long, required_unless_present = "insecure_no_tls")]
     pub fingerprint: Option<Fingerprint>,
 
-    /// The file with this client's private key; made if it is not there. For servers with a list of clients. Without
-    /// it, each run has a new identity, by which it cannot be recognised.
+    /// The file with this client's private key; made if it is not there. For servers with a list of
+    /// clients. Without it, each run has a new identity, by which it cannot be recognised.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 
-    /// No TLS, for tests and demos on one machine: whoever carries the traffic can pose as the server and learn what
-    /// a dishonest server could.
+    /// No TLS, for tests and demos on one machine: whoever carries the traffic can pose as the
+    /// server and learn what a dishonest server could.
     #[arg(long, conflicts_with_all = ["identity", "fingerprint"])]
     pub insecure_no_tls: bool,
 
@@ -52,7 +53,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 
-    /// The prompt is a user's turn in a conversation: the model's own chat template is applied to it.
+    /// The prompt is a user's turn in a conversation: the model's own chat template is applied to
+    /// it.
     #[arg(long)]
     chat: bool,
 
@@ -60,8 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
 
-    /// Tokens to make, at most: the answer also ends where the model ends it. The server learns this number. [default:
-    /// 40, or what the model's context has room for]
+    /// Tokens to make, at most: the answer also ends where the model ends it. The server learns
+    /// this number. [default: 40, or what the model's context has room for]
     #[arg(long, value_name = "N")]
     max_tokens: Option<NonZeroUsize>,
 
@@ -81,12 +83,13 @@ pub struct Args {
     #[arg(long, value_name = "S", requires = "temperature")]
     seed: Option<u64>,
 
-    /// The model's tokenizer.json, if it is at hand: the server then need not send it. It must be the server's.
+    /// The model's tokenizer.json, if it is at hand: the server then need not send it. It must be
+    /// the server's.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
 
-    /// For tests of a model: evaluates a text in one go, and compares the likeliest token after each position with
-    /// that of --reference. Standard output stays empty.
+    /// For tests of a model: evaluates a text in one go, and compares the likeliest token after
+    /// each position with that of --reference. Standard output stays empty.
     #[arg(long, value_name = "TEXTFILE", requires = "reference", conflicts_with_all = ["prompt", "prompt_file"])]
     check: Option<PathBuf>,
 
@@ -106,13 +109,15 @@ pub struct Args {
     #[arg(long)]
     pub quiet: bool,
 
-    /// Run as if the network were this one: loopback (as it is), lan (1 Gbit/s, 0.5 ms), wan (100 Mbit/s, 40 ms) or
-    /// RATE,RTT such as 100mbit,40ms. Use it on one side only: two of them add up.
+    /// Run as if the network were this one: loopback (as it is), lan (1 Gbit/s, 0.5 ms), wan (100
+    /// Mbit/s, 40 ms) or RATE,RTT such as 100mbit,40ms. Use it on one side only: two of them add
+    /// up.
     #[arg(long, default_value = "loopback")]
     pub link: Link,
 
-    /// How exact the model is computed: default, with activations of 12 fraction bits, or high, with 14 and finer
-    /// tables, for 5 to 14 % more traffic, or a fifth where turns are saved. The server learns which.
+    /// How exact the model is computed: default, with activations of 12 fraction bits, or high,
+    /// with 14 and finer tables, for 5 to 14 % more traffic, or a fifth where turns are saved. The
+    /// server learns which.
     #[arg(long, value_name = "HOW", default_value = "default")]
     pub precision: Precision,
 
@@ -120,7 +125,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
-    /// What to log on standard error: off, error, warn, info, debug or trace. Never anything secret.
+    /// What to log on standard error: off, error, warn, info, debug or trace. Never anything
+    /// secret.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log: LevelFilter,
 }

@@ -41,7 +41,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(guilty(error) as u8)
 }
 
-/// What to tell a server when this side ends the session with `error`; nothing if the server is no longer there.
+/// What to tell a server when this side ends the session with `error`; nothing if the server is no
+/// longer there.
 pub fn farewell(error: &anyhow::Error) -> Option<Abort> {
     if let Some(Conversation::Tokenizer) = error.downcast_ref() {
         return Some(Abort::Mismatch);

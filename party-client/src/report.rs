@@ -85,7 +85,8 @@ struct ServerSaw {
     prompt_tokens: usize,
     new_tokens_at_most: usize,
     new_tokens: usize,
-    /// When, how much and in what order messages came: that follows from the lengths, and from this machine's speed.
+    /// When, how much and in what order messages came: that follows from the lengths, and from this
+    /// machine's speed.
     timing: bool,
 }
 
@@ -102,7 +103,8 @@ struct ClientSaw {
 }
 
 impl Saw {
-    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made; `logits`: rows that were revealed, and numbers of each.
+    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made;
+    /// `logits`: rows that were revealed, and numbers of each.
     pub fn new(config: &Config, prompt: usize, new: usize, made: usize, logits: [usize; 2]) -> Saw {
         Saw {
             server: ServerSaw {

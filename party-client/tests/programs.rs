@@ -97,7 +97,8 @@ fn client_of(addr: &str) -> Command {
     command
 }
 
-/// Runs a program that must end soon with `code` and one line on standard error, with all `words` in it.
+/// Runs a program that must end soon with `code` and one line on standard error, with all `words`
+/// in it.
 fn mistake(command: &mut Command, code: i32, words: &[&str]) {
     let begun = Instant::now();
     let out = command.stdin(Stdio::null()).output().unwrap();
@@ -383,7 +384,8 @@ fn identities_are_pinned() {
 fn requests_that_do_not_fit_and_clients_that_misbehave_end_no_server() {
     let server = Server::start(&["--insecure-no-tls", "--max-sessions", "1"]);
 
-    // Garbage; a hang-up in the middle of the first message; a prompt with no room; a foreign tokenizer.
+    // Garbage; a hang-up in the middle of the first message; a prompt with no room; a foreign
+    // tokenizer.
     let mut garbage = TcpStream::connect(&server.addr).unwrap();
     garbage.write_all(&[0xaa; 4096]).unwrap();
     server.logs("out of step");

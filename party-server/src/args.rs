@@ -9,18 +9,21 @@ use tracing::level_filters::LevelFilter;
 
 /// Answers prompts with a language model, without seeing the prompts or the answers.
 ///
-/// The client, too, learns nothing of the model but its shape and the logits it is sent. Both parties must follow the
-/// protocol for that: a party that deviates from it can learn more, so pin identities and serve people you know.
+/// The client, too, learns nothing of the model but its shape and the logits it is sent. Both
+/// parties must follow the protocol for that: a party that deviates from it can learn more, so pin
+/// identities and serve people you know.
 #[derive(Parser)]
 #[command(name = "party-server", version, after_help = EXIT_CODES)]
 pub struct Args {
-    /// The model: a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json; LLaMA
-    /// architecture), a GGUF file, or `builtin` for the small storyteller inside this program.
+    /// The model: a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json;
+    /// LLaMA architecture), a GGUF file, or `builtin` for the small storyteller inside this
+    /// program.
     #[arg(long, value_name = "DIR|FILE.gguf|builtin")]
     pub model: PathBuf,
 
-    /// Texts, separated by empty lines, on which the server sees how large the model's numbers become, if the
-    /// weights do not bound them. [default: texts of several kinds and languages inside this program]
+    /// Texts, separated by empty lines, on which the server sees how large the model's numbers
+    /// become, if the weights do not bound them. [default: texts of several kinds and languages
+    /// inside this program]
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
 
@@ -28,38 +31,40 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     pub listen: SocketAddr,
 
-    /// The file with this server's private key; made if it is not there. Clients pin the fingerprint that is printed
-    /// at the start. [default: ~/.config/sotto/server.pem]
+    /// The file with this server's private key; made if it is not there. Clients pin the
+    /// fingerprint that is printed at the start. [default: ~/.config/sotto/server.pem]
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
 
-    /// Serve only clients with this fingerprint. May be given several times. Without it, anyone who can connect is
-    /// served.
+    /// Serve only clients with this fingerprint. May be given several times. Without it, anyone who
+    /// can connect is served.
     #[arg(long, value_name = "FINGERPRINT")]
     pub allow: Vec<Fingerprint>,
 
-    /// No TLS, for tests and demos on one machine: whoever carries the traffic can pose as either party and read what
-    /// the two of them then compute. Refused unless the listening address is a loopback one.
+    /// No TLS, for tests and demos on one machine: whoever carries the traffic can pose as either
+    /// party and read what the two of them then compute. Refused unless the listening address is a
+    /// loopback one.
     #[arg(long, conflicts_with_all = ["identity", "allow"])]
     pub insecure_no_tls: bool,
 
-    /// Sessions at a time; further clients wait for their turn. Each session has its own keys and correlations in
-    /// memory.
+    /// Sessions at a time; further clients wait for their turn. Each session has its own keys and
+    /// correlations in memory.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_sessions: u16,
 
-    /// Serve a model whose weights do not rule out that a value exceeds its fixed-point ring. Such a value would come
-    /// out wrong without a sign of it; the start says which values they are.
+    /// Serve a model whose weights do not rule out that a value exceeds its fixed-point ring. Such
+    /// a value would come out wrong without a sign of it; the start says which values they are.
     #[arg(long)]
     pub accept_unproven_ranges: bool,
 
-    /// Tokens of a prompt at most. Memory grows with the square of it: at 256 tokens a small model takes about 2 GB.
+    /// Tokens of a prompt at most. Memory grows with the square of it: at 256 tokens a small model
+    /// takes about 2 GB.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_prompt: u32,
 
-    /// What clients see of each step: the logits of the whole vocabulary, from which they choose as they like and
-    /// from enough of which they can compute the output head; the K largest logits, which takes longer; or one token
-    /// only, the likeliest or a random one.
+    /// What clients see of each step: the logits of the whole vocabulary, from which they choose as
+    /// they like and from enough of which they can compute the output head; the K largest logits,
+    /// which takes longer; or one token only, the likeliest or a random one.
     #[arg(long, value_name = "logits|top=K|tokens", default_value = "logits", value_parser = answers)]
     pub reveal: Answers,
 
@@ -67,8 +72,9 @@ pub struct Args {
     #[arg(long)]
     pub once: bool,
 
-    /// Run as if the network were this one: loopback (as it is), lan (1 Gbit/s, 0.5 ms), wan (100 Mbit/s, 40 ms) or
-    /// RATE,RTT such as 100mbit,40ms. Use it on one side only: two of them add up.
+    /// Run as if the network were this one: loopback (as it is), lan (1 Gbit/s, 0.5 ms), wan (100
+    /// Mbit/s, 40 ms) or RATE,RTT such as 100mbit,40ms. Use it on one side only: two of them add
+    /// up.
     #[arg(long, default_value = "loopback")]
     pub link: Link,
 
@@ -76,8 +82,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
-    /// What to log on standard error: off, error, warn, info, debug or trace. Lengths, times and addresses only; never
-    /// anything secret.
+    /// What to log on standard error: off, error, warn, info, debug or trace. Lengths, times and
+    /// addresses only; never anything secret.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: LevelFilter,
 }

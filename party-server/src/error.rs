@@ -23,7 +23,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// What to tell a client whose session ends with `error`; nothing if it is no longer there to be told.
+/// What to tell a client whose session ends with `error`; nothing if it is no longer there to be
+/// told.
 pub fn farewell(error: &Conversation) -> Option<Abort> {
     match error {
         Conversation::Protocol(Protocol::Net(

@@ -23,8 +23,8 @@ pub fn parse<A: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<A, E
     })
 }
 
-/// Keeps the memory of this process out of core dumps, and other processes of the user out of it, where the
-/// system knows how. Failing that, the program still runs.
+/// Keeps the memory of this process out of core dumps, and other processes of the user out of it,
+/// where the system knows how. Failing that, the program still runs.
 pub fn no_core_dumps() {
     #[cfg(unix)]
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);

@@ -2,7 +2,8 @@
 
 use zeroize::Zeroize;
 
-/// One party's XOR share of `len` vectors of `width` bits, one vector a word, unused high bits zero.
+/// One party's XOR share of `len` vectors of `width` bits, one vector a word, unused high bits
+/// zero.
 ///
 /// Wiped on drop, not printable.
 pub struct XorShare {

@@ -78,7 +78,8 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: lengths are checked where bytes arrive.
+/// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: lengths are checked where bytes
+/// arrive.
 pub struct BitReader<'a> {
     bytes: &'a [u8],
     /// Bits that have been read.

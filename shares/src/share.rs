@@ -79,7 +79,8 @@ impl Share {
         Share { ring, frac, shape, data }
     }
 
-    /// The all-zero share: both parties' zeros are a sharing of zero, one party's makes it the other's value.
+    /// The all-zero share: both parties' zeros are a sharing of zero, one party's makes it the
+    /// other's value.
     pub fn zeros(ring: Ring, frac: u32, shape: Shape) -> Share {
         Share::new(ring, frac, shape, vec![0; shape.len()])
     }
@@ -132,8 +133,8 @@ impl Share {
 
     /// Truncate-and-reduce: drops the `s` low bits and `s` bits of the ring, `l -> l - s`.
     ///
-    /// Local. The result is `floor(x / 2^s)` or one less, decided by the carry of the low bits, which is
-    /// a function of the two shares (Cheetah's 1-bit-error truncation).
+    /// Local. The result is `floor(x / 2^s)` or one less, decided by the carry of the low bits,
+    /// which is a function of the two shares (Cheetah's 1-bit-error truncation).
     pub fn truncate_reduce(&self, s: u32) -> Share {
         let ring = Ring::new(self.ring.bits() - s);
         let data = self.data.iter().map(|&x| x >> s).collect();

@@ -29,7 +29,8 @@ type Mode = (Precision, Schedule);
 const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(2) };
 const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
 
-/// Runs `client` and a server of the built-in model in one process, decoding by the mode's schedule.
+/// Runs `client` and a server of the built-in model in one process, decoding by the mode's
+/// schedule.
 fn with_server<T: Send>(
     folder: &Folder,
     model: &Model,
@@ -164,8 +165,9 @@ fn generated_text_is_the_float_models_greedy_text() {
     }
 }
 
-/// What a token takes is made while the messages of the one before travel, also where a batch of tokens ends: what is waited for is the first one's one-hots,
-/// of up to eleven bits, and those of the verdict.
+/// What a token takes is made while the messages of the one before travel, also where a batch of
+/// tokens ends: what is waited for is the first one's one-hots, of up to eleven bits, and those of
+/// the verdict.
 #[test]
 fn far_parties_make_ahead_while_messages_travel() {
     const NEW: usize = 18;
@@ -336,7 +338,8 @@ fn bert(precision: Precision) {
     let mut clear = FixedPoint::new(Clear::new(precision), &scales);
     let want = immediate(layer.forward(&mut clear, 0, &x.duplicate().into())).unwrap().share;
     let real = |x: &Share, i: usize| decode(x.data[i], x.frac, x.ring);
-    // The same shares in every run, on every machine; three times, as the largest of so many differences is a matter of luck.
+    // The same shares in every run, on every machine; three times, as the largest of so many
+    // differences is a matter of luck.
     let mut largest = [1u8, 3, 5].map(|seed| {
         let (client, server) = sotto_net::run_pair(
             |mut ch| async {
@@ -440,7 +443,8 @@ fn the_built_in_model_cannot_overflow_where_the_audit_can_prove_it() {
     assert_eq!((model.findings(), model.is_calibrated()), (&[][..], false));
 }
 
-/// A model of odd sizes, in bf16 and two shards, with all that a LLaMA 3 has: two parties against the clear model.
+/// A model of odd sizes, in bf16 and two shards, with all that a LLaMA 3 has: two parties against
+/// the clear model.
 #[test]
 fn a_folder_of_odd_sizes_runs_on_two_parties() {
     let fields = Fields {

@@ -1,4 +1,5 @@
-//! Models with numbers of unusual size: refused by the audit, told to the client at the end, or right. Never wrong without a sign.
+//! Models with numbers of unusual size: refused by the audit, told to the client at the end, or
+//! right. Never wrong without a sign.
 
 #![allow(clippy::unwrap_used)]
 
@@ -111,8 +112,8 @@ fn direction(i: usize) -> f32 {
     if i % 5 < 3 { 1.0 } else { -1.0 }
 }
 
-/// Token 17 looks in that direction, so that with gains and weights of `strength` the neuron fires with about `(48 strength)^2`; of that `weight` times as much goes
-/// to coordinate 5.
+/// Token 17 looks in that direction, so that with gains and weights of `strength` the neuron fires
+/// with about `(48 strength)^2`; of that `weight` times as much goes to coordinate 5.
 fn firing(strength: Edit, weight: Edit) -> Fate {
     fate(|f| spiking(f, strength, weight))
 }
@@ -153,7 +154,8 @@ fn spikes_of_two_thousand_are_right() {
     assert!(right(firing(neuron!(0.62), weight!(-2.8))));
 }
 
-/// Trained models write tens of thousands to one column, always the same: units that fit them make that right.
+/// Trained models write tens of thousands to one column, always the same: units that fit them make
+/// that right.
 #[test]
 fn spikes_of_thirty_thousand_are_right_in_units_that_fit() {
     let texts = Texts::Tokens(vec![TOKENS.to_vec()]);

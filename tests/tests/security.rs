@@ -1,4 +1,5 @@
-//! SECURITY.md and the programs say the same: every frame has its row, and traffic depends on lengths alone.
+//! SECURITY.md and the programs say the same: every frame has its row, and traffic depends on
+//! lengths alone.
 
 #![allow(clippy::unwrap_used)]
 
@@ -31,8 +32,8 @@ const NO_TAGS: [&str; 4] = [
     "session/close",
 ];
 
-/// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer prompts than these, or when something has
-/// gone wrong.
+/// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer
+/// prompts than these, or when something has gone wrong.
 const RARE: [&str; 19] = [
     "decompose/cross",
     "matmul/open",
@@ -110,7 +111,8 @@ fn a_session_sends_the_frames_of_the_table_and_its_trace_depends_on_lengths_alon
     assert!(headers(&prompt) == headers(&[0, 34, 767]), "another prompt, another trace to a far peer");
 }
 
-/// What an observer of the network could see of one party: bytes by tag, and all headers sent, in order.
+/// What an observer of the network could see of one party: bytes by tag, and all headers sent, in
+/// order.
 #[derive(PartialEq, Eq)]
 struct Trace {
     bytes: BTreeMap<&'static str, u64>,
@@ -127,7 +129,8 @@ impl Trace {
 const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
 const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(1) };
 
-/// Three new tokens after `prompt`, or to a far peer as many as make a batch and more; what each party saw.
+/// Three new tokens after `prompt`, or to a far peer as many as make a batch and more; what each
+/// party saw.
 fn session(
     link: Link,
     folder: &Folder,

@@ -1,10 +1,11 @@
 //! What every protocol puts on the wire, against the checked-in `wire.baseline`.
 //!
-//! Each protocol runs in a session of its own with fixed seeds, its correlations made on the way, from COTs that are there. A
-//! line has the bytes that client and server send online and offline, framing included, the COTs that they draw as senders,
-//! the turns of both halves together, and a digest of both parties' frame headers and result shares: with fixed seeds a run repeats itself to the bit.
-//! A refactor leaves the file alone; a change of protocol edits it, by `SOTTO_WRITE_BASELINE=1 cargo test -p
-//! sotto-tests --test wire`, and the commit says why.
+//! Each protocol runs in a session of its own with fixed seeds, its correlations made on the way,
+//! from COTs that are there. A line has the bytes that client and server send online and offline,
+//! framing included, the COTs that they draw as senders, the turns of both halves together, and a
+//! digest of both parties' frame headers and result shares: with fixed seeds a run repeats itself
+//! to the bit. A refactor leaves the file alone; a change of protocol edits it, by
+//! `SOTTO_WRITE_BASELINE=1 cargo test -p sotto-tests --test wire`, and the commit says why.
 
 #![allow(clippy::unwrap_used)]
 
@@ -212,7 +213,8 @@ fn lines() -> String {
     out
 }
 
-/// COTs of an extension that starts from the first one's, in both directions, as shares of products and as random bits.
+/// COTs of an extension that starts from the first one's, in both directions, as shares of products
+/// and as random bits.
 fn correlations(extension: Extension) -> [Side; 2] {
     let party = |first: bool| {
         move |mut ch: Channel| async move {
@@ -467,7 +469,8 @@ impl Ends {
     }
 }
 
-/// This party's half of `n` numbers of the ring: the client's are random, their sum with the server's is small.
+/// This party's half of `n` numbers of the ring: the client's are random, their sum with the
+/// server's is small.
 fn scaled(s: &Session, bits: u32, frac: u32, n: usize) -> Share {
     let ring = Ring::new(bits);
     let mask = Rng::from_seed([5; 32]).elements(n, ring);

@@ -1,7 +1,8 @@
 //! A layer of BERT: attention to both sides, norms behind the sums, GELU.
 //!
-//! A layer takes and gives what a norm puts out, without gain and bias: these belong to the matrices that
-//! follow, one part of which gives the residual stream. There is no reader of such checkpoints yet.
+//! A layer takes and gives what a norm puts out, without gain and bias: these belong to the
+//! matrices that follow, one part of which gives the residual stream. There is no reader of such
+//! checkpoints yet.
 
 use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
 
@@ -70,8 +71,8 @@ impl<W> BertLayer<W> {
         })
     }
 
-    /// From the preceding norm's output `[T, d]` to that of the layer's own second norm, both without gain
-    /// and bias.
+    /// From the preceding norm's output `[T, d]` to that of the layer's own second norm, both
+    /// without gain and bias.
     ///
     /// # Errors
     /// What the peer or the network connection does.

@@ -1,9 +1,9 @@
-//! What [`FixedPoint`](crate::evaluator::FixedPoint) is made of: operations on fixed-point numbers whose
-//! rings are visible.
+//! What [`FixedPoint`](crate::evaluator::FixedPoint) is made of: operations on fixed-point numbers
+//! whose rings are visible.
 //!
 //! [`TwoParty`](crate::evaluator::TwoParty) computes them on shares by protocols,
-//! [`Clear`](crate::evaluator::Clear) in one process. A tensor is a [`Share`] in both; in the clear it is
-//! the value.
+//! [`Clear`](crate::evaluator::Clear) in one process. A tensor is a [`Share`] in both; in the clear
+//! it is the value.
 
 use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
 use sotto_shares::{Ring, Share};
@@ -28,16 +28,17 @@ pub trait Arithmetic {
     /// The rows of `table` `[V, d]` that belong to `tokens`, in the ring of linear layers.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
 
-    /// `x W + b`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction bits added.
+    /// `x W + b`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction
+    /// bits added.
     async fn linear(&mut self, w: &Self::Weight, x: &Share) -> Result<Share, Error>;
 
-    /// Adds keys `[T, heads h]` to a layer's cache, and multiplies the queries of the same positions,
-    /// `[T group, h]` for each head of keys, by all keys so far: `[heads T group, positions]`, in the ring
-    /// of scores, fraction bits added.
+    /// Adds keys `[T, heads h]` to a layer's cache, and multiplies the queries of the same
+    /// positions, `[T group, h]` for each head of keys, by all keys so far: `[heads T group,
+    /// positions]`, in the ring of scores, fraction bits added.
     async fn scores(&mut self, layer: usize, heads: Heads, q: &Share, k: &Share) -> Result<Share, Error>;
 
-    /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` has at
-    /// least `bits` bits less than the ring of `x`.
+    /// Drops `bits` fraction bits and goes to `ring`, less than a unit off. Local where `ring` has
+    /// at least `bits` bits less than the ring of `x`.
     async fn truncate(&mut self, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error>;
 
     /// The same numbers in a larger ring.
@@ -47,26 +48,27 @@ pub trait Arithmetic {
     /// [`sotto_protocol::overflow_check::rows`]. `top` bits are looked at. Local.
     fn check_rows(&mut self, x: &Share, unit: u32, top: u32);
 
-    /// Adds the numbers of `x` to the overflow check: below `3 * 2^unit` they pass, from `4 * 2^unit` on
-    /// they do not; a number is taken modulo `2^(unit + top)`. Local.
+    /// Adds the numbers of `x` to the overflow check: below `3 * 2^unit` they pass, from `4 *
+    /// 2^unit` on they do not; a number is taken modulo `2^(unit + top)`. Local.
     fn check_numbers(&mut self, x: &Share, unit: u32, top: u32);
 
-    /// `g x / sqrt(mean(x^2) + eps)` for each row: activations, `g` as in [`sotto_protocol::rms_norm`].
+    /// `g x / sqrt(mean(x^2) + eps)` for each row: activations, `g` as in
+    /// [`sotto_protocol::rms_norm`].
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
     /// The same of `x - mean(x)`.
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
-    /// Rotary embedding of the heads of `x` `[T, heads h]`, in the ring of queries and keys, and values
-    /// `v`, which are not rotated, in that of sums. An activation's fraction bits both. The two travel in
-    /// one message.
+    /// Rotary embedding of the heads of `x` `[T, heads h]`, in the ring of queries and keys, and
+    /// values `v`, which are not rotated, in that of sums. An activation's fraction bits both. The
+    /// two travel in one message.
     async fn rope(&mut self, x: &Share, frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error>;
 
-    /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row `i` sees
-    /// the first `visible[i]` positions, and the new values `v` `[T, heads h]`, which join the layer's
-    /// cache: sums of values by weights `2^x`, up to a factor a row, and the reciprocals of the sums of
-    /// these weights, `[heads T group, h]` and `[heads T group, 1]`, in the ring and with the fraction bits
-    /// in which they are multiplied.
+    /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row
+    /// `i` sees the first `visible[i]` positions, and the new values `v` `[T, heads h]`, which join
+    /// the layer's cache: sums of values by weights `2^x`, up to a factor a row, and the
+    /// reciprocals of the sums of these weights, `[heads T group, h]` and `[heads T group, 1]`, in
+    /// the ring and with the fraction bits in which they are multiplied.
     async fn attend(
         &mut self,
         layer: usize,
@@ -75,15 +77,16 @@ pub trait Arithmetic {
         v: &Share,
     ) -> Result<[Share; 2], Error>;
 
-    /// An activation function of numbers with an activation's fraction bits, in `ring`, not smaller than
-    /// the argument's.
+    /// An activation function of numbers with an activation's fraction bits, in `ring`, not smaller
+    /// than the argument's.
     async fn activate(&mut self, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error>;
 
-    /// `f(x) y`: of `x` in the ring of an activation function's argument, and of as many of the fraction
-    /// bits of `y` as an activation has; in the ring of products or a larger one, fraction bits added.
+    /// `f(x) y`: of `x` in the ring of an activation function's argument, and of as many of the
+    /// fraction bits of `y` as an activation has; in the ring of products or a larger one, fraction
+    /// bits added.
     async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
 
-    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more are
-    /// dropped than `y` has fraction bits.
+    /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more
+    /// are dropped than `y` has fraction bits.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;
 }

@@ -1,13 +1,14 @@
 //! Networks on bounds: what the weights admit for any input, and so which ranges are proven.
 //!
-//! After a norm `||x|| <= sqrt(d)` (times a factor that is divided out of the weights), so by Cauchy-Schwarz
-//! an output of the next matrix is at most `sqrt(d)` times the norm of its column, *for every input*. Where
-//! that lies within what the fixed-point rings hold, overflow is impossible. The bounds are functions of
-//! the weights and stay with the server.
+//! After a norm `||x|| <= sqrt(d)` (times a factor that is divided out of the weights), so by
+//! Cauchy-Schwarz an output of the next matrix is at most `sqrt(d)` times the norm of its column,
+//! *for every input*. Where that lies within what the fixed-point rings hold, overflow is
+//! impossible. The bounds are functions of the weights and stay with the server.
 //!
-//! What no useful static bound holds for is checked while the model runs ([`sotto_protocol::overflow_check`]): the
-//! residual stream, scores, sums of values, the input of the MLP's last matrix. There, the bounds have to
-//! show only that a number cannot wrap all the way round to where it looks small again.
+//! What no useful static bound holds for is checked while the model runs
+//! ([`sotto_protocol::overflow_check`]): the residual stream, scores, sums of values, the input of
+//! the MLP's last matrix. There, the bounds have to show only that a number cannot wrap all the way
+//! round to where it looks small again.
 //!
 //! | values                     | limit    | because                                               |
 //! |----------------------------|----------|-------------------------------------------------------|
@@ -21,11 +22,11 @@
 //! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
 //! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights |
 //!
-//! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in those of
-//! products, and the same limits. The MLP's part is bounded by what every neuron can reach, or by the norms
-//! of its last matrix's columns and of their input as far as that is checked: a row of norm `4.4 * 2^unit`
-//! goes unnoticed with probability `2^-18` at most. Bounds get a thousandth on top for what fixed-point
-//! numbers are off.
+//! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in
+//! those of products, and the same limits. The MLP's part is bounded by what every neuron can
+//! reach, or by the norms of its last matrix's columns and of their input as far as that is
+//! checked: a row of norm `4.4 * 2^unit` goes unnoticed with probability `2^-18` at most. Bounds
+//! get a thousandth on top for what fixed-point numbers are off.
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -351,9 +352,9 @@ fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>) -> Vec<f6
     squares.into_iter().map(|square| square.sqrt() * unit).collect()
 }
 
-/// A bound on the norm of some outputs of a matrix by the norm of its input, at most 1.1 times the best for
-/// 128 columns: the largest eigenvalue of the Gram matrix `G` is at most the 32nd root of the trace of
-/// `G^32`.
+/// A bound on the norm of some outputs of a matrix by the norm of its input, at most 1.1 times the
+/// best for 128 columns: the largest eigenvalue of the Gram matrix `G` is at most the 32nd root of
+/// the trace of `G^32`.
 fn norm_bound(w: &Weight, norm: f64, columns: Range<usize>) -> f64 {
     let n = columns.len();
     let mut gram = vec![0f64; n * n];

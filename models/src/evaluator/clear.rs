@@ -1,8 +1,9 @@
-//! The arithmetic in the clear: the same rings, tables and roundings, no protocol. The oracle of the tests.
+//! The arithmetic in the clear: the same rings, tables and roundings, no protocol. The oracle of
+//! the tests.
 //!
-//! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms, softmax)
-//! are computed in real numbers and rounded once. So `Clear` and the protocols agree up to the errors that
-//! the protocols state.
+//! Truncations round to nearest; on shares they come out rounded up or down. Row functions (norms,
+//! softmax) are computed in real numbers and rounded once. So `Clear` and the protocols agree up to
+//! the errors that the protocols state.
 
 use std::ops::Range;
 

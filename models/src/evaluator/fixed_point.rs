@@ -7,9 +7,9 @@
 //! | activation: a norm's output   | [`Precision::linear`]         | `f`                             |
 //! | a linear layer's output       | [`Precision::linear`]         | `f` and the weights'            |
 //!
-//! The exponents of the residual stream are those of [`Scales`]. A linear layer's output that joins the
-//! stream loses its surplus of fraction bits locally and is then extended to 64 bits. Where the exponent
-//! rises, the stream itself is shortened and extended once.
+//! The exponents of the residual stream are those of [`Scales`]. A linear layer's output that joins
+//! the stream loses its surplus of fraction bits locally and is then extended to 64 bits. Where the
+//! exponent rises, the stream itself is shortened and extended once.
 
 use std::ops::Range;
 
@@ -221,8 +221,8 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 }
 
-/// The unit of the stream's overflow check: rows pass whose few large elements and 3.75 times the norm of
-/// the others add up to less than `3 * 2^11`.
+/// The unit of the stream's overflow check: rows pass whose few large elements and 3.75 times the
+/// norm of the others add up to less than `3 * 2^11`.
 pub(crate) const STREAM_UNIT: u32 = 11;
 /// Bits of values that are looked at, above their unit.
 pub(crate) const VALUE_TOP: u32 = 7;

@@ -1,7 +1,8 @@
-//! Networks in f32: the reference that private inference is measured against, and what calibration runs.
+//! Networks in f32: the reference that private inference is measured against, and what calibration
+//! runs.
 //!
-//! Keys and values of past positions are kept, so that a text can be given whole or token by token, with the
-//! same result up to rounding.
+//! Keys and values of past positions are kept, so that a text can be given whole or token by token,
+//! with the same result up to rounding.
 
 use std::ops::Range;
 
@@ -38,8 +39,8 @@ impl Rows {
         self.data.iter().fold(0.0, |largest, x| largest.max(x.abs()))
     }
 
-    /// What the overflow check of rows may see of a row at most: its few largest magnitudes and 3.75 times
-    /// the norm of the others, by the number of large ones for which that is least.
+    /// What the overflow check of rows may see of a row at most: its few largest magnitudes and
+    /// 3.75 times the norm of the others, by the number of large ones for which that is least.
     fn reach(&self) -> f32 {
         let of_row = |row: &[f32]| {
             let mut sizes: Vec<f32> = row.iter().map(|x| x.abs()).collect();
@@ -70,7 +71,8 @@ pub struct Observed {
     pub values: Vec<f32>,
     /// Largest magnitude of scores in base-2 units, by layer.
     pub scores: Vec<f32>,
-    /// Least mean square, or variance, that a norm has met, and the stream's visit that it belongs to.
+    /// Least mean square, or variance, that a norm has met, and the stream's visit that it belongs
+    /// to.
     pub least_square: Vec<(usize, f64)>,
 }
 
@@ -295,8 +297,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// Turns the pairs `(x_i, x_{i + dim / 2})` of each head by the angle of its row's position, the first of
-/// which is `start`.
+/// Turns the pairs `(x_i, x_{i + dim / 2})` of each head by the angle of its row's position, the
+/// first of which is `start`.
 fn rotate(x: &mut Rows, start: usize, frequencies: &[f64]) {
     let half = frequencies.len();
     for (t, row) in x.data.chunks_exact_mut(x.columns).enumerate() {

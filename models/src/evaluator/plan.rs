@@ -1,7 +1,7 @@
 //! Networks on shapes alone: what a step takes, part by part.
 //!
-//! Both parties run the page on shapes before they run it on shares, so that what a step takes can be made
-//! together, and ahead of time.
+//! Both parties run the page on shapes before they run it on shares, so that what a step takes can
+//! be made together, and ahead of time.
 
 use std::ops::Range;
 
@@ -33,7 +33,8 @@ pub struct Plan<'a, W> {
 }
 
 impl<'a, W> Plan<'a, W> {
-    /// Of a step after so many positions, by a model's scales; filled in by running the network on it.
+    /// Of a step after so many positions, by a model's scales; filled in by running the network on
+    /// it.
     pub fn new(position: usize, precision: Precision, scales: &'a Scales) -> Plan<'a, W> {
         Plan { rows: 0, position, parts: vec![], visits: 0, precision, scales }
     }

@@ -1,8 +1,9 @@
-//! Powers of two that fit a model's numbers into the rings: public, chosen by the server once for a model.
+//! Powers of two that fit a model's numbers into the rings: public, chosen by the server once for a
+//! model.
 //!
-//! The residual stream is visited in a fixed order: the embedding, then every addition to it. Each visit has
-//! an exponent, which only rises, and each layer has the units of its overflow checks. [`crate::calibration`]
-//! chooses them; the client checks them before it uses them.
+//! The residual stream is visited in a fixed order: the embedding, then every addition to it. Each
+//! visit has an exponent, which only rises, and each layer has the units of its overflow checks.
+//! [`crate::calibration`] chooses them; the client checks them before it uses them.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ impl Default for Scale {
 }
 
 /// Exponents that the rings have room for.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
+pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
 
 impl Scales {
     /// Of the visit with this number.
@@ -61,15 +62,15 @@ impl Scales {
         self.layers.get(layer).copied().unwrap_or_default()
     }
 
-    /// Whether they are scales of a network with so many visits of the stream and so many layers: what a
-    /// client asks of scales that a server sends.
+    /// Whether they are scales of a network with so many visits of the stream and so many layers:
+    /// what a client asks of scales that a server sends.
     pub fn fit(&self, visits: usize, layers: usize) -> bool {
         let whole = |n: usize, of: usize| n == 0 || n == of;
         whole(self.stream.len(), visits)
             && whole(self.layers.len(), layers)
             && self.stream.iter().all(|s| EXPONENTS.contains(&s.exponent) && (5..=8).contains(&s.top))
             && self.stream.is_sorted_by_key(|s| s.exponent)
-            && self.layers.iter().all(|l| (11..=13).contains(&l.inner))
+            && self.layers.iter().all(|l| (11..=14).contains(&l.inner))
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
             && (0..=6).contains(&self.logits)
     }
@@ -91,7 +92,7 @@ mod tests {
         assert!(!stream(&[0, 3, 2]).fit(3, 1));
         assert!(!stream(&[0, 3, 13]).fit(3, 1));
         assert!(!Scales { logits: 7, ..Scales::default() }.fit(3, 1));
-        let layer = Scale { inner: 14, values: None };
+        let layer = Scale { inner: 15, values: None };
         assert!(!Scales { layers: vec![layer], ..Scales::default() }.fit(3, 1));
     }
 }

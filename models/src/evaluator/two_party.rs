@@ -1,7 +1,7 @@
 //! The arithmetic on shares: every operation is a protocol between client and server.
 //!
-//! A step comes with its plan. At each part of the network, the planner of the protocols makes what the part
-//! takes, together with as much of what follows as memory permits.
+//! A step comes with its plan. At each part of the network, the planner of the protocols makes what
+//! the part takes, together with as much of what follows as memory permits.
 
 use sotto_net::Half;
 use sotto_protocol::{
@@ -186,8 +186,9 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
     }
 }
 
-/// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the whole
-/// vocabulary, so that turns are not worth its bits, and one-hots for it are not what layers need.
+/// Runs a protocol by the schedule of fewest bits: for what happens once a token and concerns the
+/// whole vocabulary, so that turns are not worth its bits, and one-hots for it are not what layers
+/// need.
 macro_rules! saving_bits {
     ($me:expr, $protocol:expr) => {
         async {
@@ -200,8 +201,8 @@ macro_rules! saving_bits {
     };
 }
 
-/// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree on all
-/// that went before.
+/// Reveals `x` to the client; the server gets nothing. Nothing is revealed unless both sides agree
+/// on all that went before.
 ///
 /// # Errors
 /// What the peer or the network does.
@@ -210,8 +211,8 @@ pub async fn reveal<R: Role>(me: &mut R, x: &Share) -> Result<Option<Vec<f64>>, 
     span!(me, "reveal", saving_bits!(me, reveal::to_client(me.session_mut(), x)))
 }
 
-/// Reveals the position of each row's largest number to the client, who may have added its own numbers
-/// before; otherwise as [`reveal`](fn@reveal).
+/// Reveals the position of each row's largest number to the client, who may have added its own
+/// numbers before; otherwise as [`reveal`](fn@reveal).
 ///
 /// # Errors
 /// What the peer or the network does.
@@ -235,8 +236,8 @@ pub async fn reveal_top<R: Role>(
     span!(me, "reveal", saving_bits!(me, top_k::top_to_client(me.session_mut(), x, k)))
 }
 
-/// `[T, V]`: a row for each token, with the number one at its id. The party that does not know them holds
-/// zeros.
+/// `[T, V]`: a row for each token, with the number one at its id. The party that does not know them
+/// holds zeros.
 ///
 /// # Panics
 /// If an id is not below `vocabulary`.

@@ -29,8 +29,8 @@ pub struct Names<'a> {
 }
 
 impl<W> Attention<W> {
-    /// Behind `norm`. With `stream`, the norm's output, gain and bias included, comes out beside queries,
-    /// keys and values.
+    /// Behind `norm`. With `stream`, the norm's output, gain and bias included, comes out beside
+    /// queries, keys and values.
     ///
     /// # Errors
     /// As [`Source::matrix`].

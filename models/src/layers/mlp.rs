@@ -18,8 +18,8 @@ pub struct Mlp<W> {
 }
 
 impl<W> Mlp<W> {
-    /// Behind `norm`, `inner` wide inside, with tensors called up and down and their biases. The norm's
-    /// output, gain and bias included, comes out beside.
+    /// Behind `norm`, `inner` wide inside, with tensors called up and down and their biases. The
+    /// norm's output, gain and bias included, comes out beside.
     ///
     /// # Errors
     /// As [`Source::matrix`].

@@ -1,4 +1,5 @@
-//! What the client knows of a network's weights: shapes, and the fraction bits that the server tells.
+//! What the client knows of a network's weights: shapes, and the fraction bits that the server
+//! tells.
 
 use std::cell::Cell;
 

@@ -14,7 +14,8 @@ use crate::{
     weights::{Folded, Projection, Source},
 };
 
-/// The fewest fraction bits a matrix may have: logits lose at least twelve bits before they are revealed.
+/// The fewest fraction bits a matrix may have: logits lose at least twelve bits before they are
+/// revealed.
 pub const FEWEST_FRAC: u32 = 8;
 
 /// The fewest fraction bits of a matrix that gives the residual stream: it keeps 18 of its product.
@@ -37,8 +38,8 @@ impl<'a> Quantised<'a> {
         Quantised { checkpoint, caps, fractions: RefCell::new(vec![]) }
     }
 
-    /// The fraction bits of every matrix, in the order in which they were asked for: all that the client
-    /// learns of them beyond shapes.
+    /// The fraction bits of every matrix, in the order in which they were asked for: all that the
+    /// client learns of them beyond shapes.
     pub fn fractions(self) -> Vec<u32> {
         self.fractions.into_inner()
     }

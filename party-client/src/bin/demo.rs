@@ -1,6 +1,8 @@
-//! The whole thing with one command: a server and a client, two processes on this machine, the built-in model.
+//! The whole thing with one command: a server and a client, two processes on this machine, the
+//! built-in model.
 //!
-//! The two are this same program, started again with `server` or `client` in front of the other's options.
+//! The two are this same program, started again with `server` or `client` in front of the other's
+//! options.
 
 use std::{
     env,
@@ -19,8 +21,8 @@ use sotto_protocol::Precision;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Shows a private answer: starts a server with the built-in model and a client with a prompt, as two processes that
-/// talk over TLS on this machine.
+/// Shows a private answer: starts a server with the built-in model and a client with a prompt, as
+/// two processes that talk over TLS on this machine.
 ///
 /// The client's report tells who saw what, and what it cost.
 #[derive(Parser)]

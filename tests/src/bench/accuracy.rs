@@ -1,6 +1,8 @@
-//! Agreement of the private model's greedy choice with that of the reference in f32, position by position.
+//! Agreement of the private model's greedy choice with that of the reference in f32, position by
+//! position.
 //!
-//! The text is sampled from the reference itself with a fixed seed, in windows of [`WINDOW`] tokens.
+//! The text is sampled from the reference itself with a fixed seed, in windows of [`WINDOW`]
+//! tokens.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::options::{Options, Role};
 
-/// Runs `case` and returns what client and server report. The server's first line is the address it listens on.
+/// Runs `case` and returns what client and server report. The server's first line is the address it
+/// listens on.
 ///
 /// # Errors
 /// A party fails; it has said why on the error output.

@@ -1,7 +1,8 @@
 //! The main job: a prompt is continued by a model, greedily, with the set-up counted apart.
 //!
-//! The prompt is the model's own text in f32, so that it is one the model has something to say to. The answer is right if
-//! every token is, for the reference in f32 that has read what went before, within [`MARGIN`] of the best.
+//! The prompt is the model's own text in f32, so that it is one the model has something to say to.
+//! The answer is right if every token is, for the reference in f32 that has read what went before,
+//! within [`MARGIN`] of the best.
 
 use std::time::Instant;
 

@@ -9,8 +9,9 @@ use rustix::{
 
 use crate::options::Role;
 
-/// Keeps this process, and the threads it will start, on `threads` cores of its own: the first for the client, the next for
-/// the server. A machine with fewer cores, or a system that refuses, leaves the parties to share them all.
+/// Keeps this process, and the threads it will start, on `threads` cores of its own: the first for
+/// the client, the next for the server. A machine with fewer cores, or a system that refuses,
+/// leaves the parties to share them all.
 pub fn pin(role: Role, threads: u16) {
     let Ok(allowed) = sched_getaffinity(None) else { return };
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();

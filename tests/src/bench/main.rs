@@ -13,18 +13,20 @@
 //! | `generate` | the main job: a prompt continued by a model                                |
 //! | `accuracy` | agreement with the reference in f32                                        |
 //!
-//! Results are opened here and nowhere else: each party writes its share of a test's output to a file that the parent
-//! process reads. The programs that are shipped cannot do that.
+//! Results are opened here and nowhere else: each party writes its share of a test's output to a
+//! file that the parent process reads. The programs that are shipped cannot do that.
 //!
-//! Where a case is about one protocol, the bytes and turns that its formulas state for the online half (`bill` in the protocol's file) are printed beside those that were
-//! measured, and what was measured beyond them. Bytes agree to the last one; of turns the parties' clocks may miss one where the offline half has waited
-//! for the same message.
+//! Where a case is about one protocol, the bytes and turns that its formulas state for the online
+//! half (`bill` in the protocol's file) are printed beside those that were measured, and what was
+//! measured beyond them. Bytes agree to the last one; of turns the parties' clocks may miss one
+//! where the offline half has waited for the same message.
 //!
 //! # Beside another RLWE library
 //!
-//! Microsoft SEAL 4.4.3 (`-O3`, GCC 12, without HEXL, hence without vector code) and `he/` on the same core of the same machine (AMD Zen 5, AVX-512 IFMA), N = 8192,
-//! the same four 44-bit primes, microseconds, medians of three alternating runs. Ours: `RAYON_NUM_THREADS=1 taskset -c 0 cargo test --release -p
-//! sotto-he --lib -- --ignored --nocapture kernels`.
+//! Microsoft SEAL 4.4.3 (`-O3`, GCC 12, without HEXL, hence without vector code) and `he/` on the
+//! same core of the same machine (AMD Zen 5, AVX-512 IFMA), N = 8192, the same four 44-bit primes,
+//! microseconds, medians of three alternating runs. Ours: `RAYON_NUM_THREADS=1 taskset -c 0 cargo
+//! test --release -p sotto-he --lib -- --ignored --nocapture kernels`.
 //!
 //! | kernel                                                              | SEAL | ours | ratio | with our AVX-512 off |
 //! |---------------------------------------------------------------------|------|------|-------|------|

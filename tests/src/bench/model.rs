@@ -15,7 +15,8 @@ const RANDOM: &str = "model";
 pub fn provide(model: &str, scratch: &Path) -> Result<()> {
     let Some(size) = model.strip_prefix("random:") else { return Ok(()) };
     let fields = match size {
-        // 15 million parameters: the shape of the well-known small storytellers, with their vocabulary.
+        // 15 million parameters: the shape of the well-known small storytellers, with their
+        // vocabulary.
         "15m" => fields(288, 6, 768, 32_000),
         _ => anyhow::bail!("random:{size} is unknown; there is random:15m"),
     };

@@ -6,23 +6,27 @@ use clap::{Parser, ValueEnum};
 use sotto_net::Link;
 use sotto_protocol::{Precision, Schedule};
 
-/// Measures Sotto with two real processes over loopback TCP; prints one JSON object a line and case.
+/// Measures Sotto with two real processes over loopback TCP; prints one JSON object a line and
+/// case.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench", version)]
 pub struct Options {
-    /// Cases by name, or `list`, which names them; `generate` for the main job; `accuracy` for agreement with f32.
+    /// Cases by name, or `list`, which names them; `generate` for the main job; `accuracy` for
+    /// agreement with f32.
     #[arg(required = true, value_name = "CASE")]
     pub cases: Vec<String>,
     /// The network: loopback, lan, wan, or RATE,RTT such as 100mbit,40ms.
     #[arg(long, default_value = "loopback")]
     pub link: String,
-    /// Threads a party; each party is also kept on that many cores of its own if the machine has them.
+    /// Threads a party; each party is also kept on that many cores of its own if the machine has
+    /// them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
     /// Counted runs, after one warm-up in the same session; medians are printed.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeat: u16,
-    /// What protocols save; for generate, where tokens are made. Left out: what the session finds fit.
+    /// What protocols save; for generate, where tokens are made. Left out: what the session finds
+    /// fit.
     #[arg(long, value_name = "WHAT")]
     pub schedule: Option<Saving>,
     /// How exact activations are: default or high.

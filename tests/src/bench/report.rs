@@ -67,12 +67,14 @@ struct Line<'a> {
     turns_offline: u64,
     turns_online: u64,
     bits_per_element: f64,
-    /// By the protocol's formulas, and what was measured beyond them; no numbers for cases of many protocols.
+    /// By the protocol's formulas, and what was measured beyond them; no numbers for cases of many
+    /// protocols.
     bytes_online_stated: Option<u64>,
     bytes_online_beyond: Option<i64>,
     turns_online_stated: Option<u64>,
     turns_online_beyond: Option<i64>,
-    /// The same of COTs and one-hots, without the framing; COTs come by the million, so that a short case may make more or fewer than it spends.
+    /// The same of COTs and one-hots, without the framing; COTs come by the million, so that a
+    /// short case may make more or fewer than it spends.
     bytes_offline_stated: Option<u64>,
     bytes_offline_beyond: Option<i64>,
     max_abs_error: f64,
@@ -162,7 +164,8 @@ fn turns(client: &Sample, server: &Sample) -> u64 {
     client.turns.1.max(server.turns.1).saturating_sub(client.turns.0.max(server.turns.0))
 }
 
-/// The offline ones as the party saw them that saw more, not counting what it was late at the start.
+/// The offline ones as the party saw them that saw more, not counting what it was late at the
+/// start.
 fn turns_offline(client: &Sample, server: &Sample) -> u64 {
     let start = client.turns.0.max(server.turns.0);
     let seen = |s: &Sample| s.turns_offline.saturating_sub(start - s.turns.0);

@@ -24,7 +24,8 @@ use crate::{
 /// A peer may compute for this long without a word.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// What decides how COTs are made where no link is imposed: figures must not depend on how fast the loopback happens to be.
+/// What decides how COTs are made where no link is imposed: figures must not depend on how fast the
+/// loopback happens to be.
 pub const UNSHAPED_RATE: f64 = 1e9;
 
 /// A party with an established session.
@@ -167,8 +168,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Counts bytes that travelled ahead: what was there at the start is used up by the counted part, what is there at
-    /// its end (with a minus) was made for later. So that a run costs what it spends, however much is sent at once.
+    /// Counts bytes that travelled ahead: what was there at the start is used up by the counted
+    /// part, what is there at its end (with a minus) was made for later. So that a run costs what
+    /// it spends, however much is sent at once.
     pub fn owe(&mut self, bytes: f64) {
         self.owed += bytes;
     }

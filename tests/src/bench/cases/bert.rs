@@ -1,4 +1,5 @@
-//! One layer of BERT with random weights; both parties start from shares of the preceding norm's output.
+//! One layer of BERT with random weights; both parties start from shares of the preceding norm's
+//! output.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -69,7 +70,8 @@ impl Bert {
         Ok(BertLayer::load(self.shape, &layer, "embeddings.LayerNorm")?)
     }
 
-    /// The layer as a party knows it. Fraction bits, which the server would tell, the client reads for itself.
+    /// The layer as a party knows it. Fraction bits, which the server would tell, the client reads
+    /// for itself.
     fn meet(&self, me: &Me, scratch: &Path) -> Result<Known> {
         let (checkpoint, caps) = (Checkpoint::open(&scratch.join(FOLDER))?, BTreeMap::new());
         let source = Quantised::new(&checkpoint, &caps);

@@ -18,7 +18,8 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Elements at a time: comparing this many takes some 300 MB of tables and COTs, so a million go in pieces, whose turns add up.
+/// Elements at a time: comparing this many takes some 300 MB of tables and COTs, so a million go in
+/// pieces, whose turns add up.
 const PIECE: usize = 65_536;
 
 const WIDE: Ring = Ring::new(64);

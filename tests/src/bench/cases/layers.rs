@@ -116,7 +116,8 @@ impl Case for Layer {
     fn about(&self) -> &'static str {
         match self.function {
             Function::Activation(_) => "inputs from -12 to 12",
-            // Attention multiplies by the reciprocal after the values: 64 products a row, not 128. They count in the blocks.
+            // Attention multiplies by the reciprocal after the values: 64 products a row, not 128.
+            // They count in the blocks.
             Function::Softmax => {
                 "numerators and the reciprocal of their sum; the product with it belongs to attention"
             }

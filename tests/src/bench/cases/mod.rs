@@ -1,8 +1,9 @@
-//! The cases: inputs that both parties derive from a fixed seed, the protocol, and the right answer.
+//! The cases: inputs that both parties derive from a fixed seed, the protocol, and the right
+//! answer.
 //!
-//! An error is that of the protocol: inputs are what the shares hold, numbers with so many fraction bits, and the answer is
-//! computed from them in f64. Weights are integers over a power of two; those of the blocks are real numbers, whose rounding
-//! to 16 bits counts as error.
+//! An error is that of the protocol: inputs are what the shares hold, numbers with so many fraction
+//! bits, and the answer is computed from them in f64. Weights are integers over a power of two;
+//! those of the blocks are real numbers, whose rounding to 16 bits counts as error.
 
 mod bert;
 mod block;
@@ -52,7 +53,8 @@ pub trait Case {
         Ok(())
     }
 
-    /// One run of this party: its inputs, then, between start and stop of the stage's watch, the protocol.
+    /// One run of this party: its inputs, then, between start and stop of the stage's watch, the
+    /// protocol.
     fn run<'a>(&'a mut self, stage: &'a mut Stage, me: Option<&'a mut Me>) -> Run<'a>;
 
     /// The result, from the opened outputs.
@@ -60,7 +62,8 @@ pub trait Case {
         opened.concat()
     }
 
-    /// What the protocol says that it sends online, by its formulas, if the case is about one protocol.
+    /// What the protocol says that it sends online, by its formulas, if the case is about one
+    /// protocol.
     fn stated(&self, _schedule: Schedule) -> Option<CostModel> {
         None
     }

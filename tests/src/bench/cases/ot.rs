@@ -127,7 +127,8 @@ impl Case for Correlations {
     }
 }
 
-/// Spends [`CHECKED`] COTs on shares of `c_i x_i` with public `x`; the receiver takes `c_i x_i` away again: zeros.
+/// Spends [`CHECKED`] COTs on shares of `c_i x_i` with public `x`; the receiver takes `c_i x_i`
+/// away again: zeros.
 ///
 /// # Errors
 /// The connection.
