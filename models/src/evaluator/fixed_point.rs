@@ -75,7 +75,7 @@ impl<'a, A: Arithmetic> FixedPoint<'a, A> {
     }
 
     /// A linear layer's output in units of `2^exponent`, in the ring of the residual stream.
-    async fn to_stream(&mut self, y: &Share, exponent: i32) -> Result<Share, Error> {
+    async fn in_stream_units(&mut self, y: &Share, exponent: i32) -> Result<Share, Error> {
         let bits = (i64::from(y.frac) - i64::from(RESIDUAL_FRAC) + i64::from(exponent)).max(0) as u32;
         let short = Ring::new(y.ring.bits() - bits);
         let short = match bits {
@@ -122,7 +122,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     async fn embed(&mut self, table: &A::Weight, tokens: Tokens<'_>) -> Result<Scaled, Error> {
         let Stream { exponent, .. } = self.next_stream();
         let rows = self.arithmetic.embed(table, tokens).await?;
-        Ok(Scaled { share: self.to_stream(&rows, exponent).await?, exponent })
+        Ok(Scaled { share: self.in_stream_units(&rows, exponent).await?, exponent })
     }
 
     async fn norm(&mut self, norm: &Norm, x: &Scaled) -> Result<Scaled, Error> {
@@ -200,7 +200,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     async fn add(&mut self, h: &Scaled, y: &Scaled) -> Result<Scaled, Error> {
         let Stream { exponent, .. } = self.next_stream();
         let h = self.raise(h, exponent).await?;
-        let y = self.to_stream(&y.share, exponent).await?;
+        let y = self.in_stream_units(&y.share, exponent).await?;
         Ok(Scaled { share: &h.share + &y, exponent })
     }
 
@@ -209,7 +209,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         let y = y.share.duplicate().with_frac(frac);
         // The next addition is in the same units.
         let exponent = self.scales.stream(self.next).exponent;
-        Ok(Scaled { share: self.to_stream(&y, exponent).await?, exponent })
+        Ok(Scaled { share: self.in_stream_units(&y, exponent).await?, exponent })
     }
 
     fn columns(&self, x: &Scaled, range: Range<usize>) -> Scaled {
