@@ -7,9 +7,9 @@
 //! | flight       | 4     | from the last one up to one more than the newest this side sent in; marked in a piece of an errand |
 //! | length       | 4     | equals the length the step prescribes                                |
 //!
-//! Sending never blocks on the peer: a writer task drains a queue of the party's own messages, so two
-//! parties that send at the same time cannot dead-lock, and computing overlaps with sending. What is not urgent
-//! goes behind that queue ([`crate::errand`]).
+//! Sending never blocks on the peer: a writer task drains a queue of the party's own messages, so
+//! two parties that send at the same time cannot dead-lock, and computing overlaps with sending.
+//! What is not urgent goes behind that queue ([`crate::errand`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -59,8 +59,8 @@ const GROWTH: usize = 1 << 20;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// A connection to the other party. It ends with [`Channel::part`], [`Channel::close`] or [`Channel::abort`]; what is still
-/// queued when the [`crate::Runtime`] stops is lost.
+/// A connection to the other party. It ends with [`Channel::part`], [`Channel::close`] or
+/// [`Channel::abort`]; what is still queued when the [`crate::Runtime`] stops is lost.
 pub struct Channel {
     reader: ReadHalf<Box<dyn Stream>>,
     queue: Option<mpsc::UnboundedSender<Item>>,
@@ -127,19 +127,20 @@ impl Channel {
         self.stated_rate
     }
 
-    /// What long messages of the peer came in with at least, in bits per second; none before there was one.
+    /// What long messages of the peer came in with at least, in bits per second; none before there
+    /// was one.
     pub fn seen_rate(&self) -> Option<f64> {
         self.seen_rate
     }
 
-    /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the peer to take
-    /// what is left.
+    /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the
+    /// peer to take what is left.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.manners.send_modify(|manners| manners.patience = timeout);
     }
 
-    /// States what the connection carries, in bits per second, and how long a message may have to wait for a piece of an errand; until then pieces are sent
-    /// whenever nothing else is.
+    /// States what the connection carries, in bits per second, and how long a message may have to
+    /// wait for a piece of an errand; until then pieces are sent whenever nothing else is.
     pub fn set_pace(&mut self, rate: f64, slack: Duration) {
         // The peer has a say in it.
         let pace = Pace { rate: rate.max(SLOWEST), slack: slack.min(DEFAULT_TIMEOUT) };
@@ -148,9 +149,8 @@ impl Channel {
 
     /// Queues `payload` for the peer; it travels while this party goes on.
     ///
-    /// # Errors
-    /// [`Error::Closed`] if this side has closed the channel. A connection that broke shows at the next
-    /// receive, where the reason that the peer gave, if any, can be told.
+    /// # Errors [`Error::Closed`] if this side has closed the channel. A connection that broke
+    /// shows at the next receive, where the reason that the peer gave, if any, can be told.
     ///
     /// # Panics
     /// If the payload exceeds 2^32 - 1 bytes.
@@ -172,8 +172,9 @@ impl Channel {
         Ok(())
     }
 
-    /// Announces an errand of this party: a request and its reply, with their lengths, which both parties know. The peer announces it by
-    /// [`Channel::take_errand`]. Waits for nothing; its bytes count for the span that is open now.
+    /// Announces an errand of this party: a request and its reply, with their lengths, which both
+    /// parties know. The peer announces it by [`Channel::take_errand`]. Waits for nothing; its
+    /// bytes count for the span that is open now.
     ///
     /// # Panics
     /// If a length is zero.
@@ -241,8 +242,8 @@ impl Channel {
         Errand { number, outgoing, incoming }
     }
 
-    /// Waits until the peer's part of some errands has come. What this party still has to send for them goes ahead of
-    /// all that it says from now on.
+    /// Waits until the peer's part of some errands has come. What this party still has to send for
+    /// them goes ahead of all that it says from now on.
     ///
     /// # Errors
     /// As [`Channel::recv`]; [`Error::Closed`] if this side has closed the channel.
@@ -283,8 +284,8 @@ impl Channel {
 
     /// Receives the message of step `tag`, exactly `len` bytes.
     ///
-    /// # Errors
-    /// The peer's frame has another tag, number or length, the peer is silent or gone, or it aborted.
+    /// # Errors The peer's frame has another tag, number or length, the peer is silent or gone, or
+    /// it aborted.
     pub async fn recv(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
         let got = self.recv_header(tag).await?;
         if got != len {
@@ -293,9 +294,9 @@ impl Channel {
         self.recv_body(tag, len).await
     }
 
-    /// Announces that the peer sends the message of step `tag`, exactly `len` bytes, at this point of the
-    /// conversation, without waiting for it: it is read on the way to a later message, so that what is sent ahead
-    /// costs no turn. Its bytes count for the span that is open now.
+    /// Announces that the peer sends the message of step `tag`, exactly `len` bytes, at this point
+    /// of the conversation, without waiting for it: it is read on the way to a later message, so
+    /// that what is sent ahead costs no turn. Its bytes count for the span that is open now.
     pub fn expect(&mut self, tag: &'static str, len: usize) -> Expected {
         let number = self.expectations;
         self.expectations += 1;
@@ -306,8 +307,8 @@ impl Channel {
 
     /// The message that was announced by [`Channel::expect`].
     ///
-    /// # Errors
-    /// As [`Channel::recv`]; [`Error::Closed`] if it was announced on another channel, or reading it has failed before.
+    /// # Errors As [`Channel::recv`]; [`Error::Closed`] if it was announced on another channel, or
+    /// reading it has failed before.
     pub async fn claim(&mut self, expected: Expected) -> Result<Vec<u8>, Error> {
         while self.expected.front().is_some_and(|next| next.number <= expected.0) {
             self.take_expected().await?;
@@ -346,7 +347,8 @@ impl Channel {
         codec::decode(tag, &body)
     }
 
-    /// Receives an opaque file-like message of at most `max` bytes; the only length the peer chooses.
+    /// Receives an opaque file-like message of at most `max` bytes; the only length the peer
+    /// chooses.
     ///
     /// # Errors
     /// As [`Channel::recv`], and [`Error::TooLong`].
@@ -368,8 +370,8 @@ impl Channel {
         *self.transcript.finalize().as_bytes()
     }
 
-    /// A digest of the peer's frame headers up to this point of the conversation: its [`Channel::trace_digest`], if nothing
-    /// was lost or changed.
+    /// A digest of the peer's frame headers up to this point of the conversation: its
+    /// [`Channel::trace_digest`], if nothing was lost or changed.
     ///
     /// # Errors
     /// As [`Channel::recv`], of messages that were announced and not yet claimed.
@@ -378,7 +380,8 @@ impl Channel {
         Ok(*self.heard_transcript.finalize().as_bytes())
     }
 
-    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and closes. What it owes for errands is not sent any more.
+    /// Tells the peer, as well as two seconds allow, that this session ends with `code`, and
+    /// closes. What it owes for errands is not sent any more.
     pub async fn abort(&mut self, code: Abort) {
         self.manners.send_modify(|manners| manners.hurried = true);
         if self.send(ABORT_TAG, vec![code as u8]).is_ok() {
@@ -386,8 +389,9 @@ impl Channel {
         }
     }
 
-    /// Closes at the end of a conversation, as [`Channel::close`], and waits until the peer has closed too, for two seconds at most: who closes a connection while
-    /// something comes in may take what was said last along. Errands that are under way are given up.
+    /// Closes at the end of a conversation, as [`Channel::close`], and waits until the peer has
+    /// closed too, for two seconds at most: who closes a connection while something comes in may
+    /// take what was said last along. Errands that are under way are given up.
     ///
     /// # Errors
     /// As [`Channel::close`].
@@ -465,7 +469,8 @@ impl Channel {
         }
     }
 
-    /// The header of the next frame, which is one of step `tag`, behind any pieces of errands; the length that it states.
+    /// The header of the next frame, which is one of step `tag`, behind any pieces of errands; the
+    /// length that it states.
     async fn next_header(&mut self, tag: &'static str) -> Result<usize, Error> {
         loop {
             let header = self.read_header(tag).await?;
@@ -683,14 +688,16 @@ fn tag_bytes(tag: &str) -> [u8; 4] {
     blake3::hash(tag.as_bytes()).as_bytes()[..4].try_into().expect("four bytes")
 }
 
-/// Bytes that are put together before they are written: a piece of an errand with its header, and small messages.
+/// Bytes that are put together before they are written: a piece of an errand with its header, and
+/// small messages.
 const BUFFER: usize = 32 << 10;
 
 /// All errands.
 const ANY: Range<u64> = 0..u64::MAX;
 
-/// Writes what the queue holds until it is closed and empty, and pieces of errands where it holds nothing. A peer that takes nothing is waited for as long
-/// as the channel is open, and for the channel's patience after that.
+/// Writes what the queue holds until it is closed and empty, and pieces of errands where it holds
+/// nothing. A peer that takes nothing is waited for as long as the channel is open, and for the
+/// channel's patience after that.
 async fn write_all(
     writer: impl AsyncWrite,
     mut messages: mpsc::UnboundedReceiver<Item>,
@@ -715,7 +722,8 @@ async fn write_all(
         };
         match item {
             Some(None) => break,
-            // Without what it owed, the peer cannot make sense of what this party said afterwards, but for its farewell.
+            // Without what it owed, the peer cannot make sense of what this party said afterwards,
+            // but for its farewell.
             Some(Some(Item::Frame(frame))) if owing && !is_abort(&frame) => {}
             Some(Some(Item::Frame(frame))) => {
                 wire.carry(write(&manners, &messages, writer.as_mut(), frame).await?, pace);
@@ -729,7 +737,8 @@ async fn write_all(
                 }
                 let mut next = ready.then_some(&errands);
                 if !ready {
-                    // What was written may be what the peer waits for, and what else is ready does not wait for what is not.
+                    // What was written may be what the peer waits for, and what else is ready does
+                    // not wait for what is not.
                     insist(&manners, &messages, |cx| writer.as_mut().poll_flush(cx)).await?;
                     let others = behind.is_ready(&ANY);
                     if behind.has(&errands) || !behind.owes(&errands) {

@@ -7,14 +7,19 @@
 //! | waits for the reply, beside the protocol | `<- piece, piece, .. --` | fills it in         |
 //! | [`Channel::catch_up`](crate::Channel::catch_up) | | [`Channel::catch_up`](crate::Channel::catch_up) |
 //!
-//! Both parties announce errands at the same point of the conversation, with the same tags and lengths, and catch up with them at the
-//! same point. In between, what a party has to send for them goes out in pieces when nothing else waits, no faster than the connection
-//! is known to carry it: then a message finds the wire free, but for a piece. What was announced first goes first, if it is ready. When a party catches up, what is left goes ahead of all that it says
-//! afterwards. Pieces are read on the way to other messages; so an errand costs turns only if it has not come back by the time that it is
-//! waited for: a request is in the flight after the newest that was heard when it was announced, or in the one after the reply on which it depends, and a reply is in the one after its request.
+//! Both parties announce errands at the same point of the conversation, with the same tags and
+//! lengths, and catch up with them at the same point. In between, what a party has to send for them
+//! goes out in pieces when nothing else waits, no faster than the connection is known to carry it:
+//! then a message finds the wire free, but for a piece. What was announced first goes first, if it
+//! is ready. When a party catches up, what is left goes ahead of all that it says afterwards.
+//! Pieces are read on the way to other messages; so an errand costs turns only if it has not come
+//! back by the time that it is waited for: a request is in the flight after the newest that was
+//! heard when it was announced, or in the one after the reply on which it depends, and a reply is
+//! in the one after its request.
 //!
-//! A piece is a frame with its errand's number in the place of a sequence number, and its flight is marked. The receiver knows beforehand every field but a request's
-//! flight. Where pieces lie among other frames depends on time, so that digests of a conversation have the announcements instead.
+//! A piece is a frame with its errand's number in the place of a sequence number, and its flight is
+//! marked. The receiver knows beforehand every field but a request's flight. Where pieces lie among
+//! other frames depends on time, so that digests of a conversation have the announcements instead.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -126,7 +131,8 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Waits until the channel's owner has read it on the way to something else, or has caught up with it.
+    /// Waits until the channel's owner has read it on the way to something else, or has caught up
+    /// with it.
     ///
     /// # Errors
     /// [`Error::Closed`] if the channel is gone.
@@ -160,7 +166,8 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    /// The least and the most that are possible for the first piece or a later one, if the newest flight of this side is `said`.
+    /// The least and the most that are possible for the first piece or a later one, if the newest
+    /// flight of this side is `said`.
     pub fn possible(&self, first: bool, said: u32) -> (u32, u32) {
         let known = match (&self.before, first, self.after) {
             (Some(before), true, 0) => match before.load(Ordering::Relaxed) {
@@ -206,7 +213,8 @@ impl Arriving {
 /// What a channel's owner keeps of its errands.
 pub(crate) struct Errands {
     pub announced: u64,
-    /// Those that are not caught up with: the flights of their requests, and whether these are this party's.
+    /// Those that are not caught up with: the flights of their requests, and whether these are this
+    /// party's.
     pub under_way: BTreeMap<u64, (Flight, bool)>,
     pub arriving: BTreeMap<u64, Arriving>,
     pub writer: mpsc::UnboundedSender<Leaving>,

@@ -20,8 +20,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::Error;
 
-/// The BLAKE3 digest of a public key (as SubjectPublicKeyInfo). Written `sotto-` and 52 characters of
-/// lower-case base32.
+/// The BLAKE3 digest of a public key (as SubjectPublicKeyInfo). Written `sotto-` and 52 characters
+/// of lower-case base32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -107,14 +107,15 @@ impl Identity {
         Identity::certify(new_key_pair())
     }
 
-    /// The identity that the file at `path` holds; a new one, written there, if there is no such file.
+    /// The identity that the file at `path` holds; a new one, written there, if there is no such
+    /// file.
     ///
-    /// The file is a PKCS #8 private key in PEM, readable by its owner only. It is all there is to keep: the
-    /// certificate is made anew at each start, and the fingerprint depends on the key alone.
+    /// The file is a PKCS #8 private key in PEM, readable by its owner only. It is all there is to
+    /// keep: the certificate is made anew at each start, and the fingerprint depends on the key
+    /// alone.
     ///
-    /// # Errors
-    /// [`Error::Identity`] if the file cannot be read or written, if others may read it, or if it holds
-    /// anything but an Ed25519 key.
+    /// # Errors [`Error::Identity`] if the file cannot be read or written, if others may read it,
+    /// or if it holds anything but an Ed25519 key.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Identity, Error> {
         let path = path.as_ref();
         let created = match File::open(path) {

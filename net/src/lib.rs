@@ -1,15 +1,17 @@
 //! Bytes between two parties: framed, counted, shaped, bounded.
 //!
-//! This crate knows no mathematics and is the only one that names the async runtime. A [`Channel`] carries
-//! frames over any byte stream: each frame has a *tag* (which step of which protocol), a sequence number, a
-//! *flight* number and a length, and the receiver states beforehand which tag and how many bytes it expects:
-//! a length that comes from the peer never sizes a buffer. What is not urgent travels behind what is, as an [`Errand`].
+//! This crate knows no mathematics and is the only one that names the async runtime. A [`Channel`]
+//! carries frames over any byte stream: each frame has a *tag* (which step of which protocol), a
+//! sequence number, a *flight* number and a length, and the receiver states beforehand which tag
+//! and how many bytes it expects: a length that comes from the peer never sizes a buffer. What is
+//! not urgent travels behind what is, as an [`Errand`].
 //!
-//! A connection that leaves the machine is [TLS 1.3 between pinned identities](connect_tls): each party is its
-//! key, known to the other by a [`Fingerprint`]; no authority vouches for anyone.
+//! A connection that leaves the machine is [TLS 1.3 between pinned identities](connect_tls): each
+//! party is its key, known to the other by a [`Fingerprint`]; no authority vouches for anyone.
 //!
-//! Cost is counted here and nowhere else. [`Meter`] attributes bytes, turns and seconds to spans; a *turn* is
-//! a one-way message delay on the critical path, measured by a Lamport clock carried in the frames.
+//! Cost is counted here and nowhere else. [`Meter`] attributes bytes, turns and seconds to spans; a
+//! *turn* is a one-way message delay on the critical path, measured by a Lamport clock carried in
+//! the frames.
 
 mod channel;
 mod codec;

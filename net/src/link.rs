@@ -1,9 +1,9 @@
 //! A network's rate and delay, imposed on a connection from inside the program.
 //!
-//! Each direction is a queue in front of a wire: a piece of `n` bytes occupies the wire for `8 n / rate`
-//! and arrives half a round trip after it has left it. Nothing ever arrives earlier than that. The queue is
-//! bounded: a sender that is faster than the wire is held up. Shape one party's connection, not both: the
-//! delays would add up.
+//! Each direction is a queue in front of a wire: a piece of `n` bytes occupies the wire for `8 n /
+//! rate` and arrives half a round trip after it has left it. Nothing ever arrives earlier than
+//! that. The queue is bounded: a sender that is faster than the wire is held up. Shape one party's
+//! connection, not both: the delays would add up.
 
 use std::{
     str::FromStr,
@@ -88,8 +88,8 @@ const PIECE: usize = 16 << 10;
 /// Pieces in flight at most; the reader stops beyond that.
 const IN_FLIGHT: usize = 4096;
 
-/// Spawns the two ends of one direction of the wire, and the wire between them: a thread, since the timers of
-/// the async runtime are too coarse for the delays of a local network.
+/// Spawns the two ends of one direction of the wire, and the wire between them: a thread, since the
+/// timers of the async runtime are too coarse for the delays of a local network.
 fn direction<R, W>(mut from: R, mut to: W, link: Link)
 where
     R: AsyncRead + Send + Unpin + 'static,

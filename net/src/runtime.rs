@@ -50,7 +50,8 @@ impl Default for Runtime {
     }
 }
 
-/// Runs a long computation without holding up the tasks that send and receive. It borrows; nothing moves.
+/// Runs a long computation without holding up the tasks that send and receive. It borrows; nothing
+/// moves.
 pub fn compute<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
@@ -142,8 +143,8 @@ impl Listener {
         Ok((shaped(stream, link), addr))
     }
 
-    /// The next client, before its TLS handshake: that belongs in a task of its own, since a client may take
-    /// its time over it.
+    /// The next client, before its TLS handshake: that belongs in a task of its own, since a client
+    /// may take its time over it.
     ///
     /// # Errors
     /// [`Error::Transport`] if accepting fails.
@@ -172,8 +173,8 @@ pub fn memory_pair(link: Link) -> (Channel, Channel) {
     (shaped(a, link), Channel::new(b))
 }
 
-/// Runs two parties in this process, each in a thread of its own, over an in-memory pair that is stated to carry
-/// 1 Gbit/s, so that nothing depends on what it does carry.
+/// Runs two parties in this process, each in a thread of its own, over an in-memory pair that is
+/// stated to carry 1 Gbit/s, so that nothing depends on what it does carry.
 ///
 /// # Panics
 /// If a party panics.
@@ -190,7 +191,8 @@ where
     run_pair_over(Link { rate: Some(1e9), ..Link::LOOPBACK }, a, b)
 }
 
-/// As [`run_pair`], over an in-memory pair that is stated to be as fast as `link`, and is as slow if it has a delay.
+/// As [`run_pair`], over an in-memory pair that is stated to be as fast as `link`, and is as slow
+/// if it has a delay.
 ///
 /// # Panics
 /// If a party panics.

@@ -6,12 +6,13 @@
 //! |                                        | `<-- one byte ---`      | is content with the client       |
 //! | returns channel, exporter              |                         | returns channel, exporter        |
 //!
-//! Certificates are self-signed and only carry a key: no name, no date and no authority is looked at. The
-//! signature over the handshake is, by either side: it proves that the peer has the key that it shows. Nothing
-//! is resumed and nothing is sent early, so every session has keys of its own.
+//! Certificates are self-signed and only carry a key: no name, no date and no authority is looked
+//! at. The signature over the handshake is, by either side: it proves that the peer has the key
+//! that it shows. Nothing is resumed and nothing is sent early, so every session has keys of its
+//! own.
 //!
-//! In TLS 1.3 the client has finished before the server has seen who it is; the byte tells it that it is let
-//! in, so that a refusal is an error of the handshake on both sides.
+//! In TLS 1.3 the client has finished before the server has seen who it is; the byte tells it that
+//! it is let in, so that a refusal is an error of the handshake on both sides.
 
 use std::{
     collections::BTreeSet,
@@ -76,7 +77,8 @@ pub struct Secured {
     pub channel: Channel,
     /// Who is at the other end.
     pub peer: Fingerprint,
-    /// Keying material that these two parties share in this session and nobody else has (RFC 8446, 7.5).
+    /// Keying material that these two parties share in this session and nobody else has (RFC 8446,
+    /// 7.5).
     pub exporter: [u8; 32],
 }
 
@@ -122,8 +124,8 @@ impl Incoming {
 
     /// Does the handshake as `me`, with a client that must be one of `clients`.
     ///
-    /// # Errors
-    /// [`Error::UnknownClient`], [`Error::Rejected`], [`Error::NotTls`] or [`Error::HandshakeTimeout`].
+    /// # Errors [`Error::UnknownClient`], [`Error::Rejected`], [`Error::NotTls`] or
+    /// [`Error::HandshakeTimeout`].
     pub async fn handshake(self, me: &Identity, clients: &Peers) -> Result<Secured, Error> {
         let mut secured = server(self.stream, &self.addr.to_string(), me, clients, self.patience).await?;
         secured.channel.state_rate(self.rate);
@@ -457,7 +459,8 @@ mod tests {
         });
     }
 
-    /// A byte changed on the way is an error of the transport, and nothing of the message is handed out.
+    /// A byte changed on the way is an error of the transport, and nothing of the message is handed
+    /// out.
     #[test]
     fn a_changed_byte_is_noticed() {
         Runtime::new().block_on(async {

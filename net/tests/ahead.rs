@@ -58,7 +58,8 @@ fn their_bytes_belong_to_the_span_that_announced_them() {
     );
 }
 
-/// What a receiver that has announced three bytes says at the next receive, and when it claims them.
+/// What a receiver that has announced three bytes says at the next receive, and when it claims
+/// them.
 fn announced(said: impl FnOnce(&mut Channel) + Send) -> [Option<Error>; 2] {
     let (errors, ()) = run_pair(
         |mut ch: Channel| async move {

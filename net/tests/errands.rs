@@ -284,7 +284,8 @@ fn an_abort_does_not_wait_for_errands() {
     assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
 }
 
-/// A conversation may end while errands are under way: what was said last arrives, and neither party takes the end for a loss.
+/// A conversation may end while errands are under way: what was said last arrives, and neither
+/// party takes the end for a loss.
 #[test]
 fn conversations_may_end_before_their_errands() {
     const LONG: usize = 8 << 20;
@@ -397,7 +398,8 @@ fn a_channel_may_be_dropped_while_it_owes_something() {
     );
 }
 
-/// A party that gives up says that, and not what stood in the queue before: without what it owed, the peer could not make sense of it.
+/// A party that gives up says that, and not what stood in the queue before: without what it owed,
+/// the peer could not make sense of it.
 #[test]
 fn an_abort_comes_instead_of_what_is_queued() {
     let (error, ()) = run_pair(

@@ -316,7 +316,8 @@ fn a_program_without_tls_names_a_tls_greeting() {
     assert!(error.to_string().contains("TLS greeting"), "{error}");
 }
 
-/// What both parties send in one exchange must not depend on what fits into the buffers between them.
+/// What both parties send in one exchange must not depend on what fits into the buffers between
+/// them.
 #[test]
 fn both_parties_send_64_mib_at_once() {
     let exchange = async |byte: u8, mut channel: Channel| {
