@@ -462,7 +462,7 @@ fn what_is_no_gguf_is_named() {
         refused(&whole[..length], &[&format!("{length} bytes"), "truncated", "copy the file again"]);
     }
     for length in [whole.len() / 2, whole.len() - 1] {
-        refused(&whole[..length], &["tensor `blk.1.", &format!("{length} bytes"), "truncated"]);
+        refused(&whole[..length], &["tensor `blk.", &format!("{length} bytes"), "truncated"]);
     }
     let version = |version: [u8; 4]| [&whole[..4], &version, &whole[8..]].concat();
     refused(&version([1, 0, 0, 0]), &["version 1", "2 or 3"]);
@@ -505,9 +505,12 @@ fn metadata_that_do_not_fit_are_named() {
     with("tokenizer.ggml.token_type", Some(Meta::Integers(vec![1])), &["a list of 1", "300"]);
     with("tokenizer.ggml.merges", None, &["absent"]);
     with("tokenizer.ggml.merges", Some(Meta::Texts(vec!["ab".into()])), &["pairs"]);
-    with("tokenizer.ggml.bos_token_id", n(300), &["300", "below"]);
     with("general.alignment", n(24), &["24", "power of two"]);
 
+    // Its name in a folder's configuration.
+    let mut beyond = file.clone();
+    beyond.set("tokenizer.ggml.bos_token_id", n(300));
+    beyond.refused(&["`bos_token_id` is 300", "below vocab_size"]);
     let mut twice = file.clone();
     twice.metadata.push(("general.name".into(), Meta::Flag(true)));
     twice.refused(&["`general.name` is there twice"]);
