@@ -1,4 +1,4 @@
-//! What can go wrong between two parties, and whose doing it is.
+//! What can go wrong between two parties, and who is responsible.
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -37,7 +37,7 @@ pub enum Error {
         /// The protocol step this party was at.
         step: &'static str,
     },
-    /// The peer has sent nothing, or next to nothing, for too long.
+    /// The peer has sent nothing, or very little, for too long.
     #[error(
         "the peer sent too little for {after:?} while this side waited for {step}; raise --timeout if it is only slow"
     )]
@@ -90,9 +90,9 @@ pub enum Error {
     WrongFlight {
         /// The step.
         step: &'static str,
-        /// The flight of the frame before.
+        /// The least that is possible: the flight of the frame before.
         least: u32,
-        /// The answer to the newest frame of this side.
+        /// The greatest that is possible: an answer to the newest frame of this side.
         most: u32,
         /// What the frame's header says.
         got: u32,
@@ -134,7 +134,7 @@ pub enum Error {
         /// The identity presented.
         got: Fingerprint,
     },
-    /// The client is not one of those that this server serves.
+    /// The client is not on the server's list.
     #[error("the client at {addr} is {got}, which is not on the list; add that fingerprint to let it in")]
     UnknownClient {
         /// Where the client connected from.

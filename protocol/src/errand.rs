@@ -12,7 +12,7 @@
 //! | a level of its vectors      | `<- ot/one-hot/level ->` | the same, which does not depend on the client's |
 //!
 //! Nothing of it depends on inputs, so that it runs while the messages of an evaluation travel: these have the right of way
-//! ([`sotto_net::Errand`]), and the computations threads of their own, one errand of a session at a time. Both parties start
+//! ([`sotto_net::BackgroundRequest`]), and the computations threads of their own, one errand of a session at a time. Both parties start
 //! and finish errands at the same points. One that fails ends the session when it is finished; one that is given up runs to its end, since
 //! the peer counts on its messages.
 
@@ -94,7 +94,7 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
     take: impl FnOnce(K, Vec<u8>) -> Result<T, Error> + Send + 'static,
 ) -> Errand<T> {
     let Outline { request, reply, count, bytes } = outline;
-    let (errand, queue) = (s.ch.run_errand(request, reply), s.errands.queue.clone());
+    let (errand, queue) = (s.ch.start_request(request, reply), s.errands.queue.clone());
     let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
         let outgoing = errand.outgoing;
@@ -118,7 +118,7 @@ pub(crate) fn server<T: Send + 'static>(
     answer: impl FnOnce(Vec<u8>) -> Result<(Vec<u8>, T), Error> + Send + 'static,
 ) -> Errand<T> {
     let Outline { request, reply, count, bytes } = outline;
-    let (errand, queue) = (s.ch.take_errand(request, reply), s.errands.queue.clone());
+    let (errand, queue) = (s.ch.accept_request(request, reply), s.errands.queue.clone());
     let numbers = errand.number..errand.number + 1;
     let made = Background::start(async move {
         let request = errand.incoming.wait().await?;
@@ -141,14 +141,14 @@ pub(crate) fn server<T: Send + 'static>(
 pub(crate) fn one_hots(s: &mut Session, wanted: &[Wanted], cots: OneHotCots) -> Errand<Vec<OneHots>> {
     let (me, mut rng, queue) = (s.me, s.rng.fork(), s.errands.queue.clone());
     let [ours, theirs] = [true, false].map(|first| sotto_ot::round_lens(first, wanted));
-    let mut errands: Vec<sotto_net::Errand> = vec![];
+    let mut errands: Vec<sotto_net::BackgroundRequest> = vec![];
     for (ours, theirs) in ours.into_iter().zip(theirs) {
         let (request, reply) = ((sotto_ot::LEVEL, ours), (sotto_ot::LEVEL, theirs));
         errands.push(match (me, errands.last()) {
-            (Party::Client, None) => s.ch.run_errand(request, reply),
-            (Party::Client, Some(before)) => s.ch.run_next(before, request, reply),
-            (Party::Server, None) => s.ch.take_errand(request, reply),
-            (Party::Server, Some(before)) => s.ch.take_next(before, request, reply),
+            (Party::Client, None) => s.ch.start_request(request, reply),
+            (Party::Client, Some(before)) => s.ch.start_next_request(before, request, reply),
+            (Party::Server, None) => s.ch.accept_request(request, reply),
+            (Party::Server, Some(before)) => s.ch.accept_next_request(before, request, reply),
         });
     }
     let first = errands.first().map_or(0, |errand| errand.number);

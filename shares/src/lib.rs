@@ -1,4 +1,5 @@
-//! What a party holds: elements of Z_{2^l}, fixed point, additive and XOR shares, generators. No I/O.
+//! What a party holds: elements of Z_{2^l}, fixed point, additive and XOR shares, generators. No
+//! I/O.
 
 mod bits;
 mod fixed;
