@@ -5,15 +5,18 @@
 //! | `frame.rs`                   | the bytes of a frame                                          |
 //! | `receive.rs`, `reader.rs`    | expected messages and their checks; bytes within a time limit |
 //! | `writer.rs`                  | the task that sends                                           |
+//! | `budget.rs`                  | how much is held for a peer that does not read                |
+//! | `limits.rs`                  | how long a party waits for the peer                           |
 //! | `background.rs`              | background requests                                           |
 //! | `low_priority.rs`, `pace.rs` | their pieces in the writer, and how fast they go              |
 //! | `abort.rs`                   | how a channel ends                                            |
 //!
-//! Sending never blocks on the peer: frames wait in a queue that a writer task drains. So two
+//! Sending does not wait for the peer: frames go to a queue that a writer task drains. So two
 //! parties that send at the same time cannot deadlock, and a party computes while its messages
-//! travel. Background messages wait in a queue of lower priority.
+//! travel. Background messages go to a queue of lower priority. If the peer does not read,
+//! receiving waits.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,13 +24,16 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 use crate::{Error, Meter, codec};
 
 mod abort;
 mod background;
+mod budget;
 mod frame;
+mod limits;
 mod low_priority;
 mod pace;
 mod reader;
@@ -37,7 +43,9 @@ mod writer;
 use self::{
     abort::ABORT_TAG,
     background::Requests,
-    frame::{Header, tag_bytes},
+    budget::{Kind, Turn, Unsent},
+    frame::{Header, MAX_LEN, tag_bytes},
+    limits::{Deadline, Wait, later},
     low_priority::LowPriorityQueue,
     pace::Pace,
     reader::Reader,
@@ -47,7 +55,9 @@ use self::{
 pub use self::{
     abort::Abort,
     background::{BackgroundRequest, IncomingMessage, OutgoingMessage, background_len},
+    budget::DEFAULT_BUDGET,
     frame::HEADER_LEN,
+    limits::LEAST_RATE,
     receive::Expected,
 };
 
@@ -65,10 +75,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// [`Channel::abort`]; what is still queued when the [`crate::Runtime`] stops is lost.
 pub struct Channel {
     reader: Reader,
+    /// A header that was read before it was asked for.
+    early_header: Option<Header>,
     /// None once this side has closed.
     queue: Option<mpsc::UnboundedSender<Item>>,
     writer: Option<JoinHandle<io::Result<()>>>,
     control: watch::Sender<Control>,
+    deadline: Option<Deadline>,
+    /// What the writer has not sent, and the messages of this turn.
+    unsent: Arc<Unsent>,
+    turn: Turn,
+    /// Bytes that may be unsent when a receive returns, beyond those of a turn.
+    budget: usize,
     /// The numbers of the next frames.
     next_out: u32,
     next_in: u32,
@@ -93,14 +111,26 @@ impl Channel {
         let (reader, writer) = tokio::io::split(Box::new(stream) as Box<dyn Stream>);
         let (queue, frames) = mpsc::unbounded_channel();
         let (submit, submissions) = mpsc::unbounded_channel();
-        let initial = Control { timeout: DEFAULT_TIMEOUT, pace: None, aborting: false };
+        let initial = Control {
+            timeout: DEFAULT_TIMEOUT,
+            least_rate: LEAST_RATE,
+            deadline: None,
+            pace: None,
+            aborting: false,
+        };
         let (control, controlled) = watch::channel(initial);
-        let writer = Writer::new(writer, frames, LowPriorityQueue::new(submissions), controlled);
+        let (low_priority, unsent) = (LowPriorityQueue::new(submissions), Arc::<Unsent>::default());
+        let writer = Writer::new(writer, frames, low_priority, controlled, unsent.clone());
         Channel {
             reader: Reader::new(reader),
+            early_header: None,
             queue: Some(queue),
             writer: Some(tokio::spawn(writer.run())),
             control,
+            deadline: None,
+            unsent,
+            turn: Turn::default(),
+            budget: DEFAULT_BUDGET,
             next_out: 0,
             next_in: 0,
             newest_received: 0,
@@ -131,10 +161,44 @@ impl Channel {
         self.reader.seen_rate()
     }
 
-    /// Sets how long to wait for the peer's next bytes, and, once this side has closed, for the
-    /// peer to take what is left.
+    /// Sets how long to wait for the peer's next bytes, and for the peer to take the next ones. A
+    /// whole message may take this time and what it takes at the least rate.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.control.send_modify(|control| control.timeout = timeout);
+    }
+
+    /// Sets the rate, in bytes per second, at which the peer must send and take messages, beyond
+    /// the timeout.
+    ///
+    /// # Panics
+    /// If it is zero.
+    pub fn set_least_rate(&mut self, bytes_per_second: u64) {
+        assert!(bytes_per_second > 0, "a rate is positive");
+        self.control.send_modify(|control| control.least_rate = bytes_per_second);
+    }
+
+    /// Sets a deadline, `allowed` from now: this party's waits for the peer fail from then on, with
+    /// [`Error::DeadlinePassed`]. `subject` says what must have ended, such as `"set-up"` or
+    /// `"session"`. Replaces the deadline that was set before.
+    pub fn set_deadline(&mut self, subject: &'static str, allowed: Duration) {
+        let at = later(Instant::now(), allowed);
+        self.change_deadline(Some(Deadline { subject, allowed, at }));
+    }
+
+    /// Removes the deadline.
+    pub fn clear_deadline(&mut self) {
+        self.change_deadline(None);
+    }
+
+    /// Sets how many bytes may be unsent when a receive returns, beyond the messages of a turn. A
+    /// peer that does not read gets [`Error::Unread`] instead of more.
+    pub fn set_budget(&mut self, bytes: usize) {
+        self.budget = bytes;
+    }
+
+    /// Bytes that are queued and not sent.
+    pub fn unsent(&self) -> usize {
+        self.unsent.bytes(Kind::Frames) + self.unsent.bytes(Kind::Background)
     }
 
     /// Sets the pace of background messages: `rate` is what the connection carries, in bits per
@@ -156,6 +220,9 @@ impl Channel {
     pub fn send(&mut self, tag: &'static str, payload: impl Into<Bytes>) -> Result<(), Error> {
         let payload = payload.into();
         let Some(queue) = self.queue.clone() else { return Err(Error::Closed { step: tag }) };
+        if payload.len() > MAX_LEN {
+            return Err(Error::TooLarge { step: tag, max: MAX_LEN, len: payload.len() });
+        }
         self.newest_sent = self.newest_received + 1;
         let header = Header {
             tag: self.tag(tag),
@@ -168,6 +235,8 @@ impl Channel {
         self.next_out = self.next_out.wrapping_add(1);
         self.sent_transcript.update(&header);
         self.meter.sent(tag, HEADER_LEN + payload.len());
+        self.unsent.add(Kind::Frames, HEADER_LEN + payload.len());
+        self.turn.add(HEADER_LEN + payload.len());
         // A writer that has failed takes nothing more; the next receive finds out why.
         let _ = queue.send(Item::Frame([Bytes::copy_from_slice(&header), payload]));
         Ok(())
@@ -186,8 +255,15 @@ impl Channel {
         *self.sent_transcript.finalize().as_bytes()
     }
 
-    fn timeout(&self) -> Duration {
-        self.control.borrow().timeout
+    fn change_deadline(&mut self, deadline: Option<Deadline>) {
+        self.deadline = deadline;
+        self.control.send_modify(|control| control.deadline = deadline.map(|deadline| deadline.at));
+    }
+
+    /// A wait for the peer that begins now.
+    fn wait(&self) -> Wait {
+        let control = *self.control.borrow();
+        Wait::new(control.timeout, control.least_rate, self.deadline)
     }
 
     /// The bytes of a tag, which is known by name from now on.

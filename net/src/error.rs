@@ -47,6 +47,42 @@ pub enum Error {
         /// How long this party waited.
         after: Duration,
     },
+    /// The peer sends a message too slowly.
+    #[error("the peer sent {step} at less than {least} bytes per second")]
+    TooSlow {
+        /// The protocol step this party was at.
+        step: &'static str,
+        /// The least rate that is accepted.
+        least: u64,
+    },
+    /// The peer does not read what this party sends.
+    #[error("the peer does not read: {excess} bytes too many wait to be sent at step {step}")]
+    Unread {
+        /// The protocol step this party was at.
+        step: &'static str,
+        /// Bytes beyond what this party holds for a peer.
+        excess: usize,
+    },
+    /// A part of the session took longer than this party allows.
+    #[error("the {subject} took longer than {allowed:?} and was ended at step {step}")]
+    DeadlinePassed {
+        /// What took too long.
+        subject: &'static str,
+        /// How long it may take.
+        allowed: Duration,
+        /// The protocol step this party was at.
+        step: &'static str,
+    },
+    /// A message of this party is too long for a frame.
+    #[error("a message of {len} bytes at step {step} is too long: at most {max} can be sent")]
+    TooLarge {
+        /// The step.
+        step: &'static str,
+        /// What a frame can carry.
+        max: usize,
+        /// What the step would send.
+        len: usize,
+    },
     /// The peer is at another step of the protocol.
     #[error("the peer sent frame {got} where this side expects {expected}: the two programs are out of step")]
     WrongTag {

@@ -23,8 +23,8 @@ mod runtime;
 mod tls;
 
 pub use channel::{
-    Abort, BackgroundRequest, Channel, DEFAULT_TIMEOUT, Expected, HEADER_LEN, IncomingMessage,
-    OutgoingMessage, Stream, background_len,
+    Abort, BackgroundRequest, Channel, DEFAULT_BUDGET, DEFAULT_TIMEOUT, Expected, HEADER_LEN,
+    IncomingMessage, LEAST_RATE, OutgoingMessage, Stream, background_len,
 };
 pub use codec::MAX_CONTROL_LEN;
 pub use error::Error;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Channel,
@@ -53,8 +53,13 @@ impl Channel {
     /// Background messages that are not sent yet are skipped.
     pub async fn abort(&mut self, code: Abort) {
         self.control.send_modify(|control| control.aborting = true);
+        let writer = self.writer.as_ref().map(JoinHandle::abort_handle);
         if self.send(ABORT_TAG, vec![code as u8]).is_ok() {
             let _ = timeout(LINGER, self.part()).await;
+        }
+        // What the peer has not taken by now is not held any longer.
+        if let Some(writer) = writer {
+            writer.abort();
         }
     }
 

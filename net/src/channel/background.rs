@@ -40,11 +40,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Channel,
+    budget::{Kind, Unsent},
     frame::{HEADER_LEN, PIECE_LEN, tag_bytes},
     low_priority::Submission,
     writer::Item,
 };
 use crate::{Error, SpanKey};
+
+/// The step of a party that catches up, in errors.
+const STEP: &str = "background/catch-up";
 
 /// The tag and the length of a message of a background request.
 type Message = (&'static str, usize);
@@ -74,6 +78,7 @@ pub struct OutgoingMessage {
     request_flight: Flight,
     flights_later: u32,
     writer: mpsc::UnboundedSender<Submission>,
+    unsent: Arc<Unsent>,
 }
 
 impl OutgoingMessage {
@@ -89,6 +94,7 @@ impl OutgoingMessage {
     pub fn fill(mut self, payload: impl Into<Bytes>) {
         let body = payload.into();
         assert_eq!(body.len(), self.len, "length of a background message");
+        self.unsent.add(Kind::Background, background_len(body.len()));
         self.submit(Some(body));
     }
 
@@ -207,9 +213,9 @@ impl Requests {
         first + u64::from(low.wrapping_sub(first as u32))
     }
 
-    /// The step of the first of `requests` of which something is still to arrive.
-    pub fn first_arriving(&self, requests: &Range<u64>) -> Option<&'static str> {
-        self.arriving.range(requests.clone()).next().map(|(_, next)| next.tag)
+    /// The number and the step of the first of `requests` of which something is still to arrive.
+    pub fn first_arriving(&self, requests: &Range<u64>) -> Option<(u64, &'static str)> {
+        self.arriving.range(requests.clone()).next().map(|(number, next)| (*number, next.tag))
     }
 
     fn any_under_way(&self, requests: &Range<u64>) -> bool {
@@ -304,6 +310,7 @@ impl Channel {
             request_flight: flight,
             flights_later,
             writer: self.requests.writer.clone(),
+            unsent: self.unsent.clone(),
         };
         let (deliver, body) = oneshot::channel();
         let incoming = IncomingMessage { tag: theirs.0, body };
@@ -335,12 +342,16 @@ impl Channel {
         if requests.is_empty() || !self.requests.any_under_way(&requests) {
             return Ok(());
         }
-        let Some(queue) = &self.queue else { return Err(Error::Closed { step: "background" }) };
+        let Some(queue) = &self.queue else { return Err(Error::Closed { step: STEP }) };
         let _ = queue.send(Item::Barrier(requests.clone()));
-        while let Some(step) = self.requests.first_arriving(&requests) {
-            let header = self.read_header(step).await?;
+        let (mut current, mut wait) = (None, self.wait());
+        while let Some((number, step)) = self.requests.first_arriving(&requests) {
+            if current != Some(number) {
+                (current, wait) = (Some(number), self.wait());
+            }
+            let header = self.read_header(step, &mut wait).await?;
             if header.is_piece {
-                self.take_piece(step, header).await?;
+                self.take_piece(step, header, &mut wait).await?;
             } else {
                 self.take_expected_frame(step, header).await?;
             }
@@ -358,6 +369,7 @@ impl Channel {
             self.newest_received = self.newest_received.max(received);
         }
         self.meter.reached(u64::from(self.newest_received));
-        Ok(())
+        self.keep_budget(STEP).await?;
+        self.keep_background_budget(STEP).await
     }
 }

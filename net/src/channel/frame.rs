@@ -15,6 +15,9 @@ use bytes::Bytes;
 /// Bytes of framing in front of each message.
 pub const HEADER_LEN: usize = 16;
 
+/// Bytes of content that a frame has at most: what its length field can state.
+pub(crate) const MAX_LEN: usize = u32::MAX as usize;
+
 /// Bytes of content in a piece; the last piece of a message may have fewer.
 pub(crate) const PIECE_LEN: usize = 16 << 10;
 

@@ -15,6 +15,7 @@ use super::{
     Channel,
     abort::{ABORT_TAG, Abort},
     frame::{HEADER_LEN, Header, tag_bytes},
+    limits::Wait,
 };
 use crate::{Error, MAX_CONTROL_LEN, SpanKey, codec};
 
@@ -62,14 +63,16 @@ impl Channel {
     /// Receives the message of step `tag`, exactly `len` bytes.
     ///
     /// # Errors
-    /// The peer's frame has another tag, number or length, the peer is silent or gone, or it
-    /// aborted.
+    /// The peer's frame has another tag, number or length; the peer is silent, slow or gone, does
+    /// not read, or aborted; a deadline has passed.
     pub async fn recv(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
         let got = self.recv_header(tag).await?;
         if got != len {
             return Err(Error::WrongLength { step: tag, expected: len, got });
         }
-        self.recv_body(tag, len).await
+        let body = self.recv_body(tag, len).await?;
+        self.keep_budget(tag).await?;
+        Ok(body)
     }
 
     /// Announces that the peer sends the message of step `tag`, exactly `len` bytes, at this point
@@ -90,8 +93,11 @@ impl Channel {
     /// As [`Channel::recv`]; [`Error::Closed`] if it was announced on another channel, or reading
     /// it has failed before.
     pub async fn claim(&mut self, expected: Expected) -> Result<Vec<u8>, Error> {
-        while self.expectations.waits_for(expected.number) {
-            self.take_expected().await?;
+        if self.expectations.waits_for(expected.number) {
+            while self.expectations.waits_for(expected.number) {
+                self.take_expected().await?;
+            }
+            self.keep_budget(expected.step).await?;
         }
         let message = self.expectations.arrived.remove(&expected.number);
         message.ok_or(Error::Closed { step: expected.step })
@@ -125,12 +131,14 @@ impl Channel {
         if got > max {
             return Err(Error::TooLong { step: tag, max, got });
         }
-        let mut body = Vec::new();
+        let (mut body, mut wait) = (Vec::new(), self.wait());
+        wait.allow(got);
         while body.len() < got {
             let start = body.len();
             body.resize(start + GROWTH.min(got - start), 0);
-            self.fill(&mut body[start..], tag).await?;
+            self.fill(&mut body[start..], tag, &mut wait).await?;
         }
+        self.keep_budget(tag).await?;
         Ok(body)
     }
 
@@ -212,20 +220,22 @@ impl Channel {
     /// The header of the next frame, which must be one of step `tag`; pieces before it are taken.
     /// Returns the length that it states.
     async fn next_header(&mut self, tag: &'static str) -> Result<usize, Error> {
+        let mut wait = self.wait();
         loop {
-            let header = self.read_header(tag).await?;
+            let header = self.read_header(tag, &mut wait).await?;
             if !header.is_piece {
                 return self.check(tag, &header).await;
             }
-            self.take_piece(tag, header).await?;
+            self.take_piece(tag, header, &mut wait).await?;
         }
     }
 
     /// The next header, of any kind.
-    pub(super) async fn read_header(&mut self, step: &'static str) -> Result<Header, Error> {
-        let mut bytes = [0; HEADER_LEN];
-        self.reader.fill(&mut bytes, step, self.timeout()).await?;
-        Ok(Header::decode(&bytes))
+    pub(super) async fn read_header(&mut self, step: &'static str, wait: &mut Wait) -> Result<Header, Error> {
+        match self.early_header.take() {
+            Some(header) => Ok(header),
+            None => self.reader.header(step, wait).await,
+        }
     }
 
     /// Checks a header against what step `tag` prescribes; the length that it states.
@@ -259,8 +269,14 @@ impl Channel {
         Error::WrongTag { expected: tag, got: self.tag_name(header.tag) }
     }
 
-    /// Reads a piece whose header has arrived while this side waits for `step`.
-    pub(super) async fn take_piece(&mut self, step: &'static str, header: Header) -> Result<(), Error> {
+    /// Reads a piece whose header has arrived while this side waits for `step`. The wait gets the
+    /// time that the piece takes at the least rate, and no timeout for each piece.
+    pub(super) async fn take_piece(
+        &mut self,
+        step: &'static str,
+        header: Header,
+        wait: &mut Wait,
+    ) -> Result<(), Error> {
         let number = self.requests.number_of(header.number);
         let Some(mut next) = self.requests.arriving.remove(&number) else {
             let got =
@@ -285,7 +301,8 @@ impl Channel {
         }
         next.buffer.resize(start + len, 0);
         self.meter.received(step, HEADER_LEN);
-        self.fill(&mut next.buffer[start..], step).await?;
+        wait.allow(HEADER_LEN + len);
+        self.fill(&mut next.buffer[start..], step, wait).await?;
         self.meter.attribute(next.span, (HEADER_LEN + len) as u64);
         match next.buffer.len() == next.len {
             true => next.deliver(),
@@ -295,13 +312,14 @@ impl Channel {
     }
 
     async fn recv_body(&mut self, tag: &'static str, len: usize) -> Result<Vec<u8>, Error> {
-        let mut body = vec![0; len];
-        self.fill(&mut body, tag).await?;
+        let (mut body, mut wait) = (vec![0; len], self.wait());
+        wait.allow(len);
+        self.fill(&mut body, tag, &mut wait).await?;
         Ok(body)
     }
 
-    async fn fill(&mut self, buffer: &mut [u8], tag: &'static str) -> Result<(), Error> {
-        self.reader.fill_timed(buffer, tag, self.timeout()).await?;
+    async fn fill(&mut self, buffer: &mut [u8], tag: &'static str, wait: &mut Wait) -> Result<(), Error> {
+        self.reader.fill(buffer, tag, wait).await?;
         self.meter.received(tag, buffer.len());
         Ok(())
     }

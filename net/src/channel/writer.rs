@@ -8,13 +8,16 @@
 //! | closing  | what is buffered, then shuts down                 |                               |
 //!
 //! The writer aborts when messages at a barrier were skipped: the peer cannot make sense of the
-//! frames that follow. A peer that takes nothing is waited for as long as the channel is open, and
-//! for the channel's timeout after that.
+//! frames that follow. While the channel is open, the writer waits for a peer that takes nothing;
+//! the channel's owner decides how long that may last ([`super::budget`]). Once the channel is
+//! closed, the peer must take what is left within the time limits ([`super::limits`]).
 
 use std::{
+    future::poll_fn,
     io,
     ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -24,13 +27,15 @@ use tokio::{
     io::{AsyncWrite, BufWriter, WriteHalf},
     select,
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
     Stream,
-    abort::is_abort,
+    abort::{LINGER, is_abort},
+    budget::{Kind, Unsent, WriterGuard},
     frame::Frame,
+    limits::{later, transfer_time},
     low_priority::LowPriorityQueue,
     pace::{Pace, Wire},
 };
@@ -53,6 +58,10 @@ pub(super) enum Item {
 pub(super) struct Control {
     /// How long the peer may take nothing once the channel is closed.
     pub timeout: Duration,
+    /// Bytes per second.
+    pub least_rate: u64,
+    /// When the last frame must be sent, if there is a deadline.
+    pub deadline: Option<Instant>,
     pub pace: Option<Pace>,
     /// Barriers are skipped from now on.
     pub aborting: bool,
@@ -65,6 +74,9 @@ pub(super) struct Writer {
     low_priority: LowPriorityQueue,
     control: watch::Receiver<Control>,
     wire: Wire,
+    unsent: Arc<Unsent>,
+    /// When the last frame must be sent; known once the channel is closed.
+    last: Option<Instant>,
 }
 
 type Output = BufWriter<WriteHalf<Box<dyn Stream>>>;
@@ -82,13 +94,15 @@ impl Writer {
         queue: mpsc::UnboundedReceiver<Item>,
         low_priority: LowPriorityQueue,
         control: watch::Receiver<Control>,
+        unsent: Arc<Unsent>,
     ) -> Writer {
         let out = BufWriter::with_capacity(BUFFER, stream);
-        Writer { out, queue, low_priority, control, wire: Wire::new() }
+        Writer { out, queue, low_priority, control, wire: Wire::new(), unsent, last: None }
     }
 
     /// Sends until the queue is closed and empty, then shuts down this side of the connection.
     pub async fn run(mut self) -> io::Result<()> {
+        let _guard = WriterGuard(self.unsent.clone());
         let mut state = State::Open;
         loop {
             state = match state {
@@ -118,7 +132,7 @@ impl Writer {
         match item {
             Some(None) => return Ok(State::Closing),
             Some(Some(Item::Barrier(requests))) => return Ok(State::Barrier(requests)),
-            Some(Some(Item::Frame(frame))) => self.write(frame, pace).await?,
+            Some(Some(Item::Frame(frame))) => self.write(Kind::Frames, frame, pace).await?,
             None => self.write_piece(&ALL, pace).await?,
         }
         self.flush_if_idle().await?;
@@ -165,10 +179,11 @@ impl Writer {
         match self.queue.recv().await {
             None => return Ok(State::Closing),
             Some(Item::Frame(frame)) if is_abort(&frame) => {
-                self.write(frame, None).await?;
+                self.write(Kind::Frames, frame, None).await?;
                 self.flush_if_idle().await?;
             }
-            Some(_) => {}
+            Some(Item::Frame(frame)) => self.unsent.subtract(Kind::Frames, frame_len(&frame)),
+            Some(Item::Barrier(_)) => {}
         }
         Ok(State::Aborting)
     }
@@ -180,11 +195,11 @@ impl Writer {
 
     async fn write_piece(&mut self, requests: &Range<u64>, pace: Option<Pace>) -> io::Result<()> {
         let piece = self.low_priority.take(requests);
-        self.write(piece, pace).await
+        self.write(Kind::Background, piece, pace).await
     }
 
-    async fn write(&mut self, frame: Frame, pace: Option<Pace>) -> io::Result<()> {
-        let len = frame.iter().map(Bytes::len).sum();
+    async fn write(&mut self, kind: Kind, frame: Frame, pace: Option<Pace>) -> io::Result<()> {
+        let len = frame_len(&frame);
         for mut part in frame {
             while !part.is_empty() {
                 let written = self.until_done(|out, cx| Pin::new(out).poll_write(cx, &part)).await?;
@@ -192,6 +207,7 @@ impl Writer {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
                 part.advance(written);
+                self.unsent.subtract(kind, written);
             }
         }
         self.wire.carry(len, pace);
@@ -206,20 +222,42 @@ impl Writer {
         self.until_done(|out, cx| Pin::new(out).poll_flush(cx)).await
     }
 
-    /// Polls `step` until it is done. Gives up when the channel is closed and the peer has taken
-    /// nothing for the timeout.
+    /// Polls `step` until it is done. Gives up when the channel is closed and a time limit has
+    /// passed.
     async fn until_done<T>(
         &mut self,
         mut step: impl FnMut(&mut Output, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
         loop {
-            let limit = self.control.borrow().timeout;
-            let step = std::future::poll_fn(|cx| step(&mut self.out, cx));
-            match timeout(limit, step).await {
+            let limit = self.limit();
+            let step = poll_fn(|cx| step(&mut self.out, cx));
+            match timeout_at(limit, step).await {
                 Ok(result) => return result,
-                Err(_) if self.queue.is_closed() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) if self.last.is_some() => return Err(io::ErrorKind::TimedOut.into()),
                 Err(_) => {}
             }
         }
     }
+
+    /// How long a step may take. An open channel has no limit; the writer looks whether it is
+    /// closed.
+    fn limit(&mut self) -> Instant {
+        let (now, control) = (Instant::now(), *self.control.borrow());
+        if !self.queue.is_closed() {
+            return now + LOOK;
+        }
+        let unsent = self.unsent.bytes(Kind::Frames) + self.unsent.bytes(Kind::Background);
+        let last = *self.last.get_or_insert_with(|| {
+            let last = later(later(now, control.timeout), transfer_time(unsent, control.least_rate));
+            control.deadline.map_or(last, |deadline| last.min(deadline.max(now + LINGER)))
+        });
+        last.min(later(now, control.timeout))
+    }
+}
+
+/// How often a writer that waits for the peer looks whether its channel is closed.
+const LOOK: Duration = Duration::from_millis(200);
+
+fn frame_len(frame: &Frame) -> usize {
+    frame.iter().map(Bytes::len).sum()
 }
