@@ -4,7 +4,6 @@
 //! Hugging Face transformers. A template may come from the peer: it sees the messages and nothing
 //! else, and its work and memory are bounded.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +32,9 @@ pub const RENDERED_LIMIT: usize = 4 << 20;
 
 /// What a template may spend: about one unit for an instruction and one for 64 bytes of data.
 const FUEL: u64 = 1 << 19;
+/// Stack for a template of [`TEMPLATE_LIMIT`] bytes, each of which is nested in the one before. Only
+/// what is used of it takes memory.
+const STACK: usize = 1 << 30;
 const FILE_LIMIT: u64 = 16 << 20;
 const NAME: &str = "chat template";
 const CURE: &str = "take the file again from the model's source";
@@ -342,12 +344,19 @@ impl Formatter for Spaced {
     }
 }
 
-/// Runs the library on what may be hostile: should it panic, that is an error of the template.
-fn guarded<T>(call: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, Error> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(refused),
-        Err(_) => Err(Error::ChatTemplate { reason: "the library gave up on it".into() }),
-    }
+/// Runs the library on what may be hostile: should it panic, that is an error of the template. It
+/// recurses as deeply as expressions are nested, at most once a byte, so that it gets a stack of
+/// its own.
+fn guarded<T: Send>(call: impl FnOnce() -> Result<T, minijinja::Error> + Send) -> Result<T, Error> {
+    let gave_up = |reason: &str| Error::ChatTemplate { reason: reason.into() };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chat template".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, call).map_err(|_| gave_up("no thread could be started"))?;
+        match thread.join() {
+            Ok(result) => result.map_err(refused),
+            Err(_) => Err(gave_up("the library gave up on it")),
+        }
+    })
 }
 
 /// The cause in one line of bounded length: a template may choose the words.

@@ -100,7 +100,10 @@ fn hostile_templates_are_bounded() {
     templates.push(format!("{{{{ {}1 }}}}", "-".repeat(100_000)));
     templates.push("{% if x %}".repeat(20_000));
     templates.push(format!("{{{{ {}1{} }}}}", "[".repeat(50_000), "]".repeat(50_000)));
-    templates.push(format!("{{{{ messages{} }}}}", ".a".repeat(50_000)));
+    templates.push(format!("{{{{ messages{} }}}}", ".a".repeat(131_000)));
+    templates.push(format!("{{{{ 1{} }}}}", "|e".repeat(131_000)));
+    templates.push(format!("{{{{ 1{} }}}}", "+1".repeat(131_000)));
+    templates.push(format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(21_000)));
     for template in templates {
         let start = std::time::Instant::now();
         let result = render(&template);
