@@ -1,4 +1,11 @@
 //! Networks, each on a page: configuration, loading, forward.
 
 pub mod bert;
+pub mod gemma;
+pub mod gpt2;
+pub mod gpt_neox;
 pub mod llama;
+pub mod phi;
+pub mod phi3;
+pub mod stablelm;
+pub mod starcoder2;

@@ -26,6 +26,8 @@ pub struct Checkpoint {
     /// What to name in an error that concerns no shard in particular.
     file: PathBuf,
     source: Source,
+    /// What every name begins with that the files leave out.
+    left_out: Option<&'static str>,
 }
 
 /// Where the tensors are.
@@ -71,7 +73,21 @@ impl Checkpoint {
 
     /// The weights in a GGUF file.
     pub(crate) fn gguf(model: GgufModel) -> Checkpoint {
-        Checkpoint { file: model.gguf().file().into(), source: Source::Gguf(model) }
+        Checkpoint { file: model.gguf().file().into(), source: Source::Gguf(model), left_out: None }
+    }
+
+    /// Files of a network that was saved without its head leave out the network's prefix. If no
+    /// tensor has it, names are looked up without it.
+    pub(crate) fn with_prefix(self, prefix: &'static str) -> Checkpoint {
+        let has = |name: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+        let left_out = (!self.names().any(has)).then_some(prefix);
+        Checkpoint { left_out, ..self }
+    }
+
+    /// The name in the files.
+    pub(crate) fn stored<'a>(&self, name: &'a str) -> &'a str {
+        let rest = self.left_out.and_then(|prefix| name.strip_prefix(prefix)?.strip_prefix('.'));
+        rest.unwrap_or(name)
     }
 
     /// The file to name in errors: the single file, or the index.
@@ -95,6 +111,7 @@ impl Checkpoint {
     ///
     /// If not.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
+        let name = self.stored(name);
         let found = match &self.source {
             Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.check(name, shape)),
             Source::Gguf(model) => model.check(name, shape),
@@ -108,6 +125,7 @@ impl Checkpoint {
     ///
     /// If the tensor is missing, has another type or shape, or holds a NaN or an infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let name = self.stored(name);
         let found = match &self.source {
             Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.tensor(name, shape)),
             Source::Gguf(model) => model.tensor(name, shape),
@@ -118,7 +136,8 @@ impl Checkpoint {
     fn single(shard: Shard) -> Checkpoint {
         let places = shard.names().into_iter().map(|name| (name, 0)).collect();
         let file = shard.file().into();
-        Checkpoint { file, source: Source::Safetensors { shards: vec![shard], places } }
+        let source = Source::Safetensors { shards: vec![shard], places };
+        Checkpoint { file, source, left_out: None }
     }
 
     fn sharded(folder: &Path, file: PathBuf) -> Result<Checkpoint, Error> {
@@ -140,7 +159,7 @@ impl Checkpoint {
             }
             places.insert(tensor, number);
         }
-        Ok(Checkpoint { file, source: Source::Safetensors { shards, places } })
+        Ok(Checkpoint { file, source: Source::Safetensors { shards, places }, left_out: None })
     }
 
     fn shard(&self, name: &str) -> Option<&Shard> {

@@ -1,4 +1,4 @@
-//! The public shape of a LLaMA: everything both parties know about the model.
+//! The public shape of a model: everything both parties know about it.
 //!
 //! A [`Config`] exists only if its fields are consistent and of a size that a real model could
 //! have. It comes from a `config.json` (see `config_json.rs`) or, serialised, from the peer; both
@@ -7,12 +7,18 @@
 use std::ops::{Deref, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
+use sotto_protocol::activation::Activation;
 
 use crate::error::ConfigError;
+use crate::network::{AnyNetwork, Architecture};
+use crate::weights::Listing;
 
-/// The fields of a [`Config`], not yet checked. Names and meanings are those of `config.json`.
+/// The fields of a [`Config`], not yet checked. Names and meanings are those of a LLaMA's
+/// `config.json`; other architectures have their own names for them there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fields {
+    /// Which network it is.
+    pub architecture: Architecture,
     /// Rows of the embedding, `V`.
     pub vocab_size: usize,
     /// Width of the residual stream, `d`.
@@ -27,17 +33,30 @@ pub struct Fields {
     pub num_key_value_heads: usize,
     /// Width of one head; even.
     pub head_dim: usize,
-    /// Positions that the model was trained for: prompt and answer together.
+    /// Positions that may be used: prompt and answer together.
     pub max_position_embeddings: usize,
-    /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f64,
+    /// The MLP's activation function.
+    pub activation: Activation,
+    /// Added to the mean square or the variance in norms.
+    pub norm_eps: f64,
+    /// Columns of a head that are rotated by the position, an even number, if not all are. Zero in
+    /// networks that add a learned row for each position.
+    pub rotary_dim: Option<usize>,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How the rotary frequencies are changed for longer texts, if they are.
     pub rope_scaling: Option<RopeScaling>,
-    /// Whether the four projections of attention add a bias.
-    pub attention_bias: bool,
-    /// Whether the three projections of the MLP add a bias.
+    /// Layers whose heads are not rotated.
+    pub unrotated_layers: Vec<u32>,
+    /// What numbers are multiplied by on their way.
+    pub multipliers: Multipliers,
+    /// Whether attention and MLP of a layer read the same residual stream.
+    pub parallel_residual: bool,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Whether attention's output has.
+    pub output_bias: bool,
+    /// Whether the projections of the MLP have.
     pub mlp_bias: bool,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
@@ -45,6 +64,56 @@ pub struct Fields {
     pub bos_token_id: Option<u32>,
     /// The tokens that end an answer; may be empty.
     pub eos_token_ids: Vec<u32>,
+}
+
+impl Default for Fields {
+    /// A LLaMA's defaults. Sizes are zero, which no [`Config`] accepts.
+    fn default() -> Fields {
+        Fields {
+            architecture: Architecture::Llama,
+            vocab_size: 0,
+            hidden_size: 0,
+            intermediate_size: 0,
+            num_hidden_layers: 0,
+            num_attention_heads: 0,
+            num_key_value_heads: 0,
+            head_dim: 0,
+            max_position_embeddings: 2048,
+            activation: Activation::Silu,
+            norm_eps: 1e-6,
+            rotary_dim: None,
+            rope_theta: 10_000.0,
+            rope_scaling: None,
+            unrotated_layers: vec![],
+            multipliers: Multipliers::default(),
+            parallel_residual: false,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            tie_word_embeddings: false,
+            bos_token_id: None,
+            eos_token_ids: vec![],
+        }
+    }
+}
+
+/// What numbers are multiplied by on their way through a network.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Multipliers {
+    /// Rows of the embedding.
+    pub embedding: f64,
+    /// Scores, in place of the inverse root of the heads' width.
+    pub scores: Option<f64>,
+    /// What attention and MLP add to the residual stream.
+    pub residual: f64,
+    /// Logits.
+    pub logits: f64,
+}
+
+impl Default for Multipliers {
+    fn default() -> Multipliers {
+        Multipliers { embedding: 1.0, scores: None, residual: 1.0, logits: 1.0 }
+    }
 }
 
 /// How rotary frequencies are changed for texts longer than those of the first training.
@@ -94,7 +163,7 @@ pub struct Llama3Scaling {
     pub original_max_position_embeddings: usize,
 }
 
-/// The checked, public shape of a LLaMA. Read its [`Fields`] directly: `config.hidden_size`.
+/// The checked, public shape of a model. Read its [`Fields`] directly: `config.hidden_size`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Fields")]
 pub struct Config(Fields);
@@ -107,11 +176,6 @@ impl Config {
     /// Largest number of ending tokens accepted.
     pub const MAX_EOS: usize = 16;
 
-    /// The `model_type` of its `config.json`.
-    pub fn model_type(&self) -> &'static str {
-        "llama"
-    }
-
     /// Columns that the query projection puts out: `num_attention_heads * head_dim`.
     pub fn query_size(&self) -> usize {
         self.num_attention_heads * self.head_dim
@@ -123,6 +187,11 @@ impl Config {
         self.num_key_value_heads * self.head_dim
     }
 
+    /// Columns of a head that are rotated by the position.
+    pub fn rotated(&self) -> usize {
+        self.rotary_dim.unwrap_or(self.head_dim)
+    }
+
     /// Query heads that share a key head.
     pub fn group_size(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
@@ -130,16 +199,9 @@ impl Config {
 
     /// Number of weights; a tied head counts once.
     pub fn parameters(&self) -> u64 {
-        let Fields { vocab_size, hidden_size, intermediate_size, num_hidden_layers, .. } = self.0;
-        let projections = self.query_size() + self.key_value_size();
-        let attention = 2 * hidden_size * projections;
-        let attention_bias =
-            if self.attention_bias { projections + self.key_value_size() + hidden_size } else { 0 };
-        let mlp_bias = if self.mlp_bias { 2 * intermediate_size + hidden_size } else { 0 };
-        let biases = attention_bias + mlp_bias;
-        let layer = attention + 3 * hidden_size * intermediate_size + 2 * hidden_size + biases;
-        let tables = if self.tie_word_embeddings { 1 } else { 2 };
-        (num_hidden_layers * layer + tables * vocab_size * hidden_size + hidden_size) as u64
+        let listing = Listing::default();
+        AnyNetwork::load(self, &listing).expect("a list of names has no errors");
+        listing.tensors().iter().map(|tensor| tensor.shape.iter().map(|&n| n as u64).product::<u64>()).sum()
     }
 }
 
@@ -193,13 +255,32 @@ fn check_heads(f: &Fields) -> Result<(), ConfigError> {
     if !f.head_dim.is_multiple_of(2) {
         return Err(refuse("head_dim", f.head_dim, "an even number (rotary embedding turns pairs)"));
     }
-    Ok(())
+    if let Some(turned) = f.rotary_dim.filter(|n| !n.is_multiple_of(2) || *n > f.head_dim) {
+        let expected = format!("an even number up to head_dim = {}", f.head_dim);
+        return Err(refuse("rotary_dim", turned, expected));
+    }
+    match f.unrotated_layers.iter().find(|&&layer| layer as usize >= f.num_hidden_layers) {
+        Some(layer) => {
+            let expected = format!("layers below num_hidden_layers = {}", f.num_hidden_layers);
+            Err(refuse("no_rope_layers", layer, expected))
+        }
+        None => within("number of no_rope_layers", f.unrotated_layers.len(), 0..=f.num_hidden_layers),
+    }
 }
 
 fn check_numbers(f: &Fields) -> Result<(), ConfigError> {
-    between("rms_norm_eps", f.rms_norm_eps, 1e-12..=1e-2)?;
-    between("rope_theta", f.rope_theta, 1.0..=1e12)
+    between("norm_eps", f.norm_eps, EPSILONS)?;
+    between("rope_theta", f.rope_theta, 1.0..=1e12)?;
+    let Multipliers { embedding, scores, residual, logits } = f.multipliers;
+    between("embedding_multiplier", embedding, MULTIPLIERS)?;
+    between("attention_multiplier", scores.unwrap_or(1.0), MULTIPLIERS)?;
+    between("residual_multiplier", residual, MULTIPLIERS)?;
+    between("logits_scaling", logits, MULTIPLIERS)
 }
+
+/// What norms may add to the mean square or the variance.
+pub(crate) const EPSILONS: RangeInclusive<f64> = 1e-12..=1e-2;
+const MULTIPLIERS: RangeInclusive<f64> = 1e-4..=1e4;
 
 fn check_tokens(f: &Fields) -> Result<(), ConfigError> {
     within("number of eos_token_id", f.eos_token_ids.len(), 0..=Config::MAX_EOS)?;
@@ -260,7 +341,7 @@ fn within(field: &str, value: usize, range: RangeInclusive<usize>) -> Result<(),
     Err(refuse(field, value, format!("{} to {}", range.start(), range.end())))
 }
 
-fn between(field: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), ConfigError> {
+pub(crate) fn between(field: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), ConfigError> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -268,6 +349,6 @@ fn between(field: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), Co
 }
 
 fn refuse(field: &str, actual: impl ToString, expected: impl Into<String>) -> ConfigError {
-    let cure = "check config.json; no supported LLaMA looks like this";
+    let cure = "check config.json; no supported model looks like this";
     ConfigError { field: field.into(), actual: actual.to_string(), expected: expected.into(), cure }
 }

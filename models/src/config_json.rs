@@ -1,17 +1,20 @@
 //! `config.json` of Hugging Face, read strictly: what would change the answer and is not
 //! implemented is refused by name; what has no influence on inference is ignored.
 //!
-//! Defaults are those of `LlamaConfig`. Both spellings of the rotary parameters are read:
+//! Each architecture's page says which fields it has and what they are called; what most of them
+//! share is here, under LLaMA's names. Both spellings of the rotary parameters are read:
 //! `rope_theta` beside `rope_scaling` (with `rope_type`, or `type` as it was once called), and the
 //! newer `rope_parameters`.
 
 use serde_json::{Value, json};
+use sotto_protocol::activation::Activation;
 
-use crate::config::{Config, Fields, Llama3Scaling, RopeScaling, YarnScaling};
+use crate::config::{Config, EPSILONS, Fields, Llama3Scaling, RopeScaling, YarnScaling, between};
 use crate::error::ConfigError;
 use crate::json_object::{CHECK_FILE, Object};
+use crate::network::{Architecture, MODEL_TYPES};
 
-const OTHER_MODEL: &str = "use a checkpoint of the LLaMA family in the Hugging Face layout";
+const OTHER_MODEL: &str = "use a checkpoint of a supported architecture in the Hugging Face layout";
 
 impl Config {
     /// Reads the text of a `config.json`.
@@ -31,30 +34,19 @@ impl Config {
     /// As [`Config::from_json`].
     pub fn from_json_with(text: &[u8], warnings: &mut Vec<String>) -> Result<Config, ConfigError> {
         let json = Object::parse(text)?;
-        refuse_other_models(&json)?;
+        let kind = json.get("model_type").as_str();
+        let Some(&(model_type, class, architecture)) =
+            MODEL_TYPES.iter().find(|(model_type, ..)| kind == Some(model_type))
+        else {
+            let names: Vec<String> = MODEL_TYPES.iter().map(|(name, ..)| format!("{name:?}")).collect();
+            return Err(json.refuse("model_type", &names.join(" or "), OTHER_MODEL));
+        };
+        // Another architecture may have the same fields and mean something else by them.
+        json.only("architectures", &[Value::Null, json!([class])], OTHER_MODEL)?;
         refuse_variants(&json)?;
-        let heads = json.size("num_attention_heads")?;
-        let hidden = json.size("hidden_size")?;
-        let Rope { theta: rope_theta, scaling: rope_scaling, positions } = Rope::read(&json, warnings)?;
-        refuse_windows(&json, positions)?;
-        Config::try_from(Fields {
-            vocab_size: json.size("vocab_size")?,
-            hidden_size: hidden,
-            intermediate_size: json.size("intermediate_size")?,
-            num_hidden_layers: json.size("num_hidden_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: json.size_or("num_key_value_heads", heads)?,
-            head_dim: head_dim(&json, hidden, heads)?,
-            max_position_embeddings: positions,
-            rms_norm_eps: json.number_or("rms_norm_eps", 1e-6)?,
-            rope_theta,
-            rope_scaling,
-            attention_bias: json.flag("attention_bias")?,
-            mlp_bias: json.flag("mlp_bias")?,
-            tie_word_embeddings: json.flag("tie_word_embeddings")?,
-            bos_token_id: token_ids(&json, "bos_token_id", &[1])?.first().copied(),
-            eos_token_ids: token_ids(&json, "eos_token_id", &[2])?,
-        })
+        let mut reader = Reader { json: &json, model_type, warnings };
+        let fields = architecture.fields(&mut reader)?;
+        Config::try_from(Fields { architecture, ..fields })
     }
 
     /// Adds the ending tokens of a `generation_config.json`, where chat models list more of them.
@@ -94,8 +86,13 @@ impl Config {
         Config::try_from(fields)
     }
 
-    /// The text of a `config.json` that reads back as this configuration.
+    /// The text of a `config.json` that reads back as this configuration of a LLaMA.
+    ///
+    /// # Panics
+    ///
+    /// If it is another architecture's.
     pub fn to_json(&self) -> String {
+        assert_eq!(self.architecture, Architecture::Llama, "only a LLaMA is written");
         let value = json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -108,10 +105,10 @@ impl Config {
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
             "max_position_embeddings": self.max_position_embeddings,
-            "rms_norm_eps": self.rms_norm_eps,
+            "rms_norm_eps": self.norm_eps,
             "rope_theta": self.rope_theta,
             "rope_scaling": self.rope_scaling.as_ref().map(scaling_json),
-            "attention_bias": self.attention_bias,
+            "attention_bias": self.output_bias,
             "mlp_bias": self.mlp_bias,
             "tie_word_embeddings": self.tie_word_embeddings,
             "bos_token_id": self.bos_token_id,
@@ -143,14 +140,7 @@ fn scaling_json(scaling: &RopeScaling) -> Value {
     }
 }
 
-/// Another architecture may have the same fields and mean something else by them.
-fn refuse_other_models(json: &Object) -> Result<(), ConfigError> {
-    json.only("model_type", &[json!("llama")], OTHER_MODEL)?;
-    json.only("architectures", &[Value::Null, json!(["LlamaForCausalLM"])], OTHER_MODEL)?;
-    json.only("hidden_act", &[Value::Null, json!("silu")], "use a checkpoint with the SiLU activation")
-}
-
-/// Switches of a LLaMA that would change its answer and that are not implemented.
+/// Switches that would change the answer and that no architecture here implements.
 fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
     const OFF: [Value; 2] = [Value::Null, Value::Bool(false)];
     const NONE: [Value; 1] = [Value::Null];
@@ -161,8 +151,6 @@ fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
         &one,
         "set it to 1: the weights stay the same, only the order of summation changes",
     )?;
-    let whole = [Value::Null, json!(1), json!(1.0)];
-    json.only("partial_rotary_factor", &whole, "use a model whose rotary embedding turns whole heads")?;
     for field in ["attn_logit_softcapping", "final_logit_softcapping", "clip_qkv", "num_local_experts"] {
         json.only(field, &NONE, OTHER_MODEL)?;
     }
@@ -170,6 +158,137 @@ fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
         json.only(field, &OFF, OTHER_MODEL)?;
     }
     Ok(())
+}
+
+/// A `config.json`, as the page of an architecture reads it.
+pub(crate) struct Reader<'a> {
+    /// The file.
+    pub(crate) json: &'a Object,
+    /// Its `model_type`.
+    pub(crate) model_type: &'static str,
+    /// Remarks for the model's owner.
+    pub(crate) warnings: &'a mut Vec<String>,
+}
+
+/// Which columns of a head the position rotates.
+#[derive(Clone, Copy)]
+pub(crate) enum Rotated {
+    /// All.
+    Whole,
+    /// The part that a field says, with its default.
+    Part(&'static str, f64),
+}
+
+impl Reader<'_> {
+    /// What most decoders share, under LLaMA's names; to be completed by what is the
+    /// architecture's own.
+    pub(crate) fn decoder(&mut self, rotated: Rotated) -> Result<Fields, ConfigError> {
+        let json = self.json;
+        let heads = json.size("num_attention_heads")?;
+        let hidden = json.size("hidden_size")?;
+        let Rope { theta: rope_theta, scaling: rope_scaling, positions, part } =
+            Rope::read(json, rotated, self.warnings)?;
+        let positions = self.window(positions)?;
+        let head_dim = head_dim(json, hidden, heads)?;
+        Ok(Fields {
+            vocab_size: json.size("vocab_size")?,
+            hidden_size: hidden,
+            intermediate_size: json.size("intermediate_size")?,
+            num_hidden_layers: json.size("num_hidden_layers")?,
+            num_attention_heads: heads,
+            num_key_value_heads: json.size_or("num_key_value_heads", heads)?,
+            head_dim,
+            max_position_embeddings: positions,
+            rotary_dim: part.map(|part| (head_dim as f64 * part) as usize),
+            rope_theta,
+            rope_scaling,
+            tie_word_embeddings: json.flag("tie_word_embeddings")?,
+            ..Fields::default()
+        })
+    }
+
+    /// The MLP's activation function, one of those that are named here.
+    pub(crate) fn activation(
+        &self,
+        field: &str,
+        absent: &str,
+        supported: &[&str],
+    ) -> Result<Activation, ConfigError> {
+        let name = match self.json.get(field) {
+            Value::Null => absent,
+            value => value.as_str().unwrap_or_default(),
+        };
+        let known = match name {
+            "silu" | "swish" => Some(Activation::Silu),
+            "gelu" => Some(Activation::Gelu),
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Some(Activation::GeluTanh),
+            _ => None,
+        };
+        known.filter(|_| supported.contains(&name)).ok_or_else(|| {
+            let names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+            self.json.refuse(field, &names.join(" or "), "use a checkpoint with such an activation")
+        })
+    }
+
+    /// What norms add to the mean square or the variance.
+    pub(crate) fn eps(&self, field: &str, absent: f64) -> Result<f64, ConfigError> {
+        let eps = self.json.number_or(field, absent)?;
+        between(field, eps, EPSILONS)?;
+        Ok(eps)
+    }
+
+    /// The token that begins a text, and those that end an answer.
+    pub(crate) fn ends(
+        &self,
+        begin: Option<u32>,
+        end: Option<u32>,
+    ) -> Result<(Option<u32>, Vec<u32>), ConfigError> {
+        let begin = token_ids(self.json, "bos_token_id", begin.as_slice())?.first().copied();
+        Ok((begin, token_ids(self.json, "eos_token_id", end.as_slice())?))
+    }
+
+    /// The layers for which `no_rope_layers` has a zero: one number a layer. Every fourth, or as
+    /// `no_rope_layer_interval` says, if there is no such list.
+    pub(crate) fn unrotated_layers(&self) -> Result<Vec<u32>, ConfigError> {
+        let (json, field) = (self.json, "no_rope_layers");
+        let layers = json.size("num_hidden_layers")?;
+        let flag = |value: &Value| value.as_u64().filter(|&flag| flag < 2);
+        let flags: Option<Vec<u64>> = match json.get(field) {
+            Value::Null => {
+                let interval = json.size_or("no_rope_layer_interval", 4)?.max(1);
+                Some((0..layers).map(|i| u64::from((i + 1) % interval != 0)).collect())
+            }
+            Value::Array(list) => list.iter().map(flag).collect(),
+            _ => None,
+        };
+        let flags = flags.filter(|flags| flags.len() == layers);
+        let flags = flags.ok_or_else(|| json.refuse(field, "a list of 0 or 1 for each layer", CHECK_FILE))?;
+        Ok((0..).zip(flags).filter(|(_, flag)| *flag == 0).map(|(layer, _)| layer).collect())
+    }
+
+    /// The positions for which attention to a window is full attention.
+    fn window(&mut self, positions: usize) -> Result<usize, ConfigError> {
+        let json = self.json;
+        if json.get("use_sliding_window") == &Value::Bool(false) {
+            return Ok(positions);
+        }
+        let window = json.size_or("sliding_window", 0)?;
+        let layers = json.get("layer_types").as_array().map_or(&[][..], Vec::as_slice);
+        let known = |kind: &Value| kind == "full_attention" || (window > 0 && kind == "sliding_attention");
+        if !layers.iter().all(known) {
+            let cure = "use a model with full attention, or with windows of a stated width";
+            return Err(json.refuse("layer_types", "only \"full_attention\"", cure));
+        }
+        let sliding = layers.is_empty() || layers.iter().any(|kind| kind == "sliding_attention");
+        if !sliding || window == 0 || window >= positions {
+            return Ok(positions);
+        }
+        self.warnings.push(format!(
+            "config.json: attention sees a window of {window} positions; the context is {window} positions \
+             instead of {positions}, for which that is full attention"
+        ));
+        Ok(window)
+    }
 }
 
 fn head_dim(json: &Object, hidden: usize, heads: usize) -> Result<usize, ConfigError> {
@@ -186,41 +305,23 @@ fn head_dim(json: &Object, hidden: usize, heads: usize) -> Result<usize, ConfigE
     }
 }
 
-/// Attention to a window is full attention where the window holds the whole context.
-fn refuse_windows(json: &Object, positions: usize) -> Result<(), ConfigError> {
-    let cure = "use a model with full attention, or lower max_position_embeddings to the window";
-    if json.get("use_sliding_window") == &Value::Bool(false) {
-        return Ok(());
-    }
-    let window = json.size_or("sliding_window", 0)?;
-    let whole = window >= positions;
-    if window != 0 && !whole {
-        let expected = format!("absent or at least max_position_embeddings = {positions}");
-        return Err(json.refuse("sliding_window", &expected, cure));
-    }
-    let layers = json.get("layer_types").as_array().map_or(&[][..], Vec::as_slice);
-    let full = |kind: &Value| kind == "full_attention" || (whole && kind == "sliding_attention");
-    if layers.iter().all(full) {
-        return Ok(());
-    }
-    Err(json.refuse("layer_types", "only \"full_attention\"", "use a model with full attention"))
-}
-
 /// The rotary parameters.
 struct Rope {
     theta: f64,
     scaling: Option<RopeScaling>,
     /// Positions that may be used.
     positions: usize,
+    /// The part of a head that is rotated, if it is not all.
+    part: Option<f64>,
 }
 
 impl Rope {
     /// From either spelling; where both are there, they must say the same.
-    fn read(json: &Object, warnings: &mut Vec<String>) -> Result<Rope, ConfigError> {
+    fn read(json: &Object, rotated: Rotated, warnings: &mut Vec<String>) -> Result<Rope, ConfigError> {
         let mut found: Vec<(&str, Rope)> = vec![];
         for field in ["rope_parameters", "rope_scaling"] {
             if let Some(inner) = json.object(field)? {
-                found.push((field, Rope::read_object(json, &inner, field)?));
+                found.push((field, Rope::read_object(json, &inner, field, rotated)?));
             }
         }
         if let [(_, new), (field, old)] = &found[..]
@@ -228,7 +329,7 @@ impl Rope {
         {
             return Err(json.refuse(field, "the same as rope_parameters", CHECK_FILE));
         }
-        let plain = || Rope::plain(json, None);
+        let plain = || Ok(Rope { part: part(json, rotated)?, ..Rope::plain(json, None)? });
         let rope = found.into_iter().next().map_or_else(plain, |(_, rope)| Ok(rope))?;
         let stated = positions(json)?;
         if rope.positions < stated {
@@ -242,21 +343,30 @@ impl Rope {
     }
 
     fn plain(json: &Object, theta: Option<f64>) -> Result<Rope, ConfigError> {
-        let theta = theta.or(json.number("rope_theta")?).unwrap_or(10_000.0);
-        Ok(Rope { theta, scaling: None, positions: positions(json)? })
+        let old_name = json.number("rotary_emb_base")?;
+        let theta = theta.or(json.number("rope_theta")?).or(old_name).unwrap_or(10_000.0);
+        Ok(Rope { theta, scaling: None, positions: positions(json)?, part: None })
     }
 
-    fn read_object(json: &Object, inner: &Object, field: &str) -> Result<Rope, ConfigError> {
+    fn read_object(
+        json: &Object,
+        inner: &Object,
+        field: &str,
+        rotated: Rotated,
+    ) -> Result<Rope, ConfigError> {
         let theta = inner.number("rope_theta")?;
         if let (Some(a), Some(b)) = (json.number("rope_theta")?, theta)
             && a != b
         {
             return Err(inner.refuse("rope_theta", &format!("{a}, as beside it"), CHECK_FILE));
         }
-        let whole = [Value::Null, json!(1), json!(1.0)];
-        let cure = "use a model whose rotary embedding turns whole heads";
-        inner.only("partial_rotary_factor", &whole, cure)?;
-        let plain = Rope::plain(json, theta)?;
+        let here = *inner.get("partial_rotary_factor") != Value::Null;
+        let part = match rotated {
+            Rotated::Part(_, absent) if here => part(inner, Rotated::Part("partial_rotary_factor", absent))?,
+            Rotated::Whole if here => part(inner, rotated)?,
+            _ => part(json, rotated)?,
+        };
+        let plain = Rope { part, ..Rope::plain(json, theta)? };
         let kind = if *inner.get("rope_type") == Value::Null { "type" } else { "rope_type" };
         let absent = *inner.get(kind) == Value::Null && field == "rope_parameters";
         let scaling = match inner.get(kind).as_str() {
@@ -275,6 +385,23 @@ impl Rope {
             }
         };
         Ok(Rope { scaling: Some(scaling), ..plain })
+    }
+}
+
+/// The part of a head that is rotated; `None` for all of it.
+fn part(json: &Object, rotated: Rotated) -> Result<Option<f64>, ConfigError> {
+    match rotated {
+        Rotated::Whole => {
+            let whole = [Value::Null, json!(1), json!(1.0)];
+            let cure = "use a model whose rotary embedding turns whole heads";
+            json.only("partial_rotary_factor", &whole, cure)?;
+            Ok(None)
+        }
+        Rotated::Part(field, absent) => {
+            let part = json.number_or(field, absent)?;
+            between(field, part, 0.0..=1.0)?;
+            Ok(Some(part).filter(|&part| part < 1.0))
+        }
     }
 }
 

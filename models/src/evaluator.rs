@@ -23,6 +23,8 @@ use std::ops::Range;
 
 use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
 
+use crate::Config;
+
 pub use arithmetic::Arithmetic;
 pub use bounds::Bounds;
 pub use clear::Clear;
@@ -83,8 +85,24 @@ pub struct Norm {
     pub eps: f64,
     /// The tensor of gains, `[width]`, by its name in the checkpoint.
     pub gain: String,
+    /// What is added to the stored gains.
+    pub gain_offset: f64,
     /// The tensor of biases, `[width]`, if there is one.
     pub bias: Option<String>,
+}
+
+impl Norm {
+    /// A decoder's RMSNorm, whose gains are at `path.weight`.
+    pub fn rms(c: &Config, path: String) -> Norm {
+        let gain = format!("{path}.weight");
+        Norm { kind: NormKind::Rms, width: c.hidden_size, eps: c.norm_eps, gain, gain_offset: 0.0, bias: None }
+    }
+
+    /// A decoder's LayerNorm, whose gains are at `path.weight` and whose biases at `path.bias`.
+    pub fn layer(c: &Config, path: String) -> Norm {
+        let bias = Some(format!("{path}.bias"));
+        Norm { kind: NormKind::Layer, bias, ..Norm::rms(c, path) }
+    }
 }
 
 /// The public shape of an attention.
@@ -95,7 +113,7 @@ pub struct AttentionShape {
     /// Angle a position of each pair of columns, `[head width / 2]`, if queries and keys are
     /// rotated.
     pub rotary: Option<Vec<f64>>,
-    /// What scores are multiplied by, beside the root of the heads' width.
+    /// What products of queries and keys are multiplied by.
     pub scale: f64,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,
@@ -140,6 +158,10 @@ pub trait Evaluator {
 
     /// The rows of `table` `[V, d]` that belong to `tokens`: the residual stream `[T, d]`.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Self::Tensor, Error>;
+
+    /// Adds the row of `table` `[positions, d]` that belongs to each position to the residual
+    /// stream, right behind [`Evaluator::embed`]. Local: positions are public.
+    async fn add_positions(&mut self, h: &Self::Tensor, table: &Self::Weight) -> Result<Self::Tensor, Error>;
 
     /// Normalises each row of the residual stream, without gain and bias.
     async fn norm(&mut self, norm: &Norm, x: &Self::Tensor) -> Result<Self::Tensor, Error>;

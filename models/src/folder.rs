@@ -51,7 +51,8 @@ impl Folder {
         let config = config_from(folder, &config, generation.as_deref(), &mut warnings)?;
         let tokenizer = Tokenizer::open(&folder.join(TOKENIZER), &config)?;
         let template = ChatTemplate::open(folder);
-        Folder::new(config, tokenizer, Checkpoint::open(folder)?)?.with_template(template, warnings)
+        let checkpoint = Checkpoint::open(folder)?.with_prefix(config.architecture.prefix());
+        Folder::new(config, tokenizer, checkpoint)?.with_template(template, warnings)
     }
 
     fn open_gguf(file: &Path) -> Result<Folder, Error> {
@@ -123,7 +124,7 @@ impl Folder {
         AnyNetwork::load(&self.config, &listing)?;
         for Tensor { name, shape } in listing.tensors() {
             self.checkpoint.check(&name, &shape)?;
-            known.insert(name);
+            known.insert(self.checkpoint.stored(&name).to_string());
         }
         match self.checkpoint.names().find(|name| !known.contains(*name) && !self.is_harmless(name)) {
             None => Ok(()),
@@ -133,11 +134,14 @@ impl Folder {
         }
     }
 
-    /// Tensors that repeat what the configuration says: stored frequencies, and the head where it
-    /// is the embedding.
+    /// Tensors that repeat what the configuration says: stored frequencies, masks of a causal
+    /// attention, and the head where it is the embedding.
     fn is_harmless(&self, name: &str) -> bool {
-        name.ends_with(".rotary_emb.inv_freq")
-            || (name == "lm_head.weight" && self.config.tie_word_embeddings)
+        const BUFFERS: [&str; 5] =
+            ["rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias"];
+        let is = |buffer: &str| name.strip_suffix(buffer).is_some_and(|path| path.ends_with('.'));
+        BUFFERS.iter().any(|buffer| is(buffer))
+            || (matches!(name, "lm_head.weight" | "embed_out.weight") && self.config.tie_word_embeddings)
     }
 }
 

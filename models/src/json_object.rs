@@ -76,8 +76,12 @@ impl Object {
 
     /// A switch; absent reads as off.
     pub(crate) fn flag(&self, field: &str) -> Result<bool, ConfigError> {
+        self.flag_or(field, false)
+    }
+
+    pub(crate) fn flag_or(&self, field: &str, absent: bool) -> Result<bool, ConfigError> {
         match self.get(field) {
-            Value::Null => Ok(false),
+            Value::Null => Ok(absent),
             value => value.as_bool().ok_or_else(|| self.refuse(field, "true or false", CHECK_FILE)),
         }
     }

@@ -1,10 +1,12 @@
 //! Layers that networks share, written once over any [`Evaluator`](crate::evaluator::Evaluator).
 
 mod attention;
+mod decoder;
 mod gated_mlp;
 mod mlp;
 
-pub use attention::{Attention, Names};
+pub use attention::{Attention, causal, in_pairs};
+pub use decoder::{Decoder, Layer};
 pub use gated_mlp::GatedMlp;
 pub use mlp::Mlp;
 

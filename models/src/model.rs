@@ -40,10 +40,10 @@ impl Model {
     pub fn load(folder: &Folder, texts: &Texts) -> Result<Model, Error> {
         let plain = Model::by_scales(folder, Scales::default())?;
         let whole = plain.config.max_position_embeddings <= plain.positions;
-        if plain.findings.is_empty() && whole {
+        let bounds = bound(&plain.network, &plain.scales);
+        if plain.findings.is_empty() && whole && bounds.added.iter().sum::<f64>() < SMALL {
             return Ok(plain);
         }
-        let bounds = bound(&plain.network, &plain.scales);
         drop(plain.network);
         let tokens = texts.tokens(folder)?;
         let observed = Reference::load(folder)?.observe(&tokens);
@@ -113,6 +113,9 @@ impl Model {
 /// Positions at most, whatever the model's context: sums of softmax numerators must stay in their
 /// ring.
 pub const MAX_POSITIONS: usize = 1 << 16;
+
+/// A residual stream of numbers below this needs no other scales than the default ones.
+const SMALL: f64 = 1536.0;
 
 /// What a network's weights admit.
 pub(crate) struct Bounded {

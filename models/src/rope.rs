@@ -1,18 +1,18 @@
 //! Frequencies of the rotary position embedding.
 //!
-//! Position `p` turns the pair `(x_i, x_{i + head_dim / 2})` of a query or key head by the angle `p
-//! * w_i`, and multiplies it by the attention factor.
+//! Position `p` turns the pair `(x_i, x_{i + n / 2})` of a query or key head by the angle `p * w_i`,
+//! and multiplies it by the attention factor, for `n` columns of a head.
 
 use std::f64::consts::TAU;
 
 use crate::config::{Config, Llama3Scaling, RopeScaling, YarnScaling};
 
-/// The angles per position `w_i = rope_theta^(-2 i / head_dim)`, `[head_dim / 2]`, in radians,
-/// changed as the configuration's `rope_scaling` says.
+/// The angles per position `w_i = rope_theta^(-2 i / n)`, `[n / 2]`, in radians, changed as the
+/// configuration's `rope_scaling` says; `n` columns of a head are rotated.
 pub fn rope_inverse_frequencies(config: &Config) -> Vec<f64> {
-    let (theta, width) = (config.rope_theta, config.head_dim as f64);
+    let (theta, width) = (config.rope_theta, config.rotated() as f64);
     // Both parties must get the same.
-    let plain = (0..config.head_dim / 2).map(|i| libm::pow(theta, -2.0 * i as f64 / width));
+    let plain = (0..config.rotated() / 2).map(|i| libm::pow(theta, -2.0 * i as f64 / width));
     match &config.rope_scaling {
         None => plain.collect(),
         Some(RopeScaling::Linear(factor)) => plain.map(|w| w / factor).collect(),

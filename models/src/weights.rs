@@ -18,7 +18,7 @@ mod outline;
 mod quantised;
 mod real;
 
-use std::fmt::Display;
+use std::{cell::RefCell, fmt::Display, rc::Rc};
 
 use sotto_protocol::linear::Exactness;
 
@@ -40,11 +40,12 @@ pub trait Source {
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     fn matrix(&self, of: &Projection) -> Result<Self::Weight, Error>;
 
-    /// The table `[rows, width]` of an embedding, as a matrix that one-hot rows multiply.
+    /// The table `[rows, width]` of an embedding, times `factor`, as a matrix that one-hot rows
+    /// multiply.
     ///
     /// # Errors
     /// As [`Source::matrix`].
-    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Self::Weight, Error>;
+    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<Self::Weight, Error>;
 }
 
 /// A matrix made of stacked parts.
@@ -63,7 +64,7 @@ pub struct Projection {
     pub exactness: Exactness,
 }
 
-/// A tensor `[outputs, inputs]` of a checkpoint, and its bias.
+/// A tensor `[outputs, inputs]` of a checkpoint, or some rows of one, and its bias.
 #[derive(Clone, Debug)]
 pub struct ProjectionPart {
     /// The tensor's name.
@@ -74,6 +75,74 @@ pub struct ProjectionPart {
     pub outputs: usize,
     /// What both are multiplied by.
     pub factor: f64,
+    /// Which rows of the stored tensor they are, if not all in their order.
+    pub picked: Option<Picked>,
+    /// Whether the tensor is stored as `[inputs, outputs]`.
+    pub transposed: bool,
+}
+
+/// Some rows of a tensor.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    /// Rows that the tensor has.
+    pub of: usize,
+    /// Those that are meant, in this order.
+    pub rows: Vec<usize>,
+}
+
+impl ProjectionPart {
+    /// Times `factor`.
+    pub fn times(self, factor: f64) -> ProjectionPart {
+        ProjectionPart { factor: self.factor * factor, ..self }
+    }
+
+    /// Stored as `[inputs, outputs]`.
+    pub fn transposed(self) -> ProjectionPart {
+        ProjectionPart { transposed: true, ..self }
+    }
+
+    /// So many outputs of a tensor that has `of` rows: those numbered `rows`.
+    pub fn rows(self, of: usize, rows: impl IntoIterator<Item = usize>) -> ProjectionPart {
+        let rows: Vec<usize> = rows.into_iter().collect();
+        ProjectionPart { outputs: rows.len(), picked: Some(Picked { of, rows }), ..self }
+    }
+
+    /// The rows among those that were picked before.
+    pub fn reordered(self, rows: impl IntoIterator<Item = usize>) -> ProjectionPart {
+        let (of, rows) = match &self.picked {
+            None => (self.outputs, rows.into_iter().collect()),
+            Some(Picked { of, rows: before }) => (*of, rows.into_iter().map(|i| before[i]).collect()),
+        };
+        ProjectionPart { picked: Some(Picked { of, rows }), ..self }
+    }
+
+    /// Rows of the stored tensor.
+    fn stored(&self) -> usize {
+        self.picked.as_ref().map_or(self.outputs, |picked| picked.of)
+    }
+
+    /// Shape of the stored tensor.
+    fn shape(&self, inputs: usize) -> Vec<usize> {
+        if self.transposed { vec![inputs, self.stored()] } else { vec![self.stored(), inputs] }
+    }
+
+    /// The rows that are meant, `[outputs, inputs]`, of the stored numbers.
+    fn pick(&self, stored: &[f32], inputs: usize) -> Vec<f32> {
+        let all = self.stored();
+        if self.picked.is_none() && !self.transposed {
+            return stored.to_vec();
+        }
+        let row = |i: usize| match self.transposed {
+            true => (0..inputs).map(|j| stored[j * all + i]).collect(),
+            false => stored[i * inputs..(i + 1) * inputs].to_vec(),
+        };
+        (0..self.outputs).flat_map(|i| row(self.place(i))).collect()
+    }
+
+    /// Where output `i` is stored.
+    fn place(&self, i: usize) -> usize {
+        self.picked.as_ref().map_or(i, |picked| picked.rows[i])
+    }
 }
 
 /// The stream's part is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the
@@ -96,8 +165,8 @@ impl Projection {
             all.extend(norm.bias.iter().map(|name| vector(name, norm.width)));
         }
         for part in &self.parts {
-            all.push(Tensor { name: part.weight.clone(), shape: vec![part.outputs, self.inputs] });
-            all.extend(part.bias.iter().map(|name| vector(name, part.outputs)));
+            all.push(Tensor { name: part.weight.clone(), shape: part.shape(self.inputs) });
+            all.extend(part.bias.iter().map(|name| vector(name, part.stored())));
         }
         all
     }
@@ -114,12 +183,26 @@ impl Projection {
     ) -> Result<Folded, Error> {
         let norm = self.norm.as_ref();
         let gain = norm.map(|norm| read(&norm.gain, &[norm.width])).transpose()?;
+        let gain = gain.map(|gain| {
+            let offset = norm.map_or(0.0, |norm| norm.gain_offset) as f32;
+            gain.into_iter().map(|g| g + offset).collect::<Vec<f32>>()
+        });
         let shift = norm.and_then(|norm| norm.bias.as_ref().map(|name| read(name, &[norm.width])));
         let shift = shift.transpose()?;
         let mut folded = Folded { weights: vec![], bias: vec![] };
+        // Several parts may be rows of one tensor.
+        let last: RefCell<Option<(String, Rc<Vec<f32>>)>> = RefCell::default();
+        let read_once = |part: &ProjectionPart| match &*last.borrow() {
+            Some((name, stored)) if *name == part.weight => Ok(stored.clone()),
+            _ => read(&part.weight, &part.shape(self.inputs)).map(Rc::new),
+        };
         for part in &self.parts {
-            let rows = read(&part.weight, &[part.outputs, self.inputs])?;
-            let own = part.bias.as_ref().map(|name| read(name, &[part.outputs])).transpose()?;
+            let stored = read_once(part)?;
+            last.replace(Some((part.weight.clone(), stored.clone())));
+            let rows = part.pick(&stored, self.inputs);
+            drop(stored);
+            let own = part.bias.as_ref().map(|name| read(name, &[part.stored()])).transpose()?;
+            let own = own.map(|own| (0..part.outputs).map(|i| own[part.place(i)]).collect::<Vec<f32>>());
             for (i, row) in rows.chunks(self.inputs).enumerate() {
                 let shifted = shift.as_ref().map_or(0.0, |shift| {
                     row.iter().zip(shift).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum::<f64>()
@@ -191,9 +274,15 @@ impl<'a, S: Source> At<'a, S> {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
+    /// The tensor `[outputs, inputs]` called `weight` here, with a bias or without.
+    pub fn this(&self, outputs: usize, bias: bool) -> ProjectionPart {
+        let bias = bias.then(|| self.name("bias"));
+        let weight = self.name("weight");
+        ProjectionPart { weight, bias, outputs, factor: 1.0, picked: None, transposed: false }
+    }
+
     /// A tensor `[outputs, inputs]` called `name.weight`, with a bias `name.bias` or without.
     pub fn part(&self, name: &str, outputs: usize, bias: bool) -> ProjectionPart {
-        let bias = bias.then(|| self.name(format!("{name}.bias")));
-        ProjectionPart { weight: self.name(format!("{name}.weight")), bias, outputs, factor: 1.0 }
+        self.at(name).this(outputs, bias)
     }
 }

@@ -80,7 +80,7 @@ fn heads_wider_than_the_stream() {
         num_key_value_heads: config.num_key_value_heads,
         hidden_act: candle_nn::Activation::Silu,
         max_position_embeddings: config.max_position_embeddings,
-        rms_norm_eps: config.rms_norm_eps,
+        rms_norm_eps: config.norm_eps,
         rope_theta: config.rope_theta,
         sliding_window: None,
         use_flash_attn: false,

@@ -217,7 +217,7 @@ fn writing_and_reading_is_the_identity() {
     let all = [
         odd(),
         Fields { head_dim: 20, rope_scaling: Some(scaling.into()), tie_word_embeddings: true, ..odd() },
-        Fields { rope_scaling: Some(RopeScaling::Linear(2.5)), attention_bias: true, ..odd() },
+        Fields { rope_scaling: Some(RopeScaling::Linear(2.5)), qkv_bias: true, output_bias: true, ..odd() },
         Fields { rope_scaling: Some(RopeScaling::Yarn(yarn())), mlp_bias: true, ..odd() },
         Fields { bos_token_id: None, eos_token_ids: vec![], ..odd() },
         Fields { eos_token_ids: vec![5, 3], ..odd() },
@@ -266,7 +266,7 @@ fn dynamic_scaling_ends_at_the_original_context() {
 fn biases_are_read_and_counted() {
     let plain = read(&llama());
     let biased = read(&with(json!({ "attention_bias": true, "mlp_bias": true })));
-    assert!(biased.attention_bias && biased.mlp_bias && !plain.mlp_bias);
+    assert!(biased.qkv_bias && biased.output_bias && biased.mlp_bias && !plain.mlp_bias);
     let layer = 4 * 4096 + 2 * 11008 + 4096;
     assert_eq!(biased.parameters() - plain.parameters(), 32 * layer);
 }
@@ -283,7 +283,7 @@ fn the_peer_cannot_send_an_invalid_one() {
     for hostile in [
         Fields { hidden_size: usize::MAX, ..odd() },
         Fields { num_key_value_heads: 2, ..odd() },
-        Fields { rms_norm_eps: f64::NAN, ..odd() },
+        Fields { norm_eps: f64::NAN, ..odd() },
         Fields { eos_token_ids: vec![0; 17], ..odd() },
         Fields { rope_scaling: Some(RopeScaling::Linear(0.5)), ..odd() },
         Fields { rope_scaling: Some(RopeScaling::Yarn(yarn())), rope_theta: 1.0, ..odd() },

@@ -193,7 +193,7 @@ fn metadata(config: &Config, tokenizer: &Tokenizer) -> Vec<(String, Meta)> {
         ("llama.feed_forward_length", n(config.intermediate_size)),
         ("llama.attention.head_count", n(config.num_attention_heads)),
         ("llama.attention.head_count_kv", n(config.num_key_value_heads)),
-        ("llama.attention.layer_norm_rms_epsilon", Meta::Real(config.rms_norm_eps as f32)),
+        ("llama.attention.layer_norm_rms_epsilon", Meta::Real(config.norm_eps as f32)),
         ("llama.rope.freq_base", Meta::Real(config.rope_theta as f32)),
         ("llama.rope.dimension_count", n(config.head_dim)),
         ("tokenizer.ggml.model", text("gpt2")),

@@ -226,14 +226,12 @@ fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
         num_key_value_heads: 4,
         head_dim: 12,
         max_position_embeddings: 64,
-        rms_norm_eps: 1e-5,
+        norm_eps: 1e-5,
         rope_theta: 10_000.0,
-        rope_scaling: None,
-        attention_bias: false,
-        mlp_bias: false,
         tie_word_embeddings: false,
         bos_token_id: Some(1),
         eos_token_ids: vec![],
+        ..Fields::default()
     };
     let config = Config::try_from(fields).unwrap();
     let folder = RandomFolder::new(&config, 3)

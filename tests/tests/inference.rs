@@ -456,7 +456,7 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
         num_key_value_heads: 2,
         head_dim: 6,
         max_position_embeddings: 64,
-        rms_norm_eps: 1e-6,
+        norm_eps: 1e-6,
         rope_theta: 500_000.0,
         rope_scaling: Some(
             Llama3Scaling {
@@ -467,11 +467,10 @@ fn a_folder_of_odd_sizes_runs_on_two_parties() {
             }
             .into(),
         ),
-        attention_bias: false,
-        mlp_bias: false,
         tie_word_embeddings: false,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
+        ..Fields::default()
     };
     let dir = tempfile::tempdir().unwrap();
     let config = Config::try_from(fields).unwrap();

@@ -9,7 +9,7 @@ use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
 use crate::{
     error::Error as LoadError,
     evaluator::{AttentionShape, Evaluator, Norm, NormKind},
-    layers::{Attention, Mlp, Names},
+    layers::{Attention, Mlp},
     weights::{At, Source},
 };
 
@@ -50,22 +50,21 @@ impl<W> BertLayer<W> {
             width: c.width,
             eps: c.eps,
             gain: format!("{path}.weight"),
+            gain_offset: 0.0,
             bias: Some(format!("{path}.bias")),
         };
         let width = c.width / c.heads;
         let heads = Heads { key_value: c.heads, group: 1, width };
-        let shape = AttentionShape { heads, rotary: None, scale: 1.0, causal: false };
-        let names = Names {
-            qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
-            output: "attention.output.dense",
-            qkv_bias: true,
-            output_bias: true,
-        };
-        let middle = norm(s.name("attention.output.LayerNorm"));
-        let mlp = ["intermediate.dense", "output.dense"];
+        let scale = (width as f64).sqrt().recip();
+        let shape = AttentionShape { heads, rotary: None, scale, causal: false };
+        let attention = s.at("attention");
+        let qkv = ["query", "key", "value"].map(|name| attention.at("self").part(name, c.width, true));
+        let output = attention.part("output.dense", c.width, true);
+        let middle = norm(attention.name("output.LayerNorm"));
+        let mlp = [s.part("intermediate.dense", c.inner, true), s.part("output.dense", c.width, true)];
         Ok(BertLayer {
-            attention: Attention::load(s, &norm(before.into()), shape, names, true)?,
-            mlp: Mlp::load(s, &middle, Activation::Gelu, c.inner, mlp)?,
+            attention: Attention::load(s.source, &norm(before.into()), shape, qkv, output, true)?,
+            mlp: Mlp::load(s.source, &middle, Activation::Gelu, mlp, true)?,
             middle,
             last: norm(s.name("output.LayerNorm")),
         })

@@ -1,119 +1,120 @@
 //! LLaMA and what has its form: RMSNorm in front of attention and of a gated MLP, rotary positions.
+//! Mistral, Qwen2 (biases), SmolLM3 (layers without positions), Granite (multipliers).
 
-use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
+use sotto_protocol::Error;
 
 use crate::{
-    Config,
+    Config, ConfigError, Fields,
+    config::Multipliers,
+    config_json::{Reader, Rotated},
     error::Error as LoadError,
-    evaluator::{AttentionShape, Evaluator, Norm, NormKind, Part, Tokens},
-    layers::{self, Attention, GatedMlp, Names},
-    rope_attention_factor, rope_inverse_frequencies,
+    evaluator::{Evaluator, Norm},
+    layers::{self, Attention, Decoder, GatedMlp},
     weights::{At, Source},
 };
 
 /// A LLaMA as one side knows it: with matrices of integers, of real numbers, or with shapes alone.
-pub struct Llama<W> {
-    embedding: W,
-    layers: Vec<Layer<W>>,
-    norm: Norm,
-    head: W,
-}
+pub struct Llama<W>(pub Decoder<W, Layer<W>>);
 
-struct Layer<W> {
-    attention_norm: Norm,
-    attention: Attention<W>,
-    mlp_norm: Norm,
-    mlp: GatedMlp<W>,
+/// A layer.
+pub struct Layer<W> {
+    pub(crate) attention_norm: Norm,
+    pub(crate) attention: Attention<W>,
+    pub(crate) mlp_norm: Norm,
+    pub(crate) mlp: GatedMlp<W>,
 }
 
 impl<W> Llama<W> {
+    pub(crate) const PREFIX: &'static str = "model";
+
+    pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
+        let common = r.decoder(Rotated::Whole)?;
+        let (bias, qkv_bias) = (r.json.flag("attention_bias")?, r.model_type == "qwen2");
+        let (begin, end) = match r.model_type {
+            "qwen2" => (None, None),
+            "smollm3" => (Some(128_000), Some(128_001)),
+            _ => (Some(1), Some(2)),
+        };
+        let (bos_token_id, eos_token_ids) = r.ends(begin, end)?;
+        Ok(Fields {
+            activation: r.activation("hidden_act", "silu", &["silu"])?,
+            norm_eps: r.eps("rms_norm_eps", 1e-6)?,
+            unrotated_layers: if r.model_type == "smollm3" { r.unrotated_layers()? } else { vec![] },
+            multipliers: match r.model_type {
+                "granite" => Multipliers {
+                    embedding: r.json.number_or("embedding_multiplier", 1.0)?,
+                    scores: Some(r.json.number_or("attention_multiplier", 1.0)?),
+                    residual: r.json.number_or("residual_multiplier", 1.0)?,
+                    logits: r.json.number_or("logits_scaling", 1.0)?.recip(),
+                },
+                _ => Multipliers::default(),
+            },
+            qkv_bias: bias || qkv_bias,
+            output_bias: bias,
+            mlp_bias: r.json.flag("mlp_bias")?,
+            tie_word_embeddings: r.json.flag_or("tie_word_embeddings", r.model_type == "smollm3")?,
+            bos_token_id,
+            eos_token_ids,
+            ..common
+        })
+    }
+
     /// From the tensors of a checkpoint.
     ///
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Llama<W>, LoadError> {
-        let root = At::root(s);
+        let (root, m) = (At::root(s), c.multipliers);
         let s = root.at("model");
-        let embedding = s.source.table(&s.name("embed_tokens.weight"), c.vocab_size, c.hidden_size)?;
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("layers").at(i)));
+        let name = s.name("embed_tokens.weight");
+        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, m.embedding)?;
+        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("layers").at(i), i));
         let layers = layers.collect::<Result<_, _>>()?;
-        let norm = norm(c, &s, "norm");
-        let head = match c.tie_word_embeddings {
-            true => s.part("embed_tokens", c.vocab_size, false),
-            false => root.part("lm_head", c.vocab_size, false),
-        };
-        Ok(Llama { embedding, layers, head: layers::head(root.source, &norm, head)?, norm })
+        let norm = Norm::rms(c, s.name("norm"));
+        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
+        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false).times(m.logits))?;
+        Ok(Llama(Decoder { embedding, positions: None, layers, norm, head }))
     }
+}
 
-    /// Logits `[R, V]` after tokens that follow those before; of the last one only, or of all.
-    ///
-    /// # Errors
-    /// What the peer or the network connection does.
-    pub async fn forward<E: Evaluator<Weight = W>>(
-        &self,
-        e: &mut E,
-        tokens: Tokens<'_>,
-        all: bool,
-    ) -> Result<E::Tensor, Error> {
-        e.enter(Part::Embedding).await?;
-        let mut h = e.embed(&self.embedding, tokens).await?;
-        for i in 0..self.layers.len() {
-            e.enter(Part::Layer(i)).await?;
-            h = self.layer(e, i, &h).await?;
-        }
-        e.enter(Part::Head).await?;
-        let rows = tokens.count();
-        let h = if all { h } else { e.rows(&h, rows - 1..rows) };
-        let x = e.norm(&self.norm, &h).await?;
-        e.linear(&self.head, &x).await
+impl<W> Layer<W> {
+    fn load<S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Result<Layer<W>, LoadError> {
+        let (attention, mlp, m) = (s.at("self_attn"), s.at("mlp"), c.multipliers);
+        let attention_norm = Norm::rms(c, s.name("input_layernorm"));
+        let mlp_norm = Norm::rms(c, s.name("post_attention_layernorm"));
+        let qkv = [
+            attention.part("q_proj", c.query_size(), c.qkv_bias),
+            attention.part("k_proj", c.key_value_size(), c.qkv_bias),
+            attention.part("v_proj", c.key_value_size(), c.qkv_bias),
+        ];
+        let output = attention.part("o_proj", c.hidden_size, c.output_bias).times(m.residual);
+        let mlp = [
+            mlp.part("gate_proj", c.intermediate_size, c.mlp_bias),
+            mlp.part("up_proj", c.intermediate_size, c.mlp_bias),
+            mlp.part("down_proj", c.hidden_size, c.mlp_bias).times(m.residual),
+        ];
+        let shape = layers::causal(c, index);
+        Ok(Layer {
+            attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,
+            mlp: GatedMlp::load(s.source, &mlp_norm, c.activation, mlp)?,
+            attention_norm,
+            mlp_norm,
+        })
     }
+}
 
-    /// Layer `index` on the residual stream `[T, d]`.
-    ///
-    /// # Errors
-    /// What the peer or the network connection does.
-    pub async fn layer<E: Evaluator<Weight = W>>(
+impl<W> layers::Layer<W> for Layer<W> {
+    async fn forward<E: Evaluator<Weight = W>>(
         &self,
         e: &mut E,
         index: usize,
         h: &E::Tensor,
     ) -> Result<E::Tensor, Error> {
-        let layer = &self.layers[index];
-        let x = e.norm(&layer.attention_norm, h).await?;
-        let y = layer.attention.forward(e, index, &x).await?;
+        let x = e.norm(&self.attention_norm, h).await?;
+        let y = self.attention.forward(e, index, &x).await?;
         let h = e.add(h, &y).await?;
-        let x = e.norm(&layer.mlp_norm, &h).await?;
-        let y = layer.mlp.forward(e, &x).await?;
+        let x = e.norm(&self.mlp_norm, &h).await?;
+        let y = self.mlp.forward(e, &x).await?;
         e.add(&h, &y).await
     }
-}
-
-impl<W> Layer<W> {
-    fn load<S: Source<Weight = W>>(c: &Config, s: &At<S>) -> Result<Layer<W>, LoadError> {
-        let names = Names {
-            qkv: ["q_proj", "k_proj", "v_proj"],
-            output: "o_proj",
-            qkv_bias: c.attention_bias,
-            output_bias: c.attention_bias,
-        };
-        let shape = AttentionShape {
-            heads: Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim },
-            rotary: Some(rope_inverse_frequencies(c)),
-            // Queries and keys are both multiplied by it as they are rotated.
-            scale: rope_attention_factor(c).powi(2),
-            causal: true,
-        };
-        let (attention_norm, mlp_norm) =
-            (norm(c, s, "input_layernorm"), norm(c, s, "post_attention_layernorm"));
-        let attention = Attention::load(&s.at("self_attn"), &attention_norm, shape, names, false)?;
-        let mlp = ["gate_proj", "up_proj", "down_proj"];
-        let (inner, bias) = (c.intermediate_size, c.mlp_bias);
-        let mlp = GatedMlp::load(&s.at("mlp"), &mlp_norm, Activation::Silu, inner, mlp, bias)?;
-        Ok(Layer { attention_norm, attention, mlp_norm, mlp })
-    }
-}
-
-fn norm<S: Source>(c: &Config, s: &At<S>, name: &str) -> Norm {
-    let gain = s.name(format!("{name}.weight"));
-    Norm { kind: NormKind::Rms, width: c.hidden_size, eps: c.rms_norm_eps, gain, bias: None }
 }

@@ -5,6 +5,8 @@
 //! [`Clear`](crate::evaluator::Clear) in one process. A tensor is a [`Share`] in both; in the clear
 //! it is the value.
 
+use std::ops::Range;
+
 use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
 use sotto_shares::{Ring, Share};
 
@@ -27,6 +29,10 @@ pub trait Arithmetic {
 
     /// The rows of `table` `[V, d]` that belong to `tokens`, in the ring of linear layers.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
+
+    /// Some rows of a table `[positions, d]`, integers with the table's fraction bits: nothing at the
+    /// party that does not have it. Local.
+    fn rows_of<'a>(&self, table: &'a Self::Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)>;
 
     /// `x W + b`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction
     /// bits added.

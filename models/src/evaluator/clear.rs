@@ -13,7 +13,7 @@ use sotto_protocol::{
     exp2,
     kv_cache::Heads,
     layer_norm, linear,
-    linear::Weight,
+    linear::{Matrix, Weight},
     matmul, mul_small, reveal, rms_norm,
     rope::{self, Angles},
     softmax::Softmax,
@@ -104,6 +104,10 @@ impl Arithmetic for Clear {
     async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let x = one_hots(tokens, table.shape.inner, self.precision);
         self.linear(table, &x).await
+    }
+
+    fn rows_of<'a>(&self, table: &'a Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)> {
+        table.rows(rows)
     }
 
     async fn linear(&mut self, w: &Weight, x: &Share) -> Result<Share, Error> {

@@ -125,6 +125,17 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         Ok(Scaled { share: self.in_stream_units(&rows, exponent).await?, exponent })
     }
 
+    async fn add_positions(&mut self, h: &Scaled, table: &A::Weight) -> Result<Scaled, Error> {
+        let (start, mut share) = (self.position(), h.share.duplicate());
+        let rows = start..start + share.shape.rows;
+        if let Some((numbers, frac)) = self.arithmetic.rows_of(table, rows) {
+            let unit = i64::from(RESIDUAL_FRAC) - i64::from(h.exponent) - i64::from(frac);
+            let added = numbers.iter().map(|&q| in_units(q, unit));
+            share.data.iter_mut().zip(added).for_each(|(h, p)| *h = h.wrapping_add(p as u64));
+        }
+        Ok(Scaled { share, exponent: h.exponent })
+    }
+
     async fn norm(&mut self, norm: &Norm, x: &Scaled) -> Result<Scaled, Error> {
         // In units of 2^exponent, the model's epsilon is smaller by the square.
         let eps = scaled_eps(norm.eps, x.exponent);
@@ -234,6 +245,14 @@ impl<A: Arithmetic> FixedPoint<'_, A> {
     fn check_inner(&mut self, x: &Share) {
         let unit = self.scale().inner;
         self.arithmetic.check_rows(x, unit, (INNER_BITS - unit).min(7));
+    }
+}
+
+/// `q 2^bits`, rounded to nearest.
+fn in_units(q: i16, bits: i64) -> i64 {
+    match u32::try_from(bits) {
+        Ok(bits) => i64::from(q) << bits,
+        Err(_) => (i64::from(q) + (1 << (-bits - 1))) >> -bits,
     }
 }
 

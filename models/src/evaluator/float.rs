@@ -155,6 +155,15 @@ impl Evaluator for Float {
         Ok(x)
     }
 
+    async fn add_positions(&mut self, h: &Rows, table: &RealWeight) -> Result<Rows, Error> {
+        let rows = (0..h.iter().len()).flat_map(|t| table.matrix.row(self.position + t));
+        let sum = h.data.iter().zip(rows).map(|(h, p)| h + p);
+        let sum = Rows::new(sum.collect(), h.columns);
+        self.visit -= 1;
+        self.see_stream(&sum);
+        Ok(sum)
+    }
+
     async fn norm(&mut self, norm: &Norm, x: &Rows) -> Result<Rows, Error> {
         let mut least = f64::INFINITY;
         let mut data = Vec::with_capacity(x.data.len());

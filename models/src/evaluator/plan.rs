@@ -103,6 +103,10 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
         self.linear(table, &Shape::new(rows, table.shape().inner)).await
     }
 
+    async fn add_positions(&mut self, h: &Shape, _: &W) -> Result<Shape, Error> {
+        Ok(*h)
+    }
+
     async fn norm(&mut self, norm: &Norm, x: &Shape) -> Result<Shape, Error> {
         let eps = scaled_eps(norm.eps, self.scales.stream(self.visits.saturating_sub(1)).exponent);
         self.count(match norm.kind {

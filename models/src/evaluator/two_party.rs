@@ -3,6 +3,8 @@
 //! A step comes with its plan. At each part of the network, the planner of the protocols makes what
 //! the part takes, together with as much of what follows as memory permits.
 
+use std::ops::Range;
+
 use sotto_net::Half;
 use sotto_protocol::{
     Error, Precision, Role, Schedule,
@@ -108,6 +110,10 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
     async fn embed(&mut self, table: &R::Weight, tokens: Tokens<'_>) -> Result<Share, Error> {
         let x = one_hots(tokens, table.shape().inner, self.precision());
         span!(self.me, "embed", self.me.product(table, &x))
+    }
+
+    fn rows_of<'a>(&self, table: &'a R::Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)> {
+        table.rows(rows)
     }
 
     async fn linear(&mut self, w: &R::Weight, x: &Share) -> Result<Share, Error> {

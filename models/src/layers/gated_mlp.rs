@@ -5,7 +5,7 @@ use sotto_protocol::{Error, activation::Activation};
 use crate::{
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    weights::{At, Source},
+    weights::{ProjectionPart, Source},
 };
 
 /// A gated MLP as one side knows it.
@@ -17,26 +17,22 @@ pub struct GatedMlp<W> {
 }
 
 impl<W> GatedMlp<W> {
-    /// Behind `norm`, `inner` wide inside, with tensors called gate, up and down.
+    /// Behind `norm`, with projections called gate, up and down.
     ///
     /// # Errors
     /// As [`Source::matrix`].
     pub fn load<S: Source<Weight = W>>(
-        s: &At<S>,
+        source: &S,
         norm: &Norm,
         function: Activation,
-        inner: usize,
-        names: [&str; 3],
-        bias: bool,
+        [gate, up, down]: [ProjectionPart; 3],
     ) -> Result<GatedMlp<W>, LoadError> {
-        let [gate, up, down] = names;
-        let parts = vec![s.part(gate, inner, bias), s.part(up, inner, bias)];
-        let down = s.part(down, norm.width, bias);
+        let inner = gate.outputs;
         Ok(GatedMlp {
             function,
             inner,
-            gate_up: super::matrix(s.source, norm.width, Some(norm), parts, false)?,
-            down: super::matrix(s.source, inner, None, vec![down], false)?,
+            gate_up: super::matrix(source, norm.width, Some(norm), vec![gate, up], false)?,
+            down: super::matrix(source, inner, None, vec![down], false)?,
         })
     }
 

@@ -1,11 +1,11 @@
-//! The plain MLP behind a norm that stands behind a sum: `down(f(up(x)))`.
+//! The plain MLP: `down(f(up(x)))`.
 
 use sotto_protocol::{Error, activation::Activation};
 
 use crate::{
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    weights::{At, DIAGONAL, Source},
+    weights::{DIAGONAL, ProjectionPart, Source},
 };
 
 /// An MLP as one side knows it.
@@ -18,27 +18,40 @@ pub struct Mlp<W> {
 }
 
 impl<W> Mlp<W> {
-    /// Behind `norm`, `inner` wide inside, with tensors called up and down and their biases. The
-    /// norm's output, gain and bias included, comes out beside.
+    /// Behind `norm`, with projections called up and down. With `stream`, the norm's output, gain
+    /// and bias included, comes out beside.
     ///
     /// # Errors
     /// As [`Source::matrix`].
     pub fn load<S: Source<Weight = W>>(
-        s: &At<S>,
+        source: &S,
         norm: &Norm,
         function: Activation,
-        inner: usize,
-        names: [&str; 2],
+        [up, down]: [ProjectionPart; 2],
+        stream: bool,
     ) -> Result<Mlp<W>, LoadError> {
-        let [up, down] = names;
-        let (up, down) = (s.part(up, inner, true), s.part(down, norm.width, true));
+        let inner = up.outputs;
         Ok(Mlp {
             function,
             inner,
             width: norm.width,
-            up: super::matrix(s.source, norm.width, Some(norm), vec![up], true)?,
-            down: super::matrix(s.source, inner, None, vec![down], false)?,
+            up: super::matrix(source, norm.width, Some(norm), vec![up], stream)?,
+            down: super::matrix(source, inner, None, vec![down], false)?,
         })
+    }
+
+    /// Row by row.
+    ///
+    /// # Errors
+    /// What the peer or the network connection does.
+    pub async fn forward<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        x: &E::Tensor,
+    ) -> Result<E::Tensor, Error> {
+        let inside = e.linear(&self.up, x).await?;
+        let inside = e.activate(self.function, &inside).await?;
+        e.linear(&self.down, &inside).await
     }
 
     /// Row by row, and the residual stream that the norm in front has put out.

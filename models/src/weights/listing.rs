@@ -42,7 +42,7 @@ impl Source for Listing {
         Ok(())
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize) -> Result<(), Error> {
+    fn table(&self, name: &str, rows: usize, width: usize, _: f64) -> Result<(), Error> {
         self.add(Tensor { name: name.into(), shape: vec![rows, width] });
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Source for Outline<'_> {
         Ok(self.shape(of.inputs, of.outputs(), of.exactness))
     }
 
-    fn table(&self, _: &str, rows: usize, width: usize) -> Result<WeightShape, Error> {
+    fn table(&self, _: &str, rows: usize, width: usize, _: f64) -> Result<WeightShape, Error> {
         Ok(self.shape(rows, width, Exactness::Rounded))
     }
 }

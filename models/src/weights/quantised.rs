@@ -82,10 +82,10 @@ impl Source for Quantised<'_> {
         self.weight(of.name(), [of.outputs(), of.inputs], &folded, of.exactness, fewest)
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Weight, Error> {
+    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<Weight, Error> {
         let table = self.checkpoint.tensor(name, &[rows, width])?;
         let transposed = (0..width).flat_map(|i| (0..rows).map(move |v| (v, i)));
-        let weights = transposed.map(|(v, i)| table[v * width + i]).collect();
+        let weights = transposed.map(|(v, i)| (f64::from(table[v * width + i]) * factor) as f32).collect();
         let folded = Folded { weights, bias: vec![] };
         self.weight(name, [width, rows], &folded, Exactness::Rounded, FEWEST_FRAC)
     }

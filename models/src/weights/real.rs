@@ -26,7 +26,9 @@ impl Source for Real<'_> {
         Ok(RealWeight { matrix: Matrix::new(folded.weights, of.inputs), bias: folded.bias })
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize) -> Result<RealWeight, Error> {
-        Ok(RealWeight { matrix: Matrix::new(self.0.tensor(name, &[rows, width])?, width), bias: vec![] })
+    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<RealWeight, Error> {
+        let mut table = self.0.tensor(name, &[rows, width])?;
+        table.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+        Ok(RealWeight { matrix: Matrix::new(table, width), bias: vec![] })
     }
 }

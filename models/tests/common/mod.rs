@@ -19,14 +19,12 @@ pub fn odd() -> Fields {
         num_key_value_heads: 3,
         head_dim: 12,
         max_position_embeddings: 128,
-        rms_norm_eps: 1e-5,
+        norm_eps: 1e-5,
         rope_theta: 10_000.0,
-        rope_scaling: None,
-        attention_bias: false,
-        mlp_bias: false,
         tie_word_embeddings: false,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
+        ..Fields::default()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The activation functions of transformers as functions of real numbers, and the windows on which
 //! they are tabulated.
 
+use serde::{Deserialize, Serialize};
+
 /// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,

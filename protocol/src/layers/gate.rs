@@ -61,11 +61,23 @@ async fn block<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error
     mul(s, &wide, y).await
 }
 
-/// Whether `n` products of `m` by `l` bits take fewer bytes by OTs, with COTs from silent OT.
+/// Whether `n` products of `m` by `l` bits take fewer bytes by OTs.
 fn takes_ots(n: usize, m: u32, l: u32) -> bool {
-    let bytes = |cost: CostModel| cost.bits() as f64 / 8.0 + cost.offline_bytes(Extension::SilentLean.bits());
-    let openings = extend::cost(n, &[(m, l)]) + mul::cost(n, l);
-    bytes(mul_small::cost(n, m, l)) < mul::lattice_len(n) as f64 + bytes(openings)
+    by_ots(n, m, l) < mul::lattice_len(n) as f64 + by_triples(n, m, l)
+}
+
+/// Bytes of `n` products by OTs, with COTs of the leanest extension.
+fn by_ots(n: usize, m: u32, l: u32) -> f64 {
+    bytes(mul_small::cost(n, m, l))
+}
+
+/// The same by triples, but for their ciphertexts.
+fn by_triples(n: usize, m: u32, l: u32) -> f64 {
+    bytes(extend::cost(n, &[(m, l)]) + mul::cost(n, l))
+}
+
+fn bytes(cost: CostModel) -> f64 {
+    cost.bits() as f64 / 8.0 + cost.offline_bytes(Extension::SilentLean.bits())
 }
 
 #[cfg(test)]
@@ -84,6 +96,23 @@ mod tests {
         for precision in Precision::ALL {
             let (m, l) = (precision.argument().bits(), precision.product().bits());
             assert!(takes_ots(100, m, l) && !takes_ots(1 << 17, m, l));
+        }
+    }
+
+    /// The figure's formulas.
+    #[test]
+    fn a_product_costs_what_the_figure_says() {
+        let c = Extension::SilentLean.bits();
+        for precision in Precision::ALL {
+            let (m, l) = (precision.argument().bits(), precision.product().bits());
+            let n = 10_000;
+            let bits: u32 = (1..=m).map(|j| l + 1 - j).sum();
+            let ots = (2.0 * f64::from(bits) + 2.0 * f64::from(m + 1) * c) / 8.0;
+            let triples = (f64::from(l - m + 1) + c + 4.0 * f64::from(l)) / 8.0;
+            for (actual, formula) in [(by_ots(n, m, l), ots), (by_triples(n, m, l), triples)] {
+                let each = actual / n as f64;
+                assert!((each / formula - 1.0).abs() < 0.05, "{each} bytes, the figure says {formula}");
+            }
         }
     }
 

@@ -26,7 +26,7 @@
 //! [`crate::planner`]. Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee
 //! (2023/1678) for the encrypted product.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use sotto_he::{EXACT, EncryptedMatrix, Job, Layout, MatmulShape, Operand, Plain};
 use sotto_shares::{Ring, Shape, Share, encode, pack, packed_len, unpack};
@@ -81,11 +81,24 @@ pub struct Weight {
 pub trait Matrix {
     /// Its public shape.
     fn shape(&self) -> &WeightShape;
+
+    /// Some rows of it, and their fraction bits, if this party has them.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    fn rows(&self, _: Range<usize>) -> Option<(&[i16], u32)> {
+        None
+    }
 }
 
 impl Matrix for Weight {
     fn shape(&self) -> &WeightShape {
         &self.shape
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Option<(&[i16], u32)> {
+        let width = self.shape.outer;
+        Some((&self.data[rows.start * width..rows.end * width], self.shape.frac))
     }
 }
 

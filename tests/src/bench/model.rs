@@ -47,13 +47,11 @@ pub fn fields(hidden_size: usize, heads: usize, intermediate_size: usize, vocab_
         num_key_value_heads: heads,
         head_dim: hidden_size / heads,
         max_position_embeddings: 256,
-        rms_norm_eps: 1e-5,
+        norm_eps: 1e-5,
         rope_theta: 10_000.0,
-        rope_scaling: None,
-        attention_bias: false,
-        mlp_bias: false,
         tie_word_embeddings: true,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
+        ..Fields::default()
     }
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Config, Fields, Folder, Model, Texts,
+    architectures::llama,
     evaluator::{
         Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty, float::Rows,
         immediate, two_party::Caches,
     },
+    layers::Layer,
     network::AnyNetwork,
     random::{Precision, RandomFolder},
     service::{self, Policy, RemoteModel},
@@ -138,11 +140,19 @@ impl Case for Block {
     fn expected(&self) -> Result<Vec<f64>> {
         let folder = Folder::open(&self.folder)?;
         let network = AnyNetwork::load(folder.config(), &Real(folder.checkpoint()))?;
-        let AnyNetwork::Llama(page) = &network;
+        let page = first_layer(&network);
         let h = inputs::reals(&self.values(), RESIDUAL_FRAC).into_iter().map(|x| x as f32).collect();
         let mut float = Float::default();
-        let y = immediate(page.layer(&mut float, 0, &Rows::new(h, self.fields.hidden_size)))?;
+        let y = immediate(page.forward(&mut float, 0, &Rows::new(h, self.fields.hidden_size)))?;
         Ok(y.data.into_iter().map(f64::from).collect())
+    }
+}
+
+/// The first layer of a LLaMA.
+fn first_layer<W>(network: &AnyNetwork<W>) -> &llama::Layer<W> {
+    match network {
+        AnyNetwork::Llama(page) => &page.0.layers[0],
+        _ => unreachable!("blocks are those of a LLaMA"),
     }
 }
 
@@ -153,16 +163,16 @@ async fn layer<R: Role<Weight: Clone>>(
     scales: &Scales,
     h: Share,
 ) -> Result<Share> {
-    let AnyNetwork::Llama(page) = network;
+    let page = first_layer(network);
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let (mut plan, mut caches) = (Plan::new(0, precision, scales), Caches::default());
     plan.rows = h.shape.rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await?;
     }
-    page.layer(&mut plan, 0, &h.shape).await?;
+    page.forward(&mut plan, 0, &h.shape).await?;
     plan.enter(Part::Head).await?;
     let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), scales);
     e.enter(Part::Layer(0)).await?;
-    Ok(page.layer(&mut e, 0, &Scaled::from(h)).await?.share)
+    Ok(page.forward(&mut e, 0, &Scaled::from(h)).await?.share)
 }

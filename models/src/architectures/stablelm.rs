@@ -1,0 +1,75 @@
+//! StableLM: LLaMA with LayerNorm and heads rotated in part.
+
+use crate::{
+    Config, ConfigError, Fields,
+    architectures::llama::Layer,
+    config_json::{Reader, Rotated},
+    error::Error as LoadError,
+    evaluator::Norm,
+    layers::{self, Attention, Decoder, GatedMlp, in_pairs},
+    weights::{At, Source},
+};
+
+/// A StableLM as one side knows it.
+pub struct StableLm<W>(pub Decoder<W, Layer<W>>);
+
+impl<W> StableLm<W> {
+    pub(crate) const PREFIX: &'static str = "model";
+
+    pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
+        let common = r.decoder(Rotated::Part("partial_rotary_factor", 0.25))?;
+        let (bos_token_id, eos_token_ids) = r.ends(None, Some(0))?;
+        let off = [false.into(), serde_json::Value::Null];
+        for switch in ["qk_layernorm", "use_parallel_residual"] {
+            r.json.only(switch, &off, "use a StableLM without it")?;
+        }
+        Ok(Fields {
+            activation: r.activation("hidden_act", "silu", &["silu"])?,
+            norm_eps: r.eps("layer_norm_eps", 1e-5)?,
+            qkv_bias: r.json.flag("use_qkv_bias")?,
+            bos_token_id,
+            eos_token_ids,
+            ..common
+        })
+    }
+
+    /// From the tensors of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor is missing or misshapen, or has numbers that cannot be represented.
+    pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<StableLm<W>, LoadError> {
+        let root = At::root(s);
+        let s = root.at("model");
+        let name = s.name("embed_tokens.weight");
+        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, 1.0)?;
+        let layers = (0..c.num_hidden_layers).map(|i| layer(c, &s.at("layers").at(i), i));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let norm = Norm::layer(c, s.name("norm"));
+        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
+        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
+        Ok(StableLm(Decoder { embedding, positions: None, layers, norm, head }))
+    }
+}
+
+fn layer<W, S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Result<Layer<W>, LoadError> {
+    let (attention, mlp) = (s.at("self_attn"), s.at("mlp"));
+    let attention_norm = Norm::layer(c, s.name("input_layernorm"));
+    let mlp_norm = Norm::layer(c, s.name("post_attention_layernorm"));
+    let qkv = [
+        in_pairs(c, attention.part("q_proj", c.query_size(), c.qkv_bias)),
+        in_pairs(c, attention.part("k_proj", c.key_value_size(), c.qkv_bias)),
+        attention.part("v_proj", c.key_value_size(), c.qkv_bias),
+    ];
+    let parts = [
+        mlp.part("gate_proj", c.intermediate_size, false),
+        mlp.part("up_proj", c.intermediate_size, false),
+        mlp.part("down_proj", c.hidden_size, false),
+    ];
+    let (shape, output) = (layers::causal(c, index), attention.part("o_proj", c.hidden_size, false));
+    Ok(Layer {
+        attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,
+        mlp: GatedMlp::load(s.source, &mlp_norm, c.activation, parts)?,
+        attention_norm,
+        mlp_norm,
+    })
+}

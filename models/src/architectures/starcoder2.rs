@@ -1,0 +1,75 @@
+//! StarCoder2: GPT-2's layer with rotary positions and shared keys.
+
+use crate::{
+    Config, ConfigError, Fields,
+    architectures::gpt2::Layer,
+    config_json::{Reader, Rotated},
+    error::Error as LoadError,
+    evaluator::Norm,
+    layers::{self, Attention, Decoder, Mlp},
+    weights::{At, Source},
+};
+
+/// A StarCoder2 as one side knows it.
+pub struct Starcoder2<W>(pub Decoder<W, Layer<W>>);
+
+impl<W> Starcoder2<W> {
+    pub(crate) const PREFIX: &'static str = "model";
+
+    pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
+        let common = r.decoder(Rotated::Whole)?;
+        let (bos_token_id, eos_token_ids) = r.ends(Some(50_256), Some(50_256))?;
+        let bias = r.json.flag_or("use_bias", true)?;
+        let known = ["gelu_pytorch_tanh", "gelu_new", "gelu"];
+        Ok(Fields {
+            activation: r.activation("hidden_act", "gelu_pytorch_tanh", &known)?,
+            norm_eps: r.eps("norm_epsilon", 1e-5)?,
+            qkv_bias: bias,
+            output_bias: bias,
+            mlp_bias: bias,
+            tie_word_embeddings: r.json.flag_or("tie_word_embeddings", true)?,
+            bos_token_id,
+            eos_token_ids,
+            ..common
+        })
+    }
+
+    /// From the tensors of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor is missing or misshapen, or has numbers that cannot be represented.
+    pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Starcoder2<W>, LoadError> {
+        let root = At::root(s);
+        let s = root.at("model");
+        let name = s.name("embed_tokens.weight");
+        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, 1.0)?;
+        let layers = (0..c.num_hidden_layers).map(|i| layer(c, &s.at("layers").at(i), i));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let norm = Norm::layer(c, s.name("norm"));
+        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
+        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
+        Ok(Starcoder2(Decoder { embedding, positions: None, layers, norm, head }))
+    }
+}
+
+fn layer<W, S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Result<Layer<W>, LoadError> {
+    let (attention, mlp) = (s.at("self_attn"), s.at("mlp"));
+    let attention_norm = Norm::layer(c, s.name("input_layernorm"));
+    let mlp_norm = Norm::layer(c, s.name("post_attention_layernorm"));
+    let qkv = [
+        attention.part("q_proj", c.query_size(), c.qkv_bias),
+        attention.part("k_proj", c.key_value_size(), c.qkv_bias),
+        attention.part("v_proj", c.key_value_size(), c.qkv_bias),
+    ];
+    let parts = [
+        mlp.part("c_fc", c.intermediate_size, c.mlp_bias),
+        mlp.part("c_proj", c.hidden_size, c.mlp_bias),
+    ];
+    let (shape, output) = (layers::causal(c, index), attention.part("o_proj", c.hidden_size, c.output_bias));
+    Ok(Layer {
+        attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,
+        mlp: Mlp::load(s.source, &mlp_norm, c.activation, parts, false)?,
+        attention_norm,
+        mlp_norm,
+    })
+}
