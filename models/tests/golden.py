@@ -9,9 +9,9 @@ on one thread; every number is rounded to 6 significant digits:
 
     decoders  {"tokens", "logits"}: a row of the vocabulary for each position
     encoders  {"tokens", "hidden"}: a row of the last hidden state for each position; "pooled" where
-              the model has a pooler; "logits" where it has a head, in the shape of the head: one row
+              the model has a pooler; "logits" where it has a head, in the shape of the head: a row
               for a sequence; a row for each position for tokens, words (the vocabulary) and spans
-              (start, end)
+              (start, end); a number for each position for the discriminator
 
 Dimensions are odd, so that a wrong one shows; every parameter is drawn, also those that are zero or
 one in a fresh model, and taking any of them away changes the answer: that is checked here, and that
@@ -41,7 +41,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "golde
 LENGTH = 14
 SPECIAL = dict(bos_token_id=1, eos_token_id=2, pad_token_id=None)
 
-# Shapes that most decoders share. The width of a head is not hidden / heads where a family can say so.
+# Shapes that most decoders share.
 SHAPE = dict(
     vocab_size=50,
     hidden_size=24,
@@ -52,10 +52,12 @@ SHAPE = dict(
     max_position_embeddings=64,
     **SPECIAL,
 )
+# Not hidden / heads, where a family can say so.
 HEAD = dict(head_dim=10)
 # So large that it shows.
 RMS = dict(rms_norm_eps=0.003)
 LAYER = dict(layer_norm_eps=0.003)
+NEOX = {key: SHAPE[key] for key in SHAPE if key != "num_key_value_heads"} | dict(hidden_size=32)
 ALTERNATING = dict(num_hidden_layers=4, intermediate_size=36)
 
 
@@ -86,13 +88,12 @@ MODELS = {
     ),
     "gpt-neox": decoder(
         "GPTNeoX",
-        **{k: v for k, v in SHAPE.items() if k not in ("num_key_value_heads", "num_attention_heads")}
-        | dict(hidden_size=32, num_attention_heads=2),
+        **NEOX | dict(num_attention_heads=2),
         **rope(partial_rotary_factor=0.25),
     ),
     "gpt-neox-sequential": decoder(
         "GPTNeoX",
-        **{k: v for k, v in SHAPE.items() if k != "num_key_value_heads"} | dict(hidden_size=32),
+        **NEOX,
         use_parallel_residual=False,
         **rope(partial_rotary_factor=0.5),
     ),
@@ -114,7 +115,14 @@ MODELS = {
         "Llama",
         **SHAPE,
         **HEAD,
-        **rope(20.0, "yarn", factor=2.0, beta_fast=2.0, beta_slow=0.5, original_max_position_embeddings=32),
+        **rope(
+            theta=20.0,
+            kind="yarn",
+            factor=2.0,
+            beta_fast=2.0,
+            beta_slow=0.5,
+            original_max_position_embeddings=32,
+        ),
     ),
     "llama-linear": decoder("Llama", **SHAPE, **HEAD, **rope(kind="linear", factor=2.5)),
     "mistral": decoder("Mistral", **SHAPE, **HEAD, **rope(), sliding_window=None),
@@ -175,7 +183,10 @@ MODELS = {
         tie_word_embeddings=True,
     ),
     "stablelm": decoder(
-        "StableLm", **SHAPE | dict(hidden_size=32), **rope(partial_rotary_factor=0.5), use_qkv_bias=True
+        "StableLm",
+        **SHAPE | dict(hidden_size=32),
+        **rope(partial_rotary_factor=0.5),
+        use_qkv_bias=True,
     ),
     "stablelm-parallel": decoder(
         "StableLm",
@@ -186,13 +197,86 @@ MODELS = {
     ),
 }
 
-# Without positions in the keys, a key's bias adds the same to all scores of a query: no influence.
-NO_INFLUENCE = {}
+ENCODER = dict(
+    vocab_size=50,
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=32,
+    layer_norm_eps=0.003,
+    pad_token_id=0,
+)
+ROBERTA = ENCODER | dict(type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+XLM = ROBERTA | dict(pad_token_id=3)
+ELECTRA = ENCODER | dict(embedding_size=20)
+DISTIL = dict(
+    vocab_size=50,
+    dim=24,
+    hidden_dim=40,
+    n_layers=2,
+    n_heads=4,
+    max_position_embeddings=32,
+    pad_token_id=0,
+)
+MODERN = dict(
+    vocab_size=50,
+    hidden_size=24,
+    intermediate_size=36,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=64,
+    norm_eps=0.003,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=2,
+    cls_token_id=1,
+    sep_token_id=2,
+    local_attention=6,
+    global_attn_every_n_layers=2,
+    rope_parameters=dict(
+        full_attention=dict(rope_type="default", rope_theta=1000.0),
+        sliding_attention=dict(rope_type="default", rope_theta=50.0),
+    ),
+)
+
+MODELS |= {
+    "bert": ("BertModel", ENCODER),
+    "bert-sequence": ("BertForSequenceClassification", ENCODER | dict(num_labels=3)),
+    "bert-token": ("BertForTokenClassification", ENCODER | dict(num_labels=5)),
+    "bert-question": ("BertForQuestionAnswering", ENCODER),
+    "bert-masked": ("BertForMaskedLM", ENCODER),
+    "roberta": ("RobertaModel", ROBERTA),
+    "roberta-sequence": ("RobertaForSequenceClassification", ROBERTA | dict(num_labels=3)),
+    "roberta-masked": ("RobertaForMaskedLM", ROBERTA),
+    "xlm-roberta": ("XLMRobertaModel", XLM),
+    "xlm-roberta-sequence": ("XLMRobertaForSequenceClassification", XLM | dict(num_labels=1)),
+    "distilbert": ("DistilBertModel", DISTIL),
+    "distilbert-sequence": ("DistilBertForSequenceClassification", DISTIL | dict(num_labels=3)),
+    "distilbert-masked": ("DistilBertForMaskedLM", DISTIL),
+    "electra": ("ElectraModel", ELECTRA),
+    "electra-sequence": ("ElectraForSequenceClassification", ELECTRA | dict(num_labels=3)),
+    "electra-masked": ("ElectraForMaskedLM", ELECTRA),
+    "electra-discriminator": ("ElectraForPreTraining", ELECTRA),
+    "modernbert": (
+        "ModernBertModel",
+        MODERN | dict(num_hidden_layers=4, global_attn_every_n_layers=3),
+    ),
+    "modernbert-sequence": (
+        "ModernBertForSequenceClassification",
+        MODERN | dict(num_labels=3, classifier_pooling="mean"),
+    ),
+    "modernbert-masked": ("ModernBertForMaskedLM", MODERN),
+}
+
+# A key's bias that is not turned adds the same to all scores of a query: no influence.
+NO_INFLUENCE = r"attention\.self\.key\.bias$|attention\.k_lin\.bias$"
 
 
 def draw(model, generator):
     """Draws every parameter, rounded to F16, so that all of them matter."""
     around_zero = model.config.model_type.startswith("gemma")  # gains are 1 + weight
+    stored_in_out = model.config.model_type == "gpt2"
     tied = model.config.tie_word_embeddings
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -208,10 +292,9 @@ def draw(model, generator):
                 value = one + centre + 0.2 * value
             elif re.search(r"embed|wte|wpe", own):
                 # A tied head has the deviation of logits; else that of a residual stream.
-                value *= 1.5 / model.config.hidden_size**0.5 if tied else 1.0
+                value *= 1.5 / parameter.shape[1] ** 0.5 if tied else 1.0
             else:
-                # Conv1D of GPT-2 is stored [in, out].
-                fan_in = parameter.shape[0 if "GPT2" in type(model).__name__ and own != "lm_head" else 1]
+                fan_in = parameter.shape[0 if stored_in_out else 1]
                 value *= (1.6 if re.search(r"q|k|c_attn", own) else 1.2) / fan_in**0.5
             parameter.copy_(value.half())
 
@@ -219,8 +302,19 @@ def draw(model, generator):
 def answer(model, tokens):
     """What is expected of a model."""
     with torch.no_grad():
-        out = model(input_ids=torch.tensor([tokens]))
-    return {"logits": out.logits[0]}
+        tokens = torch.tensor([tokens])
+        out = model(input_ids=tokens)
+        if "ForCausalLM" in type(model).__name__ or "LMHead" in type(model).__name__:
+            return {"logits": out.logits[0]}
+        base = model.base_model(input_ids=tokens)
+        expected = {"hidden": base.last_hidden_state[0]}
+        if model is model.base_model and base.get("pooler_output") is not None:
+            expected["pooled"] = base.pooler_output[0]
+        if "start_logits" in out:
+            expected["logits"] = torch.stack([out.start_logits[0], out.end_logits[0]], 1)
+        elif "logits" in out:
+            expected["logits"] = out.logits[0]
+        return expected
 
 
 def digits(value):
@@ -237,11 +331,12 @@ def check_every_tensor(name, model, tokens, expected):
     for parameter_name, parameter in model.named_parameters():
         kept = parameter.detach().clone()
         with torch.no_grad():
-            parameter.fill_(kept.mean() if parameter.dim() == 1 and "bias" not in parameter_name else 0.0)
+            gain = parameter.dim() == 1 and not parameter_name.endswith("bias")
+            parameter.fill_(kept.mean() if gain else 0.0)
             change = difference(expected, answer(model, tokens))
             parameter.copy_(kept)
-        exempt = name in NO_INFLUENCE and re.search(NO_INFLUENCE[name], parameter_name)
-        assert bool(exempt) == (change < 1e-2), f"{name}: {parameter_name} changes the answer by {change}"
+        exempt = re.search(NO_INFLUENCE, parameter_name) is not None
+        assert exempt == (change < 1e-2), f"{name}: {parameter_name} changes the answer by {change}"
     assert difference(expected, answer(model, tokens)) == 0
 
 
@@ -253,8 +348,8 @@ def write(name):
     config._attn_implementation = "eager"
     model = model_class(config).float().eval()
     draw(model, generator)
-    low = 5  # special tokens are below
-    tokens = torch.randint(low, config.vocab_size, (LENGTH,), generator=generator).tolist()
+    special = 5  # tokens below
+    tokens = torch.randint(special, config.vocab_size, (LENGTH,), generator=generator).tolist()
     expected = answer(model, tokens)
     check_every_tensor(name, model, tokens, expected)
 
@@ -273,10 +368,11 @@ def write(name):
         text = json.dumps(rows)
         file.write(text.replace("], [", "],\n[").replace('], "', '],\n"') + "\n")
 
-    again = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    read = dict(dtype=torch.float32, attn_implementation="eager")
+    again = model_class.from_pretrained(folder, **read).eval()
     assert difference(expected, answer(again, tokens)) == 0, f"{name} reads back otherwise"
     size = sum(os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder))
-    spread = ", ".join(f"{key} {value.std():.2f}" for key, value in expected.items())
+    spread = ", ".join(f"{key} {value.std(correction=0):.2f}" for key, value in expected.items())
     print(f"{name:24} {size / 1000:5.1f} kB   deviation: {spread}")
 
 
