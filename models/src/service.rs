@@ -18,7 +18,7 @@
 //! client learns the public shape, the tokenizer, whether the audit has cleared the model, the
 //! logits it was sent, and the bit about ranges.
 
-use std::path::Path;
+use std::{path::Path, pin::Pin};
 
 use serde::{Deserialize, Serialize};
 use sotto_net::{Channel, Half};
@@ -103,6 +103,9 @@ impl From<sotto_net::Error> for Error {
         Error::Protocol(e.into())
     }
 }
+
+/// What two parties do together, in a box: compiled here once, and not in every program again.
+pub type Conversation<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
 
 /// What a server's owner lets clients see of each step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -368,7 +371,16 @@ pub struct Served {
 ///
 /// # Errors
 /// The connection, or the peer.
-pub async fn offer(
+pub fn offer<'a>(
+    ch: &'a mut Channel,
+    model: &'a Model,
+    tokenizer: &'a Tokenizer,
+    policy: Policy,
+) -> Conversation<'a, ()> {
+    Box::pin(async move { send_offer(ch, model, tokenizer, policy).await })
+}
+
+async fn send_offer(
     ch: &mut Channel,
     model: &Model,
     tokenizer: &Tokenizer,
@@ -396,7 +408,14 @@ pub async fn offer(
 ///
 /// # Errors
 /// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
-pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
+pub fn receive_offer<'a>(
+    ch: &'a mut Channel,
+    tokenizer: Option<&'a Path>,
+) -> Conversation<'a, RemoteModel> {
+    Box::pin(async move { take_offer(ch, tokenizer).await })
+}
+
+async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
     let Offer { config, fractions, scales, positions, tokenizer: digest, answers, audited } =
         ch.recv_control("model/offer").await?;
     let network = Outline::new(&fractions).and_then(|outline| {
@@ -441,12 +460,22 @@ pub async fn receive_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn generate(
+pub fn generate<'a>(
+    me: &'a mut Client,
+    remote: &'a RemoteModel,
+    prompt: &'a [u32],
+    new: usize,
+    choose: &'a mut dyn Choose,
+) -> Conversation<'a, Ranges> {
+    Box::pin(async move { answer(me, remote, prompt, new, choose).await })
+}
+
+async fn answer(
     me: &mut Client,
     remote: &RemoteModel,
     prompt: &[u32],
     new: usize,
-    choose: &mut impl Choose,
+    choose: &mut dyn Choose,
 ) -> Result<Ranges, Error> {
     let (prompt_len, precision) = (length(prompt.len()), me.session.precision());
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
@@ -479,7 +508,15 @@ pub async fn generate(
 ///
 /// # Errors
 /// As [`generate`].
-pub async fn evaluate(
+pub fn evaluate<'a>(
+    me: &'a mut Client,
+    remote: &'a RemoteModel,
+    tokens: &'a [u32],
+) -> Conversation<'a, (Vec<f32>, Ranges)> {
+    Box::pin(async move { all_logits(me, remote, tokens).await })
+}
+
+async fn all_logits(
     me: &mut Client,
     remote: &RemoteModel,
     tokens: &[u32],
@@ -506,7 +543,11 @@ pub async fn evaluate(
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub async fn serve(me: &mut Server, model: &Model, policy: Policy) -> Result<Served, Error> {
+pub fn serve<'a>(me: &'a mut Server, model: &'a Model, policy: Policy) -> Conversation<'a, Served> {
+    Box::pin(async move { serve_request(me, model, policy).await })
+}
+
+async fn serve_request(me: &mut Server, model: &Model, policy: Policy) -> Result<Served, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     let verdict = match request.prompt as usize {
         prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),

@@ -94,7 +94,8 @@ fn what_only_looks_special_is_read() {
 
 #[test]
 fn other_models_are_refused_by_name() {
-    refused(json!({ "model_type": "mistral" }), &["model_type", "mistral", "llama", "LLaMA family"]);
+    refused(json!({ "model_type": "mixtral" }), &["model_type", "mixtral", "llama", "gpt2", "supported"]);
+    refused(json!({ "model_type": "mistral" }), &["architectures", "LlamaForCausalLM", "MistralForCausalLM"]);
     refused(
         json!({ "architectures": ["GPT2LMHeadModel"] }),
         &["architectures", "GPT2LMHeadModel", "LlamaForCausalLM"],
@@ -106,6 +107,21 @@ fn other_models_are_refused_by_name() {
     refused(json!({ "hidden_act": "gelu" }), &["hidden_act", "gelu", "silu"]);
 }
 
+/// Up to its width, attention to a window is full attention.
+#[test]
+fn a_window_ends_the_context() {
+    for (changes, positions) in [
+        (json!({ "sliding_window": 1024 }), 1024),
+        (json!({ "sliding_window": 4095, "layer_types": ["full_attention", "sliding_attention"] }), 4095),
+        (json!({ "sliding_window": 1024, "layer_types": ["full_attention", "full_attention"] }), 4096),
+    ] {
+        let (text, mut warnings) = (with(changes).to_string(), vec![]);
+        let config = Config::from_json_with(text.as_bytes(), &mut warnings).unwrap();
+        assert_eq!(config.max_position_embeddings, positions, "{text}");
+        assert_eq!(warnings.len(), usize::from(positions < 4096), "{warnings:?}");
+    }
+}
+
 #[test]
 fn variants_are_refused_by_name() {
     refused(
@@ -114,8 +130,6 @@ fn variants_are_refused_by_name() {
     );
     refused(json!({ "attention_bias": 1 }), &["attention_bias", "1", "true or false"]);
     refused(json!({ "pretraining_tp": 2 }), &["pretraining_tp", "2", "set it to 1"]);
-    refused(json!({ "sliding_window": 1024 }), &["sliding_window", "1024", "full attention"]);
-    refused(json!({ "sliding_window": 4095 }), &["sliding_window", "4095", "at least", "4096"]);
     refused(json!({ "layer_types": ["sliding_attention"] }), &["layer_types", "full attention"]);
     refused(json!({ "partial_rotary_factor": 0.5 }), &["partial_rotary_factor", "0.5"]);
     refused(

@@ -15,7 +15,7 @@ fn every_architecture_gives_the_logits_of_transformers() {
         let logits = Reference::load(&model.folder).unwrap().logits(&model.tokens);
         assert_eq!(logits.len(), model.logits.len(), "{name}");
         let off = logits.iter().zip(&model.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-3, "{name}: the largest difference of a logit is {off}");
+        assert!(off < 2e-4, "{name}: the largest difference of a logit is {off}");
     }
 }
 
@@ -29,7 +29,7 @@ fn windows_limit_the_context() {
         assert!(model.folder.warnings()[0].contains("window"), "{name}");
         let logits = Reference::load(&model.folder).unwrap().logits(&model.tokens[..window]);
         let off = logits.iter().zip(&model.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-3, "{name}: the largest difference of a logit is {off}");
+        assert!(off < 2e-4, "{name}: the largest difference of a logit is {off}");
     }
 }
 

@@ -83,7 +83,7 @@ pub use ring::{
     precision::{ParsePrecisionError, Precision},
     select, square, truncate,
 };
-pub use session::{Client, Schedule, Server, Session, VERSION};
+pub use session::{Client, Established, Schedule, Server, Session, VERSION};
 
 use bits::{cross, digit};
 use functions::{curve, in_parallel};

@@ -19,7 +19,7 @@ use sotto_shares::{Party, Rng};
 
 use crate::{Error, Precision, background::Requests, overflow_check::Queues, stocks::Stocks};
 
-pub use handshake::VERSION;
+pub use handshake::{Established, VERSION};
 use link::LinkReport;
 
 /// What protocols with a choice save, bits or turns. Both parties must choose the same.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sotto_models::{
-    Config, Fields, Folder, Model, Reference,
+    Config, Fields, Folder, Model, Reference, Texts,
     evaluator::Scales,
     random::RandomFolder,
     service::{self, Policy, Ranges},
@@ -25,13 +25,27 @@ enum Fate {
     Evaluated(f32),
 }
 
-/// A small LLaMA, edited, on two parties: the same by either precision.
+/// A small LLaMA, edited, by default scales, on two parties: the same by either precision.
 fn fate(edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
-    fate_by(&Precision::ALL, edit)
+    fate_by(&Precision::ALL, by_default, edit)
 }
 
-/// The same by some of them.
-fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFolder) -> Fate {
+/// How scales are chosen: without a look at texts.
+fn by_default(folder: &Folder) -> Model {
+    Model::by_scales(folder, Scales::default()).unwrap()
+}
+
+/// As a server chooses them.
+fn calibrated(folder: &Folder) -> Model {
+    Model::load(folder, &Texts::Tokens(vec![TOKENS.to_vec()])).unwrap()
+}
+
+/// The same by some precisions, with scales that are chosen so.
+fn fate_by(
+    precisions: &[Precision],
+    load: fn(&Folder) -> Model,
+    edit: impl FnOnce(RandomFolder) -> RandomFolder,
+) -> Fate {
     let fields = Fields {
         vocab_size: 150,
         hidden_size: 48,
@@ -52,7 +66,7 @@ fn fate_by(precisions: &[Precision], edit: impl FnOnce(RandomFolder) -> RandomFo
     let dir = tempfile::tempdir().unwrap();
     edit(RandomFolder::new(&config, 3)).write(dir.path()).unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let model = Model::by_scales(&folder, Scales::default()).unwrap();
+    let model = load(&folder);
     let findings = model.findings();
     if let Some(first) = findings.first() {
         eprintln!("{first}");
@@ -104,8 +118,12 @@ fn direction(i: usize) -> f32 {
 /// Token 17 looks in that direction, so that with gains and weights of `strength` the neuron fires
 /// with about `(48 strength)^2`; of that `weight` times as much goes to coordinate 5.
 fn firing(strength: Edit, weight: Edit) -> Fate {
+    firing_by(by_default, strength, weight)
+}
+
+fn firing_by(load: fn(&Folder) -> Model, strength: Edit, weight: Edit) -> Fate {
     let token: Edit = |w| (0..48).for_each(|i| w[17 * 48 + i] = direction(i));
-    fate(|f| {
+    fate_by(&Precision::ALL, load, |f| {
         let f = f.edit("model.embed_tokens.weight", token);
         let f = f.edit("model.layers.0.mlp.gate_proj.weight", strength);
         let f = f.edit("model.layers.0.mlp.up_proj.weight", strength);
@@ -150,6 +168,13 @@ fn larger_spikes_are_told() {
     // A neuron out of bounds whose output stays small, and one whose output wraps.
     assert_eq!(firing(neuron!(2.4), weight!(0.05)), Fate::Told);
     assert_eq!(firing(neuron!(8.0), weight!(1.0)), Fate::Told);
+}
+
+/// Trained models have such numbers at the first position, in every text.
+#[test]
+fn spikes_of_thirty_thousand_are_right_once_calibrated() {
+    assert!(right(firing_by(calibrated, neuron!(1.0), weight!(13.0))));
+    assert!(right(firing_by(calibrated, neuron!(1.0), weight!(-13.0))));
 }
 
 #[test]
@@ -209,7 +234,7 @@ fn nothing_is_wrong_without_a_sign() {
     ];
     for param in params {
         for (edit, factor) in factors.into_iter().zip(["1/100", "10", "100"]) {
-            let fate = fate_by(&[Precision::Default], |f| f.edit(param, edit));
+            let fate = fate_by(&[Precision::Default], by_default, |f| f.edit(param, edit));
             let wrong = matches!(fate, Fate::Evaluated(error) if error >= 0.05);
             assert!(!wrong, "{param} times {factor}: {fate:?}");
         }

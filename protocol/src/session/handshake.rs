@@ -16,6 +16,7 @@
 //! and ends with its connection; nothing of it is written anywhere.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -118,12 +119,19 @@ impl Session {
     }
 }
 
+/// A session in the making, in a box: compiled here once, and not in every crate again.
+pub type Established<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
+
 impl Client {
     /// Makes keys and sends the server its part.
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
+    pub fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Established<Client> {
+        Box::pin(Client::meet(ch, rng, binding))
+    }
+
+    async fn meet(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Client, Error> {
         let mut session = Session::establish(Party::Client, ch, rng, binding).await?;
         for _ in 0..ECHOES {
             session.ch.recv("session/echo", 0).await?;
@@ -145,7 +153,11 @@ impl Server {
     ///
     /// # Errors
     /// The keys are malformed, or the connection is gone.
-    pub async fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
+    pub fn establish(ch: Channel, rng: Rng, binding: [u8; 32]) -> Established<Server> {
+        Box::pin(Server::meet(ch, rng, binding))
+    }
+
+    async fn meet(ch: Channel, rng: Rng, binding: [u8; 32]) -> Result<Server, Error> {
         let mut session = Session::establish(Party::Server, ch, rng, binding).await?;
         // The first waits for all that is on its way; the others take the time.
         let mut round_trip = Duration::MAX;
