@@ -89,11 +89,15 @@ fn of_conversation(error: &Conversation) -> Guilty {
 fn of_net(error: &Net) -> Guilty {
     match error {
         Net::Identity { .. } => Guilty::User,
+        Net::TooLarge { .. } => Guilty::Program,
         Net::Connect { .. }
         | Net::Listen { .. }
         | Net::Transport { .. }
         | Net::Closed { .. }
         | Net::Timeout { .. }
+        | Net::TooSlow { .. }
+        | Net::Unread { .. }
+        | Net::DeadlinePassed { .. }
         | Net::WrongServer { .. }
         | Net::UnknownClient { .. }
         | Net::Rejected { .. }
