@@ -23,11 +23,12 @@ use sotto_shares::Rng;
 const CRATES: [&str; 4] = ["net", "ot", "protocol", "models"];
 
 /// Strings of the same form that are no frame tags.
-const NO_TAGS: [&str; 4] = [
+const NO_TAGS: [&str; 5] = [
     // Names in the pool's ledger, which is hashed and not sent.
     "cot/client",
     "cot/server",
     // Steps in errors that concern no frame.
+    "background/catch-up",
     "session/accept",
     "session/close",
 ];

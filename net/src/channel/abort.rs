@@ -28,6 +28,8 @@ pub enum Abort {
     Refused = 3,
     /// Something broke on this side.
     Internal = 4,
+    /// This side gives the session no more time.
+    Expired = 5,
 }
 
 impl Abort {
@@ -38,6 +40,7 @@ impl Abort {
             2 => "it received a message that breaks the protocol",
             3 => "it refuses the request",
             4 => "it had an internal error",
+            5 => "it gives the session no more time",
             _ => "no known reason",
         }
     }
