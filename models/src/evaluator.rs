@@ -95,7 +95,14 @@ impl Norm {
     /// A decoder's RMSNorm, whose gains are at `path.weight`.
     pub fn rms(c: &Config, path: String) -> Norm {
         let gain = format!("{path}.weight");
-        Norm { kind: NormKind::Rms, width: c.hidden_size, eps: c.norm_eps, gain, gain_offset: 0.0, bias: None }
+        Norm {
+            kind: NormKind::Rms,
+            width: c.hidden_size,
+            eps: c.norm_eps,
+            gain,
+            gain_offset: 0.0,
+            bias: None,
+        }
     }
 
     /// A decoder's LayerNorm, whose gains are at `path.weight` and whose biases at `path.bias`.

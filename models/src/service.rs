@@ -408,10 +408,7 @@ async fn send_offer(
 ///
 /// # Errors
 /// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
-pub fn receive_offer<'a>(
-    ch: &'a mut Channel,
-    tokenizer: Option<&'a Path>,
-) -> Conversation<'a, RemoteModel> {
+pub fn receive_offer<'a>(ch: &'a mut Channel, tokenizer: Option<&'a Path>) -> Conversation<'a, RemoteModel> {
     Box::pin(async move { take_offer(ch, tokenizer).await })
 }
 

@@ -1,5 +1,4 @@
-//! The codec of control messages (hello, plan, shapes): the only place that names it. Bulk data
-//! never passes here.
+//! The codec of control messages (hello, plan, shapes). Bulk data does not pass here.
 
 use serde::{Serialize, de::DeserializeOwned};
 

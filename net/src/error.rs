@@ -1,4 +1,4 @@
-//! What can go wrong between two parties, and whose doing it is.
+//! What can go wrong between two parties, and who is responsible.
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -37,7 +37,7 @@ pub enum Error {
         /// The protocol step this party was at.
         step: &'static str,
     },
-    /// The peer has sent nothing, or next to nothing, for too long.
+    /// The peer has sent nothing, or very little, for too long.
     #[error(
         "the peer sent too little for {after:?} while this side waited for {step}; raise --timeout if it is only slow"
     )]
@@ -46,6 +46,42 @@ pub enum Error {
         step: &'static str,
         /// How long this party waited.
         after: Duration,
+    },
+    /// The peer sends a message too slowly.
+    #[error("the peer sent {step} at less than {least} bytes per second")]
+    TooSlow {
+        /// The protocol step this party was at.
+        step: &'static str,
+        /// The least rate that is accepted.
+        least: u64,
+    },
+    /// The peer does not read what this party sends.
+    #[error("the peer does not read: {excess} bytes too many wait to be sent at step {step}")]
+    Unread {
+        /// The protocol step this party was at.
+        step: &'static str,
+        /// Bytes beyond what this party holds for a peer.
+        excess: usize,
+    },
+    /// A part of the session took longer than this party allows.
+    #[error("the {subject} took longer than {allowed:?} and was ended at step {step}")]
+    DeadlinePassed {
+        /// What took too long.
+        subject: &'static str,
+        /// How long it may take.
+        allowed: Duration,
+        /// The protocol step this party was at.
+        step: &'static str,
+    },
+    /// A message of this party is too long for a frame.
+    #[error("a message of {len} bytes at step {step} is too long: at most {max} can be sent")]
+    TooLarge {
+        /// The step.
+        step: &'static str,
+        /// What a frame can carry.
+        max: usize,
+        /// What the step would send.
+        len: usize,
     },
     /// The peer is at another step of the protocol.
     #[error("the peer sent frame {got} where this side expects {expected}: the two programs are out of step")]
@@ -90,9 +126,9 @@ pub enum Error {
     WrongFlight {
         /// The step.
         step: &'static str,
-        /// The flight of the frame before.
+        /// The least that is possible: the flight of the frame before.
         least: u32,
-        /// The answer to the newest frame of this side.
+        /// The greatest that is possible: an answer to the newest frame of this side.
         most: u32,
         /// What the frame's header says.
         got: u32,
@@ -134,7 +170,7 @@ pub enum Error {
         /// The identity presented.
         got: Fingerprint,
     },
-    /// The client is not one of those that this server serves.
+    /// The client is not on the server's list.
     #[error("the client at {addr} is {got}, which is not on the list; add that fingerprint to let it in")]
     UnknownClient {
         /// Where the client connected from.

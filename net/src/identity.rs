@@ -31,7 +31,7 @@ impl Fingerprint {
         &self.0
     }
 
-    /// The fingerprint of the key in a certificate; `None` if that is no certificate.
+    /// The fingerprint of the key in a certificate; `None` if the bytes are no certificate.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Fingerprint> {
         let key = ParsedCertificate::try_from(certificate).ok()?.subject_public_key_info();
         Some(Fingerprint(*blake3::hash(&key).as_bytes()))
@@ -110,12 +110,12 @@ impl Identity {
     /// The identity that the file at `path` holds; a new one, written there, if there is no such
     /// file.
     ///
-    /// The file is a PKCS #8 private key in PEM, readable by its owner only. It is all there is to
-    /// keep: the certificate is made anew at each start, and the fingerprint depends on the key
-    /// alone.
+    /// The file is a PKCS #8 private key in PEM, readable by its owner only. The certificate is
+    /// made anew at each start; the fingerprint depends on the key alone.
     ///
-    /// # Errors [`Error::Identity`] if the file cannot be read or written, if others may read it,
-    /// or if it holds anything but an Ed25519 key.
+    /// # Errors
+    /// [`Error::Identity`] if the file cannot be read or written, if others may read it, or if it
+    /// holds anything but an Ed25519 key.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Identity, Error> {
         let path = path.as_ref();
         let created = match File::open(path) {
@@ -126,12 +126,12 @@ impl Identity {
         created.map(Identity::certify).map_err(|reason| Error::Identity { path: path.into(), reason })
     }
 
-    /// What others know this identity by.
+    /// The fingerprint by which others know this identity.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Someone who shows the certificate of `victim` without having its key.
+    /// An identity that shows the certificate of `victim` without having its key.
     #[cfg(test)]
     pub(crate) fn impostor(victim: &Identity) -> Identity {
         let stolen = victim.key.cert.clone();
@@ -157,12 +157,13 @@ fn new_key_pair() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).expect("the system provides randomness")
 }
 
-/// More than any private key in PEM takes.
+/// Bytes of a key file that are read; a private key in PEM takes fewer.
 const MAX_FILE_LEN: u64 = 1 << 14;
 
 fn load(file: File) -> Result<KeyPair, String> {
     private(&file)?;
-    let mut pem = Zeroizing::new(String::new());
+    // Enough room from the start: a string that grows leaves copies behind.
+    let mut pem = Zeroizing::new(String::with_capacity(MAX_FILE_LEN as usize));
     file.take(MAX_FILE_LEN).read_to_string(&mut pem).map_err(|e| e.to_string())?;
     KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_ED25519)
         .map_err(|_| "it holds no Ed25519 private key in PEM; move it away to get a new identity".into())

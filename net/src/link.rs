@@ -1,9 +1,9 @@
 //! A network's rate and delay, imposed on a connection from inside the program.
 //!
 //! Each direction is a queue in front of a wire: a piece of `n` bytes occupies the wire for `8 n /
-//! rate` and arrives half a round trip after it has left it. Nothing ever arrives earlier than
-//! that. The queue is bounded: a sender that is faster than the wire is held up. Shape one party's
-//! connection, not both: the delays would add up.
+//! rate` and arrives half a round trip after it has left the wire, never earlier. The queue is
+//! bounded: a sender that is faster than the wire has to wait. Shape one party's connection, not
+//! both: the delays would add up.
 
 use std::{
     str::FromStr,
@@ -37,7 +37,7 @@ impl Link {
     pub const WAN: Link = Link { rate: Some(1e8), rtt: Duration::from_millis(40) };
 }
 
-/// The text names no link.
+/// The text is not the name of a link.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no link: use loopback, lan, wan or RATE,RTT such as 100mbit,40ms")]
 pub struct ParseLinkError(String);
@@ -75,12 +75,12 @@ pub fn shape(stream: impl Stream, link: Link) -> Box<dyn Stream> {
     if link == Link::LOOPBACK {
         return Box::new(stream);
     }
-    let (near, far) = tokio::io::duplex(PIECE);
-    let (far_reader, far_writer) = tokio::io::split(far);
+    let (inner, outer) = tokio::io::duplex(PIECE);
+    let (from_party, to_party) = tokio::io::split(outer);
     let (socket_reader, socket_writer) = tokio::io::split(stream);
-    direction(far_reader, socket_writer, link);
-    direction(socket_reader, far_writer, link);
-    Box::new(near)
+    direction(from_party, socket_writer, link);
+    direction(socket_reader, to_party, link);
+    Box::new(inner)
 }
 
 /// Bytes handled at a time: small enough to keep the pacing fine, large enough to keep it cheap.
@@ -88,8 +88,8 @@ const PIECE: usize = 16 << 10;
 /// Pieces in flight at most; the reader stops beyond that.
 const IN_FLIGHT: usize = 4096;
 
-/// Spawns the two ends of one direction of the wire, and the wire between them: a thread, since the
-/// timers of the async runtime are too coarse for the delays of a local network.
+/// Starts one direction of the wire: a task at each end, and a thread between them. The timers of
+/// the async runtime are too coarse for the delays of a local network.
 fn direction<R, W>(mut from: R, mut to: W, link: Link)
 where
     R: AsyncRead + Send + Unpin + 'static,
@@ -101,7 +101,7 @@ where
         let mut wire_free = Instant::now();
         loop {
             let mut piece = BytesMut::with_capacity(PIECE);
-            // The end, too, takes its time to arrive: as a piece of no bytes.
+            // The end of the stream is delayed as well: it is a piece of no bytes.
             let read = from.read_buf(&mut piece).await.unwrap_or(0);
             let on_wire = link.rate.map_or(0.0, |rate| 8.0 * read as f64 / rate);
             wire_free = wire_free.max(Instant::now()) + Duration::from_secs_f64(on_wire);

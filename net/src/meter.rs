@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The half of a protocol: before or after its input exists.
+/// The half of a protocol: before its input exists, or after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Half {
-    /// Makes correlations; needs no input.
+    /// Makes correlations. It needs no input.
     Offline,
-    /// Spends them.
+    /// Uses the correlations.
     Online,
 }
 
@@ -80,7 +80,7 @@ impl AddAssign for Cost {
     }
 }
 
-/// Attributes the channel's traffic to spans. Spans nest; a cost belongs to the innermost one only.
+/// Attributes the channel's traffic to spans. Spans nest; a cost counts for the innermost one only.
 pub struct Meter {
     start: Instant,
     total: Cost,
@@ -118,12 +118,12 @@ impl Meter {
         self.total.turns = self.total.turns.max(turns);
     }
 
-    /// So many correlated oblivious transfers were drawn.
+    /// Adds correlated oblivious transfers that were drawn.
     pub fn drew(&mut self, cots: u64) {
         self.total.cots += cots;
     }
 
-    /// Everything so far, from the channel's beginning.
+    /// The cost since the channel was opened.
     pub fn total(&self) -> Cost {
         Cost { seconds: self.elapsed().as_secs_f64(), ..self.total }
     }
@@ -133,7 +133,7 @@ impl Meter {
         self.start.elapsed()
     }
 
-    /// From here on, costs belong to `phase`.
+    /// Costs count for `phase` from now on.
     pub fn phase(&mut self, phase: &'static str) {
         self.flush();
         self.phase = phase;
@@ -167,13 +167,13 @@ impl Meter {
         self.spans.clone()
     }
 
-    /// What costs are attributed to now.
+    /// The span that costs count for now.
     pub(crate) fn span(&self) -> SpanKey {
         let (op, half) = *self.open.last().expect("the outermost span is never closed");
         SpanKey { phase: self.phase, op, half }
     }
 
-    /// The last `bytes` received belong to `span`.
+    /// Counts the last `bytes` received for `span`.
     pub(crate) fn attribute(&mut self, span: SpanKey, bytes: u64) {
         self.spans.entry(span).or_default().received += bytes;
         self.marked.received += bytes;

@@ -38,7 +38,7 @@ impl Runtime {
         self.0.block_on(future)
     }
 
-    /// Starts `future` beside what runs already.
+    /// Runs `future` in a task of its own.
     pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(future);
     }
@@ -50,13 +50,12 @@ impl Default for Runtime {
     }
 }
 
-/// Runs a long computation without holding up the tasks that send and receive. It borrows; nothing
-/// moves.
+/// Runs a long computation without holding up the tasks that send and receive. It may borrow.
 pub fn compute<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 
-/// A task beside the one that started it. It goes on when this is dropped.
+/// A task that was started by another one. It goes on when this is dropped.
 #[must_use]
 pub struct Background<T>(JoinHandle<T>);
 
@@ -66,12 +65,12 @@ impl<T: Send + 'static> Background<T> {
         Background(tokio::spawn(future))
     }
 
-    /// Whether it has ended.
+    /// Whether the task has ended.
     pub fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 
-    /// Waits for its end.
+    /// Waits until the task has ended.
     ///
     /// # Panics
     /// If the task has panicked.
@@ -83,12 +82,12 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-/// Long computations of several tasks, one at a time: whoever asks first comes first.
+/// Runs long computations of several tasks one at a time, in the order in which they ask.
 #[derive(Clone, Default)]
 pub struct Queue(Arc<Mutex<()>>);
 
 impl Queue {
-    /// As [`compute`], when it is this one's turn.
+    /// As [`compute`], after all computations that were asked for before.
     pub async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
         let _turn = self.0.lock().await;
         compute(work)
@@ -143,8 +142,8 @@ impl Listener {
         Ok((shaped(stream, link), addr))
     }
 
-    /// The next client, before its TLS handshake: that belongs in a task of its own, since a client
-    /// may take its time over it.
+    /// The next client, before its TLS handshake. Do the handshake in a task of its own: a client
+    /// may take long over it.
     ///
     /// # Errors
     /// [`Error::Transport`] if accepting fails.
@@ -153,7 +152,7 @@ impl Listener {
         Ok(Incoming::new(shape(stream, link), addr, link))
     }
 
-    /// The next client that is still there; one that has left again is no reason to stop serving.
+    /// The next client that is still there; clients that have left again are skipped.
     async fn accept_tcp(&self) -> Result<(TcpStream, SocketAddr), Error> {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset};
         loop {
@@ -173,8 +172,8 @@ pub fn memory_pair(link: Link) -> (Channel, Channel) {
     (shaped(a, link), Channel::new(b))
 }
 
-/// Runs two parties in this process, each in a thread of its own, over an in-memory pair that is
-/// stated to carry 1 Gbit/s, so that nothing depends on what it does carry.
+/// Runs two parties in this process, each in a thread of its own, over an in-memory pair. The pair
+/// is stated to carry 1 Gbit/s, so that nothing depends on its real rate.
 ///
 /// # Panics
 /// If a party panics.
@@ -191,8 +190,8 @@ where
     run_pair_over(Link { rate: Some(1e9), ..Link::LOOPBACK }, a, b)
 }
 
-/// As [`run_pair`], over an in-memory pair that is stated to be as fast as `link`, and is as slow
-/// if it has a delay.
+/// As [`run_pair`], over an in-memory pair whose stated rate is that of `link`; the link is imposed
+/// on it if it has a delay.
 ///
 /// # Panics
 /// If a party panics.
@@ -207,18 +206,19 @@ where
     FA: Future<Output = A>,
     FB: Future<Output = B>,
 {
-    let (near, far) = tokio::io::duplex(1 << 20);
+    let (first_end, second_end) = tokio::io::duplex(1 << 20);
     let imposed = if link.rtt.is_zero() { Link::LOOPBACK } else { link };
     let stated = |stream| {
         let mut channel = Channel::new(stream);
         channel.state_rate(link.rate);
         channel
     };
-    // A runtime outlives its party: what the party sent last is still on its way.
+    // A runtime outlives its party: the last messages are still on their way.
     let (first_runtime, second_runtime) = (Runtime::new(), Runtime::new());
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| first_runtime.block_on(async { a(stated(shape(near, imposed))).await }));
-        let second = scope.spawn(|| second_runtime.block_on(async { b(stated(Box::new(far))).await }));
+        let first =
+            scope.spawn(|| first_runtime.block_on(async { a(stated(shape(first_end, imposed))).await }));
+        let second = scope.spawn(|| second_runtime.block_on(async { b(stated(Box::new(second_end))).await }));
         let (first, second) = (first.join(), second.join());
         (first.expect("the first party does not panic"), second.expect("the second party does not panic"))
     })

@@ -1,18 +1,19 @@
 //! TLS 1.3 between pinned identities.
 //!
-//! | client: own key, server's fingerprint  |                         | server: own key, list of clients |
-//! |----------------------------------------|-------------------------|----------------------------------|
-//! | shows its key, accepts the pinned one  | `<- TLS 1.3, mutual ->` | shows its key, accepts its list  |
-//! |                                        | `<-- one byte ---`      | is content with the client       |
-//! | returns channel, exporter              |                         | returns channel, exporter        |
+//! | client: key, pinned fingerprint |                         | server: key, list of clients |
+//! |---------------------------------|-------------------------|------------------------------|
+//! | shows key, accepts the pinned   | `<- TLS 1.3, mutual ->` | shows key, accepts its list  |
+//! |                                 | `<-- one byte ---`      | has accepted the client      |
+//! | returns channel, exporter       |                         | returns channel, exporter    |
 //!
-//! Certificates are self-signed and only carry a key: no name, no date and no authority is looked
-//! at. The signature over the handshake is, by either side: it proves that the peer has the key
-//! that it shows. Nothing is resumed and nothing is sent early, so every session has keys of its
-//! own.
+//! Certificates are self-signed and only carry a key: names, dates and authorities are not checked.
+//! Each side checks the other's signature over the handshake, which proves that the peer has the
+//! key that it shows. Sessions are not resumed and no data is sent early, so every session has keys
+//! of its own.
 //!
-//! In TLS 1.3 the client has finished before the server has seen who it is; the byte tells it that
-//! it is let in, so that a refusal is an error of the handshake on both sides.
+//! In TLS 1.3 the client has finished before the server has seen its certificate. The byte tells
+//! the client that the server accepts it, so that a refusal is an error of the handshake on both
+//! sides.
 
 use std::{
     collections::BTreeSet,
@@ -40,7 +41,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{error::Elapsed, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -53,10 +54,10 @@ const ALPN: &[u8] = b"sotto/1";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-sotto/1 session";
 const WELCOME: u8 = 1;
 
-/// Whom a party talks to.
+/// The peers that a party accepts.
 #[derive(Clone, Debug)]
 pub enum Peers {
-    /// Whoever proves to have the key that it shows.
+    /// Every peer that proves to have the key that it shows.
     Any,
     /// Only these.
     Only(BTreeSet<Fingerprint>),
@@ -77,12 +78,11 @@ pub struct Secured {
     pub channel: Channel,
     /// Who is at the other end.
     pub peer: Fingerprint,
-    /// Keying material that these two parties share in this session and nobody else has (RFC 8446,
-    /// 7.5).
+    /// Keying material that only these two parties share, new in each session (RFC 8446, 7.5).
     pub exporter: [u8; 32],
 }
 
-/// Connects to the server that is `server`, at `HOST:PORT`.
+/// Connects to `HOST:PORT`, where the server with the fingerprint `server` must answer.
 ///
 /// # Errors
 /// [`Error::Connect`], [`Error::WrongServer`], [`Error::Rejected`], [`Error::NotTls`] or
@@ -124,7 +124,8 @@ impl Incoming {
 
     /// Does the handshake as `me`, with a client that must be one of `clients`.
     ///
-    /// # Errors [`Error::UnknownClient`], [`Error::Rejected`], [`Error::NotTls`] or
+    /// # Errors
+    /// [`Error::UnknownClient`], [`Error::Rejected`], [`Error::NotTls`] or
     /// [`Error::HandshakeTimeout`].
     pub async fn handshake(self, me: &Identity, clients: &Peers) -> Result<Secured, Error> {
         let mut secured = server(self.stream, &self.addr.to_string(), me, clients, self.patience).await?;
@@ -164,14 +165,8 @@ async fn client(
             _ => Err(io::Error::other("no welcome")),
         }
     };
-    let (tls, (peer, exporter)) = match timeout(patience, greeting).await {
-        Ok(done) => done.map_err(|e| match verifier.stranger(&e) {
-            Some(got) => Error::WrongServer { addr: addr.into(), expected: server, got },
-            None => explain(e, addr, me),
-        })?,
-        Err(_) => return Err(Error::HandshakeTimeout { addr: addr.into(), after: patience }),
-    };
-    Ok(Secured { channel: Channel::new(tls), peer, exporter })
+    let refused = |got| Error::WrongServer { addr: addr.into(), expected: server, got };
+    finish(timeout(patience, greeting).await, addr, me, patience, &verifier, refused)
 }
 
 async fn server(
@@ -198,18 +193,35 @@ async fn server(
         tls.flush().await?;
         Ok((tls, session))
     };
-    let (tls, (peer, exporter)) = match timeout(patience, greeting).await {
-        Ok(done) => done.map_err(|e| match verifier.stranger(&e) {
-            Some(got) => Error::UnknownClient { addr: addr.into(), got },
-            None => explain(e, addr, me),
-        })?,
-        Err(_) => return Err(Error::HandshakeTimeout { addr: addr.into(), after: patience }),
-    };
-    Ok(Secured { channel: Channel::new(tls), peer, exporter })
+    let refused = |got| Error::UnknownClient { addr: addr.into(), got };
+    finish(timeout(patience, greeting).await, addr, me, patience, &verifier, refused)
 }
 
-/// Who the peer is, and the keying material; an error if it did not agree to speak Sotto.
-fn session<Side>(tls: &ConnectionCommon<Side>) -> io::Result<(Fingerprint, [u8; 32])> {
+/// The peer's fingerprint, and keying material.
+type Session = (Fingerprint, [u8; 32]);
+
+/// The connection after a handshake, or the reason why there is none; `refused` is the error if
+/// this side does not accept the peer.
+fn finish(
+    handshake: Result<io::Result<(impl Stream, Session)>, Elapsed>,
+    addr: &str,
+    me: &Identity,
+    patience: Duration,
+    verifier: &Verifier,
+    refused: impl FnOnce(Fingerprint) -> Error,
+) -> Result<Secured, Error> {
+    match handshake {
+        Ok(Ok((tls, (peer, exporter)))) => Ok(Secured { channel: Channel::new(tls), peer, exporter }),
+        Ok(Err(e)) => Err(match verifier.stranger(&e) {
+            Some(got) => refused(got),
+            None => explain(e, addr, me),
+        }),
+        Err(_) => Err(Error::HandshakeTimeout { addr: addr.into(), after: patience }),
+    }
+}
+
+/// The session of a finished handshake; an error if the peer did not agree to speak Sotto.
+fn session<Side>(tls: &ConnectionCommon<Side>) -> io::Result<Session> {
     if tls.alpn_protocol() != Some(ALPN) {
         return Err(io::Error::other("another protocol"));
     }
@@ -237,11 +249,11 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Accepts a certificate for its key, and for nothing else in it.
+/// Accepts certificates by their key alone.
 #[derive(Debug)]
 struct Verifier {
     accepted: Peers,
-    /// Whom the peer claimed to be.
+    /// The fingerprint in the peer's certificate.
     claimed: OnceLock<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
@@ -264,21 +276,35 @@ impl Verifier {
         let refused = rustls::Error::from(CertificateError::ApplicationVerificationFailure);
         (tls_error(error) == Some(&refused)).then(|| self.claimed.get().copied()).flatten()
     }
-
-    fn check_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
 }
 
-/// No configuration here speaks TLS 1.2.
-fn old_tls() -> Result<HandshakeSignatureValid, rustls::Error> {
-    Err(rustls::Error::General("TLS 1.2 is not spoken here".into()))
+/// The methods that the two verifier traits of rustls have in common.
+macro_rules! signature_checks {
+    () => {
+        /// No configuration here speaks TLS 1.2.
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &CertificateDer<'_>,
+            _signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General("TLS 1.2 is not spoken here".into()))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    };
 }
 
 impl ServerCertVerifier for Verifier {
@@ -293,27 +319,7 @@ impl ServerCertVerifier for Verifier {
         self.check(certificate).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        old_tls()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signature_checks!();
 }
 
 impl ClientCertVerifier for Verifier {
@@ -330,27 +336,7 @@ impl ClientCertVerifier for Verifier {
         self.check(certificate).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        old_tls()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signature_checks!();
 }
 
 #[cfg(test)]
@@ -363,12 +349,12 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
     const LONG: Duration = Duration::from_secs(20);
 
-    /// Whoever stands between two parties, or takes the place of one.
+    /// A connection that the test can read and change.
     fn wire() -> (DuplexStream, DuplexStream) {
         duplex(1 << 16)
     }
 
-    /// What a server makes of a client with this configuration.
+    /// The server's error for a client with this configuration.
     fn serve(config: ClientConfig) -> Error {
         Runtime::new().block_on(async {
             let (near, far) = wire();
@@ -439,7 +425,7 @@ mod tests {
         });
     }
 
-    /// Without its own goodbye the end of a TLS connection may be anybody's doing.
+    /// Without TLS's closing message anybody may have ended the connection.
     #[test]
     fn a_connection_that_is_cut_is_no_orderly_end() {
         Runtime::new().block_on(async {
@@ -459,8 +445,7 @@ mod tests {
         });
     }
 
-    /// A byte changed on the way is an error of the transport, and nothing of the message is handed
-    /// out.
+    /// A byte changed on the way is an error of the transport; the message is not handed out.
     #[test]
     fn a_changed_byte_is_noticed() {
         Runtime::new().block_on(async {

@@ -1,4 +1,4 @@
-//! Messages that are announced before they are read, and what long ones say of the connection.
+//! Messages that are announced before they are read, and the rate at which long ones arrive.
 
 #![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
 
@@ -14,7 +14,7 @@ fn announced_messages_are_read_on_the_way_and_cost_no_turn() {
             let second = ch.expect("ahead", 1);
             assert_eq!(ch.recv("now", 2).await.unwrap(), [7, 8]);
             let third = ch.expect("ahead", 0);
-            // In any order, before or after they have come.
+            // In any order, before or after they have arrived.
             assert_eq!(ch.claim(second).await.unwrap(), [4]);
             assert_eq!(ch.claim(third).await.unwrap(), []);
             assert_eq!(ch.claim(first).await.unwrap(), [1, 2, 3]);
@@ -58,8 +58,7 @@ fn their_bytes_belong_to_the_span_that_announced_them() {
     );
 }
 
-/// What a receiver that has announced three bytes says at the next receive, and when it claims
-/// them.
+/// The errors of a receiver that has announced three bytes: at its next receive, and at the claim.
 fn announced(said: impl FnOnce(&mut Channel) + Send) -> [Option<Error>; 2] {
     let (errors, ()) = run_pair(
         |mut ch: Channel| async move {

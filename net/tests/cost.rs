@@ -101,8 +101,7 @@ fn messages_in_one_direction_are_one_turn() {
 
 #[test]
 fn a_turn_is_on_the_critical_path_or_not_counted() {
-    // Both talk at once and listen afterwards: as an exchange. What was sent before hearing is no
-    // answer.
+    // Both send twice, then receive twice: one turn, as in an exchange.
     let crosses = async |channel: &mut Channel| {
         say(channel).await;
         say(channel).await;

@@ -14,7 +14,7 @@ use tokio::{
 const SHORT: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_secs(20);
 
-/// Runs `test`, which must not take long.
+/// Runs `test`; panics if it takes long.
 fn soon<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
     Runtime::new().block_on(async { timeout(SOON, test).await.expect("the test hangs") })
 }
@@ -35,7 +35,7 @@ fn victim() -> (Channel, DuplexStream) {
     (Channel::new(near), far)
 }
 
-/// What a party that waits for four bytes at step `a` makes of `bytes`.
+/// The result of a party that waits for four bytes at step `a` and receives `bytes`.
 fn recv_of(bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
     recv_within(SOON, bytes)
 }
@@ -116,7 +116,7 @@ fn a_flight_answers_something_that_was_sent() {
         match recv_of(frame("a", 0, flight, b"four")) {
             Ok(_) => assert!(fine, "flight {flight}"),
             Err(Error::WrongFlight { step: "a", least: 1, most: 1, got }) => assert!(!fine && got == flight),
-            // This one is a piece of an errand.
+            // This one is a piece of a background message.
             Err(Error::WrongTag { expected: "a", .. }) => assert_eq!(flight, u32::MAX),
             Err(other) => panic!("{other}"),
         }
@@ -155,7 +155,7 @@ fn a_silent_peer_is_a_timeout() {
     }
 }
 
-/// One byte at a time renewed the patience for ever.
+/// One byte at a time renewed the time limit for ever.
 #[test]
 fn a_trickling_peer_is_a_timeout() {
     soon(async {
@@ -174,7 +174,7 @@ fn a_trickling_peer_is_a_timeout() {
     });
 }
 
-/// What a party that waits for a control message of type `(u32, String)` makes of `body`.
+/// The result of a party that waits for a control message of type `(u32, String)`.
 fn control_of(body: Vec<u8>) -> Result<(u32, String), Error> {
     soon(async move {
         let (mut channel, mut peer) = victim();
@@ -316,8 +316,7 @@ fn a_program_without_tls_names_a_tls_greeting() {
     assert!(error.to_string().contains("TLS greeting"), "{error}");
 }
 
-/// What both parties send in one exchange must not depend on what fits into the buffers between
-/// them.
+/// An exchange may be larger than the buffers between the parties.
 #[test]
 fn both_parties_send_64_mib_at_once() {
     let exchange = async |byte: u8, mut channel: Channel| {

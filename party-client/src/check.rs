@@ -1,71 +1,78 @@
 //! A text's logits beside those of a reference in the clear.
 
-use std::path::Path;
-
-use anyhow::Result;
-use sotto_models::{Folder, Reference, sampling::greedy, service};
+use std::path::PathBuf;
 
 use crate::{
-    args::{Args, Check},
-    connection::Connection,
-    error::Usage,
-    progress::Progress,
-    report::{Comparison, Report, Saw},
+    error::Error,
+    events::{Event, Events, Stage},
+    remote_model::{Reference, likeliest},
+    report::{Comparison, Report},
+    session::Session,
 };
+
+/// A text to compare logits on.
+#[derive(Clone)]
+pub struct CheckRequest {
+    /// The text; not empty.
+    pub text: String,
+    /// The same model in the clear: a folder, or `builtin`.
+    pub reference: PathBuf,
+    /// Tokens to take.
+    pub tokens: usize,
+}
 
 /// Where the reference's two likeliest tokens are closer than this, either will do.
 const CLEAR_GAP: f32 = 0.1;
 
-/// Evaluates the text on both models.
-///
-/// # Errors
-/// A mistake in the request, or a failure of the server or the connection.
-pub async fn run(args: &Args, check: Check) -> Result<Report> {
-    let builtin = check.reference == Path::new("builtin");
-    let folder = if builtin { Folder::builtin()? } else { Folder::open(&check.reference)? };
-    let reference = Reference::load(&folder)?;
-    let progress = Progress::new(!args.quiet, false, "setting up keys and oblivious transfers");
-    let mut connection = Connection::open(args).await?;
-    let result = converse(args, &check, reference, &mut connection, &progress).await;
-    progress.end();
-    connection.finish(result).await
+impl CheckRequest {
+    /// Loads the reference, before there is a connection that would wait for it.
+    ///
+    /// # Errors
+    /// Its files.
+    pub fn load(self) -> Result<LoadedCheck, Error> {
+        Ok(LoadedCheck { reference: Reference::load(&self.reference)?, request: self })
+    }
 }
 
-async fn converse(
-    args: &Args,
-    check: &Check,
-    mut reference: Reference,
-    connection: &mut Connection,
-    progress: &Progress,
-) -> Result<Report> {
-    let offered = connection.offer(args).await?;
-    let config = &offered.config;
-    if reference.config() != config {
-        let reason = format!(
-            "--reference {}: another model than the server's (their configurations differ); point to the same one",
-            check.reference.display()
-        );
-        return Err(Usage(reason).into());
+/// A request whose reference is loaded.
+pub struct LoadedCheck {
+    request: CheckRequest,
+    reference: Reference,
+}
+
+impl Session {
+    /// Evaluates the text on both models.
+    ///
+    /// # Errors
+    /// A mistake in the request, or a failure of the server or the connection.
+    pub fn check(&mut self, check: &mut LoadedCheck, events: &mut dyn Events) -> Result<Report, Error> {
+        let LoadedCheck { request, reference } = check;
+        let Session { runtime, me, model, .. } = self;
+        if !reference.is(model) {
+            return Err(Error::Usage(format!(
+                "--reference {}: another model than the server's (their configurations differ); point to the \
+                 same one",
+                request.reference.display()
+            )));
+        }
+        let mut tokens = model.tokenizer().encode(&request.text, usize::MAX)?;
+        tokens.truncate(request.tokens.min(model.positions()));
+        events.tell(Event::Stage(Stage::Evaluating { tokens: tokens.len() }));
+        let (got, in_range) = runtime.block_on(model.evaluate(me, &tokens))?;
+        let comparison = compare(&got, &reference.logits(&tokens), model.vocabulary());
+        let saw = model.disclosure_of_evaluation(tokens.len());
+        Ok(self.report(saw, in_range).with_comparison(comparison))
     }
-    let mut tokens = offered.tokenizer.encode(&check.text, usize::MAX)?;
-    tokens.truncate(check.tokens.min(offered.positions));
-    progress.now(format!("evaluating {} tokens", tokens.len()));
-    let (got, ranges) = service::evaluate(&mut connection.me, &offered, &tokens).await?;
-    let comparison = compare(&got, &reference.logits(&tokens), config.vocab_size);
-    let saw = Saw::new(config, tokens.len(), 1, 1, [tokens.len(), config.vocab_size]);
-    let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans)
-        .with_comparison(comparison))
 }
 
 /// Compares logits `[T, vocab]`, position by position.
 fn compare(got: &[f32], want: &[f32], vocab: usize) -> Comparison {
     let mut all = Comparison { clear_gap: CLEAR_GAP, ..Comparison::default() };
     for (got, want) in got.chunks(vocab).zip(want.chunks(vocab)) {
-        let best = greedy(want) as usize;
+        let best = likeliest(want);
         let others = want.iter().enumerate().filter(|(i, _)| *i != best).map(|(_, &x)| x);
         let clear = want[best] - others.fold(f32::MIN, f32::max) > CLEAR_GAP;
-        let agree = greedy(got) as usize == best;
+        let agree = likeliest(got) == best;
         all.positions += 1;
         all.agreeing += usize::from(agree);
         all.clear_positions += usize::from(clear);

@@ -1,110 +1,126 @@
-//! Whose doing an error is: the exit code, and what the server is told.
+//! What went wrong, through whom, and what the server is told of it.
 
-use std::process::ExitCode;
-
-use sotto_models::{Error as Model, service::Error as Conversation};
+use sotto_models::{Error as Model, service::Error as Service};
 use sotto_net::{Abort, Error as Net};
+use sotto_party::admission::Refusal;
 use sotto_protocol::Error as Protocol;
 
-/// A mistake of whoever started the program.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
-/// The server's model or tokenizer is not what it should be.
-#[derive(Debug, thiserror::Error)]
-#[error("the server's offer: {0}")]
-pub struct BadOffer(pub Model);
-
-/// The answer is there, but may be wrong.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the answer may be wrong: a number left its range while the model computed; try another prompt or model (the server does not \
-     know of this, and learns something of the prompt if it is told)"
-)]
-pub struct Unreliable;
-
-/// A mistake in this program.
-pub const INTERNAL: ExitCode = ExitCode::FAILURE;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Guilty {
-    Program = 1,
-    User = 2,
-    Connection = 3,
-    Peer = 4,
-    Model = 5,
+pub enum Error {
+    /// A mistake in the request.
+    #[error("{0}")]
+    Usage(String),
+    /// The prompt, an option, or a file of the user's.
+    #[error(transparent)]
+    Input(Model),
+    /// The connection, or the server, before the session.
+    #[error(transparent)]
+    Net(#[from] Net),
+    /// The server does not know this run's identity, which is a new one.
+    #[error("this run's identity is a new one, pass --identity FILE to keep it")]
+    NewIdentity(#[source] Net),
+    /// A client without TLS that got no answer, or one that is not Sotto's.
+    #[error("{0}; if the server uses TLS, pass --fingerprint instead of --insecure-no-tls")]
+    WithoutTls(#[source] Net),
+    /// The server does not admit this client.
+    #[error("the server does not admit this client: {0}")]
+    NotAdmitted(Refusal),
+    /// The server's model or tokenizer is not what it should be.
+    #[error("the server's offer: {0}")]
+    BadOffer(Model),
+    /// The session, or the server in it.
+    #[error(transparent)]
+    Session(#[from] Service),
 }
 
-/// The exit code for `error`, as documented in `--help`.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    ExitCode::from(guilty(error) as u8)
+/// Whose doing an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever made the request.
+    User,
+    /// The network, or a server that is not the one, or does not let this client in.
+    Connection,
+    /// A server that breaks the protocol, or is another version.
+    Server,
+    /// This program.
+    Program,
 }
 
-/// What to tell a server when this side ends the session with `error`; nothing if the server is no
-/// longer there.
-pub fn farewell(error: &anyhow::Error) -> Option<Abort> {
-    if let Some(Conversation::Tokenizer) = error.downcast_ref() {
-        return Some(Abort::Mismatch);
-    }
-    match guilty(error) {
-        // What is known of ranges is not the server's business.
-        Guilty::Connection | Guilty::Model => None,
-        Guilty::Peer => Some(Abort::Protocol),
-        Guilty::User => Some(Abort::Refused),
-        Guilty::Program => Some(Abort::Internal),
+impl From<Model> for Error {
+    fn from(e: Model) -> Error {
+        Error::Input(e)
     }
 }
 
-fn guilty(error: &anyhow::Error) -> Guilty {
-    if error.is::<Usage>() || error.is::<Model>() {
-        Guilty::User
-    } else if let Some(e) = error.downcast_ref::<Net>() {
-        of_net(e)
-    } else if let Some(e) = error.downcast_ref::<Conversation>() {
-        of_conversation(e)
-    } else if error.is::<BadOffer>() {
-        Guilty::Peer
-    } else if error.is::<Unreliable>() {
-        Guilty::Model
-    } else {
-        Guilty::Program
+impl From<Protocol> for Error {
+    fn from(e: Protocol) -> Error {
+        Error::Session(e.into())
     }
 }
 
-fn of_conversation(error: &Conversation) -> Guilty {
+impl Error {
+    /// Whose doing it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Usage(_) | Error::Input(_) => Fault::User,
+            Error::Net(e) => of_net(e),
+            Error::NewIdentity(_) | Error::WithoutTls(_) | Error::NotAdmitted(_) => Fault::Connection,
+            Error::BadOffer(_) => Fault::Server,
+            Error::Session(e) => of_session(e),
+        }
+    }
+
+    /// What to tell a server when this side ends the session with this error; nothing if the server
+    /// is no longer there.
+    pub(crate) fn farewell(&self) -> Option<Abort> {
+        match (self, self.fault()) {
+            (Error::Session(Service::Tokenizer), _) => Some(Abort::Mismatch),
+            (_, Fault::Connection) => None,
+            (_, Fault::Server) => Some(Abort::Protocol),
+            (_, Fault::User) => Some(Abort::Refused),
+            (_, Fault::Program) => Some(Abort::Internal),
+        }
+    }
+}
+
+fn of_session(error: &Service) -> Fault {
     match error {
-        Conversation::Protocol(Protocol::Net(e)) => of_net(e),
-        Conversation::Protocol(_) | Conversation::Offer(_) => Guilty::Peer,
-        Conversation::Model(_)
-        | Conversation::Tokenizer
-        | Conversation::TooLong { .. }
-        | Conversation::PromptLimit { .. }
-        | Conversation::NoLogits
-        | Conversation::Refused
-        | Conversation::Empty => Guilty::User,
+        Service::Protocol(Protocol::Net(e)) => of_net(e),
+        Service::Protocol(_) | Service::Offer(_) => Fault::Server,
+        Service::Model(_)
+        | Service::Tokenizer
+        | Service::TooLong { .. }
+        | Service::PromptLimit { .. }
+        | Service::NoLogits
+        | Service::Refused
+        | Service::Empty => Fault::User,
     }
 }
 
-fn of_net(error: &Net) -> Guilty {
+fn of_net(error: &Net) -> Fault {
     match error {
-        Net::Identity { .. } => Guilty::User,
+        Net::Identity { .. } => Fault::User,
+        Net::TooLarge { .. } => Fault::Program,
         Net::Connect { .. }
         | Net::Listen { .. }
         | Net::Transport { .. }
         | Net::Closed { .. }
         | Net::Timeout { .. }
+        | Net::TooSlow { .. }
+        | Net::Unread { .. }
+        | Net::DeadlinePassed { .. }
         | Net::WrongServer { .. }
         | Net::UnknownClient { .. }
         | Net::Rejected { .. }
         | Net::NotTls { .. }
-        | Net::HandshakeTimeout { .. } => Guilty::Connection,
+        | Net::HandshakeTimeout { .. } => Fault::Connection,
         Net::WrongTag { .. }
         | Net::WrongLength { .. }
         | Net::TooLong { .. }
         | Net::WrongSequence { .. }
         | Net::WrongFlight { .. }
         | Net::Malformed { .. }
-        | Net::Aborted { .. } => Guilty::Peer,
+        | Net::Aborted { .. } => Fault::Server,
     }
 }

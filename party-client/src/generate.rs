@@ -1,178 +1,139 @@
-//! The answer, as it grows.
+//! A generation: the request, the choice of each token, the text.
+//!
+//! What is revealed of a step becomes a token, and the server is told whether to go on. Only then,
+//! on another thread, the token becomes text and is shown: what a front end does with it, and how
+//! long that takes, the server cannot see.
 
 use std::{
-    io::{self, IsTerminal, Write, stdout},
+    panic::resume_unwind,
+    sync::mpsc::{Receiver, channel},
+    thread,
     time::Instant,
 };
 
-use anyhow::{Context, Result};
-use sotto_models::{
-    Message, Sampler, Stream,
-    service::{self, Answers, Choose, Revealed},
-    text::for_terminal,
-};
-
 use crate::{
-    args::{Args, Wish},
-    connection::Connection,
-    error::Usage,
-    progress::Progress,
-    report::{Answer, Report, Saw},
+    error::Error,
+    events::{Event, Events, Hint, Stage},
+    remote_model::{InRange, RemoteModel, empty_prompt, sampling},
+    report::{Answer, Report},
+    session::Session,
 };
 
-/// Tokens to make unless the user says how many.
-const DEFAULT_NEW: usize = 40;
-
-/// Continues the prompt and prints the answer.
-///
-/// # Errors
-/// A mistake in the request, or a failure of the server or the connection.
-pub async fn run(args: &Args, wish: Wish) -> Result<Report> {
-    let progress = Progress::new(!args.quiet, !args.json, "setting up keys and oblivious transfers");
-    let mut connection = Connection::open(args).await?;
-    let result = converse(args, wish, &mut connection, &progress).await;
-    progress.end();
-    connection.finish(result).await
+/// A prompt, and how to continue it.
+#[derive(Clone)]
+pub struct GenerationRequest {
+    /// The text to continue; not empty.
+    pub prompt: String,
+    /// Whether the prompt is a user's turn in a conversation.
+    pub chat: Option<Chat>,
+    /// New tokens at most; by default 40, or what the context has room for.
+    pub max_tokens: Option<usize>,
+    /// How freely to choose, from 0 (the likeliest token) to 100.
+    pub temperature: f32,
+    /// Choose among so many of the likeliest tokens.
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest tokens that have this probability together.
+    pub top_p: Option<f32>,
+    /// What the choices follow from.
+    pub seed: u64,
 }
 
-async fn converse(
-    args: &Args,
-    wish: Wish,
-    connection: &mut Connection,
-    progress: &Progress,
-) -> Result<Report> {
-    let offered = connection.offer(args).await?;
-    let (config, tokenizer) = (&offered.config, &offered.tokenizer);
-    match (offered.answers, wish.sampling.top_k()) {
-        (Answers::Tokens, _) => wish.sampling.check_noise()?,
-        (Answers::Top(most), Some(k)) if k > most as usize => {
-            let reason =
-                format!("this server reveals the {most} largest logits: --top-k must be {most} or less");
-            return Err(Usage(reason).into());
-        }
-        _ => {}
+/// A conversation of one turn, by the model's own template.
+#[derive(Clone, Default)]
+pub struct Chat {
+    /// What the model is told before the user's turn.
+    pub system: Option<String>,
+}
+
+impl GenerationRequest {
+    /// Checks what can be checked without a model.
+    ///
+    /// # Errors
+    /// No text, or an option out of its range.
+    pub fn check(&self) -> Result<(), Error> {
+        sampling(self)?;
+        if self.prompt.is_empty() { Err(empty_prompt()) } else { Ok(()) }
     }
-    let context = offered.positions;
-    let prompt = match (&wish.chat, &offered.template) {
-        (Some(chat), Some(template)) => {
-            let system = chat.system.iter().map(|text| Message::new("system", text));
-            let turns: Vec<Message> = system.chain([Message::new("user", &wish.prompt)]).collect();
-            tokenizer.encode_rendered(&template.render(&turns, true)?, context)?
-        }
-        (Some(_), None) => {
-            let reason = "this server's model has no chat template: leave --chat out";
-            return Err(Usage(reason.into()).into());
-        }
-        (None, template) => {
-            if template.is_some() && !args.quiet {
-                eprintln!("party-client: the model was made for conversations: --chat applies its template");
-            }
-            tokenizer.encode(&wish.prompt, context)?
-        }
-    };
-    let new = wish.max_tokens.unwrap_or(DEFAULT_NEW.min(context + 1 - prompt.len()));
-    progress.now(format!("reading the prompt, {} tokens, and preparing for the answer", prompt.len()));
-
-    let mut answer = Growing {
-        sampler: Sampler::new(wish.sampling, wish.seed),
-        stream: tokenizer.stream(&prompt)?,
-        ends: &config.eos_token_ids,
-        silent: args.json,
-        begun: Instant::now(),
-        so_far: Answer::default(),
-        failure: None,
-        progress,
-        new,
-    };
-    let ranges = service::generate(&mut connection.me, &offered, &prompt, new, &mut answer).await?;
-    progress.end();
-    let answer = answer.finish().context("the answer cannot be shown")?;
-
-    let made = answer.tokens.len();
-    let logits = match offered.answers {
-        Answers::Logits => [made, config.vocab_size],
-        Answers::Top(k) => [made, k as usize],
-        Answers::Tokens => [0; 2],
-    };
-    let saw = Saw::new(config, prompt.len(), new, made, logits);
-    let spans = connection.me.session.ch.meter.spans();
-    Ok(Report::new(args, connection.server, saw, (offered.audited, ranges), &spans).with_answer(answer))
 }
 
-enum Next {
-    GoOn,
-    Stop,
+impl Session {
+    /// Continues a prompt. The text comes through `events`, and again with the report.
+    ///
+    /// # Errors
+    /// A mistake in the request, or a failure of the server or the connection.
+    pub fn generate(
+        &mut self,
+        request: &GenerationRequest,
+        events: &mut dyn Events,
+    ) -> Result<Report, Error> {
+        let Session { runtime, me, model, .. } = self;
+        let (prompt, new) = model.plan(request)?;
+        if request.chat.is_none() && model.is_conversational() {
+            events.tell(Event::Hint(Hint::Conversational));
+        }
+        events.tell(Event::Stage(Stage::Prompt { tokens: prompt.len() }));
+        let (sender, tokens) = channel();
+        let (mut begun, ends) = (Instant::now(), model.ends());
+        let next = move |token| {
+            let ended = ends.contains(&token);
+            // If the other thread has failed, the server is not to know.
+            let _ = sender.send(Made { token, ended, seconds: begun.elapsed().as_secs_f64() });
+            begun = Instant::now();
+            !ended
+        };
+        let (made, answer) = thread::scope(|scope| {
+            let (model, prompt) = (&*model, &prompt);
+            let shown = scope.spawn(move || show(model, prompt, new, &tokens, events));
+            let made = runtime.block_on(model.generate(me, prompt, new, request, next));
+            (made, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (in_range, answer) = (made?, answer?);
+        let saw = model.disclosure(prompt.len(), new, answer.tokens.len());
+        Ok(self.report(saw, in_range).with_answer(answer))
+    }
+
+    /// A report of what has gone before.
+    pub(crate) fn report(&mut self, saw: crate::Disclosure, InRange(in_range): InRange) -> Report {
+        let spans = self.me.session.ch.meter.spans();
+        Report::new(&self.options, self.fingerprint(), saw, (self.model.audited(), in_range), &spans)
+    }
 }
 
-/// An answer that is not yet complete.
-struct Growing<'a> {
-    progress: &'a Progress,
-    /// Tokens at most.
+/// A token that was chosen.
+struct Made {
+    token: u32,
+    /// Whether it ends the answer.
+    ended: bool,
+    seconds: f64,
+}
+
+/// Turns tokens into text for the front end until there are no more. An error ends the text; the
+/// answer is made to its end all the same.
+fn show(
+    model: &RemoteModel,
+    prompt: &[u32],
     new: usize,
-    sampler: Sampler,
-    stream: Stream<'a>,
-    /// Tokens that end it.
-    ends: &'a [u32],
-    /// Whether nothing of it is printed yet.
-    silent: bool,
-    begun: Instant,
-    so_far: Answer,
-    /// Why it cannot be shown.
-    failure: Option<anyhow::Error>,
-}
-
-impl Choose for Growing<'_> {
-    fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
-        self.sampler.noise(vocabulary)
-    }
-
-    fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
-        self.progress.token(self.so_far.tokens.len() + 1, self.new);
-        let taken = self.take(revealed);
-        let go_on = matches!(taken, Ok(Next::GoOn));
-        self.failure = taken.err();
-        (self.so_far.tokens.last().copied().unwrap_or_default(), go_on)
-    }
-}
-
-impl Growing<'_> {
-    /// Chooses the next token from what is revealed.
-    fn take(&mut self, revealed: &Revealed) -> Result<Next> {
-        let token = revealed.token(|logits| self.sampler.next(logits));
-        self.so_far.tokens.push(token);
-        self.so_far.token_seconds.push(self.begun.elapsed().as_secs_f64());
-        self.begun = Instant::now();
-        if self.ends.contains(&token) {
-            self.so_far.ended = true;
-            return Ok(Next::Stop);
+    tokens: &Receiver<Made>,
+    events: &mut dyn Events,
+) -> Result<Answer, Error> {
+    let mut stream = model.tokenizer().stream(prompt)?;
+    let mut answer = Answer::default();
+    for Made { token, ended, seconds } in tokens {
+        answer.tokens.push(token);
+        answer.token_seconds.push(seconds);
+        answer.ended = ended;
+        events.tell(Event::Token { made: answer.tokens.len(), most: new });
+        if !ended {
+            add(&mut answer, stream.push(token)?, events);
         }
-        let text = self.stream.push(token)?;
-        show(&mut self.so_far, self.silent, &text)?;
-        Ok(Next::GoOn)
     }
-
-    fn finish(self) -> Result<Answer> {
-        let Growing { stream, silent, mut so_far, failure, .. } = self;
-        failure.map_or(Ok(()), Err)?;
-        let rest = stream.finish()?;
-        show(&mut so_far, silent, &rest)?;
-        if !silent {
-            writeln!(stdout())?;
-        }
-        Ok(so_far)
-    }
+    add(&mut answer, stream.finish()?, events);
+    Ok(answer)
 }
 
-/// Adds `text` to the answer, and prints it unless `silent`.
-fn show(answer: &mut Answer, silent: bool, text: &str) -> io::Result<()> {
-    answer.text.push_str(text);
-    if silent || text.is_empty() {
-        return Ok(());
+fn add(answer: &mut Answer, text: String, events: &mut dyn Events) {
+    if !text.is_empty() {
+        answer.text.push_str(&text);
+        events.tell(Event::Text(text));
     }
-    let mut out = stdout().lock();
-    match out.is_terminal() {
-        true => out.write_all(for_terminal(text).as_bytes())?,
-        false => out.write_all(text.as_bytes())?,
-    }
-    out.flush()
 }

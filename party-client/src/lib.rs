@@ -1,64 +1,33 @@
 //! The client: has a prompt, gets an answer, shows neither to the server.
 //!
-//! | file         | subject                                        |
-//! |--------------|------------------------------------------------|
-//! | `args`       | the command line                               |
-//! | `connection` | to the server, secured                         |
-//! | `generate`   | the answer, as it grows                        |
-//! | `check`      | a text's logits beside those of a reference    |
-//! | `progress`   | what is shown while one waits                  |
-//! | `report`     | who saw what, and what it cost                 |
-//! | `error`      | exit codes, and what the server is told        |
+//! A front end makes a [`Session`], asks it for answers, and is told of progress and of the
+//! answer's text through [`Events`]. Nothing here prints, but for `command_line`, the front end of
+//! the program.
+//!
+//! | file           | subject                                                     |
+//! |----------------|-------------------------------------------------------------|
+//! | `session`      | connection to a server: TLS, queue, set-up, end             |
+//! | `remote_model` | the server's model: all calls of `sotto_models`             |
+//! | `generate`     | a generation: request, choice of tokens, text               |
+//! | `check`        | logits of a text beside those of a reference in the clear   |
+//! | `events`       | what a front end is told meanwhile                          |
+//! | `report`       | who saw what, and what it cost                              |
+//! | `error`        | what went wrong, through whom, and what the server is told  |
+//! | `command_line` | the program: options, terminal, exit codes                  |
 
-mod args;
 mod check;
-mod connection;
+pub mod command_line;
 mod error;
+mod events;
 mod generate;
-mod progress;
+mod remote_model;
 mod report;
+mod session;
 
-use std::{
-    ffi::OsString,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-};
-
-use anyhow::Result;
-use party_server::process;
-use sotto_net::Runtime;
-
-use args::{Args, Task};
-use error::Unreliable;
-
-/// Runs the program with its command line, its own name first.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    process::no_core_dumps();
-    process::quiet_panics();
-    let args: Args = match process::parse(args) {
-        Ok(args) => args,
-        Err(code) => return code,
-    };
-    process::log_to_stderr(args.log);
-    match catch_unwind(AssertUnwindSafe(|| run(&args))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(e)) => {
-            eprintln!("party-client: {}", process::one_line(&e));
-            error::exit_code(&e)
-        }
-        Err(_) => error::INTERNAL,
-    }
-}
-
-fn run(args: &Args) -> Result<()> {
-    let report = match args.task()? {
-        Task::Generate(wish) => Runtime::new().block_on(generate::run(args, wish))?,
-        Task::Check(check) => Runtime::new().block_on(check::run(args, check))?,
-    };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else if !args.quiet {
-        eprint!("\n{report}");
-    }
-    if report.in_range { Ok(()) } else { Err(Unreliable.into()) }
-}
+pub use check::{CheckRequest, LoadedCheck};
+pub use error::{Error, Fault};
+pub use events::{Event, Events, Hint, Stage, Warning};
+pub use generate::{Chat, GenerationRequest};
+pub use remote_model::RemoteModel;
+pub use report::{Answer, Comparison, Disclosure, ModelSummary, Report};
+pub use session::{Options, Security, Session};

@@ -1,4 +1,4 @@
-//! The client's program; all of it is in the library, so that the demo can run it too.
+//! The client's program; all of it is in the library.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    party_client::main(std::env::args_os())
+    party_client::command_line::main(std::env::args_os())
 }

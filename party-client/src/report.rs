@@ -1,19 +1,18 @@
-//! Who saw what, and what it cost.
+//! Who saw what, and what it cost: the figures. `text` has them as lines.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Display, Formatter},
-    time::Duration,
-};
+mod text;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sotto_models::{Config, Fields, service::Ranges};
+use serde_json::Value;
 use sotto_net::{Cost, Fingerprint, Half, SpanKey};
 use sotto_protocol::Precision;
 
-use crate::args::Args;
+use crate::session::Options;
 
-/// All there is to tell at the end of a run.
+/// All there is to tell at the end of a request. Its `Display` fits a screen; with `{:#}` it has
+/// every operation.
 #[derive(Serialize)]
 pub struct Report {
     /// Where the server was, as the user named it.
@@ -30,12 +29,12 @@ pub struct Report {
     /// Whether the server says that the model's audit found nothing.
     audited: bool,
     /// Whether every watched number stayed in its range: otherwise the result may be wrong.
-    pub in_range: bool,
-    saw: Saw,
+    in_range: bool,
+    saw: Disclosure,
     cost: Costs,
 }
 
-/// The network that this run pretended to be on.
+/// The network that this run imitated.
 #[derive(Serialize)]
 struct SimulatedLink {
     /// None is as fast as it goes.
@@ -44,7 +43,7 @@ struct SimulatedLink {
 }
 
 /// An answer.
-#[derive(Serialize, Default)]
+#[derive(Clone, Serialize, Default)]
 pub struct Answer {
     /// The continuation, without the prompt.
     pub text: String,
@@ -52,12 +51,12 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     /// Whether the model ended it.
     pub ended: bool,
-    /// Wall-clock time of each; the first one's includes the prompt.
+    /// Wall-clock time of each in seconds; the first one's includes the prompt.
     pub token_seconds: Vec<f64>,
 }
 
 /// How far the private evaluation was from the reference.
-#[derive(Serialize, Default)]
+#[derive(Clone, Serialize, Default)]
 pub struct Comparison {
     /// Positions compared.
     pub positions: usize,
@@ -73,14 +72,38 @@ pub struct Comparison {
     pub largest_difference: f32,
 }
 
+/// What is public of a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelSummary {
+    /// Its configuration.
+    #[serde(rename = "model")]
+    pub config: Value,
+    /// Matrices of the model of which the client was told how many fraction bits they have.
+    pub matrices: usize,
+    /// The same in words.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// Logits that the client was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Logits {
+    /// Positions whose logits it was given.
+    #[serde(rename = "rows_of_logits")]
+    pub rows: usize,
+    /// How many of each: of the largest, if not of all.
+    #[serde(rename = "logits_in_row")]
+    pub in_row: usize,
+}
+
 /// What each party learned.
-#[derive(Serialize)]
-pub struct Saw {
+#[derive(Clone, Serialize)]
+pub struct Disclosure {
     server: ServerSaw,
     client: ClientSaw,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct ServerSaw {
     prompt_tokens: usize,
     new_tokens_at_most: usize,
@@ -90,36 +113,32 @@ struct ServerSaw {
     timing: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct ClientSaw {
-    model: Fields,
-    /// Matrices of the model of which it was told how many fraction bits they have.
-    matrices: usize,
+    #[serde(flatten)]
+    model: ModelSummary,
     tokenizer: bool,
-    /// Positions whose logits it was given.
-    rows_of_logits: usize,
-    /// How many of each it was given: of the largest, if not of all.
-    logits_in_row: usize,
+    #[serde(flatten)]
+    logits: Logits,
 }
 
-impl Saw {
-    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made;
-    /// `logits`: rows that were revealed, and numbers of each.
-    pub fn new(config: &Config, prompt: usize, new: usize, made: usize, logits: [usize; 2]) -> Saw {
-        Saw {
+impl Disclosure {
+    /// What followed from a request for `new` tokens after `prompt`, of which `made` were made.
+    pub(crate) fn new(
+        model: ModelSummary,
+        prompt: usize,
+        new: usize,
+        made: usize,
+        logits: Logits,
+    ) -> Disclosure {
+        Disclosure {
             server: ServerSaw {
                 prompt_tokens: prompt,
                 new_tokens_at_most: new,
                 new_tokens: made,
                 timing: true,
             },
-            client: ClientSaw {
-                model: config.clone().into(),
-                matrices: 4 * config.num_hidden_layers + 2,
-                tokenizer: true,
-                rows_of_logits: logits[0],
-                logits_in_row: logits[1],
-            },
+            client: ClientSaw { model, tokenizer: true, logits },
         }
     }
 }
@@ -130,6 +149,7 @@ struct Price {
     seconds: f64,
     sent_bytes: u64,
     received_bytes: u64,
+    /// One-way message delays on the critical path.
     turns: u64,
     /// Correlated oblivious transfers, both directions.
     cots: u64,
@@ -137,7 +157,7 @@ struct Price {
 
 #[derive(Serialize)]
 struct Costs {
-    /// Hello, oblivious transfers, keys, tokenizer.
+    /// Queue, hello, oblivious transfers, keys, tokenizer.
     setup: Price,
     /// Correlations, made for the prompt and the tokens expected to follow, and later on for more.
     offline: Price,
@@ -179,7 +199,8 @@ impl From<Cost> for Price {
     }
 }
 
-type Spans = BTreeMap<SpanKey, Cost>;
+/// The meter's costs, by phase, operation and half.
+pub(crate) type Spans = BTreeMap<SpanKey, Cost>;
 
 impl Costs {
     fn new(spans: &Spans, made: usize) -> Costs {
@@ -219,137 +240,50 @@ fn half(half: Half) -> &'static str {
 
 impl Report {
     /// A run's report, from what was seen and the costs that the meter has attributed.
-    pub fn new(
-        args: &Args,
+    pub(crate) fn new(
+        options: &Options,
         server: Option<Fingerprint>,
-        saw: Saw,
-        (audited, ranges): (bool, Ranges),
+        saw: Disclosure,
+        (audited, in_range): (bool, bool),
         spans: &Spans,
     ) -> Report {
+        let link = options.link;
         Report {
-            server: args.server.clone(),
+            server: options.server.clone(),
             fingerprint: server.map(|fingerprint| fingerprint.to_string()),
-            link: SimulatedLink { bits_per_second: args.link.rate, rtt_seconds: args.link.rtt.as_secs_f64() },
-            precision: args.precision,
+            link: SimulatedLink { bits_per_second: link.rate, rtt_seconds: link.rtt.as_secs_f64() },
+            precision: options.precision,
             answer: None,
             comparison: None,
             audited,
-            in_range: ranges == Ranges::Kept,
+            in_range,
             cost: Costs::new(spans, saw.server.new_tokens),
             saw,
         }
     }
 
     /// The report of a generation.
-    pub fn with_answer(self, answer: Answer) -> Report {
+    pub(crate) fn with_answer(self, answer: Answer) -> Report {
         Report { answer: Some(answer), ..self }
     }
 
     /// The report of a comparison.
-    pub fn with_comparison(self, comparison: Comparison) -> Report {
+    pub(crate) fn with_comparison(self, comparison: Comparison) -> Report {
         Report { comparison: Some(comparison), ..self }
     }
-}
 
-impl Display for Report {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let tls = match &self.fingerprint {
-            Some(fingerprint) => format!("TLS, {fingerprint}"),
-            None => "WITHOUT TLS".into(),
-        };
-        writeln!(f, "server {} ({tls}{}), precision {}", self.server, self.link, self.precision.name())?;
-        if let Some(comparison) = &self.comparison {
-            write!(f, "{comparison}")?;
-        }
-        write!(f, "{}\n{}", self.saw, self.cost)
+    /// The answer, if one was asked for.
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
     }
-}
 
-impl Display for SimulatedLink {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.bits_per_second {
-            None => Ok(()),
-            Some(rate) => {
-                let rtt = Duration::from_secs_f64(self.rtt_seconds);
-                write!(f, "; simulated network of {} Mbit/s, {rtt:?}", rate / 1e6)
-            }
-        }
+    /// The comparison, if one was asked for.
+    pub fn comparison(&self) -> Option<&Comparison> {
+        self.comparison.as_ref()
     }
-}
 
-impl Display for Comparison {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let share = |part: usize, of: usize| 100.0 * part as f64 / of.max(1) as f64;
-        let (all, same) = (self.positions, self.agreeing);
-        writeln!(f, "same likeliest token      {same} of {all} positions ({:.2} %)", share(same, all))?;
-        let (all, same) = (self.clear_positions, self.clear_agreeing);
-        let percent = share(same, all);
-        writeln!(f, "  where it leads by {}   {same} of {all} positions ({percent:.2} %)", self.clear_gap)?;
-        writeln!(f, "largest logit difference  {:.4}", self.largest_difference)
+    /// Whether every watched number stayed in its range: otherwise the result may be wrong.
+    pub fn in_range(&self) -> bool {
+        self.in_range
     }
-}
-
-impl Display for Saw {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (s, c) = (&self.server, &self.client);
-        let m = &c.model;
-        writeln!(
-            f,
-            "the server saw  that the prompt has {} tokens, that at most {} new ones were wanted and {} made, at what precision, and when",
-            s.prompt_tokens, s.new_tokens_at_most, s.new_tokens
-        )?;
-        writeln!(
-            f,
-            "the client saw  the model's shape ({} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, \
-             context {}), the fraction bits of its {} matrices, its tokenizer, {} rows of {} logits, whether its numbers \
-             may leave their ranges, and whether one did",
-            m.num_hidden_layers,
-            m.hidden_size,
-            m.intermediate_size,
-            m.num_attention_heads,
-            m.num_key_value_heads,
-            m.head_dim,
-            m.vocab_size,
-            m.max_position_embeddings,
-            c.matrices,
-            c.rows_of_logits,
-            c.logits_in_row
-        )?;
-        writeln!(f, "nothing else    was shown to either: all other messages are encrypted, masked or random")
-    }
-}
-
-impl Display for Costs {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:28}{:>10}{:>12}{:>12}{:>8}{:>12}",
-            "", "seconds", "MB sent", "MB received", "turns", "COTs"
-        )?;
-        row(f, "set-up", self.setup)?;
-        row(f, "offline", self.offline)?;
-        row(f, "prefill, online", self.prefill)?;
-        row(f, "decode, online", self.decode)?;
-        row(f, "total", self.total)?;
-        if let Some(mean) = &self.per_token {
-            let megabytes = mean.bytes / 1e6;
-            let what = "each token after the first";
-            writeln!(f, "{what:28}{:>10.3}{megabytes:>24.3}{:>8.0}", mean.seconds, mean.turns)?;
-        }
-        for phase in ["prefill", "decode"] {
-            let operations: Vec<&Operation> = self.operations.iter().filter(|o| o.phase == phase).collect();
-            if !operations.is_empty() {
-                writeln!(f, "{phase}")?;
-            }
-            for operation in operations {
-                row(f, &format!("  {}, {}", operation.operation, operation.half), operation.price)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn row(f: &mut Formatter<'_>, what: &str, p: Price) -> fmt::Result {
-    let (sent, received) = (p.sent_bytes as f64 / 1e6, p.received_bytes as f64 / 1e6);
-    writeln!(f, "{what:28}{:>10.3}{sent:>12.3}{received:>12.3}{:>8}{:>12}", p.seconds, p.turns, p.cots)
 }

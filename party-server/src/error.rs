@@ -1,42 +1,94 @@
-//! Whose doing an error is: the exit code, and what the client is told.
+//! What went wrong, through whom, and what the client is told of it.
 
-use sotto_models::service::Error as Conversation;
+use sotto_models::service::Error as Service;
 use sotto_net::{Abort, Error as Net};
 use sotto_protocol::Error as Protocol;
 
-/// A mistake of whoever started the program.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+use crate::alarm::Ending;
 
-/// The exit code for an error that ends the program, as documented in `--help`.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() || error.is::<sotto_models::Error>() {
-        return 2;
+/// Why a server cannot serve, or a client is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A mistake of whoever started the program.
+    #[error("{0}")]
+    Usage(String),
+    /// The model's files.
+    #[error(transparent)]
+    Model(#[from] sotto_models::Error),
+    /// The connection, before the session; or the key's file.
+    #[error(transparent)]
+    Net(#[from] Net),
+    /// The session, while it was set up.
+    #[error("set-up: {0}")]
+    SetUp(#[source] Protocol),
+    /// The session, or the client in it.
+    #[error(transparent)]
+    Session(#[from] Service),
+    /// The server has ended it.
+    #[error(transparent)]
+    Ended(#[from] Ending),
+    /// A mistake in this program.
+    #[error("the session ended by an internal error")]
+    Internal,
+}
+
+/// Whose doing an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This program.
+    Program,
+    /// Whoever started the program.
+    Operator,
+    /// The network, or a client that is gone.
+    Connection,
+    /// A client that breaks the protocol, is another version, or asks for what is not served.
+    Client,
+}
+
+impl Error {
+    /// Whose doing it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Usage(_) | Error::Model(_) | Error::Net(Net::Identity { .. }) => Fault::Operator,
+            Error::Net(_) | Error::Ended(_) => Fault::Connection,
+            Error::SetUp(e) | Error::Session(Service::Protocol(e)) if is_gone(e) || is_late(e) => {
+                Fault::Connection
+            }
+            Error::SetUp(_) | Error::Session(_) => Fault::Client,
+            Error::Internal => Fault::Program,
+        }
     }
-    match (error.downcast_ref::<Net>(), error.downcast_ref::<Conversation>()) {
-        (Some(Net::Identity { .. }), _) => 2,
-        (Some(_), _) => 3,
-        (_, Some(e)) if farewell(e).is_none() => 3,
-        (_, Some(_)) => 4,
-        _ => 1,
+
+    /// What to tell a client whose session ends with this error; nothing if it is no longer there.
+    pub(crate) fn farewell(&self) -> Option<Abort> {
+        match self {
+            Error::Session(e) => of_session(e),
+            Error::Ended(_) => Some(Abort::Expired),
+            _ => None,
+        }
     }
 }
 
-/// What to tell a client whose session ends with `error`; nothing if it is no longer there to be
-/// told.
-pub fn farewell(error: &Conversation) -> Option<Abort> {
+fn is_gone(error: &Protocol) -> bool {
+    use Net::{Aborted, Closed, Transport};
+    matches!(error, Protocol::Net(Closed { .. } | Transport { .. } | Aborted { .. }))
+}
+
+fn is_late(error: &Protocol) -> bool {
+    use Net::{DeadlinePassed, Timeout, TooSlow, Unread};
+    matches!(error, Protocol::Net(DeadlinePassed { .. } | Timeout { .. } | TooSlow { .. } | Unread { .. }))
+}
+
+fn of_session(error: &Service) -> Option<Abort> {
     match error {
-        Conversation::Protocol(Protocol::Net(
-            Net::Closed { .. } | Net::Transport { .. } | Net::Aborted { .. },
-        )) => None,
-        Conversation::Protocol(Protocol::Version { .. } | Protocol::Parameters) => Some(Abort::Mismatch),
-        Conversation::TooLong { .. }
-        | Conversation::PromptLimit { .. }
-        | Conversation::Empty
-        | Conversation::NoLogits => Some(Abort::Refused),
-        Conversation::Protocol(_) => Some(Abort::Protocol),
-        Conversation::Model(_) | Conversation::Offer(_) | Conversation::Tokenizer | Conversation::Refused => {
+        Service::Protocol(e) if is_gone(e) => None,
+        Service::Protocol(e) if is_late(e) => Some(Abort::Expired),
+        Service::Protocol(Protocol::Version { .. } | Protocol::Parameters) => Some(Abort::Mismatch),
+        Service::TooLong { .. } | Service::PromptLimit { .. } | Service::Empty | Service::NoLogits => {
+            Some(Abort::Refused)
+        }
+        Service::Protocol(_) => Some(Abort::Protocol),
+        Service::Model(_) | Service::Offer(_) | Service::Tokenizer | Service::Refused => {
             Some(Abort::Internal)
         }
     }

@@ -1,37 +1,38 @@
 //! The server: has a model, answers prompts that it never sees.
 //!
-//! | file      | subject                                               |
-//! |-----------|-------------------------------------------------------|
-//! | `args`    | the command line                                      |
-//! | `serve`   | listening, sessions, what is logged of them           |
-//! | `slots`   | how many sessions at a time                           |
-//! | `process` | what both programs do first: command line, core dumps |
-//! | `error`   | exit codes, and what a client is told                 |
+//! A front end calls [`serve`], and is told what happens through [`Events`]. Nothing here prints,
+//! but for `command_line`, the front end of the program.
+//!
+//! | file             | subject                                                        |
+//! |------------------|----------------------------------------------------------------|
+//! | `listener`       | listening, one thread for each connection, stopping            |
+//! | `transport`      | TLS, or none on this machine                                   |
+//! | `allow_list`     | which clients are served                                       |
+//! | `queue`          | who is connected, who waits, whose turn it is                  |
+//! | `client_session` | one client, from its connection to its end                     |
+//! | `alarm`          | what ends a connection before its time                         |
+//! | `model`          | the model that is served: all calls of `sotto_models`          |
+//! | `events`         | what a front end is told                                       |
+//! | `error`          | what went wrong, through whom, and what the client is told     |
+//! | `command_line`   | the program: options, signals, log, exit codes                 |
 
-mod args;
+mod alarm;
+mod allow_list;
+mod client_session;
+pub mod command_line;
 mod error;
-pub mod process;
-mod serve;
-mod slots;
+mod events;
+mod listener;
+mod model;
+mod queue;
+mod transport;
 
-use std::{ffi::OsString, process::ExitCode};
-
-use args::Args;
-
-/// Runs the program with its command line, its own name first.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    process::no_core_dumps();
-    process::quiet_panics();
-    let args: Args = match process::parse(args) {
-        Ok(args) => args,
-        Err(code) => return code,
-    };
-    process::log_to_stderr(args.log);
-    match serve::run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("party-server: {}", process::one_line(&e));
-            ExitCode::from(error::exit_code(&e))
-        }
-    }
-}
+pub use alarm::{Alarm, Ending};
+pub use allow_list::AllowList;
+pub use client_session::Deadlines;
+pub use error::{Error, Fault};
+pub use events::{Event, Events, Served, Severity};
+pub use listener::{Options, serve};
+pub use model::{Model, Reveal, Rules};
+pub use queue::Limits;
+pub use transport::Transport;

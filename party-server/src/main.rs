@@ -1,4 +1,4 @@
-//! The server's program; all of it is in the library, so that the demo can run it too.
+//! The server's program; all of it is in the library.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    party_server::main(std::env::args_os())
+    party_server::command_line::main(std::env::args_os())
 }

@@ -2,8 +2,8 @@
 
 use zeroize::Zeroize;
 
-/// One party's XOR share of `len` vectors of `width` bits, one vector a word, unused high bits
-/// zero.
+/// One party's XOR share of `len` vectors of `width` bits. One vector is one word; unused high bits
+/// are zero.
 ///
 /// Wiped on drop, not printable.
 pub struct XorShare {
@@ -45,7 +45,7 @@ impl XorShare {
         XorShare::new(self.width, self.words.iter().zip(&other.words).map(|(a, b)| a ^ b).collect())
     }
 
-    /// Applies a linear map (one that commutes with XOR) to every word.
+    /// Applies a linear map, that is one that commutes with XOR, to every word.
     pub fn map_linear(&self, width: u32, f: impl Fn(u64) -> u64) -> XorShare {
         XorShare::new(width, self.words.iter().map(|&w| f(w)).collect())
     }

@@ -45,7 +45,8 @@ impl<'a> BitWriter<'a> {
 
     /// Appends the low `bits` bits of `value`; `bits` may be 0.
     ///
-    /// Without a branch on the position: eight bytes are written, and kept if they are full.
+    /// Does not branch on the position: it always writes eight bytes, and advances if they are
+    /// full.
     ///
     /// # Panics
     /// If there is no room.
@@ -61,7 +62,7 @@ impl<'a> BitWriter<'a> {
             None => assert!(!full, "room for {bits} bits"),
         }
         self.rest = &mut rest[if full { 8 } else { 0 }..];
-        // Of what did not fit nothing is left where everything did.
+        // The bits that did not fit; zero if all did.
         let left = value >> 1 >> (63 - self.filled);
         self.word = if full { left } else { word };
         self.filled = filled % 64;
@@ -78,8 +79,7 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: lengths are checked where bytes
-/// arrive.
+/// Reads what a [`BitWriter`] wrote. Beyond the end it reads zeros: the channel checks lengths.
 pub struct BitReader<'a> {
     bytes: &'a [u8],
     /// Bits that have been read.
@@ -103,7 +103,7 @@ impl<'a> BitReader<'a> {
         }
     }
 
-    /// As many as eight bytes hold from any bit of the first one on.
+    /// At most 57 bits: eight bytes hold them wherever in the first byte they begin.
     #[inline]
     fn pull_short(&mut self, bits: u32) -> u64 {
         let rest = self.bytes.get(self.read / 8..).unwrap_or_default();

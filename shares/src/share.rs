@@ -16,7 +16,7 @@ pub enum Party {
 }
 
 impl Party {
-    /// The value for the server, zero for the client: public constants are added by one party only.
+    /// The value for the server, zero for the client: only one party adds public constants.
     pub fn server_only(self, value: u64) -> u64 {
         if self == Party::Server { value } else { 0 }
     }
@@ -79,8 +79,8 @@ impl Share {
         Share { ring, frac, shape, data }
     }
 
-    /// The all-zero share: both parties' zeros are a sharing of zero, one party's makes it the
-    /// other's value.
+    /// The all-zero share. If both parties hold it, it is a sharing of zero; if one does, the value
+    /// is the other party's share.
     pub fn zeros(ring: Ring, frac: u32, shape: Shape) -> Share {
         Share::new(ring, frac, shape, vec![0; shape.len()])
     }
@@ -95,7 +95,7 @@ impl Share {
         self.data.is_empty()
     }
 
-    /// An equal share; explicit, since every copy of a secret is one more to wipe.
+    /// An equal share. Explicit, because every copy of a secret must be wiped.
     pub fn duplicate(&self) -> Share {
         Share { data: self.data.clone(), ..*self }
     }
@@ -105,7 +105,8 @@ impl Share {
         self.with(self.data.iter().map(|&x| self.ring.reduce(f(x))).collect())
     }
 
-    /// The same share seen with `frac` fraction bits: a multiplication by a power of two, for free.
+    /// The same share with `frac` fraction bits: multiplies the value by a power of two, without
+    /// work.
     pub fn with_frac(mut self, frac: u32) -> Share {
         self.frac = frac;
         self
@@ -121,7 +122,7 @@ impl Share {
         self
     }
 
-    /// The sharing modulo a smaller power of two: local, exact.
+    /// The sharing modulo a smaller power of two. Local and exact.
     ///
     /// # Panics
     /// If `ring` is larger.
@@ -133,22 +134,22 @@ impl Share {
 
     /// Truncate-and-reduce: drops the `s` low bits and `s` bits of the ring, `l -> l - s`.
     ///
-    /// Local. The result is `floor(x / 2^s)` or one less, decided by the carry of the low bits,
-    /// which is a function of the two shares (Cheetah's 1-bit-error truncation).
+    /// Local. The result is `floor(x / 2^s)` or one less. The carry of the low bits decides, a
+    /// function of the two shares (Cheetah's 1-bit-error truncation).
     pub fn truncate_reduce(&self, s: u32) -> Share {
         let ring = Ring::new(self.ring.bits() - s);
         let data = self.data.iter().map(|&x| x >> s).collect();
         Share { ring, frac: self.frac.saturating_sub(s), shape: self.shape, data }
     }
 
-    /// Multiplies every element by `2^k`, in the ring; fraction bits follow.
+    /// Multiplies every element by `2^k`, in the ring, and adds `k` fraction bits.
     pub fn shift_left(&self, k: u32) -> Share {
         let mut out = self.map(|x| x << k);
         out.frac += k;
         out
     }
 
-    /// `2^k x` in the ring with `k` bits more: exact, for free.
+    /// `2^k x` in the ring with `k` bits more. Local and exact.
     pub fn widen_left(&self, k: u32) -> Share {
         let data = self.data.iter().map(|&x| x << k).collect();
         Share { ring: Ring::new(self.ring.bits() + k), frac: self.frac + k, shape: self.shape, data }
@@ -204,7 +205,7 @@ impl Share {
         Share::new(first.ring, first.frac, Shape::new(rows, cols), data)
     }
 
-    /// The elements in order, `size` of them at a time, as columns.
+    /// The elements in order, as columns of `size` elements.
     pub fn blocks(&self, size: usize) -> impl Iterator<Item = Share> {
         let column =
             |data: &[u64]| Share::new(self.ring, self.frac, Shape::new(data.len(), 1), data.to_vec());
@@ -218,7 +219,7 @@ impl Share {
         Share::new(self.ring, self.frac, Shape::new(cols, rows), data)
     }
 
-    /// The real values, when `other` is the other party's share.
+    /// The real values; `other` is the other party's share.
     pub fn open_with(&self, other: &Share) -> Vec<f64> {
         self.check_scale(other);
         let sum = self.data.iter().zip(&other.data).map(|(&a, &b)| self.ring.reduce(a.wrapping_add(b)));

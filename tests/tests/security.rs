@@ -16,18 +16,20 @@ use sotto_models::{
     service::{self, Answers, Policy, Ranges, Revealed},
 };
 use sotto_net::{Channel, Link};
+use sotto_party::admission::{self, Admission};
 use sotto_protocol::{Client, Schedule, Server, Session};
 use sotto_shares::Rng;
 
 /// The crates that hand frames to the channel.
-const CRATES: [&str; 4] = ["net", "ot", "protocol", "models"];
+const CRATES: [&str; 5] = ["net", "ot", "protocol", "models", "party"];
 
 /// Strings of the same form that are no frame tags.
-const NO_TAGS: [&str; 4] = [
+const NO_TAGS: [&str; 5] = [
     // Names in the pool's ledger, which is hashed and not sent.
     "cot/client",
     "cot/server",
     // Steps in errors that concern no frame.
+    "background/catch-up",
     "session/accept",
     "session/close",
 ];
@@ -150,7 +152,8 @@ fn session(
     };
     sotto_net::run_pair_over(
         link,
-        |ch| async {
+        |mut ch| async {
+            admission::request(&mut ch, |_| ()).await.unwrap().unwrap();
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
             let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
@@ -160,7 +163,9 @@ fn session(
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },
-        |ch| async {
+        |mut ch| async {
+            admission::hear(&mut ch).await.unwrap();
+            admission::answer(&mut ch, Admission::Admitted).unwrap();
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();

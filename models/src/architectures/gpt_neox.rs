@@ -74,10 +74,8 @@ impl<W> Layer<W> {
         };
         let qkv = [in_pairs(c, fused(0)), in_pairs(c, fused(1)), fused(2)];
         let output = s.part("attention.dense", d, c.output_bias);
-        let mlp = [
-            s.part("mlp.dense_h_to_4h", c.intermediate_size, true),
-            s.part("mlp.dense_4h_to_h", d, true),
-        ];
+        let mlp =
+            [s.part("mlp.dense_h_to_4h", c.intermediate_size, true), s.part("mlp.dense_4h_to_h", d, true)];
         let shape = layers::causal(c, index);
         Ok(Layer {
             parallel: c.parallel_residual,

@@ -61,10 +61,8 @@ fn layer<W, S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Resul
         attention.part("k_proj", c.key_value_size(), c.qkv_bias),
         attention.part("v_proj", c.key_value_size(), c.qkv_bias),
     ];
-    let parts = [
-        mlp.part("c_fc", c.intermediate_size, c.mlp_bias),
-        mlp.part("c_proj", c.hidden_size, c.mlp_bias),
-    ];
+    let parts =
+        [mlp.part("c_fc", c.intermediate_size, c.mlp_bias), mlp.part("c_proj", c.hidden_size, c.mlp_bias)];
     let (shape, output) = (layers::causal(c, index), attention.part("o_proj", c.hidden_size, c.output_bias));
     Ok(Layer {
         attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,

@@ -34,7 +34,8 @@ pub fn open(name: &str) -> Result<Golden, sotto_models::Error> {
     });
     fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
     let expected = json(&files.join("expected.json"));
-    let tokens = expected["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let tokens =
+        expected["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
     let rows = expected["logits"].as_array().unwrap().iter();
     let logits = rows.flat_map(|row| row.as_array().unwrap()).map(|x| x.as_f64().unwrap() as f32).collect();
     let folder = Folder::open(dir.path())?;

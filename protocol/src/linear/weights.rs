@@ -293,7 +293,7 @@ fn check(precision: Precision, w: &WeightShape, x: &Share) {
 
 #[cfg(test)]
 mod tests {
-    use sotto_net::errand_len;
+    use sotto_net::background_len;
 
     use super::*;
     use crate::{
@@ -321,8 +321,8 @@ mod tests {
         let (context, s) = (lattice::context(), lab.me.session());
         let layout = layout(s.precision, w, rows).unwrap();
         let tags = s.ch.meter.tags();
-        assert_eq!(tags["linear/upload"], errand_len(layout.upload_len()) as u64);
-        assert_eq!(tags["linear/reply"], errand_len(sotto_he::reply_len(context, &[layout])) as u64);
+        assert_eq!(tags["linear/upload"], background_len(layout.upload_len()) as u64);
+        assert_eq!(tags["linear/reply"], background_len(sotto_he::reply_len(context, &[layout])) as u64);
     }
 
     #[test]

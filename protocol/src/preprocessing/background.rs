@@ -13,7 +13,7 @@
 //! | a level of its vectors | `<- ot/one-hot/level ->` | the same, independent of the client's |
 //!
 //! Nothing in a request depends on inputs, so it runs while the messages of an evaluation travel.
-//! Those go first ([`sotto_net::Errand`]). The computations have threads of their own, one request
+//! Those go first ([`sotto_net::BackgroundRequest`]). The computations have threads of their own, one request
 //! of a session at a time. Both parties begin and finish requests at the same points. A request
 //! that fails ends the session when it is finished. One that is dropped runs to its end, since the
 //! peer counts on its messages.
@@ -102,11 +102,11 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
 ) -> Request<T> {
     let Outline { span, upload, reply, count, bytes } = outline;
     s.ch.meter.enter(span, Half::Offline);
-    let (errand, queue) = (s.ch.run_errand(upload, reply), s.requests.queue.clone());
+    let (request, queue) = (s.ch.start_request(upload, reply), s.requests.queue.clone());
     s.ch.meter.leave();
-    let numbers = errand.number..errand.number + 1;
+    let numbers = request.number..request.number + 1;
     let made = Background::start(async move {
-        let outgoing = errand.outgoing;
+        let outgoing = request.outgoing;
         let work = || match outgoing.is_lost() {
             true => None,
             false => Some(THREADS.install(ask)),
@@ -114,7 +114,7 @@ pub(crate) fn client<T: Send + 'static, K: Send + 'static>(
         let gone = sotto_net::Error::Closed { step: reply.0 };
         let (upload, kept) = queue.compute(work).await.ok_or(gone)?;
         outgoing.fill(upload);
-        let reply = errand.incoming.wait().await?;
+        let reply = request.incoming.wait().await?;
         queue.compute(|| THREADS.install(|| take(kept, reply))).await
     });
     Request { numbers, count, span, made, _load: s.requests.load(bytes) }
@@ -128,12 +128,12 @@ pub(crate) fn server<T: Send + 'static>(
 ) -> Request<T> {
     let Outline { span, upload, reply, count, bytes } = outline;
     s.ch.meter.enter(span, Half::Offline);
-    let (errand, queue) = (s.ch.take_errand(upload, reply), s.requests.queue.clone());
+    let (request, queue) = (s.ch.accept_request(upload, reply), s.requests.queue.clone());
     s.ch.meter.leave();
-    let numbers = errand.number..errand.number + 1;
+    let numbers = request.number..request.number + 1;
     let made = Background::start(async move {
-        let upload = errand.incoming.wait().await?;
-        let outgoing = errand.outgoing;
+        let upload = request.incoming.wait().await?;
+        let outgoing = request.outgoing;
         let work = || match outgoing.is_lost() {
             true => Err(sotto_net::Error::Closed { step: reply.0 }.into()),
             false => THREADS.install(|| answer(upload)),
@@ -159,35 +159,35 @@ pub(crate) fn one_hots(
     let (me, mut rng, queue) = (s.me, s.rng.fork(), s.requests.queue.clone());
     let [ours, theirs] = [true, false].map(|first| sotto_ot::round_lens(first, wanted));
     s.ch.meter.enter(span, Half::Offline);
-    let mut errands: Vec<sotto_net::Errand> = vec![];
+    let mut requests: Vec<sotto_net::BackgroundRequest> = vec![];
     for (ours, theirs) in ours.into_iter().zip(theirs) {
         let (upload, reply) = ((sotto_ot::LEVEL, ours), (sotto_ot::LEVEL, theirs));
-        errands.push(match (me, errands.last()) {
-            (Party::Client, None) => s.ch.run_errand(upload, reply),
-            (Party::Client, Some(before)) => s.ch.run_next(before, upload, reply),
-            (Party::Server, None) => s.ch.take_errand(upload, reply),
-            (Party::Server, Some(before)) => s.ch.take_next(before, upload, reply),
+        requests.push(match (me, requests.last()) {
+            (Party::Client, None) => s.ch.start_request(upload, reply),
+            (Party::Client, Some(before)) => s.ch.start_next_request(before, upload, reply),
+            (Party::Server, None) => s.ch.accept_request(upload, reply),
+            (Party::Server, Some(before)) => s.ch.accept_next_request(before, upload, reply),
         });
     }
     s.ch.meter.leave();
-    let first = errands.first().map_or(0, |errand| errand.number);
-    let numbers = first..first + errands.len() as u64;
+    let first = requests.first().map_or(0, |request| request.number);
+    let numbers = first..first + requests.len() as u64;
     let count = wanted.iter().map(|w| w.n).sum();
     let made = Background::start(async move {
         let mut rounds = queue.compute(|| THREADS.install(|| cots.begin(&mut rng))).await;
-        for (round, errand) in errands.into_iter().enumerate() {
-            if errand.outgoing.is_lost() {
+        for (round, request) in requests.into_iter().enumerate() {
+            if request.outgoing.is_lost() {
                 return Err(sotto_net::Error::Closed { step: sotto_ot::LEVEL }.into());
             }
             let mine = queue.compute(|| THREADS.install(|| rounds.message(round))).await;
             let theirs = match me {
                 Party::Client => {
-                    errand.outgoing.fill(mine);
-                    errand.incoming.wait().await?
+                    request.outgoing.fill(mine);
+                    request.incoming.wait().await?
                 }
                 Party::Server => {
-                    let theirs = errand.incoming.wait().await?;
-                    errand.outgoing.fill(mine);
+                    let theirs = request.incoming.wait().await?;
+                    request.outgoing.fill(mine);
                     theirs
                 }
             };

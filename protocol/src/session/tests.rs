@@ -227,7 +227,7 @@ fn replies_that_are_none_are_refused() {
             |ch| async move {
                 let mut me = Server::establish(ch, secret(Party::Server), [0; 32]).await.unwrap();
                 let upload = linear::layout(Precision::Default, &w, 1).unwrap().upload_len();
-                let errand = me.session.ch.take_errand(("linear/upload", upload), (tag, 7));
+                let errand = me.session.ch.accept_request(("linear/upload", upload), (tag, 7));
                 me.session.ch.catch_up(0..1).await.unwrap();
                 errand.outgoing.fill(vec![0xff; 7]);
                 let _ = me.session.ch.close().await;

@@ -1,12 +1,12 @@
-//! Requests and replies that travel behind everything else.
+//! Background requests: requests and replies that travel behind everything else.
 
 #![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
 
 use std::time::Duration;
 
 use sotto_net::{
-    Abort, Channel, Cost, Errand, Error, HEADER_LEN, Half, Identity, Link, Listener, Peers, Runtime, SpanKey,
-    connect_tls, errand_len, run_pair,
+    Abort, BackgroundRequest, Channel, Cost, Error, HEADER_LEN, Half, Identity, Link, Listener, Peers,
+    Runtime, SpanKey, background_len, connect_tls, run_pair,
 };
 use tokio::{
     io::{AsyncWriteExt, duplex},
@@ -18,31 +18,35 @@ const REQUEST: (&str, usize) = ("up", 40_000);
 const REPLY: (&str, usize) = ("down", 16_384);
 const SOON: Duration = Duration::from_secs(20);
 
-/// Announces an errand, says what `between` says, and catches up; the reply, and the cost.
+/// Announces a background request, does what `between` does, and catches up. Returns the reply and
+/// the cost.
 async fn client(mut ch: Channel, between: impl AsyncFnOnce(&mut Channel)) -> (Vec<u8>, Cost) {
-    ch.meter.enter("errand", Half::Offline);
-    let errand = ch.run_errand(REQUEST, REPLY);
+    ch.meter.enter("background", Half::Offline);
+    let request = ch.start_request(REQUEST, REPLY);
     ch.meter.leave();
-    let number = errand.number;
-    errand.outgoing.fill(vec![3; REQUEST.1]);
+    let number = request.number;
+    request.outgoing.fill(vec![3; REQUEST.1]);
     between(&mut ch).await;
     ch.catch_up(number..number + 1).await.unwrap();
-    let reply = errand.incoming.wait().await.unwrap();
+    let reply = request.incoming.wait().await.unwrap();
     // The clock goes on from there.
     ch.send("end", vec![]).unwrap();
     ch.recv("end", 0).await.unwrap();
     let total = ch.meter.total();
-    let span = ch.meter.spans()[&SpanKey { phase: "setup", op: "errand", half: Half::Offline }];
-    assert_eq!((span.sent as usize, span.received as usize), (errand_len(REQUEST.1), errand_len(REPLY.1)));
+    let span = ch.meter.spans()[&SpanKey { phase: "setup", op: "background", half: Half::Offline }];
+    assert_eq!(
+        (span.sent as usize, span.received as usize),
+        (background_len(REQUEST.1), background_len(REPLY.1))
+    );
     ch.close().await.unwrap();
     (reply, total)
 }
 
 async fn server(mut ch: Channel, between: impl AsyncFnOnce(&mut Channel)) -> Cost {
-    let Errand { outgoing, incoming, .. } = {
-        let errand = ch.take_errand(REQUEST, REPLY);
-        assert_eq!(errand.number, 0);
-        errand
+    let BackgroundRequest { outgoing, incoming, .. } = {
+        let request = ch.accept_request(REQUEST, REPLY);
+        assert_eq!(request.number, 0);
+        request
     };
     let work = tokio::spawn(async move {
         let request = incoming.wait().await.unwrap();
@@ -65,39 +69,39 @@ async fn talk(ch: &mut Channel, times: usize) {
 }
 
 #[test]
-fn an_errand_takes_two_turns_unless_others_pass_meanwhile() {
+fn a_background_request_takes_two_turns_unless_others_pass_meanwhile() {
     for times in 0..5 {
         let ((reply, cost), far) = run_pair(
             |ch| client(ch, async move |ch| talk(ch, times).await),
             |ch| server(ch, async move |ch| talk(ch, times).await),
         );
         assert_eq!(reply, vec![5; REPLY.1]);
-        // And two for the last words.
+        // And two for the last two frames.
         assert_eq!(cost.turns, times.max(2) as u64 + 2, "{times} turns meanwhile");
         let said = (times * (HEADER_LEN + 10) + HEADER_LEN) as u64;
-        assert_eq!(cost.sent, said + errand_len(REQUEST.1) as u64);
+        assert_eq!(cost.sent, said + background_len(REQUEST.1) as u64);
         assert_eq!((cost.sent, cost.received), (far.received, far.sent));
     }
 }
 
-/// Whatever the peer can take at once, a message waits for no more than that and a piece.
+/// A frame waits for one piece at most, beyond what the buffers of the connection hold.
 #[test]
-fn messages_overtake_errands() {
+fn messages_overaccept_requests() {
     const LONG: usize = 16 << 20;
     const BUFFERED: u64 = 2 << 20;
     let (said, hear) = oneshot::channel();
     run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(("up", LONG), ("down", 1));
-            errand.outgoing.fill(vec![1; LONG]);
+            let request = ch.start_request(("up", LONG), ("down", 1));
+            request.outgoing.fill(vec![1; LONG]);
             ch.send("now", vec![2]).unwrap();
             said.send(()).unwrap();
             ch.catch_up(0..1).await.unwrap();
-            // Once caught up with, it goes first.
-            assert_eq!(errand.incoming.wait().await.unwrap(), [9]);
+            // After catching up, its pieces go first.
+            assert_eq!(request.incoming.wait().await.unwrap(), [9]);
         },
         |mut ch: Channel| async move {
-            let Errand { outgoing, incoming, .. } = ch.take_errand(("up", LONG), ("down", 1));
+            let BackgroundRequest { outgoing, incoming, .. } = ch.accept_request(("up", LONG), ("down", 1));
             hear.await.unwrap();
             assert_eq!(ch.recv("now", 1).await.unwrap(), [2]);
             assert!(ch.meter.total().received < BUFFERED);
@@ -109,9 +113,9 @@ fn messages_overtake_errands() {
     );
 }
 
-/// Errands come back in any order.
+/// Background requests come back in any order.
 #[test]
-fn errands_are_caught_up_with_one_by_one() {
+fn background_requests_are_caught_up_with_one_by_one() {
     const N: usize = 5;
     let len = |i: usize| 1 + i * 16_384;
     run_pair(
@@ -119,9 +123,9 @@ fn errands_are_caught_up_with_one_by_one() {
             let mut incoming = vec![];
             let mut outgoing = vec![];
             for i in 0..N {
-                let errand = ch.run_errand(("up", len(i)), ("down", len(N - i)));
-                outgoing.push(errand.outgoing);
-                incoming.push(errand.incoming);
+                let request = ch.start_request(("up", len(i)), ("down", len(N - i)));
+                outgoing.push(request.outgoing);
+                incoming.push(request.incoming);
             }
             // Filled in the other way round.
             for (i, outgoing) in outgoing.into_iter().enumerate().rev() {
@@ -137,7 +141,8 @@ fn errands_are_caught_up_with_one_by_one() {
         },
         |mut ch: Channel| async move {
             for i in 0..N {
-                let Errand { outgoing, incoming, .. } = ch.take_errand(("up", len(i)), ("down", len(N - i)));
+                let BackgroundRequest { outgoing, incoming, .. } =
+                    ch.accept_request(("up", len(i)), ("down", len(N - i)));
                 tokio::spawn(async move {
                     let request = incoming.wait().await.unwrap();
                     assert_eq!(request, vec![i as u8; len(i)]);
@@ -157,19 +162,19 @@ fn errands_are_caught_up_with_one_by_one() {
 
 /// A request that depends on a reply is two turns later, unless others pass meanwhile.
 #[test]
-fn errands_may_depend_on_each_other() {
+fn background_requests_may_depend_on_each_other() {
     const ROUNDS: usize = 3;
     for times in [0, 4, 9] {
         let (cost, ()) = run_pair(
             move |mut ch: Channel| async move {
-                let mut errands = vec![ch.run_errand(REQUEST, REPLY)];
+                let mut requests = vec![ch.start_request(REQUEST, REPLY)];
                 for i in 1..ROUNDS {
-                    errands.push(ch.run_next(&errands[i - 1], REQUEST, REPLY));
+                    requests.push(ch.start_next_request(&requests[i - 1], REQUEST, REPLY));
                 }
                 let work = tokio::spawn(async {
-                    for errand in errands {
-                        errand.outgoing.fill(vec![1; REQUEST.1]);
-                        errand.incoming.wait().await.unwrap();
+                    for request in requests {
+                        request.outgoing.fill(vec![1; REQUEST.1]);
+                        request.incoming.wait().await.unwrap();
                     }
                 });
                 talk(&mut ch, times).await;
@@ -179,14 +184,14 @@ fn errands_may_depend_on_each_other() {
                 ch.meter.total()
             },
             move |mut ch: Channel| async move {
-                let mut errands = vec![ch.take_errand(REQUEST, REPLY)];
+                let mut requests = vec![ch.accept_request(REQUEST, REPLY)];
                 for i in 1..ROUNDS {
-                    errands.push(ch.take_next(&errands[i - 1], REQUEST, REPLY));
+                    requests.push(ch.accept_next_request(&requests[i - 1], REQUEST, REPLY));
                 }
                 let work = tokio::spawn(async {
-                    for errand in errands {
-                        errand.incoming.wait().await.unwrap();
-                        errand.outgoing.fill(vec![1; REPLY.1]);
+                    for request in requests {
+                        request.incoming.wait().await.unwrap();
+                        request.outgoing.fill(vec![1; REPLY.1]);
                     }
                 });
                 talk(&mut ch, times).await;
@@ -201,18 +206,18 @@ fn errands_may_depend_on_each_other() {
     }
 }
 
-/// What was sent ahead may lie among the pieces, and digests do not depend on where.
+/// Frames may lie anywhere among the pieces; digests do not depend on where.
 #[test]
 fn digests_have_the_announcements() {
     let digests = |late: bool| {
         run_pair(
             move |mut ch: Channel| async move {
-                let errand = ch.run_errand(REQUEST, REPLY);
+                let request = ch.start_request(REQUEST, REPLY);
                 ch.send("ahead", vec![1; 9]).unwrap();
                 if late {
                     tokio::time::sleep(Duration::from_millis(30)).await;
                 }
-                errand.outgoing.fill(vec![3; REQUEST.1]);
+                request.outgoing.fill(vec![3; REQUEST.1]);
                 ch.send("word", vec![]).unwrap();
                 ch.catch_up(0..1).await.unwrap();
                 let said = ch.trace_digest();
@@ -221,7 +226,7 @@ fn digests_have_the_announcements() {
                 said
             },
             |mut ch: Channel| async move {
-                let Errand { outgoing, incoming, .. } = ch.take_errand(REQUEST, REPLY);
+                let BackgroundRequest { outgoing, incoming, .. } = ch.accept_request(REQUEST, REPLY);
                 let ahead = ch.expect("ahead", 9);
                 tokio::spawn(async move {
                     incoming.wait().await.unwrap();
@@ -241,19 +246,19 @@ fn digests_have_the_announcements() {
     assert_eq!(digests(false), digests(true));
 }
 
-/// What a party said before it catches up does not wait for what it has yet to make.
+/// Frames sent before a party catches up do not wait for messages that it has yet to make.
 #[test]
-fn words_before_catching_up_are_heard() {
+fn frames_before_catching_up_arrive() {
     run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
+            let request = ch.start_request(REQUEST, REPLY);
             ch.recv("before", 1).await.unwrap();
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             ch.catch_up(0..1).await.unwrap();
         },
         |mut ch: Channel| async move {
             ch.set_timeout(SOON);
-            let Errand { outgoing, incoming, .. } = ch.take_errand(REQUEST, REPLY);
+            let BackgroundRequest { outgoing, incoming, .. } = ch.accept_request(REQUEST, REPLY);
             tokio::spawn(async move {
                 incoming.wait().await.unwrap();
                 outgoing.fill(vec![5; REPLY.1]);
@@ -265,29 +270,29 @@ fn words_before_catching_up_are_heard() {
     );
 }
 
-/// A server that gives up while an errand of its client is not done says so.
+/// A server that aborts while a background request of its client is not done sends the abort.
 #[test]
-fn an_abort_does_not_wait_for_errands() {
+fn an_abort_does_not_wait_for_background_requests() {
     let (error, ()) = run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let request = ch.start_request(REQUEST, REPLY);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             ch.catch_up(0..1).await.unwrap_err()
         },
         |mut ch: Channel| async move {
-            let errand = ch.take_errand(REQUEST, REPLY);
+            let request = ch.accept_request(REQUEST, REPLY);
             ch.catch_up(0..1).await.unwrap();
             ch.abort(Abort::Internal).await;
-            drop(errand);
+            drop(request);
         },
     );
     assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
 }
 
-/// A conversation may end while errands are under way: what was said last arrives, and neither
-/// party takes the end for a loss.
+/// A conversation may end while background requests are under way: the last frames arrive, and
+/// neither party takes the end for a lost connection.
 #[test]
-fn conversations_may_end_before_their_errands() {
+fn conversations_may_end_before_their_background_requests() {
     const LONG: usize = 8 << 20;
     let pair = |tls: bool| async move {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -312,10 +317,10 @@ fn conversations_may_end_before_their_errands() {
         let ended = Runtime::new().block_on(async {
             let (mut client, mut server) = pair(tls).await;
             let client = tokio::spawn(async move {
-                let errands = [0; 4].map(|_| client.run_errand(("up", LONG), ("down", LONG)));
-                let waiting = errands.map(|errand| {
-                    errand.outgoing.fill(vec![1; LONG]);
-                    errand.incoming
+                let requests = [0; 4].map(|_| client.start_request(("up", LONG), ("down", LONG)));
+                let waiting = requests.map(|request| {
+                    request.outgoing.fill(vec![1; LONG]);
+                    request.incoming
                 });
                 client.send("end", vec![7]).unwrap();
                 // The server would have gone by then, with what it was sent unread.
@@ -327,32 +332,32 @@ fn conversations_may_end_before_their_errands() {
                     assert!(matches!(incoming.wait().await, Err(Error::Closed { step: "down" })));
                 }
             });
-            let errands = [0; 4].map(|_| server.take_errand(("up", LONG), ("down", LONG)));
+            let requests = [0; 4].map(|_| server.accept_request(("up", LONG), ("down", LONG)));
             assert_eq!(server.recv("end", 1).await.unwrap(), [7]);
             server.send("done", vec![8]).unwrap();
             server.part().await.unwrap();
             drop(server);
-            assert!(errands.into_iter().all(|errand| errand.outgoing.is_lost()));
+            assert!(requests.into_iter().all(|request| request.outgoing.is_lost()));
             timeout(SOON, client).await.expect("the test hangs")
         });
         ended.unwrap();
     }
 }
 
-/// What will never be sent is not waited for.
+/// A message that will never be sent is not waited for.
 #[test]
-fn errands_that_are_given_up_hold_nothing_up() {
+fn background_requests_that_are_given_up_hold_nothing_up() {
     run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let request = ch.start_request(REQUEST, REPLY);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             assert_eq!(ch.recv("word", 1).await.unwrap(), [1]);
             ch.close().await.unwrap();
         },
         |mut ch: Channel| async move {
-            let errand = ch.take_errand(REQUEST, REPLY);
+            let request = ch.accept_request(REQUEST, REPLY);
             ch.catch_up(0..1).await.unwrap();
-            drop(errand.outgoing);
+            drop(request.outgoing);
             ch.send("word", vec![1]).unwrap();
             timeout(SOON, ch.close()).await.expect("the test hangs").unwrap();
         },
@@ -360,16 +365,16 @@ fn errands_that_are_given_up_hold_nothing_up() {
     // Before and after they are caught up with.
     run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let request = ch.start_request(REQUEST, REPLY);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             ch.send("word", vec![0]).unwrap();
             assert_eq!(ch.recv("word", 1).await.unwrap(), [1]);
             ch.close().await.unwrap();
         },
         |mut ch: Channel| async move {
-            let errand = ch.take_errand(REQUEST, REPLY);
+            let request = ch.accept_request(REQUEST, REPLY);
             ch.recv("word", 1).await.unwrap();
-            drop(errand.outgoing);
+            drop(request.outgoing);
             ch.catch_up(0..1).await.unwrap();
             ch.send("word", vec![1]).unwrap();
             timeout(SOON, ch.close()).await.expect("the test hangs").unwrap();
@@ -377,51 +382,51 @@ fn errands_that_are_given_up_hold_nothing_up() {
     );
 }
 
-/// A party that is gone while it owes something closes the connection at once.
+/// A party that is gone at a barrier closes the connection at once.
 #[test]
-fn a_channel_may_be_dropped_while_it_owes_something() {
+fn a_channel_may_be_dropped_at_a_barrier() {
     run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let request = ch.start_request(REQUEST, REPLY);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             let error = timeout(SOON, ch.catch_up(0..1)).await.expect("the test hangs").unwrap_err();
             assert!(matches!(error, Error::Closed { step: "down" }), "{error}");
         },
         |mut ch: Channel| async move {
-            let errand = ch.take_errand(REQUEST, REPLY);
+            let request = ch.accept_request(REQUEST, REPLY);
             ch.catch_up(0..1).await.unwrap();
             drop(ch);
-            while !errand.outgoing.is_lost() {
+            while !request.outgoing.is_lost() {
                 sleep(Duration::from_millis(1)).await;
             }
         },
     );
 }
 
-/// A party that gives up says that, and not what stood in the queue before: without what it owed,
-/// the peer could not make sense of it.
+/// A party that aborts at a barrier sends the abort and none of the frames queued before it:
+/// without the skipped background messages the peer could not make sense of them.
 #[test]
 fn an_abort_comes_instead_of_what_is_queued() {
     let (error, ()) = run_pair(
         |mut ch: Channel| async move {
-            let errand = ch.run_errand(REQUEST, REPLY);
-            errand.outgoing.fill(vec![3; REQUEST.1]);
+            let request = ch.start_request(REQUEST, REPLY);
+            request.outgoing.fill(vec![3; REQUEST.1]);
             ch.catch_up(0..1).await.unwrap_err()
         },
         |mut ch: Channel| async move {
-            let errand = ch.take_errand(REQUEST, REPLY);
+            let request = ch.accept_request(REQUEST, REPLY);
             ch.catch_up(0..1).await.unwrap();
             ch.send("word", vec![1]).unwrap();
             ch.abort(Abort::Protocol).await;
-            drop(errand);
+            drop(request);
         },
     );
     assert!(matches!(error, Error::Aborted { step: "down", .. }), "{error}");
 }
 
-/// The peer has a say in what the connection is taken for.
+/// The peer has a say in the pace, so any value of it must do.
 #[test]
-fn errands_come_back_whatever_the_pace() {
+fn background_requests_come_back_whatever_the_pace() {
     for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let ((reply, _), _) = run_pair(
             |mut ch| async move {
@@ -437,17 +442,17 @@ fn errands_come_back_whatever_the_pace() {
     }
 }
 
-/// Whoever waits for an errand's message beside a channel hears of its end.
+/// A task that waits for a background message is told when the channel ends.
 #[test]
-fn errands_end_with_their_channel() {
+fn background_requests_end_with_their_channel() {
     Runtime::new().block_on(async {
         let (near, far) = duplex(1 << 20);
         let mut ch = Channel::new(near);
-        let errand = ch.take_errand(REQUEST, REPLY);
+        let request = ch.accept_request(REQUEST, REPLY);
         drop(far);
         assert!(matches!(ch.catch_up(0..1).await, Err(Error::Closed { step: "up" })));
         drop(ch);
-        assert!(matches!(errand.incoming.wait().await, Err(Error::Closed { step: "up" })));
+        assert!(matches!(request.incoming.wait().await, Err(Error::Closed { step: "up" })));
     });
 }
 
@@ -461,13 +466,13 @@ fn piece(tag: &str, sequence: u32, flight: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a server that has announced an errand, or none, makes of `bytes`.
+/// The result of a server that has announced a background request, or none, and receives `bytes`.
 fn server_on(announced: bool, bytes: Vec<u8>) -> Result<(), Error> {
     Runtime::new().block_on(async move {
         let (near, mut far) = duplex(1 << 20);
         let mut ch = Channel::new(near);
         ch.set_timeout(Duration::from_millis(200));
-        let _errand = announced.then(|| ch.take_errand(REQUEST, REPLY));
+        let _request = announced.then(|| ch.accept_request(REQUEST, REPLY));
         far.write_all(&bytes).await.unwrap();
         let done = async {
             match announced {
@@ -515,7 +520,7 @@ fn pieces_that_were_not_announced_are_refused() {
     let error = Runtime::new().block_on(async move {
         let (near, mut far) = duplex(1 << 20);
         let mut ch = Channel::new(near);
-        let _errand = ch.take_errand(REQUEST, REPLY);
+        let _request = ch.accept_request(REQUEST, REPLY);
         far.write_all(&more.flatten().collect::<Vec<u8>>()).await.unwrap();
         far.write_all(&piece("up", 0, 1, 16_384)).await.unwrap();
         ch.catch_up(0..1).await.unwrap();

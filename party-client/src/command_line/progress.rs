@@ -15,19 +15,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A line that shows `doing`; `shown` is whether to show anything at all.
-    pub fn new(shown: bool, streams: bool, doing: impl Into<String>) -> Progress {
+    /// A line; `shown` is whether to show anything at all, `streams` whether the answer is printed
+    /// as it is made.
+    pub fn new(shown: bool, streams: bool) -> Progress {
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(style("{spinner} {msg} {elapsed}"));
-        bar.set_message(doing.into());
         bar.enable_steady_tick(Duration::from_millis(120));
         Progress { bar, shared: streams && stdout().is_terminal() }
     }
 
     /// Something else is done from here on.
-    pub fn now(&self, doing: impl Into<String>) {
-        self.bar.set_message(doing.into());
+    pub fn now(&self, doing: String) {
+        self.bar.set_message(doing);
         self.bar.reset_elapsed();
     }
 
@@ -42,6 +42,11 @@ impl Progress {
             self.bar.reset_elapsed();
         }
         self.bar.set_position(made as u64);
+    }
+
+    /// Takes the line away while something else is written.
+    pub fn suspend(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
     }
 
     /// Removes the line.

@@ -7,14 +7,20 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::{BufRead, BufReader},
-    process::{Child, ChildStderr, Command, ExitCode, Stdio},
+    process::{Child, ChildStderr, Command, ExitCode, Stdio, exit},
     thread,
 };
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use sotto_net::Link;
+use sotto_party::{
+    command_line,
+    output::{note, one_line},
+    process::{self, Signal},
+};
 use sotto_protocol::Precision;
 
 /// As in the programs that it is both of.
@@ -24,19 +30,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Shows a private answer: starts a server with the built-in model and a client with a prompt, as
 /// two processes that talk over TLS on this machine.
 ///
-/// The client's report tells who saw what, and what it cost.
+/// The client's report tells who learned what, and what it cost.
 #[derive(Parser)]
-#[command(name = "demo", version)]
+#[command(name = "demo", version, max_term_width = 100)]
 struct Args {
     /// The text to continue.
-    #[arg(long, value_name = "TEXT", default_value = "Once upon a time there was a little fox")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(default_value = "Once upon a time there was a little fox")]
     prompt: String,
 
     /// Tokens to make, at most.
     #[arg(long, value_name = "N", default_value_t = 40)]
     max_tokens: usize,
 
-    /// Run as if the network were this one: loopback, lan, wan or RATE,RTT such as 100mbit,40ms.
+    /// Imitate a network: loopback, lan, wan or RATE,RTT such as 100mbit,40ms.
     #[arg(long, default_value = "loopback")]
     link: String,
 
@@ -44,9 +51,13 @@ struct Args {
     #[arg(long, value_name = "DIR|builtin", default_value = "builtin")]
     model: OsString,
 
-    /// How exact the model is computed: default or high.
+    /// The precision of activations: default or high.
     #[arg(long, value_name = "HOW", default_value = "default")]
     precision: Precision,
+
+    /// The report at the end: summary, full or none.
+    #[arg(long, value_name = "HOW", default_value = "summary")]
+    report: String,
 
     /// Print answer and report as one JSON object.
     #[arg(long)]
@@ -57,11 +68,17 @@ fn main() -> ExitCode {
     let mut args = env::args_os();
     let name = args.next().unwrap_or_default();
     match env::args_os().nth(1) {
-        Some(role) if role == "server" => party_server::main(args),
-        Some(role) if role == "client" => party_client::main(args),
-        _ => match party_server::process::parse([name].into_iter().chain(args)) {
+        Some(role) if role == "server" => {
+            process::end_with_parent();
+            party_server::command_line::main(args)
+        }
+        Some(role) if role == "client" => {
+            process::end_with_parent();
+            party_client::command_line::main(args)
+        }
+        _ => match command_line::parse([name].into_iter().chain(args).collect()) {
             Ok(args) => run(&args).unwrap_or_else(|e| {
-                eprintln!("demo: {}", party_server::process::one_line(&e));
+                note(&format!("demo: {}", one_line(&*e)));
                 ExitCode::FAILURE
             }),
             Err(code) => code,
@@ -72,6 +89,15 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<ExitCode> {
     args.link.parse::<Link>().context("--link")?;
     let folder = tempfile::tempdir().context("a folder for the identities")?;
+    let keys = folder.path().to_owned();
+    // The two processes end with this one.
+    process::on_signals(move |signal| {
+        let _ = fs::remove_dir_all(&keys);
+        exit(match signal {
+            Signal::End(number) => 128 + i32::from(number),
+            Signal::Reload => 129,
+        })
+    });
     let identity = |name| folder.path().join(name).into_os_string();
     let mut server = Server::start(&args.model, &identity("server.pem"))?;
     let mut client = Command::new(env::current_exe()?);
@@ -87,10 +113,11 @@ fn run(args: &Args) -> Result<ExitCode> {
     client.arg("--identity").arg(identity("client.pem"));
     client.args(["--precision", args.precision.name()]);
     client.args(["--prompt", &args.prompt, "--max-tokens", &args.max_tokens.to_string()]);
+    client.args(["--report", &args.report]);
     if args.json {
         client.arg("--json");
     }
-    eprintln!("prompt: {}", args.prompt);
+    note(&format!("prompt: {}", args.prompt));
     let status = client.status().context("cannot start the client")?;
     server.stop();
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
@@ -119,11 +146,11 @@ impl Server {
     fn await_address(&mut self, stderr: ChildStderr) -> Result<()> {
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         for line in lines.by_ref() {
-            eprintln!("[server] {line}");
+            note(&format!("[server] {line}"));
             let rest = line.split_once("listening on ").map(|(_, rest)| rest);
             if let Some((addr, fingerprint)) = rest.and_then(|rest| rest.split_once(", fingerprint ")) {
                 (self.addr, self.fingerprint) = (addr.into(), fingerprint.into());
-                thread::spawn(move || lines.for_each(|line| eprintln!("[server] {line}")));
+                thread::spawn(move || lines.for_each(|line| note(&format!("[server] {line}"))));
                 return Ok(());
             }
         }

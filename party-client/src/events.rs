@@ -1,0 +1,115 @@
+//! What a front end is told while a request is under way.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::mpsc::Sender,
+};
+
+/// Something has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Another stage of the work has begun.
+    Stage(Stage),
+    /// There is something that the user should know of.
+    Warning(Warning),
+    /// There is something that may help the user.
+    Hint(Hint),
+    /// A token is made.
+    Token {
+        /// Tokens so far.
+        made: usize,
+        /// Tokens at most.
+        most: usize,
+    },
+    /// The answer goes on with this text.
+    Text(String),
+}
+
+/// What is being done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reaching the server.
+    Connecting,
+    /// Waiting for a place at the server; 1 is the next.
+    Waiting {
+        /// Place in the queue.
+        place: u32,
+    },
+    /// Keys and oblivious transfers.
+    SettingUp,
+    /// The prompt goes through the model.
+    Prompt {
+        /// Tokens of the prompt.
+        tokens: usize,
+    },
+    /// A text goes through the model, for a comparison.
+    Evaluating {
+        /// Tokens of the text.
+        tokens: usize,
+    },
+}
+
+/// What the user should know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The server's audit has not cleared its model.
+    Unaudited,
+}
+
+/// What may help the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The prompt is taken as it is, and the model has a chat template.
+    Conversational,
+}
+
+/// A front end's ear. Events of a generation come from a thread of their own: how long `tell` takes
+/// does not delay what is sent to the server while the answer is made. It delays the end of the
+/// call that makes the answer, so a front end whose user may block it hands events on through a
+/// channel.
+pub trait Events: Send {
+    /// Takes an event.
+    fn tell(&mut self, event: Event);
+}
+
+/// For a receiver on another thread. That it is gone changes nothing.
+impl Events for Sender<Event> {
+    fn tell(&mut self, event: Event) {
+        let _ = self.send(event);
+    }
+}
+
+impl Display for Stage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Connecting => write!(f, "connecting"),
+            Stage::Waiting { place } => write!(f, "waiting in the server's queue, place {place}"),
+            Stage::SettingUp => write!(f, "setting up keys and oblivious transfers"),
+            Stage::Prompt { tokens } => {
+                write!(f, "reading the prompt, {tokens} tokens, and preparing for the answer")
+            }
+            Stage::Evaluating { tokens } => write!(f, "evaluating {tokens} tokens"),
+        }
+    }
+}
+
+impl Display for Warning {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Unaudited => write!(
+                f,
+                "the server says that its model may leave ranges that are not watched; wrong answers may go unnoticed"
+            ),
+        }
+    }
+}
+
+impl Display for Hint {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Hint::Conversational => {
+                write!(f, "the model was made for conversations: --chat applies its template")
+            }
+        }
+    }
+}

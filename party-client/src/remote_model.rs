@@ -1,0 +1,255 @@
+//! The server's model as the client knows it. All calls of the model library are here.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sotto_models::{
+    Config, Folder, Message, Sampler, Sampling, Tokenizer,
+    sampling::greedy,
+    service::{self, Answers, Choose, Error as Service, Ranges, Revealed},
+};
+use sotto_protocol::Client;
+
+use crate::{
+    error::Error,
+    generate::GenerationRequest,
+    report::{Disclosure, Logits, ModelSummary},
+};
+
+/// Tokens to make unless the user says how many.
+const DEFAULT_NEW: usize = 40;
+
+/// A model that a server offers.
+pub struct RemoteModel {
+    offered: service::RemoteModel,
+}
+
+/// Whether every number that was watched stayed in its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InRange(pub bool);
+
+impl RemoteModel {
+    /// Hears of the model; `tokenizer` is the client's own file.
+    ///
+    /// # Errors
+    /// The offer makes no sense, or the user's tokenizer is not the model's.
+    pub(crate) async fn receive(me: &mut Client, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
+        match service::receive_offer(&mut me.session.ch, tokenizer).await {
+            Ok(offered) => Ok(RemoteModel { offered }),
+            Err(Service::Model(e)) if tokenizer.is_none() => Err(Error::BadOffer(e)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether the server says that its audit found nothing.
+    pub fn audited(&self) -> bool {
+        self.offered.audited
+    }
+
+    /// What is public of it.
+    pub fn summary(&self) -> ModelSummary {
+        summary(self.config(), self.positions())
+    }
+
+    /// What the server reveals of each step, in words.
+    pub fn revealed(&self) -> String {
+        match self.offered.answers {
+            Answers::Logits => format!("all {} logits of each step", self.vocabulary()),
+            Answers::Top(k) => format!("the {k} largest logits of each step"),
+            Answers::Tokens => "one token a step and no logits".into(),
+        }
+    }
+
+    /// Whether it was made for conversations: it has a chat template.
+    pub fn is_conversational(&self) -> bool {
+        self.offered.template.is_some()
+    }
+
+    /// The digest of the tokenizer's file, in hexadecimal.
+    pub fn tokenizer_digest(&self) -> String {
+        self.tokenizer().digest().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.offered.tokenizer
+    }
+
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.config().vocab_size
+    }
+
+    /// Positions that the server serves: prompt and answer together.
+    pub(crate) fn positions(&self) -> usize {
+        self.offered.positions
+    }
+
+    /// Tokens that end an answer.
+    pub(crate) fn ends(&self) -> &[u32] {
+        &self.config().eos_token_ids
+    }
+
+    /// The prompt's tokens, and new ones at most, of a request that the server can serve.
+    ///
+    /// # Errors
+    /// The request does not fit the model, or what the server reveals.
+    pub(crate) fn plan(&self, request: &GenerationRequest) -> Result<(Vec<u32>, usize), Error> {
+        let sampling = sampling(request)?;
+        match (self.offered.answers, sampling.top_k()) {
+            (Answers::Tokens, _) => sampling.check_noise()?,
+            (Answers::Top(most), Some(k)) if k > most as usize => {
+                return Err(Error::Usage(format!(
+                    "this server reveals the {most} largest logits: --top-k must be {most} or less"
+                )));
+            }
+            _ => {}
+        }
+        let prompt = self.encode(request)?;
+        let room = self.positions() + 1 - prompt.len();
+        Ok((prompt, request.max_tokens.unwrap_or(DEFAULT_NEW.min(room))))
+    }
+
+    /// The tokens of a prompt; of a conversation, by the model's template.
+    fn encode(&self, request: &GenerationRequest) -> Result<Vec<u32>, Error> {
+        let (tokenizer, positions) = (self.tokenizer(), self.positions());
+        let Some(chat) = &request.chat else { return Ok(tokenizer.encode(&request.prompt, positions)?) };
+        let Some(template) = &self.offered.template else {
+            let reason = "this server's model has no chat template: leave --chat out";
+            return Err(Error::Usage(reason.into()));
+        };
+        let system = chat.system.iter().map(|text| Message::new("system", text));
+        let turns: Vec<Message> = system.chain([Message::new("user", &request.prompt)]).collect();
+        Ok(tokenizer.encode_rendered(&template.render(&turns, true)?, positions)?)
+    }
+
+    /// Makes at most `new` tokens after `prompt`. `next` hears of each as soon as it is chosen, and
+    /// says whether to go on.
+    ///
+    /// # Errors
+    /// The request does not fit the model, or the server or the connection fails.
+    pub(crate) async fn generate(
+        &self,
+        me: &mut Client,
+        prompt: &[u32],
+        new: usize,
+        request: &GenerationRequest,
+        next: impl FnMut(u32) -> bool,
+    ) -> Result<InRange, Error> {
+        let sampler = Sampler::new(sampling(request)?, request.seed);
+        let mut choice = Choice { sampler, next };
+        let ranges = service::generate(me, &self.offered, prompt, new, &mut choice).await?;
+        Ok(InRange(ranges == Ranges::Kept))
+    }
+
+    /// Logits `[T, vocabulary]` of every position of `tokens`.
+    ///
+    /// # Errors
+    /// The server does not reveal them all, or the server or the connection fails.
+    pub(crate) async fn evaluate(
+        &self,
+        me: &mut Client,
+        tokens: &[u32],
+    ) -> Result<(Vec<f32>, InRange), Error> {
+        let (logits, ranges) = service::evaluate(me, &self.offered, tokens).await?;
+        Ok((logits, InRange(ranges == Ranges::Kept)))
+    }
+
+    /// What both parties learn of a generation of `made` tokens.
+    pub(crate) fn disclosure(&self, prompt: usize, new: usize, made: usize) -> Disclosure {
+        let logits = match self.offered.answers {
+            Answers::Logits => Logits { rows: made, in_row: self.vocabulary() },
+            Answers::Top(k) => Logits { rows: made, in_row: k as usize },
+            Answers::Tokens => Logits { rows: 0, in_row: 0 },
+        };
+        Disclosure::new(self.summary(), prompt, new, made, logits)
+    }
+
+    /// What both parties learn of an evaluation of so many tokens.
+    pub(crate) fn disclosure_of_evaluation(&self, tokens: usize) -> Disclosure {
+        let logits = Logits { rows: tokens, in_row: self.vocabulary() };
+        Disclosure::new(self.summary(), tokens, 1, 1, logits)
+    }
+
+    fn config(&self) -> &Config {
+        &self.offered.config
+    }
+}
+
+struct Choice<F> {
+    sampler: Sampler,
+    next: F,
+}
+
+impl<F: FnMut(u32) -> bool> Choose for Choice<F> {
+    fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
+        self.sampler.noise(vocabulary)
+    }
+
+    fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
+        let token = revealed.token(|logits| self.sampler.next(logits));
+        (token, (self.next)(token))
+    }
+}
+
+/// How a request chooses tokens.
+///
+/// # Errors
+/// Options out of their range.
+pub(crate) fn sampling(request: &GenerationRequest) -> Result<Sampling, Error> {
+    Ok(Sampling::random(request.temperature, request.top_k, request.top_p)?)
+}
+
+/// That there is no prompt.
+pub(crate) fn empty_prompt() -> Error {
+    sotto_models::Error::PromptEmpty.into()
+}
+
+/// Matrices of which the server tells the fraction bits.
+fn matrices(config: &Config) -> usize {
+    4 * config.num_hidden_layers + 2
+}
+
+fn summary(config: &Config, positions: usize) -> ModelSummary {
+    let fields: sotto_models::Fields = config.clone().into();
+    let text = format!(
+        "{} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, context {positions}",
+        fields.num_hidden_layers,
+        fields.hidden_size,
+        fields.intermediate_size,
+        fields.num_attention_heads,
+        fields.num_key_value_heads,
+        fields.head_dim,
+        fields.vocab_size,
+    );
+    let matrices = matrices(config);
+    ModelSummary { config: serde_json::to_value(&fields).unwrap_or(Value::Null), matrices, text }
+}
+
+/// The same model in the clear.
+pub(crate) struct Reference(sotto_models::Reference);
+
+impl Reference {
+    /// Loads it from a folder, or the built-in one.
+    ///
+    /// # Errors
+    /// Its files.
+    pub fn load(folder: &Path) -> Result<Reference, Error> {
+        let builtin = folder == Path::new("builtin");
+        let folder = if builtin { Folder::builtin()? } else { Folder::open(folder)? };
+        Ok(Reference(sotto_models::Reference::load(&folder)?))
+    }
+
+    /// Whether it has the configuration of `model`.
+    pub fn is(&self, model: &RemoteModel) -> bool {
+        self.0.config() == model.config()
+    }
+
+    /// Logits `[T, vocabulary]` of every position of `tokens`.
+    pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
+        self.0.logits(tokens)
+    }
+}
+
+/// The position of the largest logit; of equals, the first.
+pub(crate) fn likeliest(logits: &[f32]) -> usize {
+    greedy(logits) as usize
+}

@@ -1,0 +1,155 @@
+//! A session with a server: TLS, the server's queue, set-up, and the end.
+
+use std::{path::PathBuf, time::Duration};
+
+use sotto_net::{Channel, Error as Net, Fingerprint, Identity, Link, Runtime, connect, connect_tls};
+use sotto_party::{address::is_loopback, admission, key_file};
+use sotto_protocol::{Client, Precision};
+use sotto_shares::Rng;
+
+use crate::{
+    error::Error,
+    events::{Event, Events, Stage, Warning},
+    remote_model::RemoteModel,
+};
+
+/// How to reach a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `HOST:PORT`.
+    pub server: String,
+    /// How the connection is secured.
+    pub security: Security,
+    /// A network to imitate.
+    pub link: Link,
+    /// How exact the model is computed.
+    pub precision: Precision,
+    /// How long a silent server is waited for.
+    pub patience: Duration,
+    /// The model's `tokenizer.json`, if it is at hand; otherwise the server's is used.
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// How a connection is secured.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// TLS 1.3 with pinned keys.
+    Tls {
+        /// The server's fingerprint.
+        server: Fingerprint,
+        /// The file of this client's key; without it the key is a new one.
+        identity: Option<PathBuf>,
+    },
+    /// No TLS, to a loopback address.
+    None,
+}
+
+/// A session that is set up, with the model that the server offers.
+pub struct Session {
+    pub(crate) runtime: Runtime,
+    pub(crate) me: Client,
+    pub(crate) model: RemoteModel,
+    pub(crate) options: Options,
+}
+
+impl Session {
+    /// Connects, waits to be admitted, sets up keys and oblivious transfers, and hears of the
+    /// model. It blocks; call it outside any async runtime.
+    ///
+    /// # Errors
+    /// The server is not there, is another, does not admit this client, does not follow the
+    /// protocol, or offers a model that contradicts itself.
+    pub fn connect(options: &Options, events: &mut dyn Events) -> Result<Session, Error> {
+        if matches!(options.security, Security::None) && is_loopback(&options.server) == Some(false) {
+            return Err(Error::Usage(format!(
+                "--insecure-no-tls with --server {}: without TLS only a loopback address is used, such as \
+                 127.0.0.1; pass --fingerprint instead",
+                options.server
+            )));
+        }
+        let runtime = Runtime::new();
+        let (me, model) = runtime.block_on(async {
+            let mut me = establish(options, events).await?;
+            match RemoteModel::receive(&mut me, options.tokenizer.as_deref()).await {
+                Ok(model) => Ok((me, model)),
+                Err(e) => {
+                    say_farewell(&mut me, Err(&e)).await;
+                    Err(e)
+                }
+            }
+        })?;
+        if !model.audited() {
+            events.tell(Event::Warning(Warning::Unaudited));
+        }
+        Ok(Session { runtime, me, model, options: options.clone() })
+    }
+
+    /// The model that the server offers.
+    pub fn model(&self) -> &RemoteModel {
+        &self.model
+    }
+
+    /// Ends the session: all is said, or the server is told why not.
+    pub fn close<T>(mut self, result: &Result<T, Error>) {
+        self.runtime.block_on(say_farewell(&mut self.me, result.as_ref().map(|_| ())));
+    }
+
+    /// The server's identity; none without TLS.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        match self.options.security {
+            Security::Tls { server, .. } => Some(server),
+            Security::None => None,
+        }
+    }
+}
+
+async fn establish(options: &Options, events: &mut dyn Events) -> Result<Client, Error> {
+    events.tell(Event::Stage(Stage::Connecting));
+    let (mut channel, binding) = open(options).await?;
+    channel.set_timeout(options.patience);
+    let admitted = admission::request(&mut channel, |place| {
+        events.tell(Event::Stage(Stage::Waiting { place }));
+    });
+    let admitted = admitted.await.map_err(|e| match (&options.security, &e) {
+        // A TLS server answers what is not TLS with an alert, or hangs up.
+        (Security::None, Net::Closed { .. } | Net::Transport { .. }) => Error::WithoutTls(e),
+        _ => e.into(),
+    })?;
+    if let Err(refusal) = admitted {
+        let _ = channel.part().await;
+        return Err(Error::NotAdmitted(refusal));
+    }
+    events.tell(Event::Stage(Stage::SettingUp));
+    let mut me = Client::establish(channel, Rng::from_os(), binding).await?;
+    me.session.set_precision(options.precision);
+    Ok(me)
+}
+
+/// A connection, and what ties the session to it.
+async fn open(options: &Options) -> Result<(Channel, [u8; 32]), Error> {
+    let Security::Tls { server, identity } = &options.security else {
+        return Ok((connect(&options.server, options.link).await?, [0; 32]));
+    };
+    let me = match identity {
+        Some(file) => key_file::open(file)?,
+        None => Identity::generate(),
+    };
+    match connect_tls(&options.server, options.link, &me, *server).await {
+        Ok(secured) => Ok((secured.channel, secured.exporter)),
+        Err(e @ Net::Rejected { .. }) if identity.is_none() => Err(Error::NewIdentity(e)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn say_farewell(me: &mut Client, result: Result<(), &Error>) {
+    let channel = &mut me.session.ch;
+    match result {
+        // The server has nothing more to say, and needs nothing more.
+        Ok(()) => _ = channel.part().await,
+        Err(e) => {
+            if let Some(code) = e.farewell() {
+                channel.abort(code).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One client, from its connection to its end.
+
+use std::time::Duration;
+
+use sotto_net::{Channel, Link, Runtime};
+use sotto_party::admission::{self, Admission, HEARTBEAT, Refusal};
+use sotto_protocol::Server;
+use sotto_shares::Rng;
+
+use crate::{
+    error::Error,
+    events::{Event, Events, Served},
+    model::{Model, Rules},
+    queue::Place,
+    transport::{JoinedClient, PendingClient, Transport},
+};
+
+/// How long the stages of a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// TLS handshake and join.
+    pub handshake: Duration,
+    /// Set-up of the session.
+    pub set_up: Duration,
+    /// The session after its set-up.
+    pub session: Duration,
+    /// A silence of the client in its session.
+    pub silence: Duration,
+    /// What sessions have left when the server stops.
+    pub grace: Duration,
+}
+
+/// What all sessions have in common.
+pub struct ServerState {
+    /// The model.
+    pub model: Model,
+    /// What its owner has decided.
+    pub rules: Rules,
+    /// How clients connect.
+    pub transport: Transport,
+    /// Where connections are read and written.
+    pub runtime: Runtime,
+    /// The deadlines.
+    pub deadlines: Deadlines,
+    /// The network to imitate.
+    pub link: Link,
+}
+
+/// How far a connection came.
+pub enum Outcome {
+    /// It ended before a session was set up.
+    Before(Error),
+    /// The client was not admitted.
+    Refused(Refusal),
+    /// There was a session.
+    Session(Result<Served, Error>),
+}
+
+impl ServerState {
+    /// Serves one client to its end.
+    pub fn receive(&self, pending: PendingClient, place: &Place, events: &dyn Events) -> Outcome {
+        let addr = pending.addr();
+        let limit = self.deadlines.handshake + 4 * self.link.rtt;
+        let joined = self.runtime.block_on(place.alarm.unless_rung(self.transport.join(pending, limit)));
+        let JoinedClient { mut channel, binding, client } = match joined {
+            Ok(Ok(joined)) => joined,
+            Ok(Err(e)) => return Outcome::Before(e.into()),
+            Err(ending) => return Outcome::Before(ending.into()),
+        };
+        let admitted = place.join(client).and_then(|()| {
+            place.wait(HEARTBEAT, |place| {
+                events.tell(Event::Waiting { addr, place });
+                // A client that is gone shows at its turn.
+                let _ = admission::answer(&mut channel, Admission::Waiting(place));
+            })
+        });
+        let admitted = admitted.and_then(|()| match self.transport.still_allows(client.as_ref()) {
+            true => Ok(()),
+            false => Err(Refusal::Removed),
+        });
+        match admitted {
+            Err(refusal) => {
+                self.runtime.block_on(refuse(&mut channel, refusal));
+                Outcome::Refused(refusal)
+            }
+            Ok(()) => {
+                events.tell(Event::Begun { addr, client });
+                self.converse(channel, binding, place)
+            }
+        }
+    }
+
+    /// A session with a client that is admitted.
+    fn converse(&self, mut channel: Channel, binding: [u8; 32], place: &Place) -> Outcome {
+        let (deadlines, alarm) = (self.deadlines, &place.alarm);
+        self.runtime.block_on(async {
+            channel.set_timeout(deadlines.silence);
+            channel.set_deadline("set-up", deadlines.set_up);
+            if let Err(e) = admission::answer(&mut channel, Admission::Admitted) {
+                return Outcome::Before(e.into());
+            }
+            let established = alarm.unless_rung(Server::establish(channel, Rng::from_os(), binding));
+            let mut me = match established.await {
+                Ok(Ok(me)) => me,
+                Ok(Err(e)) => return Outcome::Before(Error::SetUp(e)),
+                Err(ending) => return Outcome::Before(ending.into()),
+            };
+            me.session.ch.set_deadline("session", deadlines.session);
+            let served = alarm.unless_rung(self.model.serve(&mut me, self.rules)).await;
+            let served = served.unwrap_or_else(|ending| Err(ending.into()));
+            match &served {
+                Ok(_) => _ = me.session.ch.part().await,
+                Err(e) => {
+                    if let Some(code) = e.farewell() {
+                        // The client may hear of a deadline that has passed.
+                        me.session.ch.clear_deadline();
+                        me.session.ch.abort(code).await;
+                    }
+                }
+            }
+            Outcome::Session(served)
+        })
+    }
+}
+
+async fn refuse(channel: &mut Channel, refusal: Refusal) {
+    if admission::answer(channel, Admission::Refused(refusal)).is_ok() {
+        let _ = channel.part().await;
+    }
+}

@@ -1,0 +1,144 @@
+//! The program: its options, signals, log, exit codes.
+//!
+//! | file   | subject                     |
+//! |--------|-----------------------------|
+//! | `args` | options and help            |
+//! | `log`  | events on standard error    |
+
+mod args;
+mod log;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use sotto_party::{
+    command_line, key_file,
+    output::note,
+    process::{self, Signal},
+};
+
+use crate::{
+    alarm::{Alarm, Ending},
+    allow_list::AllowList,
+    error::{Error, Fault},
+    events::{Event, Events},
+    listener::{self, Options},
+    model::Model,
+    transport::Transport,
+};
+use args::{Cli, Command, InspectArgs, ServeArgs};
+use log::Log;
+
+/// The name in messages.
+const PROGRAM: &str = "party-server";
+
+/// Runs the program with its command line, its own name first. Call it before any other thread
+/// starts: it takes over signals.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    process::no_core_dumps();
+    process::quiet_panics();
+    let args = command_line::with_subcommand(args, &args::SUBCOMMANDS, |_| "serve");
+    let cli: Cli = match command_line::parse(args) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let done = catch_unwind(AssertUnwindSafe(|| match cli.command {
+        Command::Serve(args) => serve(&args),
+        Command::Inspect(args) => inspect(&args),
+        Command::Keygen(args) => keygen(args.file),
+    }));
+    match done.unwrap_or(Err(Error::Internal)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let (kind, code) = match e.fault() {
+                Fault::Program => ("internal", 1),
+                Fault::Operator => ("usage", 2),
+                Fault::Connection => ("connection", 3),
+                Fault::Client => ("client", 4),
+            };
+            command_line::report(PROGRAM, &e, kind, code, false)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Error> {
+    let (stop, events): (_, Arc<dyn Events>) = (Alarm::default(), Arc::new(Log::new(args.log)));
+    let clients = AllowList::open(&args.allow, args.allow_file.as_deref())?;
+    act_on_signals(&stop, &clients, &events);
+    let transport = match args.insecure_no_tls {
+        true => Transport::Open,
+        false => Transport::Tls { me: key_file::open(&key(args.identity.clone())?)?, clients },
+    };
+    let options = Options {
+        model: args.model.clone(),
+        calibrate: args.calibrate.clone(),
+        accept_unproven_ranges: args.accept_unproven_ranges,
+        rules: args.rules(),
+        listen: args.listen,
+        transport,
+        limits: args.limits(),
+        deadlines: args.deadlines(),
+        link: args.link,
+        once: args.once,
+    };
+    listener::serve(options, &stop, &events)
+}
+
+/// The first signal to end is a graceful stop, the second one ends at once.
+fn act_on_signals(stop: &Alarm, clients: &AllowList, events: &Arc<dyn Events>) {
+    let (stop, clients, events) = (stop.clone(), clients.clone(), events.clone());
+    process::on_signals(move |signal| match signal {
+        Signal::Reload => events.tell(Event::Reread(clients.reread())),
+        Signal::End(_) if stop.rung().is_none() => {
+            note(&format!("{PROGRAM}: stopped; a second signal ends the sessions under way at once"));
+            stop.ring(Ending::Stopping);
+        }
+        Signal::End(_) => std::process::exit(0),
+    });
+}
+
+/// Where this server's key is.
+fn key(file: Option<PathBuf>) -> Result<PathBuf, Error> {
+    file.or_else(default_key).ok_or_else(|| {
+        let reason = "there is no home directory to keep this server's identity in: pass --identity FILE";
+        Error::Usage(reason.into())
+    })
+}
+
+fn default_key() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("sotto/server.pem"))
+}
+
+/// Prints what is public of a model, and what its audit finds.
+fn inspect(args: &InspectArgs) -> Result<(), Error> {
+    let model = Model::load(&args.model, args.calibrate.as_deref())?;
+    let mut text = format!("model       {}\ntokenizer   {}\n", model.describe(), model.tokenizer_digest());
+    model.remarks().iter().for_each(|remark| text.push_str(&format!("remark      {remark}\n")));
+    model.ranges().into_iter().for_each(|ranges| text.push_str(&format!("ranges      {ranges}\n")));
+    match model.findings() {
+        [] => text.push_str("audit       found nothing: no value can exceed its ring unnoticed\n"),
+        findings => findings.iter().for_each(|finding| text.push_str(&format!("audit       {finding}\n"))),
+    }
+    print(&text);
+    Ok(())
+}
+
+/// Prints the fingerprint of a key, which is made if it is not there.
+fn keygen(file: Option<PathBuf>) -> Result<(), Error> {
+    print(&format!("{}\n", key_file::open(&key(file)?)?.fingerprint()));
+    Ok(())
+}
+
+/// To whoever still reads it.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

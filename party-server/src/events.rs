@@ -1,0 +1,183 @@
+//! What a front end is told while the server runs: addresses, lengths and times, never anything
+//! secret.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use sotto_net::Fingerprint;
+use sotto_party::{admission::Refusal, output::one_line};
+
+use crate::error::Error;
+
+/// Something has happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The model is loaded.
+    Loaded {
+        /// Its shape, in words.
+        model: String,
+    },
+    /// What the model's files say and is read otherwise.
+    Remark(String),
+    /// The ranges of the model's numbers were chosen on texts.
+    Calibrated {
+        /// The ranges, in words.
+        ranges: String,
+    },
+    /// The weights do not rule out that a value exceeds its ring.
+    UnprovenRange(String),
+    /// Clients can connect.
+    Listening {
+        /// Where.
+        addr: SocketAddr,
+        /// The server's fingerprint; none without TLS.
+        fingerprint: Option<Fingerprint>,
+    },
+    /// The system cannot accept a client.
+    CannotAccept(Error),
+    /// A client waits in the queue.
+    Waiting {
+        /// The client.
+        addr: SocketAddr,
+        /// Its place; 1 is the next.
+        place: u32,
+    },
+    /// A client is not admitted.
+    Refused {
+        /// The client.
+        addr: SocketAddr,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A client's session begins.
+    Begun {
+        /// The client.
+        addr: SocketAddr,
+        /// Who it is; nobody knows without TLS.
+        client: Option<Fingerprint>,
+    },
+    /// A client is served.
+    Served {
+        /// The client.
+        addr: SocketAddr,
+        /// What was seen of its request.
+        served: Served,
+    },
+    /// A connection has ended before its time.
+    Failed {
+        /// The client.
+        addr: SocketAddr,
+        /// Why.
+        error: Error,
+    },
+    /// The list of clients is read again.
+    Reread(Result<Option<usize>, Error>),
+    /// The server ends, after the sessions under way.
+    Stopping {
+        /// How many there are.
+        sessions: usize,
+        /// How long they have.
+        grace: Duration,
+    },
+}
+
+/// What a server saw of a request, and what that cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// New tokens at most.
+    pub most: u32,
+    /// Tokens made.
+    pub made: usize,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Both ways.
+    pub bytes: u64,
+    /// One-way message delays on the critical path.
+    pub turns: u64,
+    /// Bytes of cached keys and values, a token.
+    pub cache_bytes: f64,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A mistake in this program.
+    Error,
+    /// Something that should not happen.
+    Warning,
+    /// What happens all the time.
+    Info,
+}
+
+/// A front end's ear, for all sessions at once. What it does delays them.
+pub trait Events: Send + Sync {
+    /// Takes an event.
+    fn tell(&self, event: Event);
+}
+
+impl Event {
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Event::Failed { error: Error::Internal, .. } => Severity::Error,
+            Event::Failed { .. }
+            | Event::Refused { .. }
+            | Event::CannotAccept(_)
+            | Event::UnprovenRange(_)
+            | Event::Remark(_)
+            | Event::Reread(Err(_)) => Severity::Warning,
+            _ => Severity::Info,
+        }
+    }
+}
+
+impl Display for Event {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Loaded { model } => write!(f, "model loaded: {model}"),
+            Event::Remark(remark) => write!(f, "{remark}"),
+            Event::Calibrated { ranges } => write!(f, "ranges chosen on texts: {ranges}"),
+            Event::UnprovenRange(finding) => write!(f, "unproven range: {finding}"),
+            Event::Listening { addr, fingerprint: Some(me) } => {
+                write!(f, "listening on {addr}, fingerprint {me}")
+            }
+            Event::Listening { addr, fingerprint: None } => {
+                write!(f, "listening on {addr}, WITHOUT TLS: for tests on this machine only")
+            }
+            Event::CannotAccept(e) => write!(f, "cannot accept a client: {}", one_line(e)),
+            Event::Waiting { addr, place } => write!(f, "{addr}: waits in the queue, place {place}"),
+            Event::Refused { addr, reason } => write!(f, "{addr}: not admitted: {reason}"),
+            Event::Begun { addr, client: Some(client) } => write!(f, "{addr}: session begins ({client})"),
+            Event::Begun { addr, client: None } => write!(f, "{addr}: session begins (no identity)"),
+            Event::Served { addr, served } => write!(f, "{addr}: served: {served}"),
+            Event::Failed { addr, error } => write!(f, "{addr}: {}", one_line(error)),
+            Event::Reread(Ok(Some(clients))) => write!(f, "list of clients read again: {clients} clients"),
+            Event::Reread(Ok(None)) => write!(f, "there is no list of clients to read again"),
+            Event::Reread(Err(e)) => write!(f, "list of clients stays as it was: {}", one_line(e)),
+            Event::Stopping { sessions, grace } => {
+                write!(f, "stopping: {sessions} sessions under way, they have {grace:?} to end")
+            }
+        }
+    }
+}
+
+impl Display for Served {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} prompt tokens, {} of at most {} new ones, {:.1} s, {:.1} MB, {} turns, {:.1} kB of cache a token",
+            self.prompt,
+            self.made,
+            self.most,
+            self.seconds,
+            self.bytes as f64 / 1e6,
+            self.turns,
+            self.cache_bytes / 1e3
+        )
+    }
+}

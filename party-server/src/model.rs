@@ -1,0 +1,107 @@
+//! The model that is served. All calls of the model library are here.
+
+use std::path::Path;
+
+use sotto_models::{
+    Folder, Texts,
+    service::{self, Policy},
+};
+use sotto_protocol::Server;
+
+use crate::{error::Error, events::Served};
+
+/// What clients see of each step.
+pub use sotto_models::service::Answers as Reveal;
+
+/// A model that is loaded, and its audit.
+pub struct Model {
+    weights: sotto_models::Model,
+    folder: Folder,
+    findings: Vec<String>,
+}
+
+/// What the owner has decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What clients see.
+    pub reveal: Reveal,
+    /// Tokens of a prompt at most.
+    pub max_prompt: usize,
+}
+
+impl Model {
+    /// Loads a folder, a GGUF file, or the built-in model; `calibrate` is a file of texts.
+    ///
+    /// # Errors
+    /// Its files.
+    pub fn load(model: &Path, calibrate: Option<&Path>) -> Result<Model, Error> {
+        let texts = calibrate.map(Texts::open).transpose()?.unwrap_or_default();
+        let folder = if model == Path::new("builtin") { Folder::builtin()? } else { Folder::open(model)? };
+        let weights = sotto_models::Model::load(&folder, &texts)?;
+        let findings = weights.findings().iter().map(ToString::to_string).collect();
+        Ok(Model { weights, folder, findings })
+    }
+
+    /// Values that may exceed what their ring holds: one line each, none if the audit has cleared
+    /// the model.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    /// Its shape, in words.
+    pub fn describe(&self) -> String {
+        let config = self.folder.config();
+        format!(
+            "{} layers of width {}, vocabulary {}, context {}",
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.vocab_size,
+            self.weights.positions()
+        )
+    }
+
+    /// What its files say and is read otherwise: one line each.
+    pub fn remarks(&self) -> &[String] {
+        self.folder.warnings()
+    }
+
+    /// The ranges of its numbers, if they were chosen on texts, in words.
+    pub fn ranges(&self) -> Option<String> {
+        let (scales, positions) = (self.weights.scales(), self.weights.positions());
+        let largest = scales.stream.last().map_or(0, |stream| stream.exponent);
+        self.weights.is_calibrated().then(|| {
+            format!(
+                "residual stream in units of up to 2^{largest}, logits in units of 2^{}, at most {positions} \
+                 positions",
+                scales.logits
+            )
+        })
+    }
+
+    /// The digest of the tokenizer's file, in hexadecimal.
+    pub fn tokenizer_digest(&self) -> String {
+        self.folder.tokenizer().digest().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Offers the model in a session, and serves one request. Returns what was seen of it.
+    ///
+    /// # Errors
+    /// The request does not fit the model or the rules, or the client or the connection fails.
+    pub async fn serve(&self, me: &mut Server, rules: Rules) -> Result<Served, Error> {
+        let Rules { reveal: answers, max_prompt } = rules;
+        let policy = Policy { answers, max_prompt, audited: self.findings.is_empty() };
+        service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
+        let served = service::serve(me, &self.weights, policy).await?;
+        let cost = me.session.ch.meter.total();
+        let (positions, cached) = served.cached;
+        Ok(Served {
+            prompt: served.request.prompt,
+            most: served.request.new,
+            made: served.made,
+            seconds: cost.seconds,
+            bytes: cost.bytes(),
+            turns: cost.turns,
+            cache_bytes: cached as f64 / positions.max(1) as f64,
+        })
+    }
+}

@@ -1,0 +1,361 @@
+//! Who is connected, who waits, whose turn it is.
+//!
+//! ```text
+//! connection -> handshake -> queue -> session
+//! ```
+//!
+//! | stage     | limit                            | beyond it                           |
+//! |-----------|----------------------------------|-------------------------------------|
+//! | handshake | in all; of an address            | the oldest of them is displaced     |
+//! | queue     | in all; with sessions also of an | refused, and told why               |
+//! |           | address and of an identity       |                                     |
+//! | session   | in all                           | waits, first come first served      |
+//!
+//! A connection leaves the handshake stage when the client has shown its key and has joined. Those
+//! that say nothing displace each other and take no place in the queue.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sotto_net::Fingerprint;
+use sotto_party::admission::Refusal;
+
+use crate::alarm::{Alarm, Ending, lock};
+
+/// How many at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sessions.
+    pub sessions: usize,
+    /// Clients in the queue.
+    pub queue: usize,
+    /// Connections in the handshake stage.
+    pub handshakes: usize,
+    /// Of one address: connections in the handshake stage, and clients in queue and sessions.
+    pub per_address: usize,
+    /// Of one identity: clients in queue and sessions.
+    pub per_client: usize,
+}
+
+/// All connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections(Arc<Shared>);
+
+struct Shared {
+    limits: Limits,
+    all: Mutex<All>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct All {
+    /// In order of arrival.
+    connections: BTreeMap<u64, Connection>,
+    next: u64,
+    /// Nobody new is admitted.
+    closed: bool,
+}
+
+struct Connection {
+    network: IpAddr,
+    client: Option<Fingerprint>,
+    stage: Stage,
+    alarm: Alarm,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Handshake,
+    /// Displaced from the handshake stage, and about to end.
+    Displaced,
+    /// With the order of joining.
+    Waiting(u64),
+    Session,
+}
+
+/// One connection's place; free again when dropped.
+pub struct Place {
+    connections: Connections,
+    id: u64,
+    /// What ends this connection.
+    pub alarm: Alarm,
+}
+
+impl Connections {
+    /// Nobody is connected yet.
+    pub fn new(limits: Limits) -> Connections {
+        Connections(Arc::new(Shared { limits, all: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    /// A connection from `address` arrives. Older ones in the handshake stage may have to go for
+    /// it.
+    pub fn arrive(&self, address: IpAddr) -> Place {
+        let (alarm, network, limits) = (Alarm::default(), network(address), self.0.limits);
+        let mut all = lock(&self.0.all);
+        all.displace(limits.per_address, |c| c.network == network);
+        all.displace(limits.handshakes, |_| true);
+        all.next += 1;
+        let id = all.next;
+        let connection = Connection { network, client: None, stage: Stage::Handshake, alarm: alarm.clone() };
+        all.connections.insert(id, connection);
+        Place { connections: self.clone(), id, alarm }
+    }
+
+    /// Admits nobody any more; those who wait are told, those who have not joined go at once.
+    pub fn close(&self) {
+        let mut all = lock(&self.0.all);
+        all.closed = true;
+        all.connections
+            .values()
+            .filter(|c| c.stage == Stage::Handshake)
+            .for_each(|c| c.alarm.ring(Ending::Stopping));
+        self.0.changed.notify_all();
+    }
+
+    /// Sessions under way.
+    pub fn sessions(&self) -> usize {
+        lock(&self.0.all).sessions()
+    }
+
+    /// Waits until nobody is connected any more, for `limit` at most. Whether that is so.
+    pub fn wait_until_empty(&self, limit: Duration) -> bool {
+        let all = lock(&self.0.all);
+        let waited = self.0.changed.wait_timeout_while(all, limit, |all| !all.connections.is_empty());
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Ends all connections.
+    pub fn end_all(&self) {
+        lock(&self.0.all).connections.values().for_each(|c| c.alarm.ring(Ending::Stopping));
+        self.0.changed.notify_all();
+    }
+}
+
+impl All {
+    /// Makes room for one more among `most` connections in the handshake stage that are `alike`.
+    fn displace(&mut self, most: usize, alike: impl Fn(&Connection) -> bool) {
+        let young = self.connections.values_mut().filter(|c| c.stage == Stage::Handshake && alike(c));
+        let mut young: Vec<&mut Connection> = young.collect();
+        let surplus = (young.len() + 1).saturating_sub(most);
+        for oldest in young.iter_mut().take(surplus) {
+            oldest.stage = Stage::Displaced;
+            oldest.alarm.ring(Ending::Displaced);
+        }
+    }
+
+    fn sessions(&self) -> usize {
+        self.connections.values().filter(|c| c.stage == Stage::Session).count()
+    }
+
+    fn waiting(&self) -> usize {
+        self.connections.values().filter(|c| matches!(c.stage, Stage::Waiting(_))).count()
+    }
+
+    /// Clients in queue and sessions that are `alike`.
+    fn joined(&self, alike: impl Fn(&Connection) -> bool) -> usize {
+        let joined = |c: &&Connection| matches!(c.stage, Stage::Waiting(_) | Stage::Session);
+        self.connections.values().filter(joined).filter(|c| alike(c)).count()
+    }
+
+    /// How many must go before this one may begin; 0 is now.
+    fn ahead(&self, id: u64, sessions: usize) -> usize {
+        let own = self.connections[&id].stage;
+        let before = |c: &&Connection| matches!(c.stage, Stage::Waiting(_)) && c.stage < own;
+        let waiting = self.connections.values().filter(before).count();
+        (waiting + 1 + self.sessions()).saturating_sub(sessions)
+    }
+}
+
+impl Place {
+    /// The client has shown that it is `client` and has joined: it gets a place in the queue.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    pub fn join(&self, client: Option<Fingerprint>) -> Result<(), Refusal> {
+        let limits = self.connections.0.limits;
+        let mut all = lock(&self.connections.0.all);
+        let network = all.connections[&self.id].network;
+        if all.closed {
+            return Err(Refusal::Stopping);
+        }
+        // Displaced in the moment in which it has joined.
+        if self.alarm.rung().is_some() {
+            return Err(Refusal::QueueFull);
+        }
+        if all.joined(|c| c.network == network) >= limits.per_address {
+            return Err(Refusal::Address);
+        }
+        if client.is_some() && all.joined(|c| c.client == client) >= limits.per_client {
+            return Err(Refusal::Client);
+        }
+        let waits = all.waiting() + all.sessions() >= limits.sessions;
+        if waits && all.waiting() >= limits.queue {
+            return Err(Refusal::QueueFull);
+        }
+        all.next += 1;
+        let order = all.next;
+        if let Some(own) = all.connections.get_mut(&self.id) {
+            (own.client, own.stage) = (client, Stage::Waiting(order));
+        }
+        Ok(())
+    }
+
+    /// Waits for a session's place. `tell` hears the place in the queue: when it has changed, and
+    /// every `heartbeat`.
+    ///
+    /// # Errors
+    /// Why the server will not serve this client after all.
+    pub fn wait(&self, heartbeat: Duration, mut tell: impl FnMut(u32)) -> Result<(), Refusal> {
+        let sessions = self.connections.0.limits.sessions;
+        let (mut told, mut next) = (0, Instant::now());
+        loop {
+            let mut all = lock(&self.connections.0.all);
+            if all.closed || self.alarm.rung().is_some() {
+                return Err(Refusal::Stopping);
+            }
+            let ahead = all.ahead(self.id, sessions);
+            if ahead == 0 {
+                if let Some(own) = all.connections.get_mut(&self.id) {
+                    own.stage = Stage::Session;
+                }
+                self.connections.0.changed.notify_all();
+                return Ok(());
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if ahead == told && !left.is_zero() {
+                let _ = self.connections.0.changed.wait_timeout(all, left);
+                continue;
+            }
+            // Telling may take its time; the others do not wait for it.
+            drop(all);
+            (told, next) = (ahead, Instant::now() + heartbeat);
+            tell(u32::try_from(ahead).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.connections.0.all).connections.remove(&self.id);
+        self.connections.0.changed.notify_all();
+    }
+}
+
+/// What counts as one address: of IPv6 the network of 64 bits, which one host may have all to
+/// itself.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+        four => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { sessions: 1, queue: 2, handshakes: 3, per_address: 2, per_client: 2 };
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    #[test]
+    fn those_who_do_not_join_displace_each_other() {
+        let all = Connections::new(LIMITS);
+        let (a, b, other) = (all.arrive(address(1)), all.arrive(address(1)), all.arrive(address(2)));
+        let c = all.arrive(address(1));
+        assert_eq!(a.alarm.rung(), Some(Ending::Displaced), "the oldest of its address");
+        assert!([&b, &c, &other].iter().all(|place| place.alarm.rung().is_none()));
+        let d = all.arrive(address(3));
+        assert_eq!(b.alarm.rung(), Some(Ending::Displaced), "the oldest of all");
+        assert!([&c, &d, &other].iter().all(|place| place.alarm.rung().is_none()));
+        // Who has joined is out of reach.
+        other.join(None).unwrap();
+        let _more = [4, 5, 6, 7].map(|last| all.arrive(address(last)));
+        assert_eq!(other.alarm.rung(), None);
+    }
+
+    #[test]
+    fn an_address_and_a_client_have_their_limits() {
+        let all = Connections::new(Limits { queue: 9, ..LIMITS });
+        let someone = sotto_net::Identity::generate().fingerprint();
+        let join = |last, client| {
+            let place = all.arrive(address(last));
+            let joined = place.join(client);
+            (place, joined)
+        };
+        let first = [join(1, None), join(1, None), join(2, Some(someone)), join(3, Some(someone))];
+        assert!(first.iter().all(|(_, joined)| joined.is_ok()));
+        assert_eq!(join(1, None).1, Err(Refusal::Address));
+        assert_eq!(join(4, Some(someone)).1, Err(Refusal::Client));
+        drop(first);
+        assert_eq!(join(1, None).1, Ok(()));
+        assert_eq!(join(4, Some(someone)).1, Ok(()));
+    }
+
+    #[test]
+    fn the_queue_is_ordered_and_has_an_end() {
+        let all = Connections::new(Limits { handshakes: 4, ..LIMITS });
+        let places: Vec<_> = (1..=4).map(|last| all.arrive(address(last))).collect();
+        let [first, second, third, fourth] = places.try_into().ok().unwrap();
+        first.join(None).unwrap();
+        first.wait(LONG, |_| panic!("nobody is before it")).unwrap();
+        second.join(None).unwrap();
+        third.join(None).unwrap();
+        assert_eq!(fourth.join(None), Err(Refusal::QueueFull));
+        let (sender, heard) = channel();
+        thread::scope(|scope| {
+            let told = sender.clone();
+            scope.spawn(move || {
+                third.wait(LONG, |place| told.send((3, place)).unwrap()).unwrap();
+                told.send((3, 0)).unwrap();
+            });
+            assert_eq!(heard.recv().unwrap(), (3, 2));
+            drop(first);
+            assert_eq!(heard.recv().unwrap(), (3, 1), "the second has not asked yet, and keeps its place");
+            second.wait(LONG, |_| panic!("it is the first")).unwrap();
+            drop(second);
+            assert_eq!(heard.recv().unwrap(), (3, 0));
+        });
+    }
+
+    #[test]
+    fn a_server_that_stops_tells_those_who_wait() {
+        let all = Connections::new(LIMITS);
+        let (first, second, young) = (all.arrive(address(1)), all.arrive(address(2)), all.arrive(address(3)));
+        first.join(None).unwrap();
+        first.wait(LONG, |_| ()).unwrap();
+        second.join(None).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| second.wait(LONG, |_| ()));
+            thread::sleep(Duration::from_millis(20));
+            all.close();
+            assert_eq!(waiting.join().unwrap(), Err(Refusal::Stopping));
+        });
+        assert_eq!(young.alarm.rung(), Some(Ending::Stopping));
+        assert_eq!(all.arrive(address(4)).join(None), Err(Refusal::Stopping));
+        assert_eq!(all.sessions(), 1);
+        drop((second, young));
+        assert!(!all.wait_until_empty(Duration::from_millis(1)));
+        all.end_all();
+        assert_eq!(first.alarm.rung(), Some(Ending::Stopping));
+        drop(first);
+        assert!(all.wait_until_empty(LONG));
+    }
+
+    #[test]
+    fn hosts_of_one_ipv6_network_count_as_one() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), address(1));
+    }
+}

@@ -1,0 +1,22 @@
+//! The two programs as a user meets them: two processes, their output, their exit codes.
+//!
+//! Both are the demo's executable with `server` or `client` in front: the same functions as those
+//! of `party-server` and `party-client`.
+//!
+//! | file       | subject                                                     |
+//! |------------|-------------------------------------------------------------|
+//! | `harness`  | the processes                                               |
+//! | `answers`  | what a user gets who does everything right                  |
+//! | `mistakes` | what a user is told who does something wrong                |
+//! | `streams`  | output that is full, gone, or a terminal                    |
+//! | `limits`   | clients that say nothing, come in crowds, or wait           |
+//! | `signals`  | stopping a server, and reading its list of clients again    |
+
+#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
+
+mod answers;
+mod harness;
+mod limits;
+mod mistakes;
+mod signals;
+mod streams;
