@@ -1,7 +1,7 @@
 //! A model in one GGUF file, as if it were a folder in the Hugging Face layout: names of tensors,
 //! the order of their rows, `config.json`, chat template. `gguf_tokenizer.rs` has the tokenizer.
 //!
-//! The file's writer turned the rotary embedding of LLaMA from pairs `(i, i + head_dim / 2)` into
+//! LLaMA and Qwen2 are read. The file's writer turned the rotary embedding of LLaMA from pairs `(i, i + head_dim / 2)` into
 //! neighbours `(2 i, 2 i + 1)` by exchanging rows of the query and key projections; here they are
 //! put back.
 
@@ -48,6 +48,7 @@ impl GgufModel {
         let metadata = Metadata(&gguf);
         metadata.check_architecture().map_err(|e| metadata.error(e))?;
         let heads = metadata.heads().map_err(|e| metadata.error(e))?;
+        let heads = metadata.is_interleaved().then_some(heads);
         let places = gguf.names().filter(|&name| name != ROPE_FACTORS).map(|name| {
             let (new, rows) = renamed(name, heads);
             (new, (name.to_string(), rows))
@@ -135,8 +136,9 @@ impl Rows {
     }
 }
 
-/// The name in the Hugging Face layout; a name that no LLaMA has stays as it is.
-fn renamed(name: &str, heads: Heads) -> (String, Rows) {
+/// The name in the Hugging Face layout, and the order of rows, of heads that are stored interleaved
+/// or not; a name that no LLaMA has stays as it is.
+fn renamed(name: &str, interleaved: Option<Heads>) -> (String, Rows) {
     let same = |name: &str| (name.to_string(), Rows::Same);
     match name {
         "token_embd.weight" => return same("model.embed_tokens.weight"),
@@ -150,10 +152,12 @@ fn renamed(name: &str, heads: Heads) -> (String, Rows) {
     else {
         return same(name);
     };
+    let order =
+        |heads: fn(Heads) -> usize| interleaved.map_or(Rows::Same, |all| Rows::Interleaved(heads(all)));
     let (module, rows) = match module {
         "attn_norm" => ("input_layernorm", Rows::Same),
-        "attn_q" => ("self_attn.q_proj", Rows::Interleaved(heads.query)),
-        "attn_k" => ("self_attn.k_proj", Rows::Interleaved(heads.key)),
+        "attn_q" => ("self_attn.q_proj", order(|heads| heads.query)),
+        "attn_k" => ("self_attn.k_proj", order(|heads| heads.key)),
         "attn_v" => ("self_attn.v_proj", Rows::Same),
         "attn_output" => ("self_attn.o_proj", Rows::Same),
         "ffn_norm" => ("post_attention_layernorm", Rows::Same),
@@ -234,63 +238,78 @@ impl Metadata<'_> {
 
     fn check_architecture(&self) -> Result<(), ConfigError> {
         match self.text("general.architecture")? {
-            Some("llama") => Ok(()),
-            _ => Err(self.refuse("general.architecture", "\"llama\"")),
+            Some("llama" | "qwen2") => Ok(()),
+            _ => Err(self.refuse("general.architecture", "\"llama\" or \"qwen2\"")),
         }
     }
 
+    fn is_qwen2(&self) -> bool {
+        matches!(self.text("general.architecture"), Ok(Some("qwen2")))
+    }
+
+    /// Whether heads are stored in the order in which neighbours are turned together.
+    fn is_interleaved(&self) -> bool {
+        !self.is_qwen2()
+    }
+
+    /// A key of the architecture's own.
+    fn own(&self, key: &str) -> String {
+        format!("{}.{key}", if self.is_qwen2() { "qwen2" } else { "llama" })
+    }
+
     fn heads(&self) -> Result<Heads, ConfigError> {
-        let query = self.required("llama.attention.head_count")?;
-        let key = self.size("llama.attention.head_count_kv")?.unwrap_or(query);
-        let count = |key, n: u64| match usize::try_from(n) {
+        let query = self.required(&self.own("attention.head_count"))?;
+        let key = self.size(&self.own("attention.head_count_kv"))?.unwrap_or(query);
+        let count = |key: &str, n: u64| match usize::try_from(n) {
             Ok(n @ 1..=512) => Ok(n),
             _ => Err(self.refuse(key, "1 to 512")),
         };
-        let query = count("llama.attention.head_count", query)?;
-        Ok(Heads { query, key: count("llama.attention.head_count_kv", key)? })
+        let query = count(&self.own("attention.head_count"), query)?;
+        Ok(Heads { query, key: count(&self.own("attention.head_count_kv"), key)? })
     }
 
     /// The text of a `config.json` that says the same.
     fn config_json(&self) -> Result<Json, ConfigError> {
         let heads = self.heads()?;
-        let hidden = self.required("llama.embedding_length")?;
-        let turned = self.size("llama.rope.dimension_count")?;
+        let hidden = self.required(&self.own("embedding_length"))?;
+        let turned = self.size(&self.own("rope.dimension_count"))?;
         let width =
-            self.size("llama.attention.key_length")?.or(turned).unwrap_or(hidden / heads.query as u64);
-        for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
+            self.size(&self.own("attention.key_length"))?.or(turned).unwrap_or(hidden / heads.query as u64);
+        for key in [&self.own("rope.dimension_count"), &self.own("attention.value_length")] {
             if self.size(key)?.is_some_and(|n| n != width) {
                 return Err(self.refuse(key, &format!("{width}, the width of a head")));
             }
         }
-        if self.size("llama.expert_count")?.is_some_and(|n| n > 0) {
+        if self.size(&self.own("expert_count"))?.is_some_and(|n| n > 0) {
             return Err(
-                self.refuse("llama.expert_count", "0 or absent: mixtures of experts are not supported")
+                self.refuse(&self.own("expert_count"), "0 or absent: mixtures of experts are not supported")
             );
         }
-        let eps = "llama.attention.layer_norm_rms_epsilon";
+        let eps = &self.own("attention.layer_norm_rms_epsilon");
         let rows = |name| self.0.info(name).and_then(|info| info.shape.first().copied());
-        let theta = self.number("llama.rope.freq_base")?.unwrap_or(10_000.0);
+        let theta = self.number(&self.own("rope.freq_base"))?.unwrap_or(10_000.0);
         let scaling = match self.rope_scaling()? {
             None => self.rope_factors(theta, width)?,
             scaling => scaling,
         };
         Ok(json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+            "architectures": [if self.is_qwen2() { "Qwen2ForCausalLM" } else { "LlamaForCausalLM" }],
+            "model_type": if self.is_qwen2() { "qwen2" } else { "llama" },
             "hidden_act": "silu",
             "vocab_size": rows("token_embd.weight"),
             "hidden_size": hidden,
-            "intermediate_size": self.required("llama.feed_forward_length")?,
-            "num_hidden_layers": self.required("llama.block_count")?,
+            "intermediate_size": self.required(&self.own("feed_forward_length"))?,
+            "num_hidden_layers": self.required(&self.own("block_count"))?,
             "num_attention_heads": heads.query,
             "num_key_value_heads": heads.key,
             "head_dim": width,
-            "max_position_embeddings": self.required("llama.context_length")?,
+            "max_position_embeddings": self.required(&self.own("context_length"))?,
             "rms_norm_eps": self.number(eps)?.ok_or_else(|| self.refuse(eps, "a number"))?,
             "rope_theta": theta,
             "rope_scaling": scaling,
-            "sliding_window": self.size("llama.attention.sliding_window")?.filter(|&n| n > 0),
-            "attention_bias": self.0.info("blk.0.attn_q.bias").is_some(),
+            "sliding_window": self.size(&self.own("attention.sliding_window"))?.filter(|&n| n > 0),
+            // Qwen2 has biases of queries, keys and values, and says so nowhere.
+            "attention_bias": !self.is_qwen2() && self.0.info("blk.0.attn_q.bias").is_some(),
             "mlp_bias": self.0.info("blk.0.ffn_gate.bias").is_some(),
             "tie_word_embeddings": self.0.info("output.weight").is_none(),
             "bos_token_id": self.size("tokenizer.ggml.bos_token_id")?,
@@ -309,17 +328,17 @@ impl Metadata<'_> {
     }
 
     fn rope_scaling(&self) -> Result<Option<Json>, ConfigError> {
-        let factor = match self.number("llama.rope.scaling.factor")? {
-            None => self.number("llama.rope.scale_linear")?,
+        let factor = match self.number(&self.own("rope.scaling.factor"))? {
+            None => self.number(&self.own("rope.scale_linear"))?,
             factor => factor,
         };
-        let kind = "llama.rope.scaling.type";
+        let kind = &self.own("rope.scaling.type");
         match self.text(kind)? {
             Some("none") => Ok(None),
             None if factor.is_none_or(|f| f == 1.0) => Ok(None),
             None | Some("linear") => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
             Some("yarn") => {
-                let set = |key: &str| self.number(&format!("llama.rope.scaling.{key}"));
+                let set = |key: &str| self.number(&self.own(&format!("rope.scaling.{key}")));
                 let scale = 1.0 + 0.1 * libm::log(factor.unwrap_or(1.0).max(1.0));
                 Ok(Some(json!({
                     "rope_type": "yarn",
@@ -327,7 +346,7 @@ impl Metadata<'_> {
                     "attention_factor": set("attn_factor")?.unwrap_or(1.0) * scale,
                     "beta_fast": set("yarn_beta_fast")?,
                     "beta_slow": set("yarn_beta_slow")?,
-                    "original_max_position_embeddings": self.size("llama.rope.scaling.original_context_length")?,
+                    "original_max_position_embeddings": self.size(&self.own("rope.scaling.original_context_length"))?,
                 })))
             }
             Some(_) => Err(self.refuse(kind, "\"none\", \"linear\" or \"yarn\"")),

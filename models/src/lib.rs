@@ -11,8 +11,9 @@
 //! | `model`         | a model as its owner serves it                                     |
 //! | `calibration`   | scales that fit a model's numbers into the rings                   |
 //! | `reference`     | the whole model in f32                                             |
+//! | `agreement`     | how far fixed point agrees with it                                 |
 //! | `service`       | offer, request, generation: what the two programs say to each other|
-//! | `config`        | the public shape of a LLaMA, checked                               |
+//! | `config`        | the public shape of a model, checked                               |
 //! | `rope`          | rotary frequencies                                                 |
 //! | `folder`        | a model's files, checked against each other                        |
 //! | `checkpoint`    | safetensors or GGUF, mapped, one tensor at a time                  |
@@ -24,6 +25,7 @@
 //! | `sampling`      | logits to the next token                                           |
 //! | `random`        | models with random weights, for tests and measurements             |
 
+mod agreement;
 pub mod architectures;
 mod builtin;
 mod calendar;
@@ -56,6 +58,7 @@ pub mod text;
 pub mod tokenizer;
 pub mod weights;
 
+pub use agreement::{Agreement, CLEAR_LEAD};
 pub use calibration::Texts;
 pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;

@@ -348,6 +348,38 @@ fn a_file_is_the_folder_it_came_from() {
     }
 }
 
+/// Qwen2 keeps the order of its heads, and has biases of queries, keys and values.
+#[test]
+fn qwen2_is_read() {
+    let (dir, config, mut file) = model(shape());
+    for (key, _) in &mut file.metadata {
+        *key = key.replace("llama.", "qwen2.");
+    }
+    file.set("general.architecture", Some(Meta::Text("qwen2".into())));
+    let folder = Folder::open(dir.path()).unwrap();
+    let bias = |n: usize| -> Vec<f32> { (0..n).map(|i| i as f32 / 64.0).collect() };
+    for i in 0..config.num_hidden_layers {
+        let sizes = [config.query_size(), config.key_value_size(), config.key_value_size()];
+        for (name, n) in ["q", "k", "v"].into_iter().zip(sizes) {
+            let (values, _) = read(&folder, &format!("model.layers.{i}.self_attn.{name}_proj.weight"));
+            let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            file.tensor(&format!("blk.{i}.attn_{name}.weight")).3 = bytes(&values);
+            file.tensors.push((format!("blk.{i}.attn_{name}.bias"), vec![n], 0, bytes(&bias(n))));
+        }
+    }
+    let (_file_dir, path) = file.write();
+    let gguf = Folder::open(&path).unwrap();
+    let read_config = gguf.config();
+    assert!(read_config.qkv_bias && !read_config.output_bias && !read_config.mlp_bias);
+    for tensor in common::tensors(read_config) {
+        let values = read(&gguf, &tensor.name);
+        match tensor.name.ends_with(".bias") {
+            true => assert_eq!(values.0, bias(tensor.shape[0]), "{}", tensor.name),
+            false => assert!(values == read(&folder, &tensor.name), "{}", tensor.name),
+        }
+    }
+}
+
 /// SentencePiece: the best scores are joined first.
 #[test]
 fn scores_become_merges() {

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use sotto_models::{Agreement, CLEAR_LEAD};
+
 use crate::{
     error::Error,
     events::{Event, Events, Stage},
-    remote_model::{Reference, likeliest},
+    remote_model::Reference,
     report::{Comparison, Report},
     session::Session,
 };
@@ -20,9 +22,6 @@ pub struct CheckRequest {
     /// Tokens to take.
     pub tokens: usize,
 }
-
-/// Where the reference's two likeliest tokens are closer than this, either will do.
-const CLEAR_GAP: f32 = 0.1;
 
 impl CheckRequest {
     /// Loads the reference, before there is a connection that would wait for it.
@@ -65,34 +64,14 @@ impl Session {
     }
 }
 
-/// Compares logits `[T, vocab]`, position by position.
 fn compare(got: &[f32], want: &[f32], vocab: usize) -> Comparison {
-    let mut all = Comparison { clear_gap: CLEAR_GAP, ..Comparison::default() };
-    for (got, want) in got.chunks(vocab).zip(want.chunks(vocab)) {
-        let best = likeliest(want);
-        let others = want.iter().enumerate().filter(|(i, _)| *i != best).map(|(_, &x)| x);
-        let clear = want[best] - others.fold(f32::MIN, f32::max) > CLEAR_GAP;
-        let agree = likeliest(got) == best;
-        all.positions += 1;
-        all.agreeing += usize::from(agree);
-        all.clear_positions += usize::from(clear);
-        all.clear_agreeing += usize::from(clear && agree);
-        let distance = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        all.largest_difference = all.largest_difference.max(distance);
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn close_calls_count_apart() {
-        let want = [1.0, 0.0, 0.0, /* a close call */ 0.5, 0.55, 0.0];
-        let got = [0.9, 0.0, 0.0, 0.6, 0.55, 0.0];
-        let all = compare(&got, &want, 3);
-        assert_eq!((all.positions, all.agreeing, all.clear_positions, all.clear_agreeing), (2, 1, 1, 1));
-        assert!((all.largest_difference - 0.1).abs() < 1e-6);
+    let all = Agreement::of(got, want, vocab);
+    Comparison {
+        positions: all.positions,
+        agreeing: all.same,
+        clear_gap: CLEAR_LEAD,
+        clear_positions: all.clear,
+        clear_agreeing: all.clear_same,
+        largest_difference: all.largest,
     }
 }

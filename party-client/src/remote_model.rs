@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::Value;
 use sotto_models::{
     Config, Folder, Message, Sampler, Sampling, Tokenizer,
-    sampling::greedy,
     service::{self, Answers, Choose, Error as Service, Ranges, Revealed},
 };
 use sotto_protocol::Client;
@@ -247,9 +246,4 @@ impl Reference {
     pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
         self.0.logits(tokens)
     }
-}
-
-/// The position of the largest logit; of equals, the first.
-pub(crate) fn likeliest(logits: &[f32]) -> usize {
-    greedy(logits) as usize
 }

@@ -17,11 +17,14 @@ use std::{
     sync::Arc,
 };
 
+use sotto_models::CLEAR_LEAD;
 use sotto_party::{
     command_line, key_file,
     output::note,
     process::{self, Signal},
 };
+
+use sotto_protocol::Precision;
 
 use crate::{
     alarm::{Alarm, Ending},
@@ -32,7 +35,7 @@ use crate::{
     model::Model,
     transport::Transport,
 };
-use args::{Cli, Command, InspectArgs, ServeArgs};
+use args::{CheckModelArgs, Cli, Command, ServeArgs};
 use log::Log;
 
 /// The name in messages.
@@ -50,7 +53,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Command::Serve(args) => serve(&args),
-        Command::Inspect(args) => inspect(&args),
+        Command::CheckModel(args) => check_model(&args),
         Command::Keygen(args) => keygen(args.file),
     }));
     match done.unwrap_or(Err(Error::Internal)) {
@@ -117,8 +120,8 @@ fn default_key() -> Option<PathBuf> {
     Some(config.join("sotto/server.pem"))
 }
 
-/// Prints what is public of a model, and what its audit finds.
-fn inspect(args: &InspectArgs) -> Result<(), Error> {
+/// Prints what the owner of a model wants to know before serving it.
+fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
     let model = Model::load(&args.model, args.calibrate.as_deref())?;
     let mut text = format!("model       {}\ntokenizer   {}\n", model.describe(), model.tokenizer_digest());
     model.remarks().iter().for_each(|remark| text.push_str(&format!("remark      {remark}\n")));
@@ -128,6 +131,14 @@ fn inspect(args: &InspectArgs) -> Result<(), Error> {
         findings => findings.iter().for_each(|finding| text.push_str(&format!("audit       {finding}\n"))),
     }
     print(&text);
+    for (name, precision) in [("default", Precision::Default), ("high", Precision::High)] {
+        let all = model.agreement(args.calibrate.as_deref(), precision)?;
+        print(&format!(
+            "agreement   precision {name}: the likeliest token is that of f32 at {} of {} positions, at {} of {} \
+             where it leads by {CLEAR_LEAD}; largest difference of a logit {:.3}\n",
+            all.same, all.positions, all.clear_same, all.clear, all.largest
+        ));
+    }
     Ok(())
 }
 

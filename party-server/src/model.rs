@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use sotto_models::{
-    Folder, Texts,
+    Agreement, Folder, Texts,
     service::{self, Policy},
 };
-use sotto_protocol::Server;
+use sotto_protocol::{Precision, Server};
 
 use crate::{error::Error, events::Served};
 
@@ -19,6 +19,9 @@ pub struct Model {
     folder: Folder,
     findings: Vec<String>,
 }
+
+/// Texts on which agreement is looked at.
+const AGREEMENT_TEXTS: usize = 3;
 
 /// What the owner has decided.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,18 @@ impl Model {
                 scales.logits
             )
         })
+    }
+
+    /// How far the model in fixed point, computed in the clear, agrees with the f32 model on the
+    /// first of the texts.
+    ///
+    /// # Errors
+    /// The texts cannot be read.
+    pub fn agreement(&self, texts: Option<&Path>, precision: Precision) -> Result<Agreement, Error> {
+        let texts = texts.map(Texts::open).transpose()?.unwrap_or_default();
+        let mut tokens = texts.tokens(&self.folder)?;
+        tokens.truncate(AGREEMENT_TEXTS);
+        Ok(self.weights.agreement(&self.folder, &tokens, precision)?)
     }
 
     /// The digest of the tokenizer's file, in hexadecimal.

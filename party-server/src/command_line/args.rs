@@ -25,15 +25,15 @@ pub struct Cli {
 }
 
 /// The names of [`Command`].
-pub const SUBCOMMANDS: [&str; 3] = ["serve", "inspect", "keygen"];
+pub const SUBCOMMANDS: [&str; 3] = ["serve", "check-model", "keygen"];
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
     /// Serve a model. The default.
     Serve(Box<ServeArgs>),
-    /// Load a model, and show its shape and what its audit finds.
-    Inspect(InspectArgs),
+    /// Load a model, and show what its owner wants to know before serving it.
+    CheckModel(CheckModelArgs),
     /// Make this server's private key, if it is not there, and print its fingerprint.
     Keygen(KeygenArgs),
 }
@@ -157,12 +157,13 @@ pub struct ServeArgs {
     pub log: Level,
 }
 
-/// Loads a model, and shows its shape and what its audit finds: values that may exceed their
-/// fixed-point rings. The findings are functions of the weights.
+/// Shows what the owner of a model wants to know before serving it: its shape, the ranges of its
+/// numbers, what the audit finds (values that may exceed their fixed-point rings), and how far it
+/// agrees with the same model in f32. All of it are functions of the weights.
 #[derive(Args)]
-pub struct InspectArgs {
+pub struct CheckModelArgs {
     /// The model: a folder in the Hugging Face layout, a GGUF file, or `builtin`.
-    #[arg(long, value_name = "DIR|FILE.gguf|builtin")]
+    #[arg(value_name = "DIR|FILE.gguf|builtin")]
     pub model: PathBuf,
 
     /// Texts, separated by empty lines, on which the server sees how large the model's numbers
