@@ -109,6 +109,7 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
     let layers = layers.collect();
     let mut scales = Scales { stream, layers, logits };
     raise_tops(&mut scales, &bounds.added);
+    scales.shorten();
     scales
 }
 

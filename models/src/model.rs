@@ -49,7 +49,7 @@ impl Model {
         let observed = Reference::load(folder)?.observe(&tokens);
         let scales = calibration::choose(&observed, &bounds);
         let model = Model::by_scales(folder, scales)?;
-        Ok(Model { observed: true, ..model })
+        Ok(Model { observed: model.scales != plain.scales, ..model })
     }
 
     /// The same by given scales.
@@ -93,7 +93,7 @@ impl Model {
         &self.scales
     }
 
-    /// Whether texts were needed to choose them.
+    /// Whether texts have led to others than the weights alone.
     pub fn is_calibrated(&self) -> bool {
         self.observed
     }

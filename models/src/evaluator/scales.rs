@@ -62,6 +62,16 @@ impl Scales {
         self.layers.get(layer).copied().unwrap_or_default()
     }
 
+    /// Leaves out what is default everywhere.
+    pub(crate) fn shorten(&mut self) {
+        if self.stream.iter().all(|stream| *stream == Stream::default()) {
+            self.stream.clear();
+        }
+        if self.layers.iter().all(|layer| *layer == Scale::default()) {
+            self.layers.clear();
+        }
+    }
+
     /// Whether they are scales of a network with so many visits of the stream and so many layers:
     /// what a client asks of scales that a server sends.
     pub fn fit(&self, visits: usize, layers: usize) -> bool {

@@ -131,6 +131,18 @@ pub fn reference(count: usize) -> (Vec<u32>, String) {
 
 /// A small model, one neuron of which looks in the direction of every token.
 pub fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
+    edited_model(
+        dir,
+        &[
+            ("model.layers.0.mlp.gate_proj.weight", gate),
+            ("model.layers.0.mlp.up_proj.weight", |w| w[3 * 48..4 * 48].fill(1.0)),
+            ("model.layers.0.mlp.down_proj.weight", |w| w[5 * 40 + 3] = 5.0),
+        ],
+    );
+}
+
+/// A small model whose tokens are all alike, with some weights changed.
+pub fn edited_model(dir: &Path, edits: &[(&'static str, fn(&mut [f32]))]) {
     let fields = Fields {
         vocab_size: 301,
         hidden_size: 48,
@@ -148,11 +160,8 @@ pub fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
         ..Fields::default()
     };
     let config = Config::try_from(fields).unwrap();
-    let folder = RandomFolder::new(&config, 3)
-        .edit("model.embed_tokens.weight", |w| w.fill(1.0))
-        .edit("model.layers.0.mlp.gate_proj.weight", gate)
-        .edit("model.layers.0.mlp.up_proj.weight", |w| w[3 * 48..4 * 48].fill(1.0))
-        .edit("model.layers.0.mlp.down_proj.weight", |w| w[5 * 40 + 3] = 5.0);
+    let folder = RandomFolder::new(&config, 3).edit("model.embed_tokens.weight", |w| w.fill(1.0));
+    let folder = edits.iter().fold(folder, |folder, (tensor, edit)| folder.edit(tensor, *edit));
     folder.write(dir).unwrap();
 }
 
