@@ -14,6 +14,12 @@ use sotto_shares::{Party, Ring, Rng, Shape, Share, XorShare, decode};
 pub(crate) use crate::cost::{Cost, CostModel};
 use crate::{Client, Error, Precision, Schedule, Server, Session};
 
+/// By which stride a sweep goes: 1 in the long run, `SWEEP=all cargo test -p sotto-protocol`, else
+/// `stride`, an odd number, so that all offsets occur.
+pub(crate) fn stride(stride: usize) -> usize {
+    if std::env::var_os("SWEEP").is_some_and(|sweep| sweep == "all") { 1 } else { stride }
+}
+
 /// COTs in each direction that a measured protocol may take without asking.
 const COTS: usize = 1 << 18;
 
