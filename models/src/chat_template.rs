@@ -32,8 +32,8 @@ pub const RENDERED_LIMIT: usize = 4 << 20;
 
 /// What a template may spend: about one unit for an instruction and one for 64 bytes of data.
 const FUEL: u64 = 1 << 19;
-/// Stack for a template of [`TEMPLATE_LIMIT`] bytes, each of which is nested in the one before. Only
-/// what is used of it takes memory.
+/// Stack for a template of [`TEMPLATE_LIMIT`] bytes, each of which is nested in the one before.
+/// Only what is used of it takes memory.
 const STACK: usize = 1 << 30;
 const FILE_LIMIT: u64 = 16 << 20;
 const NAME: &str = "chat template";

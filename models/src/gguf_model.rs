@@ -1,9 +1,9 @@
 //! A model in one GGUF file, as if it were a folder in the Hugging Face layout: names of tensors,
 //! the order of their rows, `config.json`, chat template. `gguf_tokenizer.rs` has the tokenizer.
 //!
-//! LLaMA and Qwen2 are read. The file's writer turned the rotary embedding of LLaMA from pairs `(i, i + head_dim / 2)` into
-//! neighbours `(2 i, 2 i + 1)` by exchanging rows of the query and key projections; here they are
-//! put back.
+//! LLaMA and Qwen2 are read. The file's writer turned the rotary embedding of LLaMA from pairs `(i,
+//! i + head_dim / 2)` into neighbours `(2 i, 2 i + 1)` by exchanging rows of the query and key
+//! projections; here they are put back.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;

@@ -1,7 +1,7 @@
 //! Frequencies of the rotary position embedding.
 //!
-//! Position `p` turns the pair `(x_i, x_{i + n / 2})` of a query or key head by the angle `p * w_i`,
-//! and multiplies it by the attention factor, for `n` columns of a head.
+//! Position `p` turns the pair `(x_i, x_{i + n / 2})` of a query or key head by the angle `p *
+//! w_i`, and multiplies it by the attention factor, for `n` columns of a head.
 
 use std::f64::consts::TAU;
 

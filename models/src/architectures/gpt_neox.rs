@@ -1,5 +1,5 @@
-//! GPT-NeoX and Pythia: LayerNorm, heads rotated in part, one projection whose rows go head by head.
-//! Attention and MLP mostly read the same residual stream.
+//! GPT-NeoX and Pythia: LayerNorm, heads rotated in part, one projection whose rows go head by
+//! head. Attention and MLP mostly read the same residual stream.
 
 use sotto_protocol::Error;
 

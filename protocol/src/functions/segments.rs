@@ -213,8 +213,8 @@ pub(crate) mod tests {
     const STATED: [f64; 2] = [5.0e-5, 1.3e-5];
 
     /// Every argument (of the finer ones, every fifth) from 1/2 up to the window's end, three times
-    /// with other shares; in the gate, a stride of them, once. The table's error relative to the value, one unit for the local
-    /// truncation.
+    /// with other shares; in the gate, a stride of them, once. The table's error relative to the
+    /// value, one unit for the local truncation.
     fn sweep(table: &'static Segments, f: impl Fn(f64) -> f64, stated: f64) {
         sweep_in(table, Ring::new(table.ring_bits), f, stated);
     }

@@ -10,7 +10,8 @@
 //! ciphertexts hold thousands. Bytes of `n` products of `m` by `l` bits, with COTs of `c` bits
 //! each:
 //!
-//! * OTs: `n (2 sum_(0 <= j <= m) (l + 1 - j) + 2 (m + 1) c) / 8`, about 200 each for 22 and 44 bits;
+//! * OTs: `n (2 sum_(0 <= j <= m) (l + 1 - j) + 2 (m + 1) c) / 8`, about 200 each for 22 and 44
+//!   bits;
 //! * triples: their ciphertexts, and `n (l - m + 1 + c + 4 l) / 8`, 25 each.
 //!
 //! Turns, errors and leakage are those of the parts: exact by OTs, to a unit or a few by triples.

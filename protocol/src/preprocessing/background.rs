@@ -13,10 +13,10 @@
 //! | a level of its vectors | `<- ot/one-hot/level ->` | the same, independent of the client's |
 //!
 //! Nothing in a request depends on inputs, so it runs while the messages of an evaluation travel.
-//! Those go first ([`sotto_net::BackgroundRequest`]). The computations have threads of their own, one request
-//! of a session at a time. Both parties begin and finish requests at the same points. A request
-//! that fails ends the session when it is finished. One that is dropped runs to its end, since the
-//! peer counts on its messages.
+//! Those go first ([`sotto_net::BackgroundRequest`]). The computations have threads of their own,
+//! one request of a session at a time. Both parties begin and finish requests at the same points. A
+//! request that fails ends the session when it is finished. One that is dropped runs to its end,
+//! since the peer counts on its messages.
 
 use std::{
     ops::Range,

@@ -141,8 +141,11 @@ pub fn extreme_model(dir: &Path, gate: fn(&mut [f32])) {
     );
 }
 
+/// A tensor, and what changes its numbers.
+pub type Edit = (&'static str, fn(&mut [f32]));
+
 /// A small model whose tokens are all alike, with some weights changed.
-pub fn edited_model(dir: &Path, edits: &[(&'static str, fn(&mut [f32]))]) {
+pub fn edited_model(dir: &Path, edits: &[Edit]) {
     let fields = Fields {
         vocab_size: 301,
         hidden_size: 48,
