@@ -6,7 +6,7 @@ mod gated_mlp;
 mod mlp;
 
 pub use attention::{Attention, causal, in_pairs};
-pub use decoder::{Decoder, Layer};
+pub use decoder::{Decoder, Layer, Names};
 pub use gated_mlp::GatedMlp;
 pub use mlp::Mlp;
 

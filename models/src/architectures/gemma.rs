@@ -8,7 +8,7 @@ use crate::{
     config_json::{Reader, Rotated},
     error::Error as LoadError,
     evaluator::Norm,
-    layers::{self, Attention, Decoder, GatedMlp},
+    layers::{self, Attention, Decoder, GatedMlp, Names},
     weights::{At, Source},
 };
 
@@ -45,16 +45,7 @@ impl<W> Gemma<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Gemma<W>, LoadError> {
-        let root = At::root(s);
-        let s = root.at("model");
-        let name = s.name("embed_tokens.weight");
-        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, c.multipliers.embedding)?;
-        let layers = (0..c.num_hidden_layers).map(|i| layer(c, &s.at("layers").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = norm(c, s.name("norm"));
-        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
-        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
-        Ok(Gemma(Decoder { embedding, positions: None, layers, norm, head }))
+        Ok(Gemma(Decoder::load(c, s, Names::USUAL, norm, false, layer)?))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     config_json::Reader,
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    layers::{self, Attention, Decoder, Mlp},
+    layers::{self, Attention, Decoder, Mlp, Names},
     weights::{At, Source},
 };
 
@@ -66,17 +66,16 @@ impl<W> Gpt2<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Gpt2<W>, LoadError> {
-        let root = At::root(s);
-        let s = root.at("transformer");
-        let embedding = root.source.table(&s.name("wte.weight"), c.vocab_size, c.hidden_size, 1.0)?;
-        let (wpe, count) = (s.name("wpe.weight"), c.max_position_embeddings);
-        let positions = Some(root.source.table(&wpe, count, c.hidden_size, 1.0)?);
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("h").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = Norm::layer(c, s.name("ln_f"));
-        let head = if c.tie_word_embeddings { s.at("wte") } else { root.at("lm_head") };
-        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
-        Ok(Gpt2(Decoder { embedding, positions, layers, norm, head }))
+        let names = Names {
+            embedding: "transformer.wte",
+            layers: "transformer.h",
+            norm: "transformer.ln_f",
+            head: "lm_head",
+        };
+        let decoder = Decoder::load(c, s, names, Norm::layer, false, Layer::load)?;
+        let count = c.max_position_embeddings;
+        let positions = s.table("transformer.wpe.weight", count, c.hidden_size, 1.0)?;
+        Ok(Gpt2(Decoder { positions: Some(positions), ..decoder }))
     }
 }
 

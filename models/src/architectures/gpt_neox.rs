@@ -8,7 +8,7 @@ use crate::{
     config_json::{Reader, Rotated},
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    layers::{self, Attention, Decoder, Mlp, in_pairs},
+    layers::{self, Attention, Decoder, Mlp, Names, in_pairs},
     weights::{At, Source},
 };
 
@@ -50,15 +50,13 @@ impl<W> GptNeox<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<GptNeox<W>, LoadError> {
-        let root = At::root(s);
-        let s = root.at("gpt_neox");
-        let embedding = root.source.table(&s.name("embed_in.weight"), c.vocab_size, c.hidden_size, 1.0)?;
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("layers").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = Norm::layer(c, s.name("final_layer_norm"));
-        let head = if c.tie_word_embeddings { s.at("embed_in") } else { root.at("embed_out") };
-        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
-        Ok(GptNeox(Decoder { embedding, positions: None, layers, norm, head }))
+        let names = Names {
+            embedding: "gpt_neox.embed_in",
+            layers: "gpt_neox.layers",
+            norm: "gpt_neox.final_layer_norm",
+            head: "embed_out",
+        };
+        Ok(GptNeox(Decoder::load(c, s, names, Norm::layer, false, Layer::load)?))
     }
 }
 

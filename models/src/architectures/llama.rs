@@ -9,7 +9,7 @@ use crate::{
     config_json::{Reader, Rotated},
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    layers::{self, Attention, Decoder, GatedMlp},
+    layers::{self, Attention, Decoder, GatedMlp, Names},
     weights::{At, Source},
 };
 
@@ -64,16 +64,7 @@ impl<W> Llama<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Llama<W>, LoadError> {
-        let (root, m) = (At::root(s), c.multipliers);
-        let s = root.at("model");
-        let name = s.name("embed_tokens.weight");
-        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, m.embedding)?;
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("layers").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = Norm::rms(c, s.name("norm"));
-        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
-        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false).times(m.logits))?;
-        Ok(Llama(Decoder { embedding, positions: None, layers, norm, head }))
+        Ok(Llama(Decoder::load(c, s, Names::USUAL, Norm::rms, false, Layer::load)?))
     }
 }
 

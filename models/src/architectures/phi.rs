@@ -8,7 +8,7 @@ use crate::{
     config_json::{Reader, Rotated},
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
-    layers::{self, Attention, Decoder, Mlp, in_pairs},
+    layers::{self, Attention, Decoder, Mlp, Names, in_pairs},
     weights::{At, Source},
 };
 
@@ -48,19 +48,8 @@ impl<W> Phi<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Phi<W>, LoadError> {
-        let root = At::root(s);
-        let s = root.at("model");
-        let name = s.name("embed_tokens.weight");
-        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, 1.0)?;
-        let layers = (0..c.num_hidden_layers).map(|i| Layer::load(c, &s.at("layers").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = Norm::layer(c, s.name("final_layernorm"));
-        let head = match c.tie_word_embeddings {
-            true => s.at("embed_tokens").this(c.vocab_size, false),
-            false => root.at("lm_head").this(c.vocab_size, true),
-        };
-        let head = layers::head(root.source, &norm, head)?;
-        Ok(Phi(Decoder { embedding, positions: None, layers, norm, head }))
+        let names = Names { norm: "model.final_layernorm", ..Names::USUAL };
+        Ok(Phi(Decoder::load(c, s, names, Norm::layer, true, Layer::load)?))
     }
 }
 

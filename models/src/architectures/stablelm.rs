@@ -6,7 +6,7 @@ use crate::{
     config_json::{Reader, Rotated},
     error::Error as LoadError,
     evaluator::Norm,
-    layers::{self, Attention, Decoder, GatedMlp, in_pairs},
+    layers::{self, Attention, Decoder, GatedMlp, Names, in_pairs},
     weights::{At, Source},
 };
 
@@ -38,16 +38,7 @@ impl<W> StableLm<W> {
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<StableLm<W>, LoadError> {
-        let root = At::root(s);
-        let s = root.at("model");
-        let name = s.name("embed_tokens.weight");
-        let embedding = root.source.table(&name, c.vocab_size, c.hidden_size, 1.0)?;
-        let layers = (0..c.num_hidden_layers).map(|i| layer(c, &s.at("layers").at(i), i));
-        let layers = layers.collect::<Result<_, _>>()?;
-        let norm = Norm::layer(c, s.name("norm"));
-        let head = if c.tie_word_embeddings { s.at("embed_tokens") } else { root.at("lm_head") };
-        let head = layers::head(root.source, &norm, head.this(c.vocab_size, false))?;
-        Ok(StableLm(Decoder { embedding, positions: None, layers, norm, head }))
+        Ok(StableLm(Decoder::load(c, s, Names::USUAL, Norm::layer, false, layer)?))
     }
 }
 

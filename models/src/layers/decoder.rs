@@ -2,7 +2,12 @@
 
 use sotto_protocol::Error;
 
-use crate::evaluator::{Evaluator, Norm, Part, Tokens};
+use crate::{
+    Config,
+    error::Error as LoadError,
+    evaluator::{Evaluator, Norm, Part, Tokens},
+    weights::{At, Source},
+};
 
 /// A layer of a decoder: from residual stream `[T, d]` to residual stream.
 #[allow(async_fn_in_trait)]
@@ -31,6 +36,57 @@ pub struct Decoder<W, L> {
     pub norm: Norm,
     /// Logits of the norm's output.
     pub head: W,
+}
+
+/// What a decoder's tensors are called.
+#[derive(Clone, Copy)]
+pub struct Names {
+    /// The rows of all tokens.
+    pub embedding: &'static str,
+    /// The path of the layers, which go by number.
+    pub layers: &'static str,
+    /// The norm behind the last.
+    pub norm: &'static str,
+    /// The head, where it is not the embedding.
+    pub head: &'static str,
+}
+
+impl Names {
+    /// Those that most have.
+    pub const USUAL: Names = Names {
+        embedding: "model.embed_tokens",
+        layers: "model.layers",
+        norm: "model.norm",
+        head: "lm_head",
+    };
+}
+
+impl<W, L> Decoder<W, L> {
+    /// From tensors of these names, with a norm of this kind, without learned positions; the head
+    /// has a bias only where it is not the embedding.
+    ///
+    /// # Errors
+    /// As [`Source::matrix`].
+    pub fn load<S: Source<Weight = W>>(
+        c: &Config,
+        source: &S,
+        names: Names,
+        norm: fn(&Config, String) -> Norm,
+        head_bias: bool,
+        layer: impl Fn(&Config, &At<S>, usize) -> Result<L, LoadError>,
+    ) -> Result<Decoder<W, L>, LoadError> {
+        let (root, m, norm) = (At::root(source), c.multipliers, norm(c, names.norm.into()));
+        let name = root.at(names.embedding).name("weight");
+        let embedding = source.table(&name, c.vocab_size, c.hidden_size, m.embedding)?;
+        let layers = (0..c.num_hidden_layers).map(|i| layer(c, &root.at(names.layers).at(i), i));
+        let layers = layers.collect::<Result<_, _>>()?;
+        let head = match c.tie_word_embeddings {
+            true => root.at(names.embedding).this(c.vocab_size, false),
+            false => root.at(names.head).this(c.vocab_size, head_bias),
+        };
+        let head = super::head(source, &norm, head.times(m.logits))?;
+        Ok(Decoder { embedding, positions: None, layers, norm, head })
+    }
 }
 
 impl<W, L: Layer<W>> Decoder<W, L> {
