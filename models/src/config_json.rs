@@ -272,7 +272,9 @@ impl Reader<'_> {
         if json.get("use_sliding_window") == &Value::Bool(false) {
             return Ok(positions);
         }
-        let window = json.size_or("sliding_window", 0)?;
+        // Mistral's own default; null says that there is none.
+        let absent = if self.model_type == "mistral" && !json.has("sliding_window") { 4096 } else { 0 };
+        let window = json.size_or("sliding_window", absent)?;
         let layers = json.get("layer_types").as_array().map_or(&[][..], Vec::as_slice);
         let known = |kind: &Value| kind == "full_attention" || (window > 0 && kind == "sliding_attention");
         if !layers.iter().all(known) {

@@ -137,15 +137,9 @@ impl Folder {
     /// Tensors that repeat what the configuration says: stored frequencies, masks of a causal
     /// attention, and the head where it is the embedding.
     fn is_harmless(&self, name: &str) -> bool {
-        const BUFFERS: [&str; 5] = [
-            "rotary_emb.inv_freq",
-            "attn.bias",
-            "attn.masked_bias",
-            "attention.bias",
-            "attention.masked_bias",
-        ];
         let is = |buffer: &str| name.strip_suffix(buffer).is_some_and(|path| path.ends_with('.'));
-        BUFFERS.iter().any(|buffer| is(buffer))
+        is("rotary_emb.inv_freq")
+            || self.config.architecture.buffers().iter().any(|buffer| is(buffer))
             || (matches!(name, "lm_head.weight" | "embed_out.weight") && self.config.tie_word_embeddings)
     }
 }

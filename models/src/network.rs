@@ -59,6 +59,13 @@ macro_rules! networks {
                 }
             }
 
+            /// Tensors that are masks of a causal attention and no weights, by the ends of their names.
+            pub(crate) fn buffers(self) -> &'static [&'static str] {
+                match self {
+                    $(Architecture::$variant => $page::<()>::BUFFERS,)*
+                }
+            }
+
             /// The prefix of tensors that files of a network without its head leave out.
             pub(crate) fn prefix(self) -> &'static str {
                 match self {

@@ -17,6 +17,7 @@ pub struct Gemma<W>(pub Decoder<W, Layer<W>>);
 
 impl<W> Gemma<W> {
     pub(crate) const PREFIX: &'static str = "model";
+    pub(crate) const BUFFERS: &'static [&'static str] = &[];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.decoder(Rotated::Whole)?;

@@ -25,6 +25,7 @@ pub struct Layer<W> {
 
 impl<W> Gpt2<W> {
     pub(crate) const PREFIX: &'static str = "transformer";
+    pub(crate) const BUFFERS: &'static [&'static str] = &["attn.bias", "attn.masked_bias"];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let json = r.json;
@@ -84,7 +85,9 @@ impl<W> Layer<W> {
         let d = c.hidden_size;
         let (attention_norm, mlp_norm) = (Norm::layer(c, s.name("ln_1")), Norm::layer(c, s.name("ln_2")));
         let part = |name: &str, outputs| s.part(name, outputs, true).transposed();
-        let qkv = [0, 1, 2].map(|i| part("attn.c_attn", d).rows(3 * d, i * d..(i + 1) * d));
+        let (q, k) = (c.query_size(), c.key_value_size());
+        let fused = |from: usize, n: usize| part("attn.c_attn", n).rows(q + 2 * k, from..from + n);
+        let qkv = [fused(0, q), fused(q, k), fused(q + k, k)];
         let mlp = [part("mlp.c_fc", c.intermediate_size), part("mlp.c_proj", d)];
         let (shape, output) = (layers::causal(c, index), part("attn.c_proj", d));
         Ok(Layer {

@@ -26,6 +26,7 @@ pub struct Layer<W> {
 
 impl<W> GptNeox<W> {
     pub(crate) const PREFIX: &'static str = "gpt_neox";
+    pub(crate) const BUFFERS: &'static [&'static str] = &["attention.bias", "attention.masked_bias"];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.decoder(Rotated::Part("rotary_pct", 0.25))?;
@@ -35,6 +36,7 @@ impl<W> GptNeox<W> {
         Ok(Fields {
             activation: r.activation("hidden_act", "gelu", &known)?,
             norm_eps: r.eps("layer_norm_eps", 1e-5)?,
+            num_key_value_heads: common.num_attention_heads,
             parallel_residual: r.json.flag_or("use_parallel_residual", true)?,
             qkv_bias: bias,
             output_bias: bias,
@@ -65,12 +67,13 @@ impl<W> Layer<W> {
         let (d, heads, width) = (c.hidden_size, c.num_attention_heads, c.head_dim);
         let attention_norm = Norm::layer(c, s.name("input_layernorm"));
         let mlp_norm = Norm::layer(c, s.name("post_attention_layernorm"));
-        let fused = |part: usize| {
+        let fused = |part: usize, count: usize| {
             let of_head = move |head: usize| (head * 3 + part) * width..(head * 3 + part + 1) * width;
-            let rows = (0..heads).flat_map(of_head);
+            let rows = (0..count).flat_map(of_head);
             s.part("attention.query_key_value", d, c.qkv_bias).rows(3 * heads * width, rows)
         };
-        let qkv = [in_pairs(c, fused(0)), in_pairs(c, fused(1)), fused(2)];
+        let keys = c.num_key_value_heads;
+        let qkv = [in_pairs(c, fused(0, heads)), in_pairs(c, fused(1, keys)), fused(2, keys)];
         let output = s.part("attention.dense", d, c.output_bias);
         let mlp =
             [s.part("mlp.dense_h_to_4h", c.intermediate_size, true), s.part("mlp.dense_4h_to_h", d, true)];

@@ -26,6 +26,7 @@ pub struct Layer<W> {
 
 impl<W> Llama<W> {
     pub(crate) const PREFIX: &'static str = "model";
+    pub(crate) const BUFFERS: &'static [&'static str] = &[];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.decoder(Rotated::Whole)?;

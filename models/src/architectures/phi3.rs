@@ -15,6 +15,7 @@ pub struct Phi3<W>(pub Decoder<W, Layer<W>>);
 
 impl<W> Phi3<W> {
     pub(crate) const PREFIX: &'static str = "model";
+    pub(crate) const BUFFERS: &'static [&'static str] = &[];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.decoder(Rotated::Part("partial_rotary_factor", 1.0))?;

@@ -15,6 +15,7 @@ pub struct Starcoder2<W>(pub Decoder<W, Layer<W>>);
 
 impl<W> Starcoder2<W> {
     pub(crate) const PREFIX: &'static str = "model";
+    pub(crate) const BUFFERS: &'static [&'static str] = &[];
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.decoder(Rotated::Whole)?;
