@@ -4,10 +4,15 @@
 
 mod common;
 
-use common::{config, odd};
+use common::{config, odd, tensors};
 use serde_json::{Value, json};
 use sotto_models::{
-    Config, Fields, Llama3Scaling, RopeScaling, YarnScaling, rope_attention_factor, rope_inverse_frequencies,
+    Checkpoint, Config, Fields, Llama3Scaling, RopeScaling, Tokens, YarnScaling,
+    evaluator::{Float, immediate},
+    network::{AnyNetwork, MODEL_TYPES, Network},
+    random::write_random_tensors,
+    rope_attention_factor, rope_inverse_frequencies,
+    weights::Real,
 };
 
 fn llama() -> Value {
@@ -105,6 +110,33 @@ fn other_models_are_refused_by_name() {
         &["LlamaForSequenceClassification"],
     );
     refused(json!({ "hidden_act": "gelu" }), &["hidden_act", "gelu", "silu"]);
+}
+
+/// Whatever heads a peer states, a network's matrices fit each other.
+#[test]
+fn every_architecture_takes_heads_of_any_shape() {
+    for &(name, _, architecture) in MODEL_TYPES {
+        let fields = Fields { architecture, num_key_value_heads: 1, head_dim: 8, ..odd() };
+        let (config, dir) = (config(fields), tempfile::tempdir().unwrap());
+        write_random_tensors(dir.path(), tensors(&config), 1).unwrap();
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let network = AnyNetwork::load(&config, &Real(&checkpoint)).unwrap();
+        let mut float = Float::default();
+        let logits = network.forward(&mut float, Tokens::Known(&[1, 2, 3]), true);
+        assert_eq!(immediate(logits).unwrap().data.len(), 3 * 101, "{name}");
+    }
+}
+
+/// A file that does not name Mistral's window means its default; one that says null has none.
+#[test]
+fn mistral_has_a_window_unless_it_says_no() {
+    let mistral = json!({
+        "model_type": "mistral", "architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192,
+    });
+    assert_eq!(read(&with(mistral.clone())).max_position_embeddings, 4096);
+    let mut without = with(mistral);
+    without["sliding_window"] = Value::Null;
+    assert_eq!(read(&without).max_position_embeddings, 8192);
 }
 
 /// Up to its width, attention to a window is full attention.
