@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     error::Error,
-    events::{Event, Events, Hint, Stage},
-    remote_model::{InRange, RemoteModel, empty_prompt, sampling},
+    events::{Event, Events, Hint, Stage, Warning},
+    remote_model::{InRange, RemoteModel, Step, empty_prompt, sampling},
     report::{Answer, Report},
     session::Session,
 };
@@ -74,12 +74,19 @@ impl Session {
         events.tell(Event::Stage(Stage::Prompt { tokens: prompt.len() }));
         let (sender, tokens) = channel();
         let (mut begun, ends) = (Instant::now(), model.ends());
-        let next = move |token| {
-            let ended = ends.contains(&token);
+        let next = move |step| {
+            let (made, go_on) = match step {
+                Step::Prompt(InRange(true)) => return true,
+                Step::Prompt(InRange(false)) => (Made::Garbage, true),
+                Step::Token(token) => {
+                    let (ended, seconds) = (ends.contains(&token), begun.elapsed().as_secs_f64());
+                    begun = Instant::now();
+                    (Made::Token { token, ended, seconds }, !ended)
+                }
+            };
             // If the other thread has failed, the server is not to know.
-            let _ = sender.send(Made { token, ended, seconds: begun.elapsed().as_secs_f64() });
-            begun = Instant::now();
-            !ended
+            let _ = sender.send(made);
+            go_on
         };
         let (made, answer) = thread::scope(|scope| {
             let (model, prompt) = (&*model, &prompt);
@@ -99,16 +106,22 @@ impl Session {
     }
 }
 
-/// A token that was chosen.
-struct Made {
-    token: u32,
-    /// Whether it ends the answer.
-    ended: bool,
-    seconds: f64,
+/// What comes of a generation.
+enum Made {
+    /// Numbers left their ranges while the prompt was read: what follows says nothing.
+    Garbage,
+    /// A token that was chosen.
+    Token {
+        token: u32,
+        /// Whether it ends the answer.
+        ended: bool,
+        seconds: f64,
+    },
 }
 
-/// Turns tokens into text for the front end until there are no more. An error ends the text; the
-/// answer is made to its end all the same.
+/// Turns tokens into text for the front end until there are no more. An error ends the text, and so
+/// does garbage; the answer is made to its end all the same, since the server would see when it is
+/// given up.
 fn show(
     model: &RemoteModel,
     prompt: &[u32],
@@ -118,16 +131,24 @@ fn show(
 ) -> Result<Answer, Error> {
     let mut stream = model.tokenizer().stream(prompt)?;
     let mut answer = Answer::default();
-    for Made { token, ended, seconds } in tokens {
+    let mut garbage = false;
+    for made in tokens {
+        let Made::Token { token, ended, seconds } = made else {
+            garbage = true;
+            events.tell(Event::Warning(Warning::PromptOutOfRange));
+            continue;
+        };
         answer.tokens.push(token);
         answer.token_seconds.push(seconds);
         answer.ended = ended;
         events.tell(Event::Token { made: answer.tokens.len(), most: new });
-        if !ended {
+        if !ended && !garbage {
             add(&mut answer, stream.push(token)?, events);
         }
     }
-    add(&mut answer, stream.finish()?, events);
+    if !garbage {
+        add(&mut answer, stream.finish()?, events);
+    }
     Ok(answer)
 }
 

@@ -120,8 +120,8 @@ impl RemoteModel {
         Ok(tokenizer.encode_rendered(&template.render(&turns, true)?, positions)?)
     }
 
-    /// Makes at most `new` tokens after `prompt`. `next` hears of each as soon as it is chosen, and
-    /// says whether to go on.
+    /// Makes at most `new` tokens after `prompt`. `next` hears of each step as it is done, and says
+    /// whether to go on.
     ///
     /// # Errors
     /// The request does not fit the model, or the server or the connection fails.
@@ -131,7 +131,7 @@ impl RemoteModel {
         prompt: &[u32],
         new: usize,
         request: &GenerationRequest,
-        next: impl FnMut(u32) -> bool,
+        next: impl FnMut(Step) -> bool,
     ) -> Result<InRange, Error> {
         let sampler = Sampler::new(sampling(request)?, request.seed);
         let mut choice = Choice { sampler, next };
@@ -178,14 +178,26 @@ struct Choice<F> {
     next: F,
 }
 
-impl<F: FnMut(u32) -> bool> Choose for Choice<F> {
+/// What is done of a generation.
+pub(crate) enum Step {
+    /// The prompt is read, and every number stayed in its range, or not.
+    Prompt(InRange),
+    /// A token is chosen.
+    Token(u32),
+}
+
+impl<F: FnMut(Step) -> bool> Choose for Choice<F> {
     fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
         self.sampler.noise(vocabulary)
     }
 
     fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
         let token = revealed.token(|logits| self.sampler.next(logits));
-        (token, (self.next)(token))
+        (token, (self.next)(Step::Token(token)))
+    }
+
+    fn prompt_read(&mut self, ranges: Ranges) {
+        (self.next)(Step::Prompt(InRange(ranges == Ranges::Kept)));
     }
 }
 
