@@ -18,7 +18,7 @@
 //! | `folder`        | a model's files, checked against each other                        |
 //! | `checkpoint`    | safetensors or GGUF, mapped, one tensor at a time                  |
 //! | `gguf`          | a GGUF file; `gguf_model`, `gguf_tokenizer` read a model from it   |
-//! | `quantize`      | matrices of 16-bit integers                                        |
+//! | `quantize`      | matrices of integers, 16 significant bits a column                 |
 //! | `tokenizer`     | text to ids and back, as a stream                                  |
 //! | `chat_template` | a conversation as one text, by the model's template                |
 //! | `text`          | text on its way to a terminal                                      |

@@ -65,6 +65,9 @@ impl Model {
             let fractions = source.fractions();
             let found = bound(&network, &scales);
             let tighter = found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old));
+            if scales.coarsen(&found.coarse, config.num_hidden_layers) {
+                continue;
+            }
             let raised = calibration::raise_tops(&mut scales, &found.added);
             if tighter {
                 caps.extend(found.caps);
@@ -120,6 +123,7 @@ const SMALL: f64 = 1536.0;
 /// What a network's weights admit.
 pub(crate) struct Bounded {
     pub(crate) caps: BTreeMap<u32, u32>,
+    pub(crate) coarse: BTreeMap<usize, u32>,
     /// What joins the residual stream, visit by visit.
     pub(crate) added: Vec<f64>,
     /// Largest values, layer by layer.
@@ -136,6 +140,7 @@ fn bound(network: &AnyNetwork<Weight>, scales: &Scales) -> Bounded {
         immediate(network.forward(&mut bounds, Tokens::Hidden(1), false)).expect("bounds talk to nobody");
     Bounded {
         caps: std::mem::take(&mut bounds.caps),
+        coarse: std::mem::take(&mut bounds.coarse),
         added: std::mem::take(&mut bounds.added),
         values: bounds.values.clone(),
         logits: logits.largest(),

@@ -10,13 +10,14 @@
 //! | lengths of prompt and answer, precision | `-- model/request ->` |                                          |
 //! |                              | `<- model/verdict --`       | whether context and server admit them          |
 //! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
+//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])          |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
-//! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])                  |
+//! | the tokens, one at a time; the same again | `<- ... ->`    |                                               |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
 //! The server learns the lengths and the precision asked for and how many tokens were made. The
 //! client learns the public shape, the tokenizer, whether the audit has cleared the model, the
-//! logits it was sent, and the bit about ranges.
+//! logits it was sent, and the two bits about ranges.
 
 use std::{path::Path, pin::Pin};
 

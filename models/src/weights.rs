@@ -6,7 +6,7 @@
 //! | source                  | gives                                                         |
 //! |-------------------------|---------------------------------------------------------------|
 //! | [`Listing`]             | nothing; it lists the tensors, for checks and random models   |
-//! | [`Quantised`]           | the server's matrix of 16-bit integers                        |
+//! | [`Quantised`]           | the server's matrix of integers                               |
 //! | [`Outline`]             | the client's knowledge: a shape, with the server's fraction bits |
 //! | [`Real`]                | the reference's f32 numbers                                   |
 //!

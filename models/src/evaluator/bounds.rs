@@ -20,7 +20,7 @@
 //! | logits                     | 127.5 units | 16 bits, 8 of them fraction, are revealed          |
 //! | scores, in base-2 units    | 15360    | checked modulo `2^14`, to be below 1024               |
 //! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
-//! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights |
+//! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights, less those that a gated product lacks |
 //!
 //! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in
 //! those of products, and the same limits. The MLP's part is bounded by what every neuron can
@@ -36,6 +36,7 @@ use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
 use crate::evaluator::{
     AttentionShape, Evaluator, Norm, Part, Scales, Tokens,
     fixed_point::{STREAM_UNIT, VALUE_TOP, scaled_eps},
+    scales::MOST_COARSE,
 };
 
 /// Values that may exceed what their ring holds.
@@ -78,6 +79,8 @@ const SUM: f64 = 262_144.0 - 65536.0;
 const PRODUCT: f64 = 262_144.0 - 16384.0;
 /// Limit of scores.
 const SCORE: f64 = 16384.0 - 1024.0;
+/// Fraction bits of weights below which their inputs give them some of theirs.
+const FEW_BITS: f64 = 12.0;
 /// Limit of logits, in their units.
 const LOGIT: f64 = 127.5;
 
@@ -90,12 +93,22 @@ pub enum Bound {
     Normed(f64),
     /// Outputs of a matrix behind a norm: the matrix, the norm of its input, and the outputs meant.
     Linear(Weight, f64, Range<usize>),
-    /// Inputs of an MLP's last matrix: the largest magnitude of each.
-    Inner(Vec<f64>),
+    /// Inputs of an MLP's last matrix: the largest magnitude of each, and the fraction bits that they
+    /// lack, if they may lack any.
+    Inner(Vec<f64>, Option<u32>),
     /// Attention's means: the norm of each query head's part of a row.
     Means(Vec<f64>),
-    /// What may join the residual stream: its largest magnitude, and the matrix that it comes from.
-    Output(f64, u32, u32),
+    /// What may join the residual stream.
+    Output {
+        /// Its largest magnitude.
+        bound: f64,
+        /// The matrix that it comes from.
+        id: u32,
+        /// That matrix' fraction bits.
+        frac: u32,
+        /// Those that its input lacks, as in [`Bound::Inner`].
+        coarse: Option<u32>,
+    },
 }
 
 /// Bounds a network.
@@ -111,6 +124,8 @@ pub struct Bounds<'a> {
     pub added: Vec<f64>,
     /// Matrices by number whose weights must have fewer fraction bits, and how many they may have.
     pub caps: BTreeMap<u32, u32>,
+    /// Layers whose gated products should have fewer fraction bits, and how many fewer.
+    pub coarse: BTreeMap<usize, u32>,
 }
 
 impl<'a> Bounds<'a> {
@@ -125,6 +140,7 @@ impl<'a> Bounds<'a> {
             values: vec![],
             added: vec![],
             caps: BTreeMap::new(),
+            coarse: BTreeMap::new(),
         }
     }
 
@@ -222,10 +238,11 @@ impl Evaluator for Bounds<'_> {
             let bias = w.bias.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
             columns.into_iter().fold(0.0, f64::max) + bias
         };
-        let output = |bound| Bound::Output(bound, w.shape.id, w.shape.frac);
+        let coarse = if let Bound::Inner(_, coarse) = x { *coarse } else { None };
+        let output = |bound| Bound::Output { bound, id: w.shape.id, frac: w.shape.frac, coarse };
         Ok(match x {
             Bound::Normed(norm) => Bound::Linear(w.clone(), *norm, all),
-            Bound::Inner(neurons) => {
+            Bound::Inner(neurons, _) => {
                 let unit = (-f64::from(w.shape.frac)).exp2();
                 let mut reached = vec![0f64; w.shape.outer];
                 for (neuron, row) in neurons.iter().zip(w.data.rows()) {
@@ -246,7 +263,7 @@ impl Evaluator for Bounds<'_> {
                 }
                 output(joined(sums))
             }
-            Bound::Stream | Bound::Linear(..) | Bound::Output(..) => {
+            Bound::Stream | Bound::Linear(..) | Bound::Output { .. } => {
                 panic!("a matrix stands behind a norm, an activation or attention")
             }
         })
@@ -290,6 +307,7 @@ impl Evaluator for Bounds<'_> {
         let limit = f.bound();
         Ok(Bound::Inner(
             column_bounds(w, *norm, columns.clone()).iter().map(|x| (x + ERROR).min(limit)).collect(),
+            None,
         ))
     }
 
@@ -304,15 +322,23 @@ impl Evaluator for Bounds<'_> {
         self.find("the gate", most(&gate), limit);
         self.find("up", most(&up), EXTENDED);
         self.find("the gate's product", most(&gate).min(limit) * most(&up), PRODUCT);
-        Ok(Bound::Inner(gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u).collect()))
+        let neurons = gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u).collect();
+        Ok(Bound::Inner(neurons, Some(self.scales.layer(self.layer).coarse)))
     }
 
     async fn add(&mut self, _: &Bound, y: &Bound) -> Result<Bound, Error> {
-        if let Bound::Output(bound, id, frac) = *y {
+        if let Bound::Output { bound, id, frac, coarse } = *y {
             let scale = self.scales.stream(self.visit);
             let limit = f64::from(scale.exponent + (STREAM_UNIT + scale.top - 1) as i32).exp2();
             self.added.push(bound);
             let fits = (30.0 - (bound * SLACK).log2()).floor();
+            // A bit that the input lacks is one more for the weights, which lack more than half.
+            if let Some(0) = coarse
+                && fits < FEW_BITS
+            {
+                self.coarse.insert(self.layer, ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
+            }
+            let fits = fits + f64::from(coarse.unwrap_or(0));
             if fits < f64::from(frac) {
                 self.caps.insert(id, fits.max(0.0) as u32);
             }

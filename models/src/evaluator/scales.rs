@@ -5,6 +5,8 @@
 //! visit has an exponent, which only rises, and each layer has the units of its overflow checks.
 //! [`crate::calibration`] chooses them; the client checks them before it uses them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The residual stream after one visit.
@@ -21,6 +23,9 @@ pub struct Stream {
 pub struct Scale {
     /// The rows that enter the last matrix of the MLP are checked in units of `2^inner`.
     pub inner: u32,
+    /// Fraction bits that these rows lack, where they come from a gated product: the matrix has as
+    /// many more.
+    pub coarse: u32,
     /// Values are checked in units of `2^values`, where the weights do not bound them.
     pub values: Option<u32>,
 }
@@ -44,9 +49,12 @@ impl Default for Stream {
 
 impl Default for Scale {
     fn default() -> Scale {
-        Scale { inner: 11, values: None }
+        Scale { inner: 11, coarse: 0, values: None }
     }
 }
+
+/// Most fraction bits that a gated product may lack.
+pub(crate) const MOST_COARSE: u32 = 4;
 
 /// Exponents that the rings have room for.
 pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
@@ -60,6 +68,19 @@ impl Scales {
     /// Of the layer with this number.
     pub fn layer(&self, layer: usize) -> Scale {
         self.layers.get(layer).copied().unwrap_or_default()
+    }
+
+    /// Lets the gated products of layers lack so many fraction bits; whether that changes anything.
+    pub(crate) fn coarsen(&mut self, wanted: &BTreeMap<usize, u32>, layers: usize) -> bool {
+        let mut changed = false;
+        for (&layer, &coarse) in wanted {
+            if self.layer(layer).coarse < coarse {
+                self.layers.resize(layers, Scale::default());
+                self.layers[layer].coarse = coarse;
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// Leaves out what is default everywhere.
@@ -80,7 +101,7 @@ impl Scales {
             && whole(self.layers.len(), layers)
             && self.stream.iter().all(|s| EXPONENTS.contains(&s.exponent) && (5..=8).contains(&s.top))
             && self.stream.is_sorted_by_key(|s| s.exponent)
-            && self.layers.iter().all(|l| (11..=14).contains(&l.inner))
+            && self.layers.iter().all(|l| (11..=14).contains(&l.inner) && l.coarse <= MOST_COARSE)
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
             && (0..=6).contains(&self.logits)
     }
@@ -102,7 +123,7 @@ mod tests {
         assert!(!stream(&[0, 3, 2]).fit(3, 1));
         assert!(!stream(&[0, 3, 13]).fit(3, 1));
         assert!(!Scales { logits: 7, ..Scales::default() }.fit(3, 1));
-        let layer = Scale { inner: 15, values: None };
+        let layer = Scale { inner: 15, ..Scale::default() };
         assert!(!Scales { layers: vec![layer], ..Scales::default() }.fit(3, 1));
     }
 }

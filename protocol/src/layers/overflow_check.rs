@@ -1,4 +1,5 @@
-//! `[every checked number was small] <- [x], [y], ..`: one bit a request, to the client.
+//! `[every checked number was small] <- [x], [y], ..`: one bit whenever it is asked for, to the
+//! client.
 //!
 //! A number that leaves its ring wraps, and the result is wrong without notice. Where no static
 //! bound rules that out, numbers are checked: the top `k` bits of a share go to a queue, locally.
