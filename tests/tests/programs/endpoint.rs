@@ -115,7 +115,7 @@ impl Answer {
 
 fn send(addr: &str, head: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_read_timeout(Some(5 * SOON)).unwrap();
     write!(stream, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
     stream
 }
@@ -369,7 +369,7 @@ fn requests_wait_up_to_a_limit() {
     let endpoint = Endpoint::start(&server, &["--max-waiting", "1"]);
     let slow = thread::scope(|scope| {
         let addr = &endpoint.addr[..];
-        let both = [(); 2].map(|()| scope.spawn(move || complete(addr, json!({ "max_tokens": 8 }))));
+        let both = [(); 2].map(|()| scope.spawn(move || complete(addr, json!({ "max_tokens": 3 }))));
         let begun = Instant::now();
         while endpoint.get("/health").good()["waiting"] != 1 {
             assert!(begun.elapsed() < SOON);
@@ -381,7 +381,7 @@ fn requests_wait_up_to_a_limit() {
         assert!(third.headers["retry-after"].parse::<u16>().unwrap() > 0);
         both.map(|one| one.join().unwrap().good()["choices"][0]["text"].clone())
     });
-    assert_eq!(slow, [(); 2].map(|()| Value::from(reference(8).1)));
+    assert_eq!(slow, [(); 2].map(|()| Value::from(reference(3).1)));
 }
 
 #[test]
@@ -440,11 +440,11 @@ fn a_server_that_is_gone_is_told_and_forgiven() {
 #[test]
 fn an_endpoint_that_is_told_to_stop_ends_what_is_under_way() {
     let server = Server::start(&["--insecure-no-tls"]);
-    let mut endpoint = Endpoint::start(&server, &[]);
-    let (_, text) = reference(8);
+    let mut endpoint = Endpoint::start(&server, &["--stop-seconds", "300"]);
+    let (_, text) = reference(3);
     let answer = thread::scope(|scope| {
         let addr = &endpoint.addr[..];
-        let answer = scope.spawn(move || complete(addr, json!({ "max_tokens": 8, "stream": true })));
+        let answer = scope.spawn(move || complete(addr, json!({ "max_tokens": 3, "stream": true })));
         server.logs("session begins");
         server.logs("session begins");
         let id = endpoint.process.id().to_string();
@@ -455,21 +455,59 @@ fn an_endpoint_that_is_told_to_stop_ends_what_is_under_way() {
     assert!(endpoint.process.wait().unwrap().success());
 }
 
-/// `tests/openai_client.py`, by `python3` or what the variable `PYTHON` names, if that has the
-/// package `openai`.
+#[test]
+fn an_answer_that_may_be_wrong_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    // Scores of about 2000, which nothing bounds beforehand.
+    let alike: fn(&mut [f32]) = |w| w.fill(0.417);
+    let [q, k] = ["model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight"];
+    edited_model(dir.path(), &[(q, alike), (k, alike)]);
+    let server = Server::of(dir.path(), &["--insecure-no-tls"]);
+    let endpoint = Endpoint::start(&server, &[]);
+    let wrong = endpoint.complete(json!({ "prompt": "to be", "max_tokens": 2 }));
+    assert_eq!((wrong.status, &wrong.json()["error"]["code"]), (422, &json!("out_of_range")));
+    assert_eq!(wrong.headers["x-should-retry"], "false");
+    let stream = endpoint.complete(json!({ "prompt": "to be", "max_tokens": 2, "stream": true }));
+    let last = stream.body.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.starts_with("data: {\"error\"") && last.contains("out_of_range"), "{last}");
+    assert!(!server.logs("served:").contains("range"), "the server knows of nothing");
+}
+
+/// A script by `python3`, or what the variable `PYTHON` names, if that has a package.
+fn script(package: &str, name: &str) -> Option<Command> {
+    let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let import = format!("import {package}");
+    let has = Command::new(&python).args(["-c", &import]).stderr(Stdio::null()).status();
+    if !has.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: {} has no package {package} (pip install {package})", python.display());
+        return None;
+    }
+    let mut script = Command::new(python);
+    script.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+    Some(script)
+}
+
 #[test]
 fn the_openai_package_is_served() {
-    let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let has = Command::new(&python).args(["-c", "import openai"]).stderr(Stdio::null()).status();
-    if !has.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {} has no package openai (pip install openai)", python.display());
-        return;
-    }
+    let Some(mut script) = script("openai", "openai_client.py") else { return };
     let dir = tempfile::tempdir().unwrap();
     conversational(dir.path());
     let server = Server::of(dir.path(), &[]);
     let endpoint = Endpoint::start(&server, &[]);
-    let mut script = Command::new(&python);
-    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/openai_client.py"));
     good(&script.arg(format!("http://{}/v1", endpoint.addr)).output().unwrap());
+}
+
+#[test]
+fn the_page_works_by_keyboard() {
+    let Some(mut script) = script("playwright", "page_client.py") else { return };
+    let names = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    let installed = names.into_iter().find(|name| Path::new(name).exists());
+    let Some(chromium) = env::var_os("CHROMIUM").or(installed.map(Into::into)) else {
+        eprintln!("skipped: no Chromium is here; name one with the variable CHROMIUM");
+        return;
+    };
+    let server = Server::start(&[]);
+    let endpoint = Endpoint::start(&server, &[]);
+    script.env("CHROMIUM", chromium);
+    good(&script.arg(format!("http://{}/", endpoint.addr)).output().unwrap());
 }
