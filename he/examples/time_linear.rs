@@ -9,7 +9,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sotto_he::{
     Context, EXACT, EncryptedMatrix, Error, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain,
-    SecretKey, decrypt, encrypt_random, keygen, multiply,
+    SecretKey, Weights, decrypt, encrypt_random, keygen, multiply,
 };
 use std::time::Instant;
 
@@ -69,7 +69,8 @@ fn report(
     rng: &mut ChaCha20Rng,
 ) -> Result<(), Error> {
     let MatmulShape { tokens, inner, outer } = layout.shape();
-    let w: Vec<i16> = (0..inner * outer).map(|_| rng.next_u32() as i16).collect();
+    let digits = (0..inner * outer).map(|_| rng.next_u32() as i16).collect();
+    let w = Weights::new(digits, vec![Weights::MAX_SHIFT as u8; outer]);
     let mut best = [f64::INFINITY; 4];
     let (mut up, mut down) = (0, 0);
     for _ in 0..3 {

@@ -46,7 +46,7 @@ pub struct MatmulShape {
 /// What the evaluator multiplies by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operand {
-    /// Signed 16-bit integers.
+    /// Signed integers of [`crate::Weights`].
     Weights,
     /// Elements of the ring, taken as centred integers; the noise estimate assumes uniform ones.
     Ring,

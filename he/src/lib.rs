@@ -137,4 +137,4 @@ pub use plain::product;
 pub use product::{Job, multiply};
 pub use reply::reply_len;
 pub use upload::{EncryptedMatrix, encrypt, encrypt_random};
-pub use weights::Plain;
+pub use weights::{Plain, Weights};

@@ -22,6 +22,7 @@
 
 use crate::layout::{Layout, Operand};
 use crate::params::{self, ERROR_ETA, PRIME_BITS};
+use crate::weights::WEIGHT_BITS;
 
 /// The noise, of which the client knows much, is smaller than the tolerance by so many bits, so
 /// than the rounding of the reply, of which it knows nothing, by half a bit less.
@@ -30,11 +31,11 @@ const DROWNED: i32 = 6;
 /// Variance of one error coefficient.
 const SIGMA_SQUARE: f64 = ERROR_ETA as f64 / 2.0;
 
-/// Mean square of the weights the estimate assumes: the largest for 16-bit weights, uniform ones
-/// for ring elements.
+/// Mean square of the weights the estimate assumes: the largest for weights, uniform ones for ring
+/// elements.
 pub(crate) fn weight_square(layout: &Layout) -> f64 {
     match layout.operand {
-        Operand::Weights => power(2 * 15),
+        Operand::Weights => power(2 * (WEIGHT_BITS as i32 - 1)),
         Operand::Ring => power(2 * (layout.bits as i32 - 1)) / 3.0,
     }
 }
@@ -88,8 +89,8 @@ mod tests {
     use crate::testing::{self, Session, exact, measured_deviation};
     use crate::{Context, EXACT, Error, MatmulShape, Plain};
 
-    /// Mean square of uniform 16-bit weights.
-    const UNIFORM: f64 = 65536.0 * 65536.0 / 12.0;
+    /// Mean square of uniform 16-bit integers, shifted by 0 to 6 bits.
+    const UNIFORM: f64 = 65536.0 * 65536.0 / 12.0 * 5461.0 / 7.0;
 
     fn compare(session: &mut Session, levels: usize, operand: Operand, split: u32, n: usize, k: usize) {
         let (bits, degree) = (40, session.context.degree());
@@ -99,11 +100,9 @@ mod tests {
         let layout =
             Layout { shape, operand, bits, terms, t, n, k, split, ..testing::layout(degree, levels) };
         let (x, weights, ring) =
-            (session.ring(4 * 300, bits), session.weights(300 * 70), session.ring(300 * 70, bits));
+            (session.ring(4 * 300, bits), session.weights(300, 70), session.ring(300 * 70, bits));
         let (w, y, square) = match operand {
-            Operand::Weights => {
-                (Plain::Weights(&weights), exact(&layout, &x, |i| i64::from(weights[i])), UNIFORM)
-            }
+            Operand::Weights => (Plain::Weights(&weights), exact(&layout, &x, |i| weights.at(i)), UNIFORM),
             Operand::Ring => {
                 (Plain::Ring(&ring), exact(&layout, &x, |i| ring[i] as i64), weight_square(&layout))
             }

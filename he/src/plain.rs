@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::kernel;
+use crate::weights::Weights;
 
 /// Columns of a block: what one thread works on at a time.
 const BLOCK: usize = 256;
@@ -12,7 +13,7 @@ const BLOCK: usize = 256;
 ///
 /// # Panics
 /// If `w` has not the shape stated, or `x` no whole rows.
-pub fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
+pub fn product(x: &[u64], w: &Weights, inner: usize, outer: usize) -> Vec<u64> {
     assert_eq!(w.len(), inner * outer, "W is [inner, outer]");
     let rows = x.len() / inner.max(1);
     assert_eq!(x.len(), rows * inner, "whole rows");
@@ -22,7 +23,10 @@ pub fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
         .map(|start| {
             let columns = start..(start + BLOCK).min(outer);
             let mut y = vec![0; rows * columns.len()];
-            kernel::multiply_columns(x, w, [inner, outer], columns, &mut y);
+            kernel::multiply_columns(x, w.digits(), [inner, outer], columns.clone(), &mut y);
+            for row in y.chunks_mut(columns.len()) {
+                row.iter_mut().zip(&w.shifts()[columns.clone()]).for_each(|(y, shift)| *y <<= shift);
+            }
             y
         })
         .collect();
@@ -40,9 +44,9 @@ pub fn product(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn naive(x: &[u64], w: &[i16], inner: usize, outer: usize) -> Vec<u64> {
+    fn naive(x: &[u64], w: &Weights, inner: usize, outer: usize) -> Vec<u64> {
         let entry = |x: &[u64], c: usize| {
-            let terms = x.iter().enumerate().map(|(k, x)| x.wrapping_mul(i64::from(w[k * outer + c]) as u64));
+            let terms = x.iter().enumerate().map(|(k, x)| x.wrapping_mul(w.at(k * outer + c) as u64));
             terms.fold(0u64, u64::wrapping_add)
         };
         x.chunks(inner).flat_map(|x| (0..outer).map(move |c| entry(x, c))).collect()
@@ -57,8 +61,10 @@ mod tests {
             let x: Vec<u64> = (0..(rows * inner) as u64).map(word).collect();
             let mut w: Vec<i16> = (0..(inner * outer) as u64).map(|i| (word(i) >> 7) as i16).collect();
             w[0] = i16::MIN;
+            let shifts = (0..outer).map(|c| c as u8 % 7).collect();
+            let w = Weights::new(w, shifts);
             assert_eq!(product(&x, &w, inner, outer), naive(&x, &w, inner, outer), "{rows} {inner} {outer}");
         }
-        assert!(product(&[], &[1, 2], 2, 1).is_empty());
+        assert!(product(&[], &Weights::plain(vec![1, 2], 1), 2, 1).is_empty());
     }
 }

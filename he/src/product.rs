@@ -295,9 +295,9 @@ mod tests {
                     Err(Error::Noise { .. }) if bits > 56 && tolerance == EXACT => continue,
                     layout => layout.unwrap(),
                 };
-                let (x, w) = (session.ring(tokens * inner, bits), session.weights(inner * outer));
+                let (x, w) = (session.ring(tokens * inner, bits), session.weights(inner, outer));
                 let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
-                let expected = exact(&layout, &x, |i| i64::from(w[i]));
+                let expected = exact(&layout, &x, |i| w.at(i));
                 let allowed = if tolerance == EXACT { 0 } else { 8 << 3 };
                 prop_assert!(max_error(&layout, &sums[0], &expected) <= allowed);
             }
@@ -329,10 +329,10 @@ mod tests {
                 split,
                 ..testing::layout(SMALL, 3)
             };
-            let data: Vec<_> = (0..jobs).map(|_| (session.ring(tokens * inner, 40), session.weights(inner * outer))).collect();
+            let data: Vec<_> = (0..jobs).map(|_| (session.ring(tokens * inner, 40), session.weights(inner, outer))).collect();
             let products: Vec<_> = data.iter().map(|(x, w)| (layout, &x[..], Plain::Weights(w))).collect();
             for (sums, (x, w)) in session.run(&products).iter().zip(&data) {
-                prop_assert_eq!(sums, &exact(&layout, x, |i| i64::from(w[i])));
+                prop_assert_eq!(sums, &exact(&layout, x, |i| w.at(i)));
             }
         }
     }

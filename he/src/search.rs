@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::layout::{Layout, MatmulShape, Operand};
 use crate::noise;
 use crate::params::{MAX_LEVELS, MIN_LEVELS};
+use crate::weights::WEIGHT_BITS;
 
 /// Price of a byte on the wire: a link of 100 Mbit/s.
 const BYTE: u64 = 80;
@@ -51,7 +52,7 @@ pub(crate) fn candidates(
 ) -> impl Iterator<Item = Layout> {
     let log_n = degree.ilog2();
     let most_k = shape.inner.next_power_of_two().ilog2().min(log_n);
-    let width = if operand == Operand::Weights { 16 } else { bits };
+    let width = if operand == Operand::Weights { WEIGHT_BITS } else { bits };
     let most_split = MAX_SPLIT.min(63 - width.min(63));
     let sizes = (MIN_LEVELS..=MAX_LEVELS).flat_map(move |levels| {
         (0..=most_k).flat_map(move |log_k| (0..=log_n - log_k).map(move |log_t| (levels, log_k, log_t)))

@@ -2,8 +2,8 @@
 
 use crate::rlwe::Ciphertext;
 use crate::{
-    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain, SecretKey, decrypt,
-    encrypt, keygen, multiply, reply_len,
+    Context, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain, SecretKey, Weights,
+    decrypt, encrypt, keygen, multiply, reply_len,
 };
 use crate::{product, schedule};
 use rand::{RngCore, SeedableRng};
@@ -37,8 +37,11 @@ impl Session {
         (0..count).map(|_| self.rng.next_u64() >> (64 - bits)).collect()
     }
 
-    pub(crate) fn weights(&mut self, count: usize) -> Vec<i16> {
-        (0..count).map(|_| self.rng.next_u32() as i16).collect()
+    /// Uniform digits under uniform shifts.
+    pub(crate) fn weights(&mut self, inner: usize, outer: usize) -> Weights {
+        let digits = (0..inner * outer).map(|_| self.rng.next_u32() as i16).collect();
+        let shifts = (0..outer).map(|_| (self.rng.next_u32() % 7) as u8).collect();
+        Weights::new(digits, shifts)
     }
 
     pub(crate) fn upload(&mut self, layout: &Layout, x: &[u64]) -> EncryptedMatrix {

@@ -21,11 +21,79 @@ use zeroize::Zeroize;
 /// Rows of the matrix taken at a time while a tile is filled.
 const ROWS: usize = 16;
 
+/// A matrix `[inner, outer]` of integers of at most [`WEIGHT_BITS`] bits, of which 16 are
+/// significant in each column: what is stored of column c is its integers over `2^shift`, for a
+/// shift of its own. Only the owner of the matrix knows the shifts.
+#[derive(Clone)]
+pub struct Weights {
+    /// Row-major.
+    digits: Vec<i16>,
+    /// One a column.
+    shifts: Vec<u8>,
+}
+
+impl Weights {
+    /// Largest shift of a column.
+    pub const MAX_SHIFT: u32 = 6;
+
+    /// A matrix of `digits` `[inner, outer]`, row-major, of which column c stands for
+    /// `digits << shifts[c]`.
+    ///
+    /// # Panics
+    /// If the digits are no whole rows of a shift each, or a shift is above [`Self::MAX_SHIFT`].
+    pub fn new(digits: Vec<i16>, shifts: Vec<u8>) -> Self {
+        assert!(digits.len().is_multiple_of(shifts.len().max(1)), "whole rows, one shift a column");
+        assert!(shifts.iter().all(|&shift| u32::from(shift) <= Self::MAX_SHIFT), "small shifts");
+        Self { digits, shifts }
+    }
+
+    /// A matrix of 16-bit integers as they are.
+    ///
+    /// # Panics
+    /// If they are no whole rows of `outer` columns.
+    pub fn plain(digits: Vec<i16>, outer: usize) -> Self {
+        Self::new(digits, vec![0; outer])
+    }
+
+    /// Number of integers.
+    #[expect(clippy::len_without_is_empty, reason = "no product has an empty matrix")]
+    pub fn len(&self) -> usize {
+        self.digits.len()
+    }
+
+    /// The integer at a place, row by row.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn at(&self, place: usize) -> i64 {
+        i64::from(self.digits[place]) << self.shifts[place % self.shifts.len()]
+    }
+
+    /// The integers, row by row.
+    pub fn rows(&self) -> impl Iterator<Item = impl ExactSizeIterator<Item = i32>> {
+        let rows = self.digits.chunks(self.shifts.len().max(1));
+        rows.map(|row| row.iter().zip(&self.shifts).map(|(&digit, shift)| i32::from(digit) << shift))
+    }
+
+    /// What is stored of the integers.
+    pub(crate) fn digits(&self) -> &[i16] {
+        &self.digits
+    }
+
+    /// The shift of each column.
+    pub(crate) fn shifts(&self) -> &[u8] {
+        &self.shifts
+    }
+}
+
+/// Bits of an entry of [`Weights`], the sign included.
+pub(crate) const WEIGHT_BITS: u32 = 16 + Weights::MAX_SHIFT;
+
 /// The evaluator's matrix, `[inner, outer]` row-major.
 #[derive(Clone, Copy)]
 pub enum Plain<'a> {
-    /// Signed 16-bit integers.
-    Weights(&'a [i16]),
+    /// Signed integers of a few bits.
+    Weights(&'a Weights),
     /// Elements of Z_{2^l}; only the low l bits count, read as centred integers.
     Ring(&'a [u64]),
 }
@@ -149,12 +217,14 @@ impl Tile {
     ) {
         match (self, w, scratch) {
             (Self::Weights(polynomials), Plain::Weights(w), Self::Weights(scratch)) => {
-                fill(layout, polynomials, w, [group, block], i32::from);
+                let shifts = w.shifts();
+                let integer = |digit, column: usize| i32::from(digit) << shifts[column];
+                fill(layout, polynomials, w.digits(), [group, block], integer);
                 butterfly.apply(polynomials, scratch);
             }
             (Self::Ring { polynomials, .. }, Plain::Ring(w), Self::Ring { polynomials: scratch, .. }) => {
                 let shift = 64 - layout.bits;
-                fill(layout, polynomials, w, [group, block], |w| ((w << shift) as i64) >> shift);
+                fill(layout, polynomials, w, [group, block], |w, _| ((w << shift) as i64) >> shift);
                 butterfly.apply(polynomials, scratch);
             }
             _ => unreachable!("the caller has compared the operands"),
@@ -205,14 +275,15 @@ impl Drop for Tile {
     }
 }
 
-/// The polynomials w_b of a group of columns and a block of rows: row j of column r at X^(r k - j),
+/// The polynomials w_b of a group of columns and a block of rows, as integers of the entries and
+/// their columns: row j of column r at X^(r k - j),
 /// where X^-j = -X^(N - j).
 fn fill<W: Copy, T: Coefficient>(
     layout: &Layout,
     polynomials: &mut Rows<T>,
     w: &[W],
     [group, block]: [usize; 2],
-    integer: impl Fn(W) -> T,
+    integer: impl Fn(W, usize) -> T,
 ) {
     let Layout { n, k, degree, .. } = *layout;
     let outer = layout.shape.outer;
@@ -229,7 +300,7 @@ fn fill<W: Copy, T: Coefficient>(
         for column in columns.clone() {
             let inside = column - first;
             let (polynomial, lead) = (polynomials.row_mut(inside / n), inside % n * k);
-            let values = entries[column..].iter().step_by(outer).map(|&w| integer(w));
+            let values = entries[column..].iter().step_by(outer).map(|&w| integer(w, column));
             if lead >= last {
                 let places = &mut polynomial[lead - last..lead - last + count];
                 places.iter_mut().rev().zip(values).for_each(|(place, value)| *place = value);

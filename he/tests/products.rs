@@ -4,7 +4,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sotto_he::{
     Context, EXACT, EncryptedMatrix, EvaluationKeys, Job, Layout, MatmulShape, Operand, Plain, SecretKey,
-    decrypt, encrypt, keygen, multiply, reply_len,
+    Weights, decrypt, encrypt, keygen, multiply, reply_len,
 };
 
 const SEED: [u8; 32] = [9; 32];
@@ -60,10 +60,18 @@ fn shape(tokens: usize, inner: usize, outer: usize) -> MatmulShape {
     MatmulShape { tokens, inner, outer }
 }
 
+/// Uniform digits under uniform shifts.
+fn weights(inner: usize, outer: usize, rng: &mut impl RngCore) -> Weights {
+    let digits = (0..inner * outer).map(|_| rng.next_u32() as i16).collect();
+    Weights::new(digits, (0..outer).map(|_| (rng.next_u32() % 7) as u8).collect())
+}
+
 /// Weights that stress sums: all largest, all smallest, alternating, zero.
-fn edges(count: usize) -> [Vec<i16>; 4] {
+fn edges(inner: usize, outer: usize) -> [Weights; 4] {
+    let count = inner * outer;
     let alternating = (0..count).map(|i| if i % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
     [vec![i16::MAX; count], vec![i16::MIN; count], alternating, vec![0; count]]
+        .map(|digits| Weights::new(digits, vec![Weights::MAX_SHIFT as u8; outer]))
 }
 
 #[test]
@@ -77,8 +85,8 @@ fn products_are_within_their_tolerance() {
             let layout =
                 Layout::search(&parties.context, shape, Operand::Weights, bits, tolerance, 1).unwrap();
             let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
-            let w: Vec<i16> = (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect();
-            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+            let w = weights(inner, outer, &mut parties.rng);
+            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| w.at(i));
             assert!(errors.iter().all(|e| e.abs() <= 8 << tolerance));
         }
     }
@@ -92,8 +100,8 @@ fn exact_products_are_exact() {
             let shape = shape(tokens, inner, outer);
             let layout = Layout::search(&parties.context, shape, Operand::Weights, bits, EXACT, 1).unwrap();
             let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> (64 - bits)).collect();
-            let w: Vec<i16> = (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect();
-            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+            let w = weights(inner, outer, &mut parties.rng);
+            let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| w.at(i));
             assert!(errors.iter().all(|&e| e == 0));
         }
     }
@@ -120,10 +128,10 @@ fn edges_of_the_range() {
         let shape = shape(tokens, inner, outer);
         let layout = Layout::search(&parties.context, shape, Operand::Weights, bits, tolerance, 1).unwrap();
         let top = u64::MAX >> (64 - bits);
-        for w in edges(inner * outer) {
+        for w in edges(inner, outer) {
             for x in [top, top / 2, top / 2 + 1, 0, 1] {
                 let x = vec![x; tokens * inner];
-                let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| i64::from(w[i]));
+                let errors = parties.errors(&layout, &x, Plain::Weights(&w), |i| w.at(i));
                 assert!(errors.iter().all(|e| e.abs() <= allowed));
             }
         }
@@ -140,8 +148,7 @@ fn small_jobs_share_a_reply() {
     let x: Vec<u64> = (0..tokens * inner).map(|_| parties.rng.next_u64() >> 24).collect();
     let upload = encrypt(&parties.context, &parties.key, &layout, &x, &mut parties.rng);
     let matrix = EncryptedMatrix::decode(&parties.context, &layout, &upload).unwrap();
-    let weights: Vec<Vec<i16>> =
-        (0..count).map(|_| (0..inner * outer).map(|_| parties.rng.next_u32() as i16).collect()).collect();
+    let weights: Vec<Weights> = (0..count).map(|_| weights(inner, outer, &mut parties.rng)).collect();
     let jobs: Vec<Job<'_>> = weights.iter().map(|w| Job { x: &matrix, w: Plain::Weights(w) }).collect();
     let layouts = vec![layout; count];
     let (reply, server) = multiply(&parties.context, &parties.keys, &jobs, &mut parties.rng);
@@ -152,7 +159,7 @@ fn small_jobs_share_a_reply() {
         for i in 0..tokens {
             for m in 0..outer {
                 let exact = (0..inner).fold(0u64, |sum, j| {
-                    sum.wrapping_add(x[i * inner + j].wrapping_mul(i64::from(w[j * outer + m]) as u64))
+                    sum.wrapping_add(x[i * inner + j].wrapping_mul(w.at(j * outer + m) as u64))
                 });
                 let sum = server[i * outer + m].wrapping_add(client[i * outer + m]);
                 assert_eq!((sum.wrapping_sub(exact) << 24) as i64 >> 24, 0);

@@ -132,6 +132,10 @@ pub trait Choose {
 
     /// The next token, by what is revealed, and whether to go on.
     fn next(&mut self, revealed: &Revealed) -> (u32, bool);
+
+    /// Hears whether every number stayed in its range while the prompt was read. The server sees
+    /// when an answer ends: that must not depend on this.
+    fn prompt_read(&mut self, _: Ranges) {}
 }
 
 /// A choice without noise.
@@ -253,11 +257,13 @@ impl Revealed {
     }
 }
 
-/// Where a generation stands: what the next step saves, and how many tokens may follow it.
+/// Where a generation stands: what the next step saves, and the tokens around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// What its protocols save.
     pub schedule: Schedule,
+    /// Tokens that were evaluated before it, one at a time.
+    pub tokens_before: usize,
     /// Tokens that may be evaluated after it.
     pub tokens_after: usize,
 }
@@ -273,7 +279,7 @@ pub async fn step<R, N>(
     scales: &Scales,
     caches: &mut Caches,
     (tokens, wanted): (Tokens<'_>, Wanted<'_>),
-    Progress { schedule, tokens_after }: Progress,
+    Progress { schedule, tokens_before, tokens_after }: Progress,
 ) -> Result<Option<Revealed>, sotto_protocol::Error>
 where
     R: Role<Weight: Clone>,
@@ -281,7 +287,8 @@ where
 {
     let all = wanted == Wanted::All;
     let plan = plan(network, scales, me.session().precision(), caches.len(), tokens, all).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, schedule, tokens_after), scales);
+    let around = [tokens_before, tokens_after];
+    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, schedule, around), scales);
     let logits = network.forward(&mut e, tokens, all).await?;
     drop(e);
     reveal(me, scales, logits, wanted).await
@@ -481,7 +488,7 @@ async fn answer(
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
     ask(me, remote, &request).await?;
     let mut caches = Caches::default();
-    let mut next = prompt.to_vec();
+    let (mut next, mut made, mut ranges) = (prompt.to_vec(), 0, Ranges::Kept);
     for step in 0..new {
         let (network, scales) = (&remote.network, &remote.scales);
         let progress = enter_step(me, network, scales, prompt.len(), step, new).await?;
@@ -493,6 +500,11 @@ async fn answer(
         let wanted = wanted(remote.answers, &noise);
         let tokens = Tokens::Known(&next);
         let revealed = self::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
+        made += 1;
+        if made == 1 {
+            ranges = self::ranges(me).await?;
+            choose.prompt_read(ranges);
+        }
         choose.spent(me.session.ch.meter.total());
         let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
@@ -502,7 +514,11 @@ async fn answer(
         }
         next = vec![token];
     }
-    done(me).await
+    if made > 1 && self::ranges(me).await? == Ranges::Left {
+        ranges = Ranges::Left;
+    }
+    done(me).await?;
+    Ok(ranges)
 }
 
 /// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`.
@@ -532,8 +548,9 @@ async fn all_logits(
     let progress = enter_step(me, network, scales, tokens.len(), 0, 1).await?;
     let tokens = Tokens::Known(tokens);
     let revealed = step(me, network, scales, &mut Caches::default(), (tokens, Wanted::All), progress).await?;
+    let ranges = self::ranges(me).await?;
     me.session.ch.send("model/next", vec![0])?;
-    let ranges = done(me).await?;
+    done(me).await?;
     match revealed {
         Some(Revealed::Logits(logits)) => Ok((logits, ranges)),
         _ => unreachable!("the client gets the logits that are wanted"),
@@ -570,12 +587,17 @@ async fn serve_request(me: &mut Server, model: &Model, policy: Policy) -> Result
         let tokens = Tokens::Hidden(count);
         self::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
         made += 1;
+        if made == 1 {
+            in_range(&mut me.session).await?;
+        }
         if me.session.ch.recv("model/next", 1).await? != [1] {
             break;
         }
         count = 1;
     }
-    in_range(&mut me.session).await?;
+    if made > 1 {
+        in_range(&mut me.session).await?;
+    }
     me.session.ch.send("model/done", vec![0])?;
     Ok(Served { request, made, cached: (caches.len(), caches.bytes()) })
 }
@@ -588,12 +610,17 @@ fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
     }
 }
 
-/// Learns whether numbers stayed in range, and waits until the server knows that this was all:
-/// whoever leaves earlier may take the last message along.
-async fn done(me: &mut Client) -> Result<Ranges, Error> {
+/// Learns whether numbers stayed in range since it last asked.
+async fn ranges(me: &mut Client) -> Result<Ranges, Error> {
     let kept = in_range(&mut me.session).await?.expect("the client gets the verdict");
-    me.session.ch.recv("model/done", 1).await?;
     Ok(if kept { Ranges::Kept } else { Ranges::Left })
+}
+
+/// Waits until the server knows that this was all: whoever leaves earlier may take the last message
+/// along.
+async fn done(me: &mut Client) -> Result<(), Error> {
+    me.session.ch.recv("model/done", 1).await?;
+    Ok(())
 }
 
 /// The verdict, once both sides agree on all that went before.
@@ -645,7 +672,7 @@ where
         _ => ("decode", me.session().decode_schedule()),
     };
     me.session_mut().ch.meter.phase(phase);
-    Ok(Progress { schedule, tokens_after: new - 1 - step })
+    Ok(Progress { schedule, tokens_before: step.saturating_sub(1), tokens_after: new - 1 - step })
 }
 
 /// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As

@@ -14,8 +14,7 @@
 //! are uniform. The receiver learns the key of `c_j` only, by computational Diffie-Hellman in the
 //! random-oracle model. All instances share `B`; the KDF hashes the index and all points. A party
 //! that deviates may bias its own keys (hence "endemic"). `H` and the KDF hash the session id,
-//! which contains nonces of both parties. With the feature `post-quantum` a second layer follows,
-//! from ML-KEM.
+//! which contains nonces of both parties. A second layer follows, from ML-KEM ([`crate::kem`]).
 //!
 //! Source: Masny, Rindal, CCS 2019 (eprint 2019/706).
 

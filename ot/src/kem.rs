@@ -1,5 +1,4 @@
-//! A second, post-quantum layer for the base OTs: endemic OT from ML-KEM-768. Feature
-//! `post-quantum`.
+//! A second, post-quantum layer for the base OTs: endemic OT from ML-KEM-768.
 //!
 //! | receiver: bits `c_j`            |                         | sender                           |
 //! |---------------------------------|-------------------------|----------------------------------|
@@ -11,7 +10,7 @@
 //!
 //! `t_j^i = R_j^i + H(j, i, rho_j, R_j^{1-i})`, so that `t_j^{c_j} = t_j`.
 //!
-//! Two turns, one more than without this layer; 577 536 bytes. `t`, `R` and values of `H` are
+//! Two turns, one more than the curves alone; 577 536 bytes. `t`, `R` and values of `H` are
 //! vectors of three polynomials modulo 3329 in the transformed domain, 12 bits a coefficient, as
 //! FIPS 203 encodes keys. `k` is the key of the same instance from the elliptic curves, so an
 //! adversary must break both problems to learn a key that the receiver did not choose (in the

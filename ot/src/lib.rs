@@ -10,7 +10,7 @@
 //! | file         | functionality                   | source           | turns | bits             |
 //! |--------------|---------------------------------|------------------|-------|------------------|
 //! | `base`       | 128 random OTs from elliptic curves | eprint 2019/706 | 1  | 65 792           |
-//! | `kem`        | a layer of ML-KEM on top; a feature | eprint 2019/706 | 2  | 4 620 288        |
+//! | `kem`        | a layer of ML-KEM on top | eprint 2019/706 | 2  | 4 620 288        |
 //! | `ggm`        | all leaves of a tree; all but one | eprint 2019/1159 | -   | 32 768 in all    |
 //! | `softspoken` | random-choice COTs              | eprint 2022/192  | 1     | 15, 31, 63 a COT |
 //! | `bootstrap`  | base OTs from COTs              | Beaver 1996      | 1     | 1                |
@@ -51,7 +51,6 @@ mod half_tree;
 mod hash;
 #[cfg(test)]
 mod ideal;
-#[cfg(feature = "post-quantum")]
 mod kem;
 mod kernel;
 mod lookup;
@@ -65,9 +64,8 @@ mod softspoken;
 mod transfer;
 mod triples;
 
-/// The problems on which the base OTs rest. Both parties must have the same.
-pub const BASE_OT: &str =
-    if cfg!(feature = "post-quantum") { "ristretto255 and ML-KEM-768" } else { "ristretto255" };
+/// The problems on which the base OTs rest: an adversary must solve both.
+pub const BASE_OT: &str = "ristretto255 and ML-KEM-768";
 
 pub use bits::bits_len;
 pub use block::Block;

@@ -55,8 +55,7 @@ const MOST_AHEAD: usize = 1 << 22;
 
 impl<S: Security> OtSession<S> {
     /// Sets up both directions with [`Extension::SilentFast`]. `first` is true at exactly one
-    /// party. `sid` is the same at both, and must contain a fresh nonce of each. Three turns, four
-    /// with the feature `post-quantum`.
+    /// party. `sid` is the same at both, and must contain a fresh nonce of each. Four turns.
     ///
     /// # Errors
     /// The transport fails, a message has the wrong tag or length, a point or key is invalid, or

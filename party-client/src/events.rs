@@ -69,6 +69,8 @@ pub enum Stage {
 pub enum Warning {
     /// The server's audit has not cleared its model.
     Unaudited,
+    /// Numbers left their ranges while the prompt was read: no text comes.
+    PromptOutOfRange,
 }
 
 /// What may help the user.
@@ -114,6 +116,11 @@ impl Display for Warning {
             Warning::Unaudited => write!(
                 f,
                 "the server says that its model may leave ranges that are not watched; wrong answers may go unnoticed"
+            ),
+            Warning::PromptOutOfRange => write!(
+                f,
+                "numbers left their ranges while the prompt was read: the answer would be wrong, and is not \
+                 shown; it is made to its end, since the server would see where it is given up"
             ),
         }
     }

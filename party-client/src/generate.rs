@@ -15,9 +15,9 @@ use sotto_models::{Message, Penalties, Stream};
 
 use crate::{
     error::Error,
-    events::{Event, Events, Hint, Stage, Traffic},
+    events::{Event, Events, Hint, Stage, Traffic, Warning},
     likelihood::of_token,
-    remote_model::{InRange, Picked, RemoteModel, empty_prompt, sampling},
+    remote_model::{InRange, Picked, RemoteModel, Step, empty_prompt, sampling},
     report::{Answer, Report},
     session::Session,
     stop_sequences::StopSequences,
@@ -112,15 +112,21 @@ impl Session {
         let (sender, tokens) = channel();
         let (mut begun, ends) = (Instant::now(), model.ends());
         let mut cut = Cut::new(model, &prompt, &request.stop_sequences)?;
-        let next = move |Picked { token, logits, cost }: Picked<'_>| {
-            let ended = ends.contains(&token);
-            let go_on = !ended && !cut.falls_at(token) && !stop.is_asked();
-            let logits = request.likelihoods.and(logits).map(<[f32]>::to_vec);
-            let traffic = Traffic { sent: cost.sent, received: cost.received };
+        let next = move |step: Step<'_>| {
+            let (made, go_on) = match step {
+                Step::Prompt(InRange(true)) => return true,
+                Step::Prompt(InRange(false)) => (Made::Garbage, true),
+                Step::Token(Picked { token, logits, cost }) => {
+                    let (ended, seconds) = (ends.contains(&token), begun.elapsed().as_secs_f64());
+                    begun = Instant::now();
+                    let go_on = !ended && !cut.falls_at(token) && !stop.is_asked();
+                    let logits = request.likelihoods.and(logits).map(<[f32]>::to_vec);
+                    let traffic = Traffic { sent: cost.sent, received: cost.received };
+                    (Made::Token { token, ended, seconds, traffic, logits }, go_on)
+                }
+            };
             // If the other thread has failed, the server is not to know.
-            let _ =
-                sender.send(Made { token, ended, seconds: begun.elapsed().as_secs_f64(), traffic, logits });
-            begun = Instant::now();
+            let _ = sender.send(made);
             go_on
         };
         let (made, answer) = thread::scope(|scope| {
@@ -142,16 +148,21 @@ impl Session {
     }
 }
 
-/// A token that was chosen.
-struct Made {
-    token: u32,
-    /// Whether it ends the answer.
-    ended: bool,
-    seconds: f64,
-    /// Of the session so far.
-    traffic: Traffic,
-    /// What it was chosen by, if that is asked for.
-    logits: Option<Vec<f32>>,
+/// What comes of a generation.
+enum Made {
+    /// Numbers left their ranges while the prompt was read: what follows says nothing.
+    Garbage,
+    /// A token that was chosen.
+    Token {
+        token: u32,
+        /// Whether it ends the answer.
+        ended: bool,
+        seconds: f64,
+        /// Of the session so far.
+        traffic: Traffic,
+        /// What it was chosen by, if that is asked for.
+        logits: Option<Vec<f32>>,
+    },
 }
 
 /// Where stop sequences cut an answer.
@@ -177,8 +188,9 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// Turns tokens into text for the front end until there are no more. An error ends the text; the
-/// answer is made to its end all the same.
+/// Turns tokens into text for the front end until there are no more. An error ends the text, and so
+/// does garbage; the answer is made to its end all the same, since the server would see when it is
+/// given up.
 fn show(
     model: &RemoteModel,
     (prompt, new): (&[u32], usize),
@@ -189,7 +201,13 @@ fn show(
     let mut stream = model.tokenizer().stream(prompt)?;
     let mut sequences = StopSequences::new(&request.stop_sequences);
     let mut answer = Answer::default();
-    for Made { token, ended, seconds, traffic, logits } in tokens {
+    let mut garbage = false;
+    for made in tokens {
+        let Made::Token { token, ended, seconds, traffic, logits } = made else {
+            garbage = true;
+            events.tell(Event::Warning(Warning::PromptOutOfRange));
+            continue;
+        };
         answer.tokens.push(token);
         answer.token_seconds.push(seconds);
         answer.ended = ended;
@@ -201,12 +219,14 @@ fn show(
         answer.likelihoods.extend(likelihood.clone());
         let made = answer.tokens.len();
         events.tell(Event::Token { made, most: new, traffic, likelihood });
-        if !ended {
+        if !ended && !garbage {
             add(&mut answer, sequences.push(&stream.push(token)?), events);
         }
     }
-    add(&mut answer, sequences.push(&stream.finish()?), events);
-    add(&mut answer, sequences.finish(), events);
+    if !garbage {
+        add(&mut answer, sequences.push(&stream.finish()?), events);
+        add(&mut answer, sequences.finish(), events);
+    }
     answer.stopped = sequences.hit();
     Ok(answer)
 }

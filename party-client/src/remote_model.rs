@@ -162,8 +162,8 @@ impl RemoteModel {
         Ok(tokens.to_vec())
     }
 
-    /// Makes at most `new` tokens after `prompt`. `next` hears of each as soon as it is chosen, and
-    /// says whether to go on.
+    /// Makes at most `new` tokens after `prompt`. `next` hears of each step as it is done, and says
+    /// whether to go on.
     ///
     /// # Errors
     /// The request does not fit the model, or the server or the connection fails.
@@ -173,7 +173,7 @@ impl RemoteModel {
         prompt: &[u32],
         new: usize,
         request: &GenerationRequest,
-        next: impl FnMut(Picked<'_>) -> bool,
+        next: impl FnMut(Step<'_>) -> bool,
     ) -> Result<InRange, Error> {
         let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
         let mut choice = Choice { sampler, cost: Cost::default(), next };
@@ -230,7 +230,15 @@ struct Choice<F> {
     next: F,
 }
 
-impl<F: FnMut(Picked<'_>) -> bool> Choose for Choice<F> {
+/// What is done of a generation.
+pub(crate) enum Step<'a> {
+    /// The prompt is read, and every number stayed in its range, or not.
+    Prompt(InRange),
+    /// A token is chosen.
+    Token(Picked<'a>),
+}
+
+impl<F: FnMut(Step<'_>) -> bool> Choose for Choice<F> {
     fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
         self.sampler.noise(vocabulary)
     }
@@ -245,7 +253,11 @@ impl<F: FnMut(Picked<'_>) -> bool> Choose for Choice<F> {
             Revealed::Logits(logits) => Some(&logits[..]),
             Revealed::Token(_) => None,
         };
-        (token, (self.next)(Picked { token, logits, cost: self.cost }))
+        (token, (self.next)(Step::Token(Picked { token, logits, cost: self.cost })))
+    }
+
+    fn prompt_read(&mut self, ranges: Ranges) {
+        (self.next)(Step::Prompt(InRange(ranges == Ranges::Kept)));
     }
 }
 

@@ -9,5 +9,5 @@ mod weights;
 
 #[cfg(test)]
 pub(crate) use weights::layout;
-pub use weights::{Exactness, LinearMasks, Matrix, Weight, WeightShape, client, ideal, server};
+pub use weights::{Exactness, LinearMasks, Matrix, Weight, WeightShape, Weights, client, ideal, server};
 pub(crate) use weights::{answer, arrive, ask, bytes, missing};

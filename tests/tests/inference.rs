@@ -378,7 +378,7 @@ async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weig
     }
     layer.forward(&mut plan, 0, &x.shape).await.unwrap();
     plan.enter(Part::Head).await.unwrap();
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
     e.enter(Part::Layer(0)).await.unwrap();
     let x: Scaled = x.duplicate().into();
     layer.forward(&mut e, 0, &x).await.unwrap().share

@@ -21,7 +21,7 @@ use sotto_protocol::{
     Client, Error, Precision, Schedule, Server, Session,
     activation::{Activation, activate},
     and, b2a, compare, exp2, extend, leading_one,
-    linear::{self, Exactness, Weight, WeightShape},
+    linear::{self, Exactness, Weight, WeightShape, Weights},
     lookup, matmul, maximum, mul, mul_small, mux,
     planner::{self, Need},
     reciprocal::{self, Form},
@@ -315,7 +315,7 @@ where
 fn linear(exactness: Exactness) -> [Side; 2] {
     let shape = WeightShape { id: 1, inner: 64, outer: 96, frac: 8, exactness };
     let data = (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect();
-    let weight = Weight { shape, data: Arc::new(data), bias: vec![] };
+    let weight = Weight { shape, data: Arc::new(Weights::plain(data, shape.outer)), bias: vec![] };
     keyed(
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::bits::Reader;
 use crate::testing::{Session, exact};
-use crate::{EXACT, Job, MatmulShape, Operand, Plain, noise, product};
+use crate::{EXACT, Job, MatmulShape, Operand, Plain, Weights, noise, product};
 
 const BITS: u32 = 44;
 const TOLERANCE: i32 = 6;
@@ -20,7 +20,7 @@ fn coefficients(session: &Session, format: Format, bytes: &[u8]) -> Vec<u64> {
 
 /// The results of one small product, in coefficients.
 fn result(session: &mut Session, layout: &Layout) -> Ciphertext {
-    let (x, w) = (session.ring(64, BITS), session.weights(64 * 64));
+    let (x, w) = (session.ring(64, BITS), session.weights(64, 64));
     let x = session.upload(layout, &x);
     let class = &schedule::classes(&[*layout])[0];
     let (mut found, jobs) = (None, [Job { x: &x, w: Plain::Weights(&w) }]);
@@ -87,7 +87,7 @@ fn ciphertexts_of_one_reply_have_their_own_randomness() {
     let layout = layout(&session, 64, 64, 256);
     // Equal inputs and weights everywhere: only the randomness can make the two ciphertexts differ.
     let x = session.upload(&layout, &vec![0; 64 * 64]);
-    let w = vec![0; 64 * 256];
+    let w = Weights::plain(vec![0; 64 * 256], 256);
     let jobs = [Job { x: &x, w: Plain::Weights(&w) }];
     let (reply, _) = crate::multiply(&session.context, &session.keys, &jobs, &mut session.rng);
     let length = layout.format().reply_len(session.context.degree());
@@ -117,7 +117,7 @@ fn weights_could_be_read_from_a_reply_without_encryption_of_zero() {
 fn what_travels_and_what_stays_looks_uniform() {
     let mut session = Session::full(7);
     let layout = layout(&session, 64, 64, 256);
-    let (x, w) = (session.upload(&layout, &vec![0; 64 * 64]), vec![1; 64 * 256]);
+    let (x, w) = (session.upload(&layout, &vec![0; 64 * 64]), Weights::plain(vec![1; 64 * 256], 256));
     let jobs = [Job { x: &x, w: Plain::Weights(&w) }];
     let (reply, shares) = crate::multiply(&session.context, &session.keys, &jobs, &mut session.rng);
     let sent = reply
@@ -141,9 +141,9 @@ fn delta_has_the_deviation_that_is_predicted() {
     for (tolerance, bits) in [(6, 44), (0, 44), (20, 52), (9, 24)] {
         let shape = MatmulShape { tokens: 16, inner: 64, outer: 512 };
         let layout = Layout::search(&session.context, shape, Operand::Weights, bits, tolerance, 1).unwrap();
-        let (x, w) = (session.ring(16 * 64, bits), session.weights(64 * 512));
+        let (x, w) = (session.ring(16 * 64, bits), session.weights(64, 512));
         let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
-        let exact = exact(&layout, &x, |i| i64::from(w[i]));
+        let exact = exact(&layout, &x, |i| w.at(i));
         let delta = |(sum, exact): (&u64, &u64)| {
             ((sum.wrapping_sub(*exact) << (64 - bits)) as i64 >> (64 - bits)) as f64
         };
@@ -163,8 +163,8 @@ fn exact_results_are_exact_in_every_ring() {
     for bits in [8, 44, 60] {
         let shape = MatmulShape { tokens: 2, inner: 128, outer: 64 };
         let layout = Layout::search(&session.context, shape, Operand::Weights, bits, EXACT, 1).unwrap();
-        let (x, w) = (session.ring(2 * 128, bits), session.weights(128 * 64));
+        let (x, w) = (session.ring(2 * 128, bits), session.weights(128, 64));
         let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
-        assert_eq!(sums[0], exact(&layout, &x, |i| i64::from(w[i])));
+        assert_eq!(sums[0], exact(&layout, &x, |i| w.at(i)));
     }
 }

@@ -23,7 +23,7 @@ proptest! {
         let shape = MatmulShape { tokens, inner, outer };
         let tolerance = if levels == 2 { 4 } else { crate::EXACT };
         let layout = Layout { shape, tolerance, t, k, n: SMALL / (t * k), split, ..layout(SMALL, levels) };
-        let w = session.weights(inner * outer);
+        let w = session.weights(inner, outer);
         let (upload, x) = encrypt_random(&session.context, &session.key, &layout, &mut session.rng);
         prop_assert_eq!(upload.len(), layout.upload_len());
         let matrix = EncryptedMatrix::decode_random(&session.context, &layout, &upload).unwrap();
@@ -31,7 +31,7 @@ proptest! {
         let (reply, server) = multiply(&session.context, &session.keys, &jobs, &mut session.rng);
         let client = decrypt(&session.context, &session.key, &[layout], &reply).unwrap();
         let sums: Vec<u64> = server[0].iter().zip(&client[0]).map(|(a, b)| a.wrapping_add(*b) & mask(&layout)).collect();
-        let most = crate::testing::max_error(&layout, &sums, &exact(&layout, &x, |i| i64::from(w[i])));
+        let most = crate::testing::max_error(&layout, &sums, &exact(&layout, &x, |i| w.at(i)));
         prop_assert!(most <= if levels == 2 { 1 << 8 } else { 0 }, "{most}");
     }
 }

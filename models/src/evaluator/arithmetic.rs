@@ -32,7 +32,7 @@ pub trait Arithmetic {
 
     /// Some rows of a table `[positions, d]`, integers with the table's fraction bits: nothing at the
     /// party that does not have it. Local.
-    fn rows_of<'a>(&self, table: &'a Self::Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)>;
+    fn rows_of(&self, table: &Self::Weight, rows: Range<usize>) -> Option<(Vec<i32>, u32)>;
 
     /// `x W + b`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction
     /// bits added.

@@ -195,14 +195,13 @@ impl Evaluator for Bounds<'_> {
     }
 
     async fn embed(&mut self, table: &Weight, _: Tokens<'_>) -> Result<Bound, Error> {
-        self.added.push(f64::from(i16::MAX) * (-f64::from(table.shape.frac)).exp2());
+        self.added.push(largest(table));
         self.next_visit();
         Ok(Bound::Stream)
     }
 
     async fn add_positions(&mut self, _: &Bound, table: &Weight) -> Result<Bound, Error> {
-        let most = f64::from(i16::MAX) * (-f64::from(table.shape.frac)).exp2();
-        *self.added.last_mut().expect("an embedding comes first") += most;
+        *self.added.last_mut().expect("an embedding comes first") += largest(table);
         Ok(Bound::Stream)
     }
 
@@ -229,8 +228,8 @@ impl Evaluator for Bounds<'_> {
             Bound::Inner(neurons) => {
                 let unit = (-f64::from(w.shape.frac)).exp2();
                 let mut reached = vec![0f64; w.shape.outer];
-                for (neuron, row) in neurons.iter().zip(w.data.chunks(w.shape.outer)) {
-                    reached.iter_mut().zip(row).for_each(|(sum, &q)| {
+                for (neuron, row) in neurons.iter().zip(w.data.rows()) {
+                    reached.iter_mut().zip(row).for_each(|(sum, q)| {
                         *sum += neuron * unit * f64::from(q).abs();
                     });
                 }
@@ -346,11 +345,17 @@ impl Evaluator for Bounds<'_> {
 /// What an activation's table is off.
 const ERROR: f64 = 0.003;
 
+/// The largest magnitude of a table's entries.
+fn largest(table: &Weight) -> f64 {
+    let most = table.data.rows().flatten().map(i32::unsigned_abs).max().unwrap_or(0);
+    f64::from(most) * (-f64::from(table.shape.frac)).exp2()
+}
+
 /// Euclidean norms of a block's columns.
 fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
     let mut squares = vec![0f64; columns.len()];
-    for row in w.data.chunks(w.shape.outer).skip(rows.start).take(rows.len()) {
-        for (sum, &q) in squares.iter_mut().zip(&row[columns.clone()]) {
+    for row in w.data.rows().skip(rows.start).take(rows.len()) {
+        for (sum, q) in squares.iter_mut().zip(row.skip(columns.start)) {
             *sum += f64::from(q).powi(2);
         }
     }
@@ -364,8 +369,8 @@ fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>) -> Vec<f6
 fn norm_bound(w: &Weight, norm: f64, columns: Range<usize>) -> f64 {
     let n = columns.len();
     let mut gram = vec![0f64; n * n];
-    for row in w.data.chunks(w.shape.outer) {
-        let row: Vec<f64> = row[columns.clone()].iter().map(|&q| f64::from(q)).collect();
+    for row in w.data.rows() {
+        let row: Vec<f64> = row.skip(columns.start).take(n).map(f64::from).collect();
         for (line, &a) in gram.chunks_exact_mut(n).zip(&row) {
             line.iter_mut().zip(&row).for_each(|(g, b)| *g += a * b);
         }
@@ -400,14 +405,18 @@ fn squared(g: &[f64], n: usize) -> Vec<f64> {
 mod tests {
     use std::sync::Arc;
 
-    use sotto_protocol::linear::{Exactness, WeightShape};
+    use sotto_protocol::linear::{Exactness, WeightShape, Weights};
 
     use super::*;
 
     #[test]
     fn the_bound_is_attained_by_the_worst_input() {
         let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
-        let w = Weight { shape, data: vec![1, 100, 1, 100, 1, 100, 1, 100].into(), bias: vec![] };
+        let w = Weight {
+            shape,
+            data: Weights::new(vec![1, 100, 1, 100, 1, 100, 1, 100], vec![0, 0]).into(),
+            bias: vec![],
+        };
         // An input of norm 2 along the column: all ones. Its output is half the column's sum.
         assert_eq!(column_bounds(&w, 2.0, 0..2), [2.0, 200.0]);
         let biased = Weight { bias: vec![-1.0, 0.5], ..w };
@@ -420,7 +429,8 @@ mod tests {
         // A matrix of rank one, a diagonal one, nothing.
         let of = |f: fn(i64, i64) -> i64| {
             let data = (0..9).flat_map(|i| (0..6).map(move |j| f(i, j) as i16)).collect();
-            norm_bound(&Weight { shape, data: Arc::new(data), bias: vec![] }, 8.0, 0..5)
+            let data = Arc::new(Weights::plain(data, 6));
+            norm_bound(&Weight { shape, data, bias: vec![] }, 8.0, 0..5)
         };
         let (u, v): (f64, f64) =
             ((0..9).map(|i| (i * i) as f64).sum(), (0..5).map(|j| ((j + 1) * (j + 1)) as f64).sum());

@@ -106,7 +106,7 @@ impl Arithmetic for Clear {
         self.linear(table, &x).await
     }
 
-    fn rows_of<'a>(&self, table: &'a Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)> {
+    fn rows_of(&self, table: &Weight, rows: Range<usize>) -> Option<(Vec<i32>, u32)> {
         table.rows(rows)
     }
 

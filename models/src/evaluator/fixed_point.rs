@@ -249,7 +249,7 @@ impl<A: Arithmetic> FixedPoint<'_, A> {
 }
 
 /// `q 2^bits`, rounded to nearest.
-fn in_units(q: i16, bits: i64) -> i64 {
+fn in_units(q: i32, bits: i64) -> i64 {
     match u32::try_from(bits) {
         Ok(bits) => i64::from(q) << bits,
         Err(_) => (i64::from(q) + (1 << (-bits - 1))) >> -bits,

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use sotto_protocol::{
-    Error, Precision,
+    Error, Precision, Schedule,
     activation::Activation,
     kv_cache::Heads,
     linear::Matrix,
@@ -60,9 +60,9 @@ impl<'a, W> Plan<'a, W> {
         functions.map(count).sum()
     }
 
-    /// The step, after which so many tokens may follow.
-    pub fn into_step(self, schedule: sotto_protocol::Schedule, tokens_after: usize) -> Step<W> {
-        Step { parts: self.parts, schedule, tokens: self.rows, tokens_after }
+    /// The step, among so many tokens one at a time before and after it.
+    pub fn into_step(self, schedule: Schedule, [tokens_before, tokens_after]: [usize; 2]) -> Step<W> {
+        Step { parts: self.parts, schedule, tokens: self.rows, tokens_before, tokens_after }
     }
 
     fn part(&mut self) -> &mut planner::Part<W> {

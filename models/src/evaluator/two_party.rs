@@ -53,20 +53,20 @@ pub struct TwoParty<'a, R: Role> {
 }
 
 impl<'a, R: Role> TwoParty<'a, R> {
-    /// A step of which the plan is known, after which so many tokens may follow.
+    /// A step of which the plan is known, among so many tokens one at a time before and after it.
     pub fn new(
         me: &'a mut R,
         caches: &'a mut Caches,
         plan: Plan<'_, R::Weight>,
         schedule: Schedule,
-        tokens_after: usize,
+        tokens: [usize; 2],
     ) -> TwoParty<'a, R> {
         let precision = me.session().precision();
         if caches.0.is_empty() {
             caches.0 = plan.heads().into_iter().map(|heads| KvCache::new(heads, precision)).collect();
         }
         let position = plan.position;
-        TwoParty { me, caches, step: plan.into_step(schedule, tokens_after), position }
+        TwoParty { me, caches, step: plan.into_step(schedule, tokens), position }
     }
 }
 
@@ -112,7 +112,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         span!(self.me, "embed", self.me.product(table, &x))
     }
 
-    fn rows_of<'a>(&self, table: &'a R::Weight, rows: Range<usize>) -> Option<(&'a [i16], u32)> {
+    fn rows_of(&self, table: &R::Weight, rows: Range<usize>) -> Option<(Vec<i32>, u32)> {
         table.rows(rows)
     }
 

@@ -1,4 +1,4 @@
-//! The server's weights: matrices of 16-bit integers with one power-of-two scale each.
+//! The server's weights: matrices of integers with one power-of-two scale each.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -56,7 +56,7 @@ impl<'a> Quantised<'a> {
         let id = self.fractions.borrow().len() as u32;
         let most = self.caps.get(&id).map_or(MAX_FRAC, |&cap| cap.min(MAX_FRAC));
         let quantised = RealMatrix::new(name, &folded.weights, [outer, inner]).quantize(most)?;
-        let frac = quantised.frac();
+        let frac = quantised.frac;
         let too_large = |actual| Err(Error::WeightTooLarge { matrix: name.into(), actual });
         if frac < fewest {
             return too_large(f64::from(i16::MAX) * (-f64::from(frac)).exp2());
@@ -67,7 +67,7 @@ impl<'a> Quantised<'a> {
         self.fractions.borrow_mut().push(frac);
         let shape = WeightShape { id, inner, outer, frac, exactness };
         let bias = folded.bias.iter().map(|&b| f64::from(b)).collect();
-        Ok(Weight { shape, data: quantised.into_data().into(), bias })
+        Ok(Weight { shape, data: quantised.data.into(), bias })
     }
 }
 

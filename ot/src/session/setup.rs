@@ -3,14 +3,14 @@
 //! | first                             |                         | second                         |
 //! |-----------------------------------|-------------------------|--------------------------------|
 //! | `Delta` odd; base OTs with choices `!Delta` | `<- base/points,key ->` | base OTs, both keys  |
+//! | a second layer for them           | `<- kem/keys,ciphertexts ->` | the same                  |
 //! | forward COT sender                | `<- softspoken/ggm --`  | forward COT receiver           |
 //! | `H'(q_j), H'(q_j ^ Delta)`, `j < 128` | `<- softspoken/u --` | `b_j, H'(t_j)`                |
 //! | keys of [`crate::bootstrap`]      | `<- session/odd --`     | `b_0`; `Delta' = !b`, made odd |
 //! | reverse COT receiver              | `-- softspoken/ggm ->`  | reverse COT sender             |
 //! | COTs of both directions           | `<- softspoken/u ->`    | the same                       |
 //!
-//! Three turns; one more with the feature `post-quantum` ([`crate::base`]). Elliptic curves are
-//! used once: 128 COTs of the forward direction, hashed in a domain of their own and never handed
+//! Four turns. Elliptic curves and ML-KEM are used once: 128 COTs of the forward direction, hashed in a domain of their own and never handed
 //! out, are the base OTs of the reverse direction. `Delta` and `Delta'` are independent: the bits
 //! of `Delta'` are the second party's random choices, which the first party does not know.
 //!
@@ -28,6 +28,7 @@ use crate::{
     check::Security,
     domain::Domain,
     error::Error,
+    kem,
     roles::RandomCotSender,
     softspoken::{GGM, SoftSpokenReceiver, SoftSpokenSender, U, ggm_len},
 };
@@ -52,8 +53,7 @@ pub(super) async fn first<S: Security>(
 ) -> Result<Blocks, Error> {
     let delta = Zeroizing::new(Block::random(rng).with_low_bit());
     let base = base::recv(ch, forward, !*delta, rng).await?;
-    #[cfg(feature = "post-quantum")]
-    let base = crate::kem::recv(ch, forward, base, rng).await?;
+    let base = kem::recv(ch, forward, base, rng).await?;
     let message = ch.recv(GGM, ggm_len::<8, S>()).await?;
     let mut send = compute(|| SoftSpokenSender::<8, S>::new(forward, base, &message))?;
     let keys = send.blocks(ch, LAMBDA).await?;
@@ -75,8 +75,7 @@ pub(super) async fn second<S: Security>(
     rng: &mut Rng,
 ) -> Result<Blocks, Error> {
     let base = base::send(ch, forward, rng).await?;
-    #[cfg(feature = "post-quantum")]
-    let base = crate::kem::send(ch, forward, base, rng).await?;
+    let base = kem::send(ch, forward, base, rng).await?;
     let (mut recv, message) = compute(|| SoftSpokenReceiver::<8, S>::new(forward, base, rng));
     ch.send(GGM, message)?;
     let (keys, message) = compute(|| recv.blocks(LAMBDA));

@@ -3,7 +3,7 @@
 //!
 //! Offline, for rows that do not exist yet:
 //!
-//! | client: key          |                       | server: `W` of 16-bit integers               |
+//! | client: key          |                       | server: `W` of integers ([`Weights`])        |
 //! |----------------------|-----------------------|----------------------------------------------|
 //! | `r` uniform `[T, K]` | `-- linear/upload ->` | `Enc(r)`                                     |
 //! | `y0` from `a'`       | `<- linear/reply --`  | `(b, a') = Enc(r W) + Enc(0)`; `y1` from `b` |
@@ -39,6 +39,8 @@ use crate::{
     stock::{self, Entries, Stock},
 };
 
+pub use sotto_he::Weights;
+
 /// How exact a layer's encrypted product must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exactness {
@@ -71,8 +73,8 @@ pub struct WeightShape {
 pub struct Weight {
     /// What the client knows of it.
     pub shape: WeightShape,
-    /// `[inner, outer]`, row-major.
-    pub data: Arc<Vec<i16>>,
+    /// `[inner, outer]`.
+    pub data: Arc<Weights>,
     /// What the server adds to each row of the product, `[outer]`; or nothing.
     pub bias: Vec<f64>,
 }
@@ -86,7 +88,7 @@ pub trait Matrix {
     ///
     /// # Panics
     /// If there are no such rows.
-    fn rows(&self, _: Range<usize>) -> Option<(&[i16], u32)> {
+    fn rows(&self, _: Range<usize>) -> Option<(Vec<i32>, u32)> {
         None
     }
 }
@@ -96,9 +98,10 @@ impl Matrix for Weight {
         &self.shape
     }
 
-    fn rows(&self, rows: Range<usize>) -> Option<(&[i16], u32)> {
-        let width = self.shape.outer;
-        Some((&self.data[rows.start * width..rows.end * width], self.shape.frac))
+    fn rows(&self, rows: Range<usize>) -> Option<(Vec<i32>, u32)> {
+        assert!(rows.end <= self.shape.inner, "rows of the matrix");
+        let some = self.data.rows().skip(rows.start).take(rows.len());
+        Some((some.flatten().collect(), self.shape.frac))
     }
 }
 
@@ -192,7 +195,7 @@ pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Err
 }
 
 /// The functionality: `x W` in `ring`, `x` `[T, K]`.
-pub fn ideal(x: &[u64], w: &[i16], inner: usize, outer: usize, ring: Ring) -> Vec<u64> {
+pub fn ideal(x: &[u64], w: &Weights, inner: usize, outer: usize, ring: Ring) -> Vec<u64> {
     sotto_he::product(x, w, inner, outer).into_iter().map(|y| ring.reduce(y)).collect()
 }
 
@@ -303,7 +306,8 @@ mod tests {
 
     fn weight(id: u32, inner: usize, outer: usize, exactness: Exactness) -> Weight {
         let draws = elements(inner * outer, Ring::new(16));
-        let data = Arc::new(draws.iter().map(|&w| w as u16 as i16).collect());
+        let digits = draws.iter().map(|&w| w as u16 as i16).collect();
+        let data = Arc::new(Weights::new(digits, (0..outer).map(|i| i as u8 % 7).collect()));
         Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data, bias: vec![] }
     }
 

@@ -25,14 +25,27 @@ pub struct Step<W> {
     pub schedule: Schedule,
     /// Tokens that it evaluates. After a step of one, those that follow take the same parts again.
     pub tokens: usize,
+    /// Tokens that were evaluated before it, one at a time.
+    pub tokens_before: usize,
     /// Tokens that may be evaluated after it, one at a time, as far as both parties know.
     pub tokens_after: usize,
 }
+
+/// Tokens to come for which something is made at a time: at least, and at most.
+const AHEAD: [usize; 2] = [3, 15];
 
 impl<W> Step<W> {
     /// Whether the steps after it take the same.
     pub(super) fn repeats(&self) -> bool {
         self.tokens == 1
+    }
+
+    /// Tokens after it for which something is made along with its own: as many as came before it.
+    /// An answer that ends early has paid for few that never come, and a long one makes many at a
+    /// time, which costs less for each.
+    pub(super) fn ahead(&self) -> usize {
+        let [least, most] = AHEAD;
+        self.tokens_before.clamp(least, most).min(self.tokens_after)
     }
 }
 

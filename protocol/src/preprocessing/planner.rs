@@ -36,9 +36,6 @@ use crate::{
 
 pub use super::demand::{Attention, Function, Kind, Need, Part, Step};
 
-/// Tokens to come for which masks are made at a time.
-const TOKENS: usize = 15;
-
 /// Bytes of stock in flight at most, unless a single need is larger.
 const IN_FLIGHT: usize = 64 << 20;
 
@@ -192,7 +189,7 @@ pub async fn enter_step<R: Role, W: Borrow<R::Weight>>(
     me.session_mut().set_schedule(step.schedule);
     products(me, step, 0, caches).await?;
     if me.session().is_high_latency() && step.repeats() && step.tokens_after > 0 {
-        let (precision, more) = (me.session().precision(), TOKENS.min(step.tokens_after - 1));
+        let (precision, more) = (me.session().precision(), step.ahead().min(step.tokens_after - 1));
         begin(me, &mut Demand::of(step, 0, caches, precision, more).again())?;
     }
     all_one_hots(me, step, 0).await
@@ -223,7 +220,7 @@ async fn products<R: Role, W: Borrow<R::Weight>>(
     caches: &mut [KvCache],
 ) -> Result<(), Error> {
     let s = me.session();
-    let (precision, far, more) = (s.precision(), s.is_high_latency(), TOKENS.min(step.tokens_after));
+    let (precision, far, more) = (s.precision(), s.is_high_latency(), step.ahead());
     let demand = Demand::of(step, index, caches, precision, more);
     if !far {
         return if demand.is_first_missing(me.session_mut()) {
@@ -252,7 +249,7 @@ async fn all_one_hots<R: Role, W>(me: &mut R, step: &Step<W>, index: usize) -> R
     let (mut soon, mut ahead): (Vec<_>, Vec<_>) = here.map(|once| (once.clone(), once)).unzip();
     if step.repeats() && step.tokens_after > 0 {
         // Rows of scores grow with each token.
-        let (tokens, all) = (TOKENS.min(step.tokens_after), functions(&step.parts));
+        let (tokens, all) = (step.ahead(), functions(&step.parts));
         soon.extend(all.iter().map(|(f, times)| (cost(f, 1), *times)));
         ahead.extend(all.iter().map(|(f, times)| (cost(f, tokens.div_ceil(2)), times * tokens)));
     }

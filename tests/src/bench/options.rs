@@ -35,7 +35,9 @@ pub struct Options {
     /// Also write the JSON lines to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// For generate and accuracy: a model's folder, `builtin`, or `random:15m`.
+    /// For generate and accuracy: a model's folder, `builtin`, or random weights: `random:15m`,
+    /// `random:gpt2-small`, `random:smollm2-135m`, `random:llama-1b`,
+    /// `random:LAYERSxWIDTHxFFNxVOCABULARY`.
     #[arg(long, default_value = "builtin")]
     pub model: String,
     /// For generate: tokens of the prompt.

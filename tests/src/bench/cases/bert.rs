@@ -96,7 +96,7 @@ async fn layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weight>,
     }
     layer.forward(&mut plan, 0, &x.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
     e.enter(Part::Layer(0)).await?;
     Ok(layer.forward(&mut e, 0, &Scaled::from(x)).await?.share)
 }

@@ -172,7 +172,7 @@ async fn layer<R: Role<Weight: Clone>>(
     }
     page.forward(&mut plan, 0, &h.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), scales);
     e.enter(Part::Layer(0)).await?;
     Ok(page.forward(&mut e, 0, &Scaled::from(h)).await?.share)
 }

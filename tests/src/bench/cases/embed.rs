@@ -49,7 +49,7 @@ async fn embed<R: Role<Weight: Clone>>(me: &mut R, table: &R::Weight, tokens: To
     planner::ensure(me, vec![Need::linear(table, tokens.count())]).await?;
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let plan = Plan::new(0, precision, &scales);
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, 0), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
     Ok(e.embed(table, tokens).await?.share)
 }
 
@@ -79,7 +79,7 @@ impl Case for Embed {
                 Me::Server(me) => {
                     let table = Weight {
                         shape,
-                        data: inputs::weights(self.vocabulary * self.width).into(),
+                        data: inputs::weights(self.vocabulary, self.width).into(),
                         bias: vec![],
                     };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
@@ -92,9 +92,10 @@ impl Case for Embed {
     }
 
     fn expected(&self) -> Result<Vec<f64>> {
-        let table = inputs::weights(self.vocabulary * self.width);
+        let table = inputs::weights(self.vocabulary, self.width);
         let unit = 2f64.powi(-(WEIGHT_FRAC as i32));
-        let rows = self.ids().into_iter().flat_map(|id| &table[id as usize * self.width..][..self.width]);
-        Ok(rows.map(|&w| f64::from(w) * unit).collect())
+        let places = self.ids().into_iter().map(|id| id as usize * self.width);
+        let rows = places.flat_map(|first| (first..first + self.width).map(|place| table.at(place)));
+        Ok(rows.map(|w| w as f64 * unit).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! Inputs of tests, the same in every process: the values, and a party's share of them.
 
+use sotto_protocol::linear::Weights;
 use sotto_shares::{Party, Ring, Rng, Shape, Share};
 
 /// A generator for the inputs named `what`.
@@ -19,10 +20,11 @@ pub fn integers(what: &str, n: usize, low: i64, high: i64) -> Vec<i64> {
         .collect()
 }
 
-/// Random 16-bit weights over their whole range.
-pub fn weights(n: usize) -> Vec<i16> {
+/// Random 16-bit weights over their whole range, `[inner, outer]`.
+pub fn weights(inner: usize, outer: usize) -> Weights {
     let bound = i64::from(i16::MAX);
-    integers("weights", n, -bound, bound).into_iter().map(|w| w as i16).collect()
+    let integers = integers("weights", inner * outer, -bound, bound);
+    Weights::plain(integers.into_iter().map(|w| w as i16).collect(), outer)
 }
 
 /// This party's share of `values`.

@@ -72,7 +72,7 @@ impl Case for Linear {
                 }
                 Me::Server(me) => {
                     let weight =
-                        Weight { shape, data: inputs::weights(self.inner * self.outer).into(), bias: vec![] };
+                        Weight { shape, data: inputs::weights(self.inner, self.outer).into(), bias: vec![] };
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     planner::ensure(&mut **me, vec![Need::linear(&weight, self.rows)]).await?;
                     linear::server(me, &weight, &x).await?
@@ -85,12 +85,12 @@ impl Case for Linear {
 
     fn expected(&self) -> Result<Vec<f64>> {
         let x = inputs::reals(&self.input(), self.precision.frac());
-        let w = inputs::weights(self.inner * self.outer);
+        let w = inputs::weights(self.inner, self.outer);
         let unit = 2f64.powi(-(WEIGHT_FRAC as i32));
         let mut y = vec![0.0; self.elements()];
         for (x, y) in x.chunks(self.inner).zip(y.chunks_mut(self.outer)) {
-            for (x, w) in x.iter().zip(w.chunks(self.outer)) {
-                y.iter_mut().zip(w).for_each(|(y, &w)| *y += x * unit * f64::from(w));
+            for (x, w) in x.iter().zip(w.rows()) {
+                y.iter_mut().zip(w).for_each(|(y, w)| *y += x * unit * f64::from(w));
             }
         }
         Ok(y)
