@@ -70,5 +70,5 @@ pub use model::{MAX_POSITIONS, Model};
 pub use quantize::{QuantMatrix, RealMatrix};
 pub use reference::Reference;
 pub use rope::{rope_attention_factor, rope_inverse_frequencies};
-pub use sampling::{Sampler, Sampling};
+pub use sampling::{Penalties, Sampler, Sampling};
 pub use tokenizer::{Stream, Tokenizer};

@@ -1,5 +1,6 @@
 //! The next token from the logits.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use rand::distr::Open01;
@@ -86,16 +87,54 @@ impl Sampling {
 /// The temperatures of noise: of the largest one number in 2^45 is cut off.
 const NOISE: RangeInclusive<f32> = 0.05..=4.0;
 
+/// What tokens that the answer already has lose of their logits, before anything else is done with
+/// these.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Penalties {
+    presence: f32,
+    frequency: f32,
+}
+
+impl Penalties {
+    /// A token that the answer has `n > 0` times loses `presence + n frequency`.
+    ///
+    /// # Errors
+    ///
+    /// Unless both are from -2 to 2.
+    pub fn new(presence: f32, frequency: f32) -> Result<Penalties, Error> {
+        for (option, value) in [("presence_penalty", presence), ("frequency_penalty", frequency)] {
+            if !(-2.0..=2.0).contains(&value) {
+                return Err(refuse(option, value.into(), "-2 to 2"));
+            }
+        }
+        Ok(Penalties { presence, frequency })
+    }
+
+    /// Whether no token loses anything.
+    pub fn are_none(&self) -> bool {
+        *self == Penalties::default()
+    }
+}
+
 /// Chooses tokens, one after the other. The same seed and logits give the same tokens.
 pub struct Sampler {
     sampling: Sampling,
     rng: ChaCha20Rng,
+    penalties: Penalties,
+    /// How often the answer has each of its tokens.
+    made: BTreeMap<u32, u32>,
 }
 
 impl Sampler {
     /// A sampler with its own generator.
     pub fn new(sampling: Sampling, seed: u64) -> Sampler {
-        Sampler { sampling, rng: ChaCha20Rng::seed_from_u64(seed) }
+        let rng = ChaCha20Rng::seed_from_u64(seed);
+        Sampler { sampling, rng, penalties: Penalties::default(), made: BTreeMap::new() }
+    }
+
+    /// The same, with penalties in [`Sampler::next`].
+    pub fn with_penalties(self, penalties: Penalties) -> Sampler {
+        Sampler { penalties, ..self }
     }
 
     /// What to add to logits so that the largest sum is a sample of the softmax of
@@ -118,6 +157,20 @@ impl Sampler {
     ///
     /// If there are no logits.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
+        if self.penalties.are_none() {
+            return self.choose(logits);
+        }
+        let mut logits = logits.to_vec();
+        for (&token, &count) in &self.made {
+            let Penalties { presence, frequency } = self.penalties;
+            logits[token as usize] -= presence + frequency * count as f32;
+        }
+        let token = self.choose(&logits);
+        *self.made.entry(token).or_default() += 1;
+        token
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> u32 {
         match self.sampling.0 {
             Choice::Greedy => greedy(logits),
             Choice::Random { temperature, top_k, top_p } => {
@@ -251,6 +304,23 @@ mod tests {
         assert!(message(Sampling::random(1.0, Some(0), None)).contains("top_k is 0, expected at least 1"));
         for top_p in [0.0, 1.1, f32::NAN] {
             assert!(message(Sampling::random(1.0, None, Some(top_p))).starts_with("top_p is"));
+        }
+    }
+
+    #[test]
+    fn penalties_wear_down_what_the_answer_has() {
+        let greedy = |presence, frequency| {
+            let penalties = Penalties::new(presence, frequency).unwrap();
+            let mut sampler = Sampler::new(Sampling::GREEDY, 0).with_penalties(penalties);
+            [(); 5].map(|()| sampler.next(&[3.0, 2.5, 0.0]))
+        };
+        assert_eq!(greedy(0.0, 0.0), [0; 5]);
+        assert_eq!(greedy(1.0, 0.0), [0, 1, 0, 0, 0]);
+        assert_eq!(greedy(0.0, 1.0), [0, 1, 0, 1, 0]);
+        assert_eq!(greedy(-1.0, -1.0), [0; 5]);
+        for (presence, frequency) in [(2.1, 0.0), (0.0, -2.1), (f32::NAN, 0.0)] {
+            let refused = Penalties::new(presence, frequency).unwrap_err().to_string();
+            assert!(refused.contains("_penalty is") && refused.contains("-2 to 2"), "{refused}");
         }
     }
 

@@ -22,7 +22,7 @@
 use std::{path::Path, pin::Pin};
 
 use serde::{Deserialize, Serialize};
-use sotto_net::{Channel, Half};
+use sotto_net::{Channel, Cost, Half};
 use sotto_protocol::{
     Client, Precision, Role, Schedule, Server, Session,
     linear::{Matrix, WeightShape},
@@ -127,6 +127,9 @@ pub trait Choose {
     fn noise(&mut self, _vocabulary: usize) -> Vec<f64> {
         vec![]
     }
+
+    /// What the session has cost so far; told before each choice.
+    fn spent(&mut self, _cost: Cost) {}
 
     /// The next token, by what is revealed, and whether to go on.
     fn next(&mut self, revealed: &Revealed) -> (u32, bool);
@@ -503,6 +506,7 @@ async fn answer(
             ranges = self::ranges(me).await?;
             choose.prompt_read(ranges);
         }
+        choose.spent(me.session.ch.meter.total());
         let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;

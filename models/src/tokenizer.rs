@@ -120,6 +120,11 @@ impl Tokenizer {
         self.inner.token_to_id(token).filter(|&id| (id as usize) < self.vocab)
     }
 
+    /// The spelling of a token in `tokenizer.json`.
+    pub fn name_of(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The text of some ids, without special tokens. More ids only add to it, except that bytes of
     /// a character that is not whole yet are U+FFFD, at most three of them.
     ///
@@ -197,6 +202,7 @@ const MAX_HELD: usize = 3;
 /// The pieces put together are the text of prompt and answer decoded at once, less the text of the
 /// prompt. A token may end in the middle of a character: the character is held back until it is
 /// whole, or found to be broken.
+#[derive(Clone)]
 pub struct Stream<'a> {
     tokenizer: &'a Tokenizer,
     /// The last tokens of the prompt, and the answer's.

@@ -1,10 +1,10 @@
 //! Bytes between two parties: framed, counted, shaped, bounded.
 //!
-//! This crate knows no mathematics and is the only one that names the async runtime. A [`Channel`]
-//! carries frames over any byte stream. Each frame has a *tag* (which step of which protocol), a
-//! number, a *flight* number and a length. The receiver states beforehand which tag and how many
-//! bytes it expects: a length that comes from the peer never sizes a buffer. Messages that are not
-//! urgent travel behind all others, as a [`BackgroundRequest`].
+//! This crate knows no mathematics. It starts the async runtime; besides it, only a front end names
+//! that. A [`Channel`] carries frames over any byte stream. Each frame has a *tag* (which step of
+//! which protocol), a number, a *flight* number and a length. The receiver states beforehand which
+//! tag and how many bytes it expects: a length that comes from the peer never sizes a buffer.
+//! Messages that are not urgent travel behind all others, as a [`BackgroundRequest`].
 //!
 //! A connection that leaves the machine is [TLS 1.3 between pinned identities](connect_tls): each
 //! party is its key, known to the other by a [`Fingerprint`]; no authority vouches for anyone.

@@ -5,9 +5,11 @@
 //! | `args`     | options and help                                |
 //! | `terminal` | events on standard output and standard error    |
 //! | `progress` | the line that shows how far things are          |
+//! | `serve`    | the endpoint: its options and log               |
 
 mod args;
 mod progress;
+mod serve;
 mod terminal;
 
 use std::{
@@ -61,13 +63,6 @@ struct Unwritten(io::Error);
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::no_core_dumps();
     process::quiet_panics();
-    // The first process of a container gets no signal that it does not wait for.
-    if std::process::id() == 1 {
-        process::on_signals(|signal| match signal {
-            process::Signal::End(number) => std::process::exit(128 + i32::from(number)),
-            process::Signal::Reload => {}
-        });
-    }
     let args = command_line::with_subcommand(args, &args::SUBCOMMANDS, |options| {
         if wants_check(options) { "check" } else { "generate" }
     });
@@ -75,6 +70,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    // The first process of a container gets no signal that it does not wait for. An endpoint always
+    // does.
+    if std::process::id() == 1 && !matches!(cli.command, Command::Serve(_)) {
+        process::on_signals(|signal| match signal {
+            process::Signal::End(number) => std::process::exit(128 + i32::from(number)),
+            process::Signal::Reload => {}
+        });
+    }
     let json = cli.command.show().is_some_and(|show| show.json);
     catch_unwind(AssertUnwindSafe(|| run(cli.command))).unwrap_or_else(|_| internal(json))
 }
@@ -106,6 +109,10 @@ fn run(command: Command) -> ExitCode {
                 session(options, terminal, |session, terminal| session.check(&mut loaded, terminal))
             })
         }
+        Command::Serve(args) => match serve::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => failure(&e, false),
+        },
         Command::Info(args) => info(&args),
         Command::Keygen(args) => keygen(&args.file),
     }

@@ -32,6 +32,9 @@ pub enum Error {
     /// The session, or the server in it.
     #[error(transparent)]
     Session(#[from] Service),
+    /// Whoever made the request does not wait for the answer.
+    #[error("stopped before the answer was there; ask again")]
+    Stopped,
 }
 
 /// Whose doing an error is.
@@ -63,7 +66,7 @@ impl Error {
     /// Whose doing it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Error::Usage(_) | Error::Input(_) => Fault::User,
+            Error::Usage(_) | Error::Input(_) | Error::Stopped => Fault::User,
             Error::Net(e) => of_net(e),
             Error::NewIdentity(_) | Error::WithoutTls(_) | Error::NotAdmitted(_) => Fault::Connection,
             Error::BadOffer(_) => Fault::Server,
@@ -76,6 +79,7 @@ impl Error {
     pub(crate) fn farewell(&self) -> Option<Abort> {
         match (self, self.fault()) {
             (Error::Session(Service::Tokenizer), _) => Some(Abort::Mismatch),
+            (Error::Stopped, _) => Some(Abort::Expired),
             (_, Fault::Connection) => None,
             (_, Fault::Server) => Some(Abort::Protocol),
             (_, Fault::User) => Some(Abort::Refused),

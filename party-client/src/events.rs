@@ -5,8 +5,10 @@ use std::{
     sync::mpsc::Sender,
 };
 
+use crate::likelihood::TokenLikelihood;
+
 /// Something has happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Another stage of the work has begun.
     Stage(Stage),
@@ -20,9 +22,22 @@ pub enum Event {
         made: usize,
         /// Tokens at most.
         most: usize,
+        /// Bytes of the session so far.
+        traffic: Traffic,
+        /// How likely it was, if the request asks for that.
+        likelihood: Option<TokenLikelihood>,
     },
     /// The answer goes on with this text.
     Text(String),
+}
+
+/// Bytes between client and server, framing included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the client.
+    pub sent: u64,
+    /// To the client.
+    pub received: u64,
 }
 
 /// What is being done.

@@ -11,21 +11,23 @@ use std::{
     time::Instant,
 };
 
+use sotto_models::{Message, Penalties, Stream};
+
 use crate::{
     error::Error,
-    events::{Event, Events, Hint, Stage, Warning},
-    remote_model::{InRange, RemoteModel, Step, empty_prompt, sampling},
+    events::{Event, Events, Hint, Stage, Traffic, Warning},
+    likelihood::of_token,
+    remote_model::{InRange, Picked, RemoteModel, Step, empty_prompt, sampling},
     report::{Answer, Report},
     session::Session,
+    stop_sequences::StopSequences,
 };
 
 /// A prompt, and how to continue it.
 #[derive(Clone)]
 pub struct GenerationRequest {
-    /// The text to continue; not empty.
-    pub prompt: String,
-    /// Whether the prompt is a user's turn in a conversation.
-    pub chat: Option<Chat>,
+    /// What to continue.
+    pub prompt: Prompt,
     /// New tokens at most; by default 40, or what the context has room for.
     pub max_tokens: Option<usize>,
     /// How freely to choose, from 0 (the likeliest token) to 100.
@@ -34,25 +36,58 @@ pub struct GenerationRequest {
     pub top_k: Option<usize>,
     /// Choose among the likeliest tokens that have this probability together.
     pub top_p: Option<f32>,
+    /// What tokens that the answer already has lose.
+    pub penalties: Penalties,
+    /// Texts at which the answer ends, before them.
+    pub stop_sequences: Vec<String>,
+    /// Tell how likely each token was, and so many of the likeliest ones.
+    pub likelihoods: Option<usize>,
     /// What the choices follow from.
     pub seed: u64,
 }
 
-/// A conversation of one turn, by the model's own template.
-#[derive(Clone, Default)]
-pub struct Chat {
-    /// What the model is told before the user's turn.
-    pub system: Option<String>,
+/// What to continue.
+#[derive(Clone)]
+pub enum Prompt {
+    /// A text; not empty.
+    Text(String),
+    /// A conversation, by the model's own template; the answer is its next turn.
+    Conversation(Vec<Message>),
+    /// Tokens, as they are.
+    Tokens(Vec<u32>),
 }
 
 impl GenerationRequest {
+    /// The likeliest continuation.
+    pub fn greedy(prompt: Prompt) -> GenerationRequest {
+        GenerationRequest {
+            prompt,
+            max_tokens: None,
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            penalties: Penalties::default(),
+            stop_sequences: vec![],
+            likelihoods: None,
+            seed: 0,
+        }
+    }
+
     /// Checks what can be checked without a model.
     ///
     /// # Errors
-    /// No text, or an option out of its range.
+    /// Nothing to continue, or an option out of its range.
     pub fn check(&self) -> Result<(), Error> {
         sampling(self)?;
-        if self.prompt.is_empty() { Err(empty_prompt()) } else { Ok(()) }
+        if self.stop_sequences.iter().any(String::is_empty) {
+            return Err(Error::Usage("a stop sequence is empty, expected some text; leave it out".into()));
+        }
+        let empty = match &self.prompt {
+            Prompt::Text(text) => text.is_empty(),
+            Prompt::Conversation(turns) => turns.last().is_none_or(|turn| turn.content.is_empty()),
+            Prompt::Tokens(tokens) => tokens.is_empty(),
+        };
+        if empty { Err(empty_prompt()) } else { Ok(()) }
     }
 }
 
@@ -66,22 +101,28 @@ impl Session {
         request: &GenerationRequest,
         events: &mut dyn Events,
     ) -> Result<Report, Error> {
-        let Session { runtime, me, model, .. } = self;
+        let Session { runtime, me, model, stop, .. } = self;
+        let (model, stop) = (&*model, &*stop);
+        request.check()?;
         let (prompt, new) = model.plan(request)?;
-        if request.chat.is_none() && model.is_conversational() {
+        if matches!(request.prompt, Prompt::Text(_)) && model.is_conversational() {
             events.tell(Event::Hint(Hint::Conversational));
         }
         events.tell(Event::Stage(Stage::Prompt { tokens: prompt.len() }));
         let (sender, tokens) = channel();
         let (mut begun, ends) = (Instant::now(), model.ends());
-        let next = move |step| {
+        let mut cut = Cut::new(model, &prompt, &request.stop_sequences)?;
+        let next = move |step: Step<'_>| {
             let (made, go_on) = match step {
                 Step::Prompt(InRange(true)) => return true,
                 Step::Prompt(InRange(false)) => (Made::Garbage, true),
-                Step::Token(token) => {
+                Step::Token(Picked { token, logits, cost }) => {
                     let (ended, seconds) = (ends.contains(&token), begun.elapsed().as_secs_f64());
                     begun = Instant::now();
-                    (Made::Token { token, ended, seconds }, !ended)
+                    let go_on = !ended && !cut.falls_at(token) && !stop.is_asked();
+                    let logits = request.likelihoods.and(logits).map(<[f32]>::to_vec);
+                    let traffic = Traffic { sent: cost.sent, received: cost.received };
+                    (Made::Token { token, ended, seconds, traffic, logits }, go_on)
                 }
             };
             // If the other thread has failed, the server is not to know.
@@ -89,12 +130,13 @@ impl Session {
             go_on
         };
         let (made, answer) = thread::scope(|scope| {
-            let (model, prompt) = (&*model, &prompt);
-            let shown = scope.spawn(move || show(model, prompt, new, &tokens, events));
-            let made = runtime.block_on(model.generate(me, prompt, new, request, next));
+            let prompt = &prompt[..];
+            let shown = scope.spawn(move || show(model, (prompt, new), request, &tokens, events));
+            let made = runtime.block_on(stop.or_soon(model.generate(me, prompt, new, request, next)));
+            // The sender is gone with `next`: the other thread ends.
             (made, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
-        let (in_range, answer) = (made?, answer?);
+        let (in_range, answer) = (made.unwrap_or(Err(Error::Stopped))?, answer?);
         let saw = model.disclosure(prompt.len(), new, answer.tokens.len());
         Ok(self.report(saw, in_range).with_answer(answer))
     }
@@ -116,7 +158,34 @@ enum Made {
         /// Whether it ends the answer.
         ended: bool,
         seconds: f64,
+        /// Of the session so far.
+        traffic: Traffic,
+        /// What it was chosen by, if that is asked for.
+        logits: Option<Vec<f32>>,
     },
+}
+
+/// Where stop sequences cut an answer.
+struct Cut<'a>(Option<(Stream<'a>, StopSequences<'a>)>);
+
+impl<'a> Cut<'a> {
+    fn new(model: &'a RemoteModel, prompt: &[u32], sequences: &'a [String]) -> Result<Cut<'a>, Error> {
+        if sequences.is_empty() {
+            return Ok(Cut(None));
+        }
+        Ok(Cut(Some((model.tokenizer().stream(prompt)?, StopSequences::new(sequences)))))
+    }
+
+    /// Whether the answer ends with this token.
+    fn falls_at(&mut self, token: u32) -> bool {
+        self.0.as_mut().is_some_and(|(stream, sequences)| {
+            // What is no text, the other thread reports.
+            stream.push(token).is_ok_and(|text| {
+                sequences.push(&text);
+                sequences.hit()
+            })
+        })
+    }
 }
 
 /// Turns tokens into text for the front end until there are no more. An error ends the text, and so
@@ -124,16 +193,17 @@ enum Made {
 /// given up.
 fn show(
     model: &RemoteModel,
-    prompt: &[u32],
-    new: usize,
+    (prompt, new): (&[u32], usize),
+    request: &GenerationRequest,
     tokens: &Receiver<Made>,
     events: &mut dyn Events,
 ) -> Result<Answer, Error> {
     let mut stream = model.tokenizer().stream(prompt)?;
+    let mut sequences = StopSequences::new(&request.stop_sequences);
     let mut answer = Answer::default();
     let mut garbage = false;
     for made in tokens {
-        let Made::Token { token, ended, seconds } = made else {
+        let Made::Token { token, ended, seconds, traffic, logits } = made else {
             garbage = true;
             events.tell(Event::Warning(Warning::PromptOutOfRange));
             continue;
@@ -141,14 +211,23 @@ fn show(
         answer.tokens.push(token);
         answer.token_seconds.push(seconds);
         answer.ended = ended;
-        events.tell(Event::Token { made: answer.tokens.len(), most: new });
+        let count = request.likelihoods.unwrap_or(0);
+        let likelihood = match logits {
+            Some(logits) if !ended => Some(of_token((model.tokenizer(), &stream), &logits, token, count)?),
+            _ => None,
+        };
+        answer.likelihoods.extend(likelihood.clone());
+        let made = answer.tokens.len();
+        events.tell(Event::Token { made, most: new, traffic, likelihood });
         if !ended && !garbage {
-            add(&mut answer, stream.push(token)?, events);
+            add(&mut answer, sequences.push(&stream.push(token)?), events);
         }
     }
     if !garbage {
-        add(&mut answer, stream.finish()?, events);
+        add(&mut answer, sequences.push(&stream.finish()?), events);
+        add(&mut answer, sequences.finish(), events);
     }
+    answer.stopped = sequences.hit();
     Ok(answer)
 }
 

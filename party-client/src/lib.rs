@@ -9,7 +9,10 @@
 //! | `session`      | connection to a server: TLS, queue, set-up, end             |
 //! | `remote_model` | the server's model: all calls of `sotto_models`             |
 //! | `generate`     | a generation: request, choice of tokens, text               |
+//! | `likelihood`, `stop_sequences` | of its tokens; where its text ends          |
+//! | `stop`         | ending a request before its time                            |
 //! | `check`        | logits of a text beside those of a reference in the clear   |
+//! | `serve`        | an HTTP endpoint in the form of OpenAI's API                |
 //! | `events`       | what a front end is told meanwhile                          |
 //! | `report`       | who saw what, and what it cost                              |
 //! | `error`        | what went wrong, through whom, and what the server is told  |
@@ -20,14 +23,21 @@ pub mod command_line;
 mod error;
 mod events;
 mod generate;
+mod likelihood;
 mod remote_model;
 mod report;
+pub mod serve;
 mod session;
+mod stop;
+mod stop_sequences;
 
 pub use check::{CheckRequest, LoadedCheck};
 pub use error::{Error, Fault};
-pub use events::{Event, Events, Hint, Stage, Warning};
-pub use generate::{Chat, GenerationRequest};
+pub use events::{Event, Events, Hint, Stage, Traffic, Warning};
+pub use generate::{GenerationRequest, Prompt};
+pub use likelihood::{Likelihood, TokenLikelihood};
 pub use remote_model::RemoteModel;
 pub use report::{Answer, Comparison, Disclosure, ModelSummary, Report};
 pub use session::{Options, Security, Session};
+pub use sotto_models::{Message, Penalties};
+pub use stop::Stop;

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use serde_json::Value;
 use sotto_models::{
-    Config, Folder, Message, Sampler, Sampling, Tokenizer,
+    Config, Folder, Sampler, Sampling, Tokenizer,
     service::{self, Answers, Choose, Error as Service, Ranges, Revealed},
 };
+use sotto_net::Cost;
 use sotto_protocol::Client;
 
 use crate::{
     error::Error,
-    generate::GenerationRequest,
+    generate::{GenerationRequest, Prompt},
     report::{Disclosure, Logits, ModelSummary},
 };
 
@@ -48,6 +49,21 @@ impl RemoteModel {
     /// What is public of it.
     pub fn summary(&self) -> ModelSummary {
         summary(self.config(), self.positions())
+    }
+
+    /// What the server reveals of each step.
+    pub(crate) fn answers(&self) -> Answers {
+        self.offered.answers
+    }
+
+    /// Whether the two are alike in all that a request is checked against.
+    pub(crate) fn is_like(&self, other: &RemoteModel) -> bool {
+        let template = |model: &RemoteModel| model.offered.template.as_ref().map(|t| t.source().to_string());
+        self.config() == other.config()
+            && self.positions() == other.positions()
+            && self.answers() == other.answers()
+            && self.tokenizer().digest() == other.tokenizer().digest()
+            && template(self) == template(other)
     }
 
     /// What the server reveals of each step, in words.
@@ -94,6 +110,18 @@ impl RemoteModel {
     pub(crate) fn plan(&self, request: &GenerationRequest) -> Result<(Vec<u32>, usize), Error> {
         let sampling = sampling(request)?;
         match (self.offered.answers, sampling.top_k()) {
+            (Answers::Tokens, _) if !request.penalties.are_none() => {
+                return Err(Error::Usage(
+                    "this server reveals tokens and no logits: penalties cannot be had; leave them out"
+                        .into(),
+                ));
+            }
+            (Answers::Tokens | Answers::Top(_), _) if request.likelihoods.is_some() => {
+                return Err(Error::Usage(format!(
+                    "this server reveals {}: how likely a token was takes all logits; leave that out",
+                    self.revealed()
+                )));
+            }
             (Answers::Tokens, _) => sampling.check_noise()?,
             (Answers::Top(most), Some(k)) if k > most as usize => {
                 return Err(Error::Usage(format!(
@@ -110,14 +138,28 @@ impl RemoteModel {
     /// The tokens of a prompt; of a conversation, by the model's template.
     fn encode(&self, request: &GenerationRequest) -> Result<Vec<u32>, Error> {
         let (tokenizer, positions) = (self.tokenizer(), self.positions());
-        let Some(chat) = &request.chat else { return Ok(tokenizer.encode(&request.prompt, positions)?) };
+        let turns = match &request.prompt {
+            Prompt::Text(text) => return Ok(tokenizer.encode(text, positions)?),
+            Prompt::Tokens(tokens) => return self.check_tokens(tokens),
+            Prompt::Conversation(turns) => turns,
+        };
         let Some(template) = &self.offered.template else {
             let reason = "this server's model has no chat template: leave --chat out";
             return Err(Error::Usage(reason.into()));
         };
-        let system = chat.system.iter().map(|text| Message::new("system", text));
-        let turns: Vec<Message> = system.chain([Message::new("user", &request.prompt)]).collect();
-        Ok(tokenizer.encode_rendered(&template.render(&turns, true)?, positions)?)
+        Ok(tokenizer.encode_rendered(&template.render(turns, true)?, positions)?)
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<Vec<u32>, Error> {
+        let vocab = self.vocabulary();
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+            return Err(sotto_models::Error::TokenOutOfRange { id, vocab }.into());
+        }
+        if tokens.len() > self.positions() {
+            let (actual, limit) = (tokens.len(), self.positions());
+            return Err(sotto_models::Error::PromptTooLong { actual, limit }.into());
+        }
+        Ok(tokens.to_vec())
     }
 
     /// Makes at most `new` tokens after `prompt`. `next` hears of each step as it is done, and says
@@ -131,10 +173,10 @@ impl RemoteModel {
         prompt: &[u32],
         new: usize,
         request: &GenerationRequest,
-        next: impl FnMut(Step) -> bool,
+        next: impl FnMut(Step<'_>) -> bool,
     ) -> Result<InRange, Error> {
-        let sampler = Sampler::new(sampling(request)?, request.seed);
-        let mut choice = Choice { sampler, next };
+        let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
+        let mut choice = Choice { sampler, cost: Cost::default(), next };
         let ranges = service::generate(me, &self.offered, prompt, new, &mut choice).await?;
         Ok(InRange(ranges == Ranges::Kept))
     }
@@ -173,27 +215,45 @@ impl RemoteModel {
     }
 }
 
+/// A token that was chosen.
+pub(crate) struct Picked<'a> {
+    pub token: u32,
+    /// What is revealed of the logits, if anything.
+    pub logits: Option<&'a [f32]>,
+    /// Of the session so far.
+    pub cost: Cost,
+}
+
 struct Choice<F> {
     sampler: Sampler,
+    cost: Cost,
     next: F,
 }
 
 /// What is done of a generation.
-pub(crate) enum Step {
+pub(crate) enum Step<'a> {
     /// The prompt is read, and every number stayed in its range, or not.
     Prompt(InRange),
     /// A token is chosen.
-    Token(u32),
+    Token(Picked<'a>),
 }
 
-impl<F: FnMut(Step) -> bool> Choose for Choice<F> {
+impl<F: FnMut(Step<'_>) -> bool> Choose for Choice<F> {
     fn noise(&mut self, vocabulary: usize) -> Vec<f64> {
         self.sampler.noise(vocabulary)
     }
 
+    fn spent(&mut self, cost: Cost) {
+        self.cost = cost;
+    }
+
     fn next(&mut self, revealed: &Revealed) -> (u32, bool) {
         let token = revealed.token(|logits| self.sampler.next(logits));
-        (token, (self.next)(Step::Token(token)))
+        let logits = match revealed {
+            Revealed::Logits(logits) => Some(&logits[..]),
+            Revealed::Token(_) => None,
+        };
+        (token, (self.next)(Step::Token(Picked { token, logits, cost: self.cost })))
     }
 
     fn prompt_read(&mut self, ranges: Ranges) {

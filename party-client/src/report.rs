@@ -5,11 +5,11 @@ mod text;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sotto_net::{Cost, Fingerprint, Half, SpanKey};
 use sotto_protocol::Precision;
 
-use crate::session::Options;
+use crate::{likelihood::TokenLikelihood, session::Options};
 
 /// All there is to tell at the end of a request. Its `Display` fits a screen; with `{:#}` it has
 /// every operation.
@@ -51,8 +51,18 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     /// Whether the model ended it.
     pub ended: bool,
+    /// Whether a stop sequence ended it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub stopped: bool,
+    /// How likely each token was but an ending one, if the request asks for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub likelihoods: Vec<TokenLikelihood>,
     /// Wall-clock time of each in seconds; the first one's includes the prompt.
     pub token_seconds: Vec<f64>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How far the private evaluation was from the reference.
@@ -270,6 +280,30 @@ impl Report {
     /// The report of a comparison.
     pub(crate) fn with_comparison(self, comparison: Comparison) -> Report {
         Report { comparison: Some(comparison), ..self }
+    }
+
+    /// Tokens of the prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.saw.server.prompt_tokens
+    }
+
+    /// The wall-clock time of the session, and its bytes in both directions.
+    pub fn total(&self) -> (f64, u64) {
+        let Price { seconds, sent_bytes, received_bytes, .. } = self.cost.total;
+        (seconds, sent_bytes + received_bytes)
+    }
+
+    /// What the server saw, and what it cost by phase, without the answer.
+    pub(crate) fn outline(&self) -> Value {
+        let Costs { setup, offline, prefill, decode, total, .. } = &self.cost;
+        json!({
+            "in_range": self.in_range,
+            "audited": self.audited,
+            "server_saw": self.saw.server,
+            "cost": {
+                "setup": setup, "offline": offline, "prefill": prefill, "decode": decode, "total": total,
+            },
+        })
     }
 
     /// The answer, if one was asked for.

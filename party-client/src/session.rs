@@ -11,6 +11,7 @@ use crate::{
     error::Error,
     events::{Event, Events, Stage, Warning},
     remote_model::RemoteModel,
+    stop::Stop,
 };
 
 /// How to reach a server.
@@ -50,6 +51,7 @@ pub struct Session {
     pub(crate) me: Client,
     pub(crate) model: RemoteModel,
     pub(crate) options: Options,
+    pub(crate) stop: Stop,
 }
 
 impl Session {
@@ -60,6 +62,14 @@ impl Session {
     /// The server is not there, is another, does not admit this client, does not follow the
     /// protocol, or offers a model that contradicts itself.
     pub fn connect(options: &Options, events: &mut dyn Events) -> Result<Session, Error> {
+        Session::connect_until(options, events, &Stop::default())
+    }
+
+    /// As [`Session::connect`]; `stop` ends it, and the session's requests, before their time.
+    ///
+    /// # Errors
+    /// As [`Session::connect`]; [`Error::Stopped`].
+    pub fn connect_until(options: &Options, events: &mut dyn Events, stop: &Stop) -> Result<Session, Error> {
         if matches!(options.security, Security::None) && is_loopback(&options.server) == Some(false) {
             return Err(Error::Usage(format!(
                 "--insecure-no-tls with --server {}: without TLS only a loopback address is used, such as \
@@ -69,7 +79,8 @@ impl Session {
         }
         let runtime = Runtime::new();
         let (me, model) = runtime.block_on(async {
-            let mut me = establish(options, events).await?;
+            let established = stop.or_stop(establish(options, events)).await;
+            let mut me = established.unwrap_or(Err(Error::Stopped))?;
             match RemoteModel::receive(&mut me, options.tokenizer.as_deref()).await {
                 Ok(model) => Ok((me, model)),
                 Err(e) => {
@@ -81,7 +92,7 @@ impl Session {
         if !model.audited() {
             events.tell(Event::Warning(Warning::Unaudited));
         }
-        Ok(Session { runtime, me, model, options: options.clone() })
+        Ok(Session { runtime, me, model, options: options.clone(), stop: stop.clone() })
     }
 
     /// The model that the server offers.
@@ -92,6 +103,12 @@ impl Session {
     /// Ends the session: all is said, or the server is told why not.
     pub fn close<T>(mut self, result: &Result<T, Error>) {
         self.runtime.block_on(say_farewell(&mut self.me, result.as_ref().map(|_| ())));
+    }
+
+    /// Ends the session, and keeps what is known of the model.
+    pub fn into_model(mut self) -> RemoteModel {
+        self.runtime.block_on(say_farewell(&mut self.me, Ok(())));
+        self.model
     }
 
     /// The server's identity; none without TLS.

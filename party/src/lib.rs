@@ -4,6 +4,7 @@
 //! | file           | subject                                                       |
 //! |----------------|---------------------------------------------------------------|
 //! | `admission`    | frames before a session: the client joins, waits, is admitted |
+//! | `alarm`        | ending something before its time, from another thread         |
 //! | `address`      | loopback addresses, the only ones served without TLS          |
 //! | `command_line` | reading a command line; its mistakes as a line or as JSON     |
 //! | `key_file`     | the file of a private key: who may own it, how it is made     |
@@ -12,6 +13,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod alarm;
 pub mod command_line;
 pub mod key_file;
 pub mod output;

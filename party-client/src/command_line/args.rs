@@ -13,7 +13,8 @@ use sotto_net::{Fingerprint, Link};
 use sotto_protocol::Precision;
 use sotto_shares::Rng;
 
-use crate::{Chat, CheckRequest, Error, GenerationRequest, Options, Security};
+use super::serve::ServeArgs;
+use crate::{CheckRequest, Error, GenerationRequest, Message, Options, Prompt, Security};
 
 /// Uses a server's language model without showing the server the prompt or the answer.
 ///
@@ -32,7 +33,7 @@ pub struct Cli {
 }
 
 /// The names of [`Command`].
-pub const SUBCOMMANDS: [&str; 4] = ["generate", "check", "info", "keygen"];
+pub const SUBCOMMANDS: [&str; 5] = ["generate", "check", "serve", "info", "keygen"];
 
 /// What to do.
 #[derive(Subcommand)]
@@ -41,6 +42,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Compare the private model with the same model in f32, position by position.
     Check(Box<CheckArgs>),
+    /// Serve the private model to programs on this machine, in the form of OpenAI's API.
+    Serve(Box<ServeArgs>),
     /// Show what a server offers: its model's shape, and what it reveals. Sends no prompt.
     Info(Box<InfoArgs>),
     /// Make this client's private key, if it is not there, and print its fingerprint.
@@ -54,7 +57,7 @@ impl Command {
             Command::Generate(args) => Some(&args.show),
             Command::Check(args) => Some(&args.show),
             Command::Info(args) => Some(&args.show),
-            Command::Keygen(_) => None,
+            Command::Serve(_) | Command::Keygen(_) => None,
         }
     }
 }
@@ -306,14 +309,20 @@ impl GenerateArgs {
                 return Err(Error::Usage("no prompt: pass --prompt TEXT or --prompt-file FILE".into()));
             }
         };
+        let prompt = match self.chat {
+            false => Prompt::Text(prompt),
+            true => {
+                let system = self.system.iter().map(|text| Message::new("system", text));
+                Prompt::Conversation(system.chain([Message::new("user", prompt)]).collect())
+            }
+        };
         Ok(GenerationRequest {
-            prompt,
-            chat: self.chat.then(|| Chat { system: self.system.clone() }),
             max_tokens: self.max_tokens.map(NonZeroUsize::get),
             temperature: self.temperature.unwrap_or(0.0),
             top_k: self.top_k,
             top_p: self.top_p,
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
+            ..GenerationRequest::greedy(prompt)
         })
     }
 }

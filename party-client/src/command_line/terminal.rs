@@ -68,7 +68,7 @@ fn write_events(events: &Receiver<Event>, shown: bool, warns: bool, streams: boo
             Event::Warning(_) => {}
             Event::Hint(hint) if shown => progress.suspend(|| note(&format!("{PROGRAM}: {hint}"))),
             Event::Hint(_) => {}
-            Event::Token { made, most } => {
+            Event::Token { made, most, .. } => {
                 begun = true;
                 progress.token(made, most);
             }

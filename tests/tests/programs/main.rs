@@ -5,6 +5,7 @@
 //!
 //! | file       | subject                                                     |
 //! |------------|-------------------------------------------------------------|
+//! | `endpoint` | the client's HTTP endpoint                                  |
 //! | `harness`  | the processes                                               |
 //! | `answers`  | what a user gets who does everything right                  |
 //! | `mistakes` | what a user is told who does something wrong                |
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
 
 mod answers;
+mod endpoint;
 mod harness;
 mod limits;
 mod mistakes;

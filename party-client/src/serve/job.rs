@@ -1,0 +1,139 @@
+//! A session for one answer, on a thread of its own.
+
+use std::{sync::Arc, thread};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Endpoint, Event as Told, places::Place, refusal::Refusal};
+use crate::{
+    error::Error,
+    events::{Event, Events, Stage},
+    generate::GenerationRequest,
+    report::Report,
+    session::Session,
+    stop::Stop,
+};
+
+/// An answer in the making. The session stops when this is dropped, and keeps its place until it
+/// has ended.
+pub struct Job {
+    news: UnboundedReceiver<News>,
+    stop: Stop,
+}
+
+/// What a job tells.
+pub enum News {
+    /// Something has happened.
+    Event(Event),
+    /// It is over. Nothing follows.
+    End(Box<Result<Report, Refusal>>),
+}
+
+struct Ear(UnboundedSender<News>);
+
+impl Events for Ear {
+    fn tell(&mut self, event: Event) {
+        let _ = self.0.send(News::Event(event));
+    }
+}
+
+impl Job {
+    /// Begins an answer.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start(
+        endpoint: &Arc<Endpoint>,
+        request: GenerationRequest,
+        place: &Place,
+    ) -> Result<Job, Refusal> {
+        let (sender, news) = unbounded_channel();
+        let stop = Stop::default();
+        let (endpoint, place, told) = (endpoint.clone(), place.clone(), stop.clone());
+        let work = move || {
+            let mut ear = Ear(sender);
+            let result = answer(&endpoint, &request, &told, &mut ear);
+            match &result {
+                Ok(report) => endpoint.events.tell(Told::served(report)),
+                Err(Failure::Session(Error::Stopped)) => endpoint.events.tell(Told::Stopped),
+                Err(failure) => endpoint.events.tell(Told::failed(&failure.refusal())),
+            }
+            let result = result.map_err(|failure| failure.refusal());
+            // The place is free before the answer is complete: a client may ask again at once.
+            drop(place);
+            let _ = ear.0.send(News::End(Box::new(result)));
+        };
+        let started = thread::Builder::new().name("session".into()).spawn(work);
+        started.map_err(|_| Refusal::internal())?;
+        Ok(Job { news, stop })
+    }
+
+    /// What happens next. A job without an end has failed.
+    pub async fn next(&mut self) -> News {
+        let next = self.news.recv().await;
+        next.unwrap_or_else(|| News::End(Box::new(Err(Refusal::internal()))))
+    }
+
+    /// Waits until the session is set up and the prompt is under way.
+    ///
+    /// # Errors
+    /// Why it never is.
+    pub async fn begun(&mut self) -> Result<(), Refusal> {
+        loop {
+            match self.next().await {
+                News::Event(Event::Stage(Stage::Prompt { .. })) => return Ok(()),
+                News::Event(_) => {}
+                News::End(end) => return Err((*end).err().unwrap_or_else(Refusal::internal)),
+            }
+        }
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn end(&mut self) -> Result<Report, Refusal> {
+        loop {
+            if let News::End(end) = self.next().await {
+                return *end;
+            }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.stop.now();
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    Session(Error),
+    ModelChanged,
+}
+
+impl Failure {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Failure::Session(e) => e.into(),
+            Failure::ModelChanged => Refusal::model_changed(),
+        }
+    }
+}
+
+fn answer(
+    endpoint: &Endpoint,
+    request: &GenerationRequest,
+    stop: &Stop,
+    events: &mut Ear,
+) -> Result<Report, Failure> {
+    let mut session = Session::connect_until(&endpoint.upstream, events, stop).map_err(Failure::Session)?;
+    if !session.model().is_like(&endpoint.model) {
+        session.into_model();
+        return Err(Failure::ModelChanged);
+    }
+    let result = session.generate(request, events);
+    session.close(&result);
+    result.map_err(Failure::Session)
+}
