@@ -93,6 +93,9 @@ fn of_session(error: &Service) -> Fault {
         | Service::TooLong { .. }
         | Service::PromptLimit { .. }
         | Service::NoLogits
+        | Service::OtherTask { .. }
+        | Service::Masks { .. }
+        | Service::Answers { .. }
         | Service::Refused
         | Service::Empty => Fault::User,
     }

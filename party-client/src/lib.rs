@@ -1,4 +1,4 @@
-//! The client: has a prompt, gets an answer, shows neither to the server.
+//! The client: has a text, gets an answer, shows neither to the server.
 //!
 //! A front end makes a [`Session`], asks it for answers, and is told of progress and of the
 //! answer's text through [`Events`]. Nothing here prints, but for `command_line`, the front end of
@@ -9,6 +9,7 @@
 //! | `session`      | connection to a server: TLS, queue, set-up, end             |
 //! | `remote_model` | the server's model: all calls of `sotto_models`             |
 //! | `generate`     | a generation: request, choice of tokens, text               |
+//! | `task`         | what encoders are for: a request, texts, what comes of them |
 //! | `check`        | logits of a text beside those of a reference in the clear   |
 //! | `events`       | what a front end is told meanwhile                          |
 //! | `report`       | who saw what, and what it cost                              |
@@ -23,6 +24,7 @@ mod generate;
 mod remote_model;
 mod report;
 mod session;
+mod task;
 
 pub use check::{CheckRequest, LoadedCheck};
 pub use error::{Error, Fault};
@@ -31,3 +33,4 @@ pub use generate::{Chat, GenerationRequest};
 pub use remote_model::RemoteModel;
 pub use report::{Answer, Comparison, Disclosure, ModelSummary, Report};
 pub use session::{Options, Security, Session};
+pub use task::{Input, Outcome, TaskRequest};

@@ -51,6 +51,9 @@ impl Default for Scale {
 /// Exponents that the rings have room for.
 pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
 
+/// Exponents of what is revealed.
+pub(crate) const LOGITS: std::ops::RangeInclusive<i32> = -4..=6;
+
 impl Scales {
     /// Of the visit with this number.
     pub fn stream(&self, visit: usize) -> Stream {
@@ -82,7 +85,7 @@ impl Scales {
             && self.stream.is_sorted_by_key(|s| s.exponent)
             && self.layers.iter().all(|l| (11..=14).contains(&l.inner))
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
-            && (0..=6).contains(&self.logits)
+            && LOGITS.contains(&self.logits)
     }
 }
 
