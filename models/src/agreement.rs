@@ -5,7 +5,7 @@ use std::ops::Add;
 use sotto_protocol::Precision;
 
 use crate::{
-    Folder, Model, Reference, Tokens,
+    Folder, Model, Reference, Task, Tokens,
     error::Error,
     evaluator::{Clear, FixedPoint, immediate},
     network::Network,
@@ -69,20 +69,26 @@ impl Add for Agreement {
 }
 
 impl Model {
-    /// Logits `[T, V]` of all positions, computed in the clear on the numbers, tables and roundings
-    /// of the protocols.
+    /// Logits `[T, V]` of all positions, or what an encoder gives for each, computed in the clear on
+    /// the numbers, tables and roundings of the protocols.
     pub fn clear_logits(&self, tokens: &[u32], precision: Precision) -> Vec<f32> {
+        self.clear(Tokens::Known(tokens), true, precision)
+    }
+
+    /// The same of all positions, or what the task takes.
+    pub fn clear(&self, tokens: Tokens<'_>, all: bool, precision: Precision) -> Vec<f32> {
         let mut e = FixedPoint::new(Clear::new(precision), self.scales());
-        let logits = immediate(self.network().forward(&mut e, Tokens::Known(tokens), true));
+        let logits = immediate(self.network().forward(&mut e, tokens, all));
         let logits = logits.expect("nobody is talked to");
         // They come in units of 2^logits.
         let (unit, share) = (self.scales().logits, logits.share);
-        let frac = share.frac + unit as u32;
+        let frac = share.frac.wrapping_add_signed(unit);
         let revealed = e.arithmetic.reveal(&share.with_frac(frac));
         revealed.into_iter().map(|x| (x * f64::from(unit).exp2()) as f32).collect()
     }
 
-    /// How these agree with the f32 model on texts, each from its start.
+    /// How the logits of all positions, or what an encoder's task takes, agree with the f32 model on
+    /// texts, each from its start.
     ///
     /// # Errors
     /// If a weight is no finite number.
@@ -95,8 +101,9 @@ impl Model {
         let mut reference = Reference::load(folder)?;
         let of_text = |tokens: &Vec<u32>| {
             reference.reset();
-            let want = reference.logits(tokens);
-            Agreement::of(&self.clear_logits(tokens, precision), &want, self.config().vocab_size)
+            let (tokens, all) = (Tokens::Known(tokens), self.config().task() == Task::Generate);
+            let want = reference.evaluate(tokens, all);
+            Agreement::of(&self.clear(tokens, all, precision), &want, self.config().outputs())
         };
         Ok(texts.iter().map(of_text).fold(Agreement::default(), Agreement::add))
     }

@@ -16,9 +16,10 @@ use crate::{
         Scales,
         fixed_point::STREAM_UNIT,
         float::Observed,
-        scales::{EXPONENTS, Scale, Stream},
+        scales::{EXPONENTS, LOGITS, Scale, Stream},
     },
     model::Bounded,
+    weights::FEWEST_FRAC,
 };
 
 /// Texts to calibrate on.
@@ -65,11 +66,16 @@ impl Texts {
             Texts::Own(text) => text,
             Texts::Tokens(tokens) => return Ok(tokens.clone()),
         };
-        let limit = LENGTH.min(folder.config().max_position_embeddings);
+        let limit = LENGTH.min(folder.config().longest());
         let texts = all.split("\n\n").map(str::trim).filter(|text| !text.is_empty());
         let tokens = texts.map(|text| {
             let mut tokens = folder.tokenizer().encode(text, usize::MAX)?;
             tokens.truncate(limit);
+            // A model that looks for what is in place of a mask gets one.
+            if let Some(mask) = folder.config().encoder.as_ref().and_then(|encoder| encoder.mask_token) {
+                let middle = tokens.len() / 2;
+                tokens[middle] = mask;
+            }
             Ok(tokens)
         });
         tokens.collect()
@@ -111,6 +117,13 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
     raise_tops(&mut scales, &bounds.added);
     scales.shorten();
     scales
+}
+
+/// The unit of a vector whose numbers are bounded by this, from a matrix of so many fraction bits:
+/// as fine as both permit.
+pub(crate) fn vector_unit(bound: f64, frac: Option<u32>) -> i32 {
+    let least = FEWEST_FRAC as i32 - frac.unwrap_or(FEWEST_FRAC) as i32;
+    doublings(bound * 1.001 / 127.5).max(least).clamp(*LOGITS.start(), *LOGITS.end())
 }
 
 /// Positions for which sums of values should stay in their ring.

@@ -3,6 +3,7 @@
 //! Files are mapped, not read: opening touches headers only, and [`Checkpoint::tensor`] converts
 //! one tensor at a time. Names and shapes are those of the Hugging Face layout, whatever the file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,8 +35,8 @@ pub struct Checkpoint {
 enum Source {
     Safetensors {
         shards: Vec<Shard>,
-        /// The shard of each tensor.
-        places: BTreeMap<String, usize>,
+        /// The shard of each tensor, and its name there.
+        places: BTreeMap<String, (usize, String)>,
     },
     Gguf(GgufModel),
 }
@@ -84,10 +85,35 @@ impl Checkpoint {
         Checkpoint { left_out, ..self }
     }
 
-    /// The name in the files.
-    pub(crate) fn stored<'a>(&self, name: &'a str) -> &'a str {
+    /// Adds the tensors of a part that lies in a folder of its own, under a path.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn with_part(mut self, path: &str, folder: &Path) -> Result<Checkpoint, Error> {
+        let file = folder.join(SINGLE);
+        if !file.exists() {
+            return Err(Error::Missing { file, cure: NO_WEIGHTS });
+        }
+        let shard = Shard::open(&file)?;
+        if let Source::Safetensors { shards, places } = &mut self.source {
+            let number = shards.len();
+            places.extend(shard.names().into_iter().map(|name| (format!("{path}.{name}"), (number, name))));
+            shards.push(shard);
+        }
+        Ok(self)
+    }
+
+    /// The name in the files: without the prefix that they leave out, and as the first versions of
+    /// BERT call the gains and biases of norms.
+    pub(crate) fn stored<'a>(&self, name: &'a str) -> Cow<'a, str> {
         let rest = self.left_out.and_then(|prefix| name.strip_prefix(prefix)?.strip_prefix('.'));
-        rest.unwrap_or(name)
+        let name = rest.unwrap_or(name);
+        let old = |new: &str, old: &str| name.strip_suffix(new).map(|path| format!("{path}{old}"));
+        let old = old("LayerNorm.weight", "LayerNorm.gamma").or(old("LayerNorm.bias", "LayerNorm.beta"));
+        match (old, &self.source) {
+            (Some(old), Source::Safetensors { places, .. }) if places.contains_key(&old) => old.into(),
+            _ => name.into(),
+        }
     }
 
     /// The file to name in errors: the single file, or the index.
@@ -111,9 +137,9 @@ impl Checkpoint {
     ///
     /// If not.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
-        let name = self.stored(name);
+        let name = &*self.stored(name);
         let found = match &self.source {
-            Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.check(name, shape)),
+            Source::Safetensors { .. } => self.shard(name).and_then(|(shard, name)| shard.check(name, shape)),
             Source::Gguf(model) => model.check(name, shape),
         };
         found.unwrap_or_else(|| Err(self.missing(name, shape)))
@@ -125,16 +151,18 @@ impl Checkpoint {
     ///
     /// If the tensor is missing, has another type or shape, or holds a NaN or an infinity.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let name = self.stored(name);
+        let name = &*self.stored(name);
         let found = match &self.source {
-            Source::Safetensors { .. } => self.shard(name).and_then(|shard| shard.tensor(name, shape)),
+            Source::Safetensors { .. } => {
+                self.shard(name).and_then(|(shard, name)| shard.tensor(name, shape))
+            }
             Source::Gguf(model) => model.tensor(name, shape),
         };
         found.unwrap_or_else(|| Err(self.missing(name, shape)))
     }
 
     fn single(shard: Shard) -> Checkpoint {
-        let places = shard.names().into_iter().map(|name| (name, 0)).collect();
+        let places = shard.names().into_iter().map(|name| (name.clone(), (0, name))).collect();
         let file = shard.file().into();
         let source = Source::Safetensors { shards: vec![shard], places };
         Checkpoint { file, source, left_out: None }
@@ -157,14 +185,16 @@ impl Checkpoint {
                 let cure = "take the index and all shards from the same model";
                 return Err(Error::Malformed { file, reason, cure });
             }
-            places.insert(tensor, number);
+            places.insert(tensor.clone(), (number, tensor));
         }
         Ok(Checkpoint { file, source: Source::Safetensors { shards, places }, left_out: None })
     }
 
-    fn shard(&self, name: &str) -> Option<&Shard> {
+    fn shard(&self, name: &str) -> Option<(&Shard, &str)> {
         match &self.source {
-            Source::Safetensors { shards, places } => places.get(name).map(|&number| &shards[number]),
+            Source::Safetensors { shards, places } => {
+                places.get(name).map(|(number, name)| (&shards[*number], &**name))
+            }
             Source::Gguf(_) => None,
         }
     }

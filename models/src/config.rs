@@ -64,6 +64,8 @@ pub struct Fields {
     pub bos_token_id: Option<u32>,
     /// The tokens that end an answer; may be empty.
     pub eos_token_ids: Vec<u32>,
+    /// What an encoder has besides; `None` for what continues texts.
+    pub encoder: Option<EncoderFields>,
 }
 
 impl Default for Fields {
@@ -93,8 +95,103 @@ impl Default for Fields {
             tie_word_embeddings: false,
             bos_token_id: None,
             eos_token_ids: vec![],
+            encoder: None,
         }
     }
+}
+
+/// What a model does with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// Continues it.
+    Generate,
+    /// Makes a vector of it.
+    Embed,
+    /// Says which label it has.
+    Classify,
+    /// Says which label each of its tokens has.
+    Tag,
+    /// Says which token is in place of a mask.
+    FillMask,
+    /// Says where in a text the answer to a question is.
+    Answer,
+}
+
+impl Task {
+    /// The client's subcommand for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Generate => "generate",
+            Task::Embed => "embed",
+            Task::Classify => "classify",
+            Task::Tag => "tag",
+            Task::FillMask => "fill-mask",
+            Task::Answer => "answer",
+        }
+    }
+}
+
+/// The fields that only encoders have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderFields {
+    /// What its head is for.
+    pub task: Task,
+    /// Columns of the embedding: the width of the layers, unless there is a projection between.
+    pub embedding_size: usize,
+    /// Rows of the table of token types; zero if there is none.
+    pub token_types: usize,
+    /// The row of the first position in the table of positions.
+    pub first_position: usize,
+    /// Tokens of a text at most, if that is less than there are positions.
+    pub longest: Option<usize>,
+    /// What its labels are called, if it has any.
+    pub labels: Vec<String>,
+    /// What becomes of the labels' numbers.
+    pub scores: Scores,
+    /// The token in place of the one that is looked for, if the tokenizer has one.
+    pub mask_token: Option<u32>,
+    /// How the rows of a text become its vector.
+    pub pooling: Pooling,
+    /// A layer behind that.
+    pub dense: Option<Dense>,
+    /// Whether a vector is divided by its norm, by the client.
+    pub normalise: bool,
+}
+
+/// What becomes of the numbers of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scores {
+    /// Probabilities of labels that exclude each other.
+    Softmax,
+    /// Probabilities of labels that do not.
+    Sigmoid,
+    /// Nothing.
+    Plain,
+}
+
+/// How the rows of a text become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pooling {
+    /// The first row.
+    First,
+    /// Their mean.
+    Mean,
+}
+
+/// A layer behind the pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Dense {
+    /// Columns that it puts out.
+    pub outputs: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// Its function, if it has one.
+    pub function: Option<Activation>,
+}
+
+impl EncoderFields {
+    /// The path of the layer behind the pooling among a checkpoint's tensors.
+    pub const DENSE: &'static str = "dense behind the pooling";
 }
 
 /// What numbers are multiplied by on their way through a network.
@@ -175,6 +272,8 @@ impl Config {
     pub const MAX_VOCAB: usize = 1 << 18;
     /// Largest number of ending tokens accepted.
     pub const MAX_EOS: usize = 16;
+    /// Bytes of all labels at most, and 8 for each: they travel in one message with the rest.
+    pub const MAX_LABELS: usize = 48 << 10;
 
     /// Columns that the query projection puts out: `num_attention_heads * head_dim`.
     pub fn query_size(&self) -> usize {
@@ -195,6 +294,35 @@ impl Config {
     /// Query heads that share a key head.
     pub fn group_size(&self) -> usize {
         self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// What it does with a text.
+    pub fn task(&self) -> Task {
+        self.0.encoder.as_ref().map_or(Task::Generate, |encoder| encoder.task)
+    }
+
+    /// What an encoder has besides.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn encoder(&self) -> &EncoderFields {
+        self.0.encoder.as_ref().expect("an encoder's architecture has an encoder's fields")
+    }
+
+    /// Tokens of a text at most.
+    pub fn longest(&self) -> usize {
+        let longest = self.0.encoder.as_ref().and_then(|encoder| encoder.longest);
+        longest.unwrap_or(usize::MAX).min(self.max_position_embeddings)
+    }
+
+    /// Columns of what is revealed.
+    pub fn outputs(&self) -> usize {
+        match (self.task(), &self.0.encoder) {
+            (Task::Generate | Task::FillMask, _) | (_, None) => self.vocab_size,
+            (Task::Embed, Some(f)) => f.dense.map_or(self.hidden_size, |dense| dense.outputs),
+            (Task::Classify | Task::Tag, Some(f)) => f.labels.len(),
+            (Task::Answer, _) => 2,
+        }
     }
 
     /// Number of weights; a tied head counts once.
@@ -227,6 +355,7 @@ impl TryFrom<Fields> for Config {
         check_heads(&fields)?;
         check_numbers(&fields)?;
         check_tokens(&fields)?;
+        check_encoder(&fields)?;
         fields.rope_scaling.as_ref().map_or(Ok(()), |scaling| check_scaling(scaling, fields.rope_theta))?;
         Ok(Config(fields))
     }
@@ -271,6 +400,9 @@ fn check_heads(f: &Fields) -> Result<(), ConfigError> {
 fn check_numbers(f: &Fields) -> Result<(), ConfigError> {
     between("norm_eps", f.norm_eps, EPSILONS)?;
     between("rope_theta", f.rope_theta, 1.0..=1e12)?;
+    if f.activation == Activation::Relu {
+        return Err(refuse("hidden_act", "relu", "another function"));
+    }
     let Multipliers { embedding, scores, residual, logits } = f.multipliers;
     between("embedding_multiplier", embedding, MULTIPLIERS)?;
     between("attention_multiplier", scores.unwrap_or(1.0), MULTIPLIERS)?;
@@ -292,6 +424,39 @@ fn check_tokens(f: &Fields) -> Result<(), ConfigError> {
     match f.eos_token_ids.iter().find(|id| !known(id)) {
         Some(id) => Err(refuse("eos_token_id", id, below)),
         None => Ok(()),
+    }
+}
+
+fn check_encoder(f: &Fields) -> Result<(), ConfigError> {
+    let Some(e) = &f.encoder else {
+        return match f.architecture.is_encoder() {
+            true => Err(refuse("architectures", "no encoder", "an encoder")),
+            false => Ok(()),
+        };
+    };
+    if !f.architecture.is_encoder() || e.task == Task::Generate {
+        return Err(refuse("architectures", "an encoder", "a model that continues texts"));
+    }
+    if (f.num_key_value_heads, f.head_dim * f.num_attention_heads) != (f.num_attention_heads, f.hidden_size) {
+        let expected = format!("a multiple of num_attention_heads = {}", f.num_attention_heads);
+        return Err(refuse("hidden_size", f.hidden_size, expected));
+    }
+    if f.architecture != Architecture::Electra && e.embedding_size != f.hidden_size {
+        return Err(refuse("embedding_size", e.embedding_size, format!("hidden_size = {}", f.hidden_size)));
+    }
+    within("embedding_size", e.embedding_size, 2..=1 << 15)?;
+    within("type_vocab_size", e.token_types, 0..=16)?;
+    within("pad_token_id", e.first_position, 0..=Config::MAX_VOCAB)?;
+    let labelled = matches!(e.task, Task::Classify | Task::Tag);
+    within("max_seq_length", e.longest.unwrap_or(1), 1..=Config::MAX_POSITIONS)?;
+    let bytes = e.labels.iter().map(|label| label.len() + 8).sum();
+    within("bytes of id2label", bytes, if labelled { 1..=Config::MAX_LABELS } else { 0..=0 })?;
+    within("out_features", e.dense.map_or(1, |dense| dense.outputs), 1..=1 << 15)?;
+    match e.mask_token {
+        Some(id) if id as usize >= f.vocab_size => {
+            Err(refuse("mask_token", id, format!("an id below vocab_size = {}", f.vocab_size)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,10 +9,13 @@
 use serde_json::{Value, json};
 use sotto_protocol::activation::Activation;
 
-use crate::config::{Config, EPSILONS, Fields, Llama3Scaling, RopeScaling, YarnScaling, between};
+use crate::config::{
+    Config, EPSILONS, EncoderFields, Fields, Llama3Scaling, Pooling, RopeScaling, Scores, Task, YarnScaling,
+    between,
+};
 use crate::error::ConfigError;
 use crate::json_object::{CHECK_FILE, Object};
-use crate::network::{Architecture, MODEL_TYPES};
+use crate::network::{Architecture, Classes, MODEL_TYPES};
 
 const OTHER_MODEL: &str = "use a checkpoint of a supported architecture in the Hugging Face layout";
 
@@ -35,16 +38,16 @@ impl Config {
     pub fn from_json_with(text: &[u8], warnings: &mut Vec<String>) -> Result<Config, ConfigError> {
         let json = Object::parse(text)?;
         let kind = json.get("model_type").as_str();
-        let Some(&(model_type, class, architecture)) =
+        let Some(&(model_type, classes, architecture)) =
             MODEL_TYPES.iter().find(|(model_type, ..)| kind == Some(model_type))
         else {
             let names: Vec<String> = MODEL_TYPES.iter().map(|(name, ..)| format!("{name:?}")).collect();
             return Err(json.refuse("model_type", &names.join(" or "), OTHER_MODEL));
         };
         // Another architecture may have the same fields and mean something else by them.
-        json.only("architectures", &[Value::Null, json!([class])], OTHER_MODEL)?;
+        let task = task(&json, classes)?;
         refuse_variants(&json)?;
-        let mut reader = Reader { json: &json, model_type, warnings };
+        let mut reader = Reader { json: &json, model_type, task, warnings };
         let fields = architecture.fields(&mut reader)?;
         Config::try_from(Fields { architecture, ..fields })
     }
@@ -140,6 +143,37 @@ fn scaling_json(scaling: &RopeScaling) -> Value {
     }
 }
 
+/// What a model of one of these classes does, as `architectures` says.
+fn task(json: &Object, classes: Classes) -> Result<Task, ConfigError> {
+    let prefix = match classes {
+        Classes::Decoder(class) => {
+            json.only("architectures", &[Value::Null, json!([class])], OTHER_MODEL)?;
+            return Ok(Task::Generate);
+        }
+        Classes::Encoder(prefix) => prefix,
+    };
+    let stated = json.get("architectures");
+    let named = HEADS.iter().find(|(class, _)| *stated == json!([format!("{prefix}{class}")]));
+    match (stated, named) {
+        (Value::Null, _) => Ok(Task::Embed),
+        (_, Some((_, task))) => Ok(*task),
+        _ => {
+            let names: Vec<String> =
+                HEADS.iter().map(|(class, _)| format!("[\"{prefix}{class}\"]")).collect();
+            Err(json.refuse("architectures", &format!("absent or {}", names.join(" or ")), OTHER_MODEL))
+        }
+    }
+}
+
+/// The classes of an encoder, by what follows its name.
+const HEADS: [(&str, Task); 5] = [
+    ("Model", Task::Embed),
+    ("ForSequenceClassification", Task::Classify),
+    ("ForTokenClassification", Task::Tag),
+    ("ForMaskedLM", Task::FillMask),
+    ("ForQuestionAnswering", Task::Answer),
+];
+
 /// Switches that would change the answer and that no architecture here implements.
 fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
     const OFF: [Value; 2] = [Value::Null, Value::Bool(false)];
@@ -166,6 +200,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) json: &'a Object,
     /// Its `model_type`.
     pub(crate) model_type: &'static str,
+    /// What its class is for.
+    pub(crate) task: Task,
     /// Remarks for the model's owner.
     pub(crate) warnings: &'a mut Vec<String>,
 }
@@ -205,6 +241,86 @@ impl Reader<'_> {
             tie_word_embeddings: json.flag("tie_word_embeddings")?,
             ..Fields::default()
         })
+    }
+
+    /// What most encoders share, under BERT's names.
+    pub(crate) fn encoder(&mut self) -> Result<Fields, ConfigError> {
+        let json = self.json;
+        let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
+        let absolute = [Value::Null, json!("absolute")];
+        json.only("position_embedding_type", &absolute, "use a model with learned positions")?;
+        let known = ["gelu", "gelu_new", "gelu_pytorch_tanh", "silu"];
+        Ok(Fields {
+            vocab_size: json.size("vocab_size")?,
+            hidden_size: hidden,
+            intermediate_size: json.size("intermediate_size")?,
+            num_hidden_layers: json.size("num_hidden_layers")?,
+            num_attention_heads: heads,
+            num_key_value_heads: heads,
+            head_dim: head_dim(json, hidden, heads)?,
+            max_position_embeddings: json.size_or("max_position_embeddings", 512)?,
+            activation: self.activation("hidden_act", "gelu", &known)?,
+            norm_eps: self.eps("layer_norm_eps", 1e-12)?,
+            rotary_dim: Some(0),
+            encoder: Some(self.head(hidden, json.size_or("type_vocab_size", 2)?)?),
+            ..Fields::default()
+        })
+    }
+
+    /// An encoder's head, and its embedding.
+    pub(crate) fn head(&self, hidden: usize, token_types: usize) -> Result<EncoderFields, ConfigError> {
+        let json = self.json;
+        json.only("is_decoder", &[Value::Null, false.into()], OTHER_MODEL)?;
+        if self.task == Task::FillMask {
+            let tied = [Value::Null, true.into()];
+            json.only("tie_word_embeddings", &tied, "use a model whose head is its embedding")?;
+        }
+        Ok(EncoderFields {
+            task: self.task,
+            embedding_size: hidden,
+            token_types,
+            first_position: 0,
+            longest: None,
+            labels: match self.task {
+                Task::Classify | Task::Tag => self.labels()?,
+                _ => vec![],
+            },
+            scores: self.scores()?,
+            mask_token: None,
+            pooling: Pooling::Mean,
+            dense: None,
+            normalise: false,
+        })
+    }
+
+    /// What the labels are called, by their numbers; two that have no names, if there are none.
+    fn labels(&self) -> Result<Vec<String>, ConfigError> {
+        let (json, field) = (self.json, "id2label");
+        let names = match json.get(field) {
+            Value::Null => return Ok(vec!["LABEL_0".into(), "LABEL_1".into()]),
+            Value::Object(names) => names,
+            _ => return Err(json.refuse(field, "an object of names by numbers", CHECK_FILE)),
+        };
+        let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(String::from);
+        let labels: Option<Vec<String>> = (0..names.len()).map(name).collect();
+        labels.ok_or_else(|| json.refuse(field, "a name for each number from \"0\" on", CHECK_FILE))
+    }
+
+    /// What becomes of the labels' numbers, as pipelines of transformers decide it.
+    fn scores(&self) -> Result<Scores, ConfigError> {
+        let one = self.task == Task::Classify && self.labels()?.len() == 1;
+        match self.json.get("problem_type").as_str() {
+            Some("regression") => Ok(Scores::Plain),
+            Some("multi_label_classification") => Ok(Scores::Sigmoid),
+            Some("single_label_classification") => Ok(Scores::Softmax),
+            None if one => Ok(Scores::Sigmoid),
+            None => Ok(Scores::Softmax),
+            Some(_) => {
+                let expected =
+                    "\"single_label_classification\", \"multi_label_classification\" or \"regression\"";
+                Err(self.json.refuse("problem_type", expected, CHECK_FILE))
+            }
+        }
     }
 
     /// The MLP's activation function, one of those that are named here.

@@ -38,7 +38,7 @@ pub enum Error {
     /// A file is larger than any real one of its kind.
     #[error(
         "{}: {bytes} bytes, expected at most {limit}; \
-         this is not the file of a LLaMA model",
+         this is not the file of a supported model",
         .file.display()
     )]
     TooLarge {
@@ -91,10 +91,10 @@ pub enum Error {
         /// What to do.
         cure: &'static str,
     },
-    /// The checkpoint has a tensor that a LLaMA does not use: leaving it out would change the
+    /// The checkpoint has a tensor that the model does not use: leaving it out would change the
     /// answer.
     #[error(
-        "{}: tensor `{tensor}` is not part of a LLaMA with this config.json; \
+        "{}: tensor `{tensor}` is not part of the model that config.json describes; \
          use a checkpoint without it (biases and adapters are not supported)",
         .file.display()
     )]
@@ -173,6 +173,20 @@ pub enum Error {
         largest: u32,
         /// Rows of the embedding.
         vocab: usize,
+    },
+    /// A model that finds words in place of a mask has none.
+    #[error(
+        "the tokenizer has no mask token, expected one (`mask_token` of tokenizer_config.json, [MASK] or <mask>); \
+         take all files from the same model"
+    )]
+    NoMask,
+    /// A file of a sentence-transformers folder asks for something unsupported.
+    #[error("{}: {reason}", .file.display())]
+    Sentence {
+        /// The file.
+        file: PathBuf,
+        /// The field at fault.
+        reason: ConfigError,
     },
     /// The prompt has no token.
     #[error("the prompt is empty, expected at least one character; pass some text")]

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
 
-use crate::Config;
+use crate::{Config, weights::ProjectionPart};
 
 pub use arithmetic::Arithmetic;
 pub use bounds::Bounds;
@@ -39,6 +39,8 @@ pub use two_party::TwoParty;
 pub enum Tokens<'a> {
     /// Their ids.
     Known(&'a [u32]),
+    /// Their ids, and how many of them are of the first of two texts.
+    Pair(&'a [u32], usize),
     /// Only how many there are.
     Hidden(usize),
 }
@@ -47,9 +49,22 @@ impl Tokens<'_> {
     /// How many there are.
     pub fn count(&self) -> usize {
         match self {
-            Tokens::Known(ids) => ids.len(),
+            Tokens::Known(ids) | Tokens::Pair(ids, _) => ids.len(),
             Tokens::Hidden(n) => *n,
         }
+    }
+
+    /// Their ids, where they are known.
+    pub fn ids(&self) -> Option<&[u32]> {
+        match self {
+            Tokens::Known(ids) | Tokens::Pair(ids, _) => Some(ids),
+            Tokens::Hidden(_) => None,
+        }
+    }
+
+    /// Whether a token is of the second of two texts.
+    pub fn is_second(&self, at: usize) -> bool {
+        matches!(self, Tokens::Pair(_, first) if at >= *first)
     }
 }
 
@@ -73,8 +88,8 @@ pub enum NormKind {
     Layer,
 }
 
-/// A norm over rows of `width` numbers. Gain and bias are names only: they are multiplied into the
-/// matrices that follow, so that no evaluator sees them.
+/// A norm over rows of `width` numbers. Gain, bias and what is behind them are names only: they are
+/// multiplied into the matrices that follow, so that no evaluator sees them.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// Which kind.
@@ -89,6 +104,8 @@ pub struct Norm {
     pub gain_offset: f64,
     /// The tensor of biases, `[width]`, if there is one.
     pub bias: Option<String>,
+    /// A projection of what the norm puts out, in front of all that follows.
+    pub through: Option<Box<ProjectionPart>>,
 }
 
 impl Norm {
@@ -102,10 +119,16 @@ impl Norm {
             gain,
             gain_offset: 0.0,
             bias: None,
+            through: None,
         }
     }
 
-    /// A decoder's LayerNorm, whose gains are at `path.weight` and whose biases at `path.bias`.
+    /// Columns of what follows from its output, gain and bias included.
+    pub fn outputs(&self) -> usize {
+        self.through.as_ref().map_or(self.width, |part| part.outputs)
+    }
+
+    /// A LayerNorm, whose gains are at `path.weight` and whose biases at `path.bias`.
     pub fn layer(c: &Config, path: String) -> Norm {
         let bias = Some(format!("{path}.bias"));
         Norm { kind: NormKind::Layer, bias, ..Norm::rms(c, path) }
@@ -163,7 +186,8 @@ pub trait Evaluator {
     /// Says which part of the network comes next.
     async fn enter(&mut self, part: Part) -> Result<(), Error>;
 
-    /// The rows of `table` `[V, d]` that belong to `tokens`: the residual stream `[T, d]`.
+    /// The rows of `table` `[V, d]` that belong to `tokens`: the residual stream `[T, d]`. To those
+    /// of a second text, the table's last row is added.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Self::Tensor, Error>;
 
     /// Adds the row of `table` `[positions, d]` that belongs to each position to the residual
@@ -202,6 +226,16 @@ pub trait Evaluator {
 
     /// A linear layer's output, times `2^doublings`, becomes the residual stream.
     async fn stream(&mut self, y: &Self::Tensor, doublings: u32) -> Result<Self::Tensor, Error>;
+
+    /// An activation function's results become the residual stream, for a norm behind them.
+    async fn new_stream(&mut self, y: &Self::Tensor) -> Result<Self::Tensor, Error>;
+
+    /// The mean `[1, d]` of all rows of what a norm has put out.
+    async fn mean(&mut self, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
+
+    /// The row `[1, d]` of what a norm has put out where `tokens` have the token `id`, which they
+    /// have once. Who does not know them does not learn which row it is.
+    async fn row_of(&mut self, x: &Self::Tensor, tokens: Tokens<'_>, id: u32) -> Result<Self::Tensor, Error>;
 
     /// Some columns of `x`.
     fn columns(&self, x: &Self::Tensor, range: Range<usize>) -> Self::Tensor;

@@ -2,11 +2,13 @@
 
 mod attention;
 mod decoder;
+mod encoder;
 mod gated_mlp;
 mod mlp;
 
 pub use attention::{Attention, causal, in_pairs};
 pub use decoder::{Decoder, Layer, Names};
+pub use encoder::{Encoder, EncoderLayer, EncoderNames, Head, LayerNames, LayerShape};
 pub use gated_mlp::GatedMlp;
 pub use mlp::Mlp;
 
@@ -15,7 +17,7 @@ use sotto_protocol::linear::Exactness;
 use crate::{
     error::Error,
     evaluator::Norm,
-    weights::{Projection, ProjectionPart, Source},
+    weights::{DIAGONAL, Projection, ProjectionPart, Source},
 };
 
 /// A matrix behind a norm, or behind none.
@@ -26,8 +28,8 @@ fn matrix<S: Source>(
     parts: Vec<ProjectionPart>,
     stream: bool,
 ) -> Result<S::Weight, Error> {
-    let exactness = Exactness::Rounded;
-    source.matrix(&Projection { inputs, parts, norm: norm.cloned(), stream, exactness })
+    let whole = stream.then_some(DIAGONAL);
+    source.matrix(&Projection { inputs, parts, norm: norm.cloned(), whole, exactness: Exactness::Rounded })
 }
 
 /// The matrix from the residual stream's last norm to what is revealed.
@@ -35,11 +37,21 @@ fn matrix<S: Source>(
 /// # Errors
 /// As [`Source::matrix`].
 pub fn head<S: Source>(source: &S, norm: &Norm, part: ProjectionPart) -> Result<S::Weight, Error> {
-    source.matrix(&Projection {
-        inputs: norm.width,
-        parts: vec![part],
-        norm: Some(norm.clone()),
-        stream: false,
-        exactness: Exactness::Exact,
-    })
+    output(source, norm.width, Some(norm), Some(part))
+}
+
+/// The matrix to what is revealed, behind a norm or behind none: what the part makes of its input,
+/// or that itself.
+///
+/// # Errors
+/// As [`Source::matrix`].
+pub fn output<S: Source>(
+    source: &S,
+    inputs: usize,
+    norm: Option<&Norm>,
+    part: Option<ProjectionPart>,
+) -> Result<S::Weight, Error> {
+    let whole = part.is_none().then_some(0);
+    let (parts, norm) = (part.into_iter().collect(), norm.cloned());
+    source.matrix(&Projection { inputs, parts, norm, whole, exactness: Exactness::Exact })
 }

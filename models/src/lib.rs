@@ -12,10 +12,11 @@
 //! | `calibration`   | scales that fit a model's numbers into the rings                   |
 //! | `reference`     | the whole model in f32                                             |
 //! | `agreement`     | how far fixed point agrees with it                                 |
-//! | `service`       | offer, request, generation: what the two programs say to each other|
+//! | `service`       | offer, request, tasks: what the two programs say to each other     |
 //! | `config`        | the public shape of a model, checked                               |
 //! | `rope`          | rotary frequencies                                                 |
 //! | `folder`        | a model's files, checked against each other                        |
+//! | `sentence`      | how a text becomes a vector, as sentence-transformers says         |
 //! | `checkpoint`    | safetensors or GGUF, mapped, one tensor at a time                  |
 //! | `gguf`          | a GGUF file; `gguf_model`, `gguf_tokenizer` read a model from it   |
 //! | `quantize`      | matrices of integers, 16 significant bits a column                 |
@@ -52,6 +53,7 @@ mod random_tokenizer;
 mod reference;
 pub mod rope;
 pub mod sampling;
+mod sentence;
 pub mod service;
 mod shard;
 pub mod text;
@@ -62,7 +64,9 @@ pub use agreement::{Agreement, CLEAR_LEAD};
 pub use calibration::Texts;
 pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, Fields, Llama3Scaling, RopeScaling, YarnScaling};
+pub use config::{
+    Config, Dense, EncoderFields, Fields, Llama3Scaling, Pooling, RopeScaling, Scores, Task, YarnScaling,
+};
 pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};
 pub use folder::Folder;
@@ -71,4 +75,4 @@ pub use quantize::{QuantMatrix, RealMatrix};
 pub use reference::Reference;
 pub use rope::{rope_attention_factor, rope_inverse_frequencies};
 pub use sampling::{Penalties, Sampler, Sampling};
-pub use tokenizer::{Stream, Tokenizer};
+pub use tokenizer::{Encoded, Stream, Tokenizer};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sotto_protocol::linear::Weight;
 
 use crate::{
-    ChatTemplate, Config, Folder, Reference,
+    ChatTemplate, Config, Folder, Reference, Task,
     calibration::{self, Texts},
     error::Error,
     evaluator::{
@@ -64,6 +64,10 @@ impl Model {
             let network = AnyNetwork::load(&config, &source)?;
             let fractions = source.fractions();
             let found = bound(&network, &scales);
+            let finer = config.task() == Task::Embed && {
+                let unit = calibration::vector_unit(found.logits, fractions.last().copied());
+                std::mem::replace(&mut scales.logits, unit) != unit
+            };
             let tighter = found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old));
             if scales.coarsen(&found.coarse, config.num_hidden_layers) {
                 continue;
@@ -73,7 +77,7 @@ impl Model {
                 caps.extend(found.caps);
                 continue;
             }
-            let found = if raised { bound(&network, &scales) } else { found };
+            let found = if raised || finer { bound(&network, &scales) } else { found };
             let (positions, findings) = (found.positions, found.findings);
             let template = folder.chat_template().map_or(vec![], ChatTemplate::to_bytes);
             let observed = false;
@@ -109,7 +113,7 @@ impl Model {
 
     /// Positions at most for which all ranges are proven or checked.
     pub fn positions(&self) -> usize {
-        self.positions.min(self.config.max_position_embeddings).min(MAX_POSITIONS)
+        self.positions.min(self.config.longest()).min(MAX_POSITIONS)
     }
 }
 

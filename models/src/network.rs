@@ -6,8 +6,8 @@ use sotto_protocol::Error;
 use crate::{
     Config, ConfigError, Fields,
     architectures::{
-        gemma::Gemma, gpt_neox::GptNeox, gpt2::Gpt2, llama::Llama, phi::Phi, phi3::Phi3, stablelm::StableLm,
-        starcoder2::Starcoder2,
+        bert::Bert, distilbert::DistilBert, electra::Electra, gemma::Gemma, gpt_neox::GptNeox, gpt2::Gpt2,
+        llama::Llama, phi::Phi, phi3::Phi3, roberta::Roberta, stablelm::StableLm, starcoder2::Starcoder2,
     },
     config_json::Reader,
     error::Error as LoadError,
@@ -15,13 +15,14 @@ use crate::{
     weights::Source,
 };
 
-/// A network over a vocabulary that gives logits.
+/// A network over a vocabulary that gives logits, or a text's vector.
 #[allow(async_fn_in_trait)]
 pub trait Network {
     /// What this side knows of a weight matrix.
     type Weight;
 
-    /// Logits `[R, V]` after tokens that follow those before; of the last one only, or of all.
+    /// Of a decoder, logits `[R, V]` after tokens that follow those before; of the last one only, or
+    /// of all. Of an encoder, what its task takes; or the same of all positions.
     ///
     /// # Errors
     /// What the peer or the network connection does.
@@ -33,8 +34,17 @@ pub trait Network {
     ) -> Result<E::Tensor, Error>;
 }
 
+/// The classes of transformers that a `model_type` has, as far as they are supported.
+#[derive(Clone, Copy)]
+pub enum Classes {
+    /// The one that continues texts.
+    Decoder(&'static str),
+    /// Those of an encoder with any head: how their names begin.
+    Encoder(&'static str),
+}
+
 macro_rules! networks {
-    ($($(#[$doc:meta])* $variant:ident: $($model_type:literal $class:literal),* => $page:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident: $($model_type:literal $kind:ident($class:literal)),* => $page:ident;)*) => {
         /// Any of the networks.
         pub enum AnyNetwork<W> {
             $($(#[$doc])* $variant($page<W>),)*
@@ -46,10 +56,9 @@ macro_rules! networks {
             $($(#[$doc])* $variant,)*
         }
 
-        /// The `model_type`s that are supported, and the class of each that has a language model's
-        /// head.
-        pub const MODEL_TYPES: &[(&str, &str, Architecture)] =
-            &[$($(($model_type, $class, Architecture::$variant),)*)*];
+        /// The `model_type`s that are supported, and the classes of each.
+        pub const MODEL_TYPES: &[(&str, Classes, Architecture)] =
+            &[$($(($model_type, Classes::$kind($class), Architecture::$variant),)*)*];
 
         impl Architecture {
             /// The fields of a `config.json` of this architecture.
@@ -59,7 +68,13 @@ macro_rules! networks {
                 }
             }
 
-            /// Tensors that are masks of a causal attention and no weights, by the ends of their names.
+            /// Whether it is an encoder.
+            pub fn is_encoder(self) -> bool {
+                let is = |classes: &Classes| matches!(classes, Classes::Encoder(_));
+                MODEL_TYPES.iter().any(|(_, classes, architecture)| *architecture == self && is(classes))
+            }
+
+            /// Tensors that are no weights, or others once more, by the ends of their names.
             pub(crate) fn buffers(self) -> &'static [&'static str] {
                 match self {
                     $(Architecture::$variant => $page::<()>::BUFFERS,)*
@@ -119,24 +134,32 @@ macro_rules! networks {
 networks! {
     /// LLaMA and what has its form.
     Llama:
-        "llama" "LlamaForCausalLM",
-        "mistral" "MistralForCausalLM",
-        "qwen2" "Qwen2ForCausalLM",
-        "smollm3" "SmolLM3ForCausalLM",
-        "granite" "GraniteForCausalLM"
+        "llama" Decoder("LlamaForCausalLM"),
+        "mistral" Decoder("MistralForCausalLM"),
+        "qwen2" Decoder("Qwen2ForCausalLM"),
+        "smollm3" Decoder("SmolLM3ForCausalLM"),
+        "granite" Decoder("GraniteForCausalLM")
         => Llama;
     /// LLaMA with projections that are stored as one.
-    Phi3: "phi3" "Phi3ForCausalLM" => Phi3;
+    Phi3: "phi3" Decoder("Phi3ForCausalLM") => Phi3;
     /// Gemma, the first of its name.
-    Gemma: "gemma" "GemmaForCausalLM" => Gemma;
+    Gemma: "gemma" Decoder("GemmaForCausalLM") => Gemma;
     /// GPT-2.
-    Gpt2: "gpt2" "GPT2LMHeadModel" => Gpt2;
+    Gpt2: "gpt2" Decoder("GPT2LMHeadModel") => Gpt2;
     /// GPT-NeoX and Pythia.
-    GptNeox: "gpt_neox" "GPTNeoXForCausalLM" => GptNeox;
+    GptNeox: "gpt_neox" Decoder("GPTNeoXForCausalLM") => GptNeox;
     /// Phi-1, Phi-1.5 and Phi-2.
-    Phi: "phi" "PhiForCausalLM" => Phi;
+    Phi: "phi" Decoder("PhiForCausalLM") => Phi;
     /// StableLM.
-    StableLm: "stablelm" "StableLmForCausalLM" => StableLm;
+    StableLm: "stablelm" Decoder("StableLmForCausalLM") => StableLm;
     /// StarCoder2.
-    Starcoder2: "starcoder2" "Starcoder2ForCausalLM" => Starcoder2;
+    Starcoder2: "starcoder2" Decoder("Starcoder2ForCausalLM") => Starcoder2;
+    /// BERT.
+    Bert: "bert" Encoder("Bert") => Bert;
+    /// RoBERTa and XLM-RoBERTa.
+    Roberta: "roberta" Encoder("Roberta"), "xlm-roberta" Encoder("XLMRoberta") => Roberta;
+    /// DistilBERT.
+    DistilBert: "distilbert" Encoder("DistilBert") => DistilBert;
+    /// ELECTRA.
+    Electra: "electra" Encoder("Electra") => Electra;
 }

@@ -48,7 +48,7 @@ impl Reference {
     /// # Panics If a token is not below `vocab_size`, or the text grows longer than
     /// `max_position_embeddings`.
     pub fn logits(&mut self, tokens: &[u32]) -> Vec<f32> {
-        self.run(tokens, true)
+        self.evaluate(Tokens::Known(tokens), true)
     }
 
     /// Takes the next tokens and returns the logits after the last of them, `[V]`.
@@ -57,7 +57,25 @@ impl Reference {
     /// As [`Reference::logits`], and if there is no token.
     pub fn next_logits(&mut self, tokens: &[u32]) -> Vec<f32> {
         assert!(!tokens.is_empty(), "no token to continue from");
-        self.run(tokens, false)
+        self.evaluate(Tokens::Known(tokens), false)
+    }
+
+    /// What the network gives for the next tokens: of all positions, or of an encoder what its task
+    /// takes.
+    ///
+    /// # Panics
+    /// As [`Reference::logits`].
+    pub fn evaluate(&mut self, tokens: Tokens<'_>, all: bool) -> Vec<f32> {
+        let (limit, vocab) = (self.config.max_position_embeddings, self.config.vocab_size);
+        let end = self.position + tokens.count();
+        assert!(end <= limit, "{end} positions, the model has {limit}");
+        let ids = tokens.ids().unwrap_or_default();
+        if let Some(token) = ids.iter().find(|&&token| token as usize >= vocab) {
+            panic!("token {token}, the model has {vocab}");
+        }
+        let logits = self.network.forward(&mut self.float, tokens, all);
+        self.position = end;
+        immediate(logits).expect("the reference talks to nobody").data
     }
 
     /// The likeliest continuation of a prompt, from a fresh start: at most `count` tokens, the last
@@ -88,23 +106,11 @@ impl Reference {
         self.float = Float::observing();
         for text in texts {
             self.reset();
-            self.run(text, false);
+            self.evaluate(Tokens::Known(text), false);
         }
         let observed = self.float.observed();
         self.float = Float::default();
         self.reset();
         observed
-    }
-
-    fn run(&mut self, tokens: &[u32], all: bool) -> Vec<f32> {
-        let (limit, vocab) = (self.config.max_position_embeddings, self.config.vocab_size);
-        let end = self.position + tokens.len();
-        assert!(end <= limit, "{end} positions, the model has {limit}");
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
-            panic!("token {token}, the model has {vocab}");
-        }
-        let logits = self.network.forward(&mut self.float, Tokens::Known(tokens), all);
-        self.position = end;
-        immediate(logits).expect("the reference talks to nobody").data
     }
 }

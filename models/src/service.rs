@@ -15,9 +15,14 @@
 //! | the tokens, one at a time; the same again | `<- ... ->`    |                                               |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
+//! An encoder's client asks for one text after the other ([`encode`](fn@encode)): a request, the verdict,
+//! the text, what its task takes, and whether there is one more.
+//!
 //! The server learns the lengths and the precision asked for and how many tokens were made. The
 //! client learns the public shape, the tokenizer, whether the audit has cleared the model, the
 //! logits it was sent, and the two bits about ranges.
+
+mod encode;
 
 use std::{path::Path, pin::Pin};
 
@@ -31,8 +36,10 @@ use sotto_protocol::{
 
 use zeroize::Zeroizing;
 
+pub use encode::{Text, encode};
+
 use crate::{
-    ChatTemplate, Config, Model, Tokenizer,
+    ChatTemplate, Config, Model, Task, Tokenizer,
     error::Error as ModelError,
     evaluator::{
         FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
@@ -41,7 +48,7 @@ use crate::{
     model::MAX_POSITIONS,
     network::{AnyNetwork, Network},
     tokenizer::TOKENIZER_LIMIT,
-    weights::Outline,
+    weights::{FEWEST_FRAC, Outline},
 };
 
 /// Bytes of an offered chat template at most: its own limit, and what JSON adds.
@@ -94,6 +101,32 @@ pub enum Error {
         "the server refuses the request: its operator allows shorter prompts only, or no comparison of logits; shorten the prompt"
     )]
     Refused,
+    /// The model does something else.
+    #[error(
+        "this server's model does not {wanted}, it is for `{offered}`: use that subcommand, or another server"
+    )]
+    OtherTask {
+        /// What is asked for.
+        wanted: &'static str,
+        /// What it is for.
+        offered: &'static str,
+    },
+    /// A text without a mask, or with several.
+    #[error("text {text} has {found} masks, expected one: write {mask} in place of the word")]
+    Masks {
+        /// The text's number, from 1.
+        text: usize,
+        /// Masks in it.
+        found: usize,
+        /// How the mask is written.
+        mask: String,
+    },
+    /// A server's owner restricts what has no largest.
+    #[error("a model for `{task}` has no largest answer: leave --reveal out")]
+    Answers {
+        /// What the model is for.
+        task: &'static str,
+    },
     /// The client asks for nothing.
     #[error("the request is empty: a prompt of at least one token and --max-tokens of at least 1 are needed")]
     Empty,
@@ -168,13 +201,30 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What clients see, of a vocabulary of this size.
-    fn answers(&self, vocabulary: usize) -> Answers {
+    /// What clients see, of a row of so many numbers.
+    fn answers(&self, outputs: usize) -> Answers {
         match self.answers {
-            Answers::Top(k) => Answers::Top(k.min(length(vocabulary))),
+            Answers::Top(k) => Answers::Top(k.min(length(outputs))),
             other => other,
         }
     }
+
+    /// Whether clients of a model can be answered so.
+    ///
+    /// # Errors
+    /// Not where the answer is no choice.
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
+        if fits(self.answers, config.task()) {
+            Ok(())
+        } else {
+            Err(Error::Answers { task: config.task().name() })
+        }
+    }
+}
+
+/// Whether what a task takes has a largest number, if that is what is revealed.
+fn fits(answers: Answers, task: Task) -> bool {
+    answers == Answers::Logits || matches!(task, Task::Generate | Task::Classify | Task::FillMask)
 }
 
 impl Default for Policy {
@@ -209,6 +259,8 @@ pub struct RemoteModel {
     pub audited: bool,
     /// Positions at most: prompt and answer together.
     pub positions: usize,
+    /// Matrices of which it knows the fraction bits.
+    pub matrices: usize,
     network: AnyNetwork<WeightShape>,
     scales: Scales,
 }
@@ -222,6 +274,16 @@ impl RemoteModel {
     /// Its scales.
     pub fn scales(&self) -> &Scales {
         &self.scales
+    }
+
+    /// Whether it is for this.
+    ///
+    /// # Errors
+    /// It is for something else.
+    pub fn expect(&self, task: Task) -> Result<(), Error> {
+        let offered = self.config.task();
+        let error = || Error::OtherTask { wanted: task.name(), offered: offered.name() };
+        if task == offered { Ok(()) } else { Err(error()) }
     }
 }
 
@@ -321,7 +383,7 @@ async fn reveal<R: Role>(
     wanted: Wanted<'_>,
 ) -> Result<Option<Revealed>, sotto_protocol::Error> {
     let unit = f64::from(scales.logits).exp2();
-    let frac = logits.share.frac + scales.logits as u32;
+    let frac = logits.share.frac.wrapping_add_signed(scales.logits);
     let logits = logits.share.duplicate().with_frac(frac);
     let vocabulary = logits.shape.cols;
     Ok(match wanted {
@@ -370,9 +432,11 @@ impl Request {
 /// What a server saw of a request that it served.
 #[derive(Clone, Copy, Debug)]
 pub struct Served {
-    /// The request.
+    /// The request; of several, the last.
     pub request: Request,
-    /// Tokens made.
+    /// Tokens of the prompt, or of all texts.
+    pub tokens: usize,
+    /// Tokens made, or texts.
     pub made: usize,
     /// Positions in the cache of keys and values at the end, and its bytes.
     pub cached: (usize, usize),
@@ -403,7 +467,7 @@ async fn send_offer(
         scales: model.scales.clone(),
         positions: length(model.positions()),
         tokenizer: tokenizer.digest(),
-        answers: policy.answers(model.config().vocab_size),
+        answers: policy.answers(model.config().outputs()),
         audited: policy.audited,
     };
     ch.send_control("model/offer", &offer)?;
@@ -433,7 +497,7 @@ async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Remote
     let network = network.ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
     let (plan, one) = (Scales::default(), Tokens::Hidden(1));
     let plan = self::plan(&network, &plan, Precision::default(), 0, one, false).await?;
-    if !scales.fit(plan.visits, plan.layers()) {
+    if !scales.fit(plan.visits, plan.layers()) || !is_fine(&scales, &fractions) {
         return Err(Error::Offer("scales do not fit its layers"));
     }
     let positions = positions as usize;
@@ -441,9 +505,12 @@ async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Remote
         return Err(Error::Offer("it serves no positions, or more than it has"));
     }
     if let Answers::Top(k) = answers
-        && !(1..=config.vocab_size).contains(&(k as usize))
+        && !(1..=config.outputs()).contains(&(k as usize))
     {
         return Err(Error::Offer("it reveals no logits, or more than there are"));
+    }
+    if !fits(answers, config.task()) {
+        return Err(Error::Offer("it reveals the largest of what has none"));
     }
     ch.send("model/want-tokenizer", vec![u8::from(tokenizer.is_none())])?;
     let tokenizer = match tokenizer {
@@ -461,7 +528,13 @@ async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Remote
         [] => None,
         bytes => Some(ChatTemplate::from_bytes(bytes)?),
     };
-    Ok(RemoteModel { config, tokenizer, template, answers, audited, positions, network, scales })
+    let matrices = fractions.len();
+    Ok(RemoteModel { config, tokenizer, template, answers, audited, positions, matrices, network, scales })
+}
+
+/// Whether what is revealed has as many fraction bits as are dropped before.
+fn is_fine(scales: &Scales, fractions: &[u32]) -> bool {
+    fractions.last().is_some_and(|&frac| i64::from(frac) + i64::from(scales.logits) >= i64::from(FEWEST_FRAC))
 }
 
 /// The client's side of one generation, as exact as its session says.
@@ -485,6 +558,7 @@ async fn answer(
     new: usize,
     choose: &mut dyn Choose,
 ) -> Result<Ranges, Error> {
+    remote.expect(Task::Generate)?;
     let (prompt_len, precision) = (length(prompt.len()), me.session.precision());
     let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
     ask(me, remote, &request).await?;
@@ -539,6 +613,7 @@ async fn all_logits(
     remote: &RemoteModel,
     tokens: &[u32],
 ) -> Result<(Vec<f32>, Ranges), Error> {
+    remote.expect(Task::Generate)?;
     if remote.answers != Answers::Logits {
         return Err(Error::NoLogits);
     }
@@ -567,18 +642,14 @@ pub fn serve<'a>(me: &'a mut Server, model: &'a Model, policy: Policy) -> Conver
 }
 
 async fn serve_request(me: &mut Server, model: &Model, policy: Policy) -> Result<Served, Error> {
-    let request: Request = me.session.ch.recv_control("model/request").await?;
-    let verdict = match request.prompt as usize {
-        prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
-        _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
-        _ => request.check(model.positions()),
-    };
-    me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
-    verdict?;
+    let request = admit(me, model, policy).await?;
     me.session.set_precision(request.precision);
+    if model.config().task() != Task::Generate {
+        return encode::serve(me, model, policy, request).await;
+    }
     let mut caches = Caches::default();
     let mut count = request.prompt as usize;
-    let answers = policy.answers(model.config().vocab_size);
+    let answers = policy.answers(model.config().outputs());
     let wanted = if request.all_positions { Wanted::All } else { wanted(answers, &[]) };
     let new = request.new as usize;
     let mut made = 0;
@@ -600,7 +671,24 @@ async fn serve_request(me: &mut Server, model: &Model, policy: Policy) -> Result
         in_range(&mut me.session).await?;
     }
     me.session.ch.send("model/done", vec![0])?;
-    Ok(Served { request, made, cached: (caches.len(), caches.bytes()) })
+    let cached = (caches.len(), caches.bytes());
+    Ok(Served { request, tokens: request.prompt as usize, made, cached })
+}
+
+/// The next request, if it fits the model and what its owner has decided.
+async fn admit(me: &mut Server, model: &Model, policy: Policy) -> Result<Request, Error> {
+    let request: Request = me.session.ch.recv_control("model/request").await?;
+    let (config, task) = (model.config(), model.config().task());
+    let verdict = match request.prompt as usize {
+        prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
+        _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
+        // An encoder's client gets what the task takes, of one text, and nothing else.
+        _ if task != Task::Generate && (request.all_positions || request.new != 1) => Err(Error::NoLogits),
+        _ => policy.check(config).and_then(|()| request.check(model.positions())),
+    };
+    me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
+    verdict?;
+    Ok(request)
 }
 
 fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {

@@ -4,6 +4,7 @@
 //! anything secret moves. An answer is decoded as it grows by [`Tokenizer::stream`].
 
 use std::char::REPLACEMENT_CHARACTER;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -120,9 +121,32 @@ impl Tokenizer {
         self.inner.token_to_id(token).filter(|&id| (id as usize) < self.vocab)
     }
 
-    /// The spelling of a token in `tokenizer.json`.
-    pub fn name_of(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+    /// How a token is spelled in `tokenizer.json`.
+    pub fn name_of(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
+    }
+
+    /// The tokens of a text, or of two, with the special tokens that the model expects around them,
+    /// and where each is.
+    ///
+    /// # Errors
+    /// If a text is empty, or there are more than `limit` tokens.
+    pub fn encode_places(&self, text: &str, second: Option<&str>, limit: usize) -> Result<Encoded, Error> {
+        if text.is_empty() || second == Some("") {
+            return Err(Error::PromptEmpty);
+        }
+        let encoding = guarded(|| match second {
+            None => self.inner.encode(text, true),
+            Some(second) => self.inner.encode((text, second), true),
+        });
+        let encoding = encoding.map_err(tokenize)?;
+        let ids = bounded(encoding.get_ids().to_vec(), limit)?;
+        self.check(&ids)?;
+        let of = encoding.get_sequence_ids();
+        let places = of.into_iter().zip(encoding.get_offsets());
+        let places = places.map(|(of, &(start, end))| Some((of?, start..end))).collect();
+        let first = encoding.get_type_ids().iter().position(|&kind| kind == 1);
+        Ok(Encoded { ids, first: first.filter(|_| second.is_some()), places })
     }
 
     /// The text of some ids, without special tokens. More ids only add to it, except that bytes of
@@ -186,6 +210,17 @@ impl Tokenizer {
             Some(&id) => Err(Error::TokenOutOfRange { id, vocab: self.vocab }),
         }
     }
+}
+
+/// A text, or two, as tokens.
+pub struct Encoded {
+    /// Their ids.
+    pub ids: Vec<u32>,
+    /// How many are of the first of two texts, if the tokenizer tells them apart.
+    pub first: Option<usize>,
+    /// For each token the text that it is of, 0 or 1, and its bytes there; nothing for those that
+    /// the tokenizer has put around.
+    pub places: Vec<Option<(usize, Range<usize>)>>,
 }
 
 /// Tokens that are decoded with the new one, at least.

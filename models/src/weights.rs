@@ -24,7 +24,7 @@ use sotto_protocol::linear::Exactness;
 
 pub use listing::{Listing, Tensor};
 pub use outline::Outline;
-pub use quantised::Quantised;
+pub use quantised::{FEWEST_FRAC, Quantised};
 pub use real::{Real, RealWeight};
 
 use crate::{error::Error, evaluator::Norm};
@@ -40,12 +40,84 @@ pub trait Source {
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
     fn matrix(&self, of: &Projection) -> Result<Self::Weight, Error>;
 
-    /// The table `[rows, width]` of an embedding, times `factor`, as a matrix that one-hot rows
-    /// multiply.
+    /// An embedding's table, as a matrix that one-hot rows multiply.
     ///
     /// # Errors
     /// As [`Source::matrix`].
-    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<Self::Weight, Error>;
+    fn table(&self, of: &Table) -> Result<Self::Weight, Error>;
+}
+
+/// The table of an embedding, `[rows, width]`.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The tensor's name.
+    pub name: String,
+    /// Rows that are meant.
+    pub rows: usize,
+    /// Columns.
+    pub width: usize,
+    /// What all are multiplied by.
+    pub factor: f64,
+    /// Rows of the tensor before those that are meant.
+    pub skipped: usize,
+    /// The tensor `[n, width]` of token types, and `n`. The first type's row is added to all rows.
+    /// If there is a second type, what its row has beyond the first's is one more row at the end.
+    pub types: Option<(String, usize)>,
+}
+
+impl Table {
+    /// All rows of a tensor.
+    pub fn new(name: impl Into<String>, rows: usize, width: usize) -> Table {
+        Table { name: name.into(), rows, width, factor: 1.0, skipped: 0, types: None }
+    }
+
+    /// Times `factor`.
+    pub fn times(self, factor: f64) -> Table {
+        Table { factor: self.factor * factor, ..self }
+    }
+
+    /// Without the first rows of the tensor.
+    pub fn after(self, skipped: usize) -> Table {
+        Table { skipped, ..self }
+    }
+
+    /// With the rows of token types, of which there are so many in the tensor of this name.
+    pub fn with_types(self, name: impl Into<String>, types: usize) -> Table {
+        Table { types: Some((name.into(), types)), ..self }
+    }
+
+    /// Rows of the matrix.
+    pub fn inputs(&self) -> usize {
+        self.rows + usize::from(matches!(self.types, Some((_, 2..))))
+    }
+
+    /// Names and shapes of the tensors that it is made of.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let tensor = |name: &String, rows| Tensor { name: name.clone(), shape: vec![rows, self.width] };
+        let types = self.types.iter().map(|(name, types)| tensor(name, *types));
+        [tensor(&self.name, self.skipped + self.rows)].into_iter().chain(types).collect()
+    }
+
+    /// All rows, `[inputs, width]`.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub(crate) fn fold(
+        &self,
+        read: impl Fn(&str, &[usize]) -> Result<Vec<f32>, Error>,
+    ) -> Result<Vec<f32>, Error> {
+        let width = self.width;
+        let mut rows = read(&self.name, &[self.skipped + self.rows, width])?;
+        rows.drain(..self.skipped * width);
+        if let Some((name, types)) = &self.types {
+            let types = read(name, &[*types, width])?;
+            let (first, others) = types.split_at(width);
+            rows.iter_mut().zip(first.iter().cycle()).for_each(|(x, t)| *x += t);
+            rows.extend(others.iter().take(width).zip(first).map(|(t, first)| t - first));
+        }
+        rows.iter_mut().for_each(|x| *x = (f64::from(*x) * self.factor) as f32);
+        Ok(rows)
+    }
 }
 
 /// A matrix made of stacked parts.
@@ -57,9 +129,9 @@ pub struct Projection {
     pub parts: Vec<ProjectionPart>,
     /// The norm whose output is the input, if it is one's.
     pub norm: Option<Norm>,
-    /// Whether the norm's whole output, gain and bias included, is one more part, divided by
-    /// `2^DIAGONAL`: the residual stream of networks whose norms stand behind the sums.
-    pub stream: bool,
+    /// Whether the whole input, the norm's gain and bias included, is one more part, divided by two
+    /// to this power: the residual stream of networks whose norms stand behind the sums.
+    pub whole: Option<u32>,
     /// How exact the product must be.
     pub exactness: Exactness,
 }
@@ -94,6 +166,11 @@ impl ProjectionPart {
     /// Times `factor`.
     pub fn times(self, factor: f64) -> ProjectionPart {
         ProjectionPart { factor: self.factor * factor, ..self }
+    }
+
+    /// With a bias of another name.
+    pub fn biased(self, bias: impl Into<String>) -> ProjectionPart {
+        ProjectionPart { bias: Some(bias.into()), ..self }
     }
 
     /// Stored as `[inputs, outputs]`.
@@ -145,15 +222,20 @@ impl ProjectionPart {
     }
 }
 
-/// The stream's part is divided by `2^DIAGONAL`, so that its gains take no fraction bits from the
-/// others.
+/// The residual stream among other parts is divided by two to this power, so that its gains take no
+/// fraction bits from the others.
 pub const DIAGONAL: u32 = 4;
 
 impl Projection {
     /// All outputs.
     pub fn outputs(&self) -> usize {
-        let stream = if self.stream { self.inputs } else { 0 };
-        self.parts.iter().map(|part| part.outputs).sum::<usize>() + stream
+        let whole = if self.whole.is_some() { self.columns() } else { 0 };
+        self.parts.iter().map(|part| part.outputs).sum::<usize>() + whole
+    }
+
+    /// Columns that the parts take: those of the input, unless its norm has a projection behind.
+    fn columns(&self) -> usize {
+        self.norm.as_ref().map_or(self.inputs, Norm::outputs)
     }
 
     /// Names and shapes of the tensors that it is made of.
@@ -164,11 +246,18 @@ impl Projection {
             all.push(vector(&norm.gain, norm.width));
             all.extend(norm.bias.iter().map(|name| vector(name, norm.width)));
         }
-        for part in &self.parts {
-            all.push(Tensor { name: part.weight.clone(), shape: part.shape(self.inputs) });
+        let through = self.through().map(|part| (part, self.inputs));
+        for (part, inputs) in through.into_iter().chain(self.parts.iter().map(|part| (part, self.columns())))
+        {
+            all.push(Tensor { name: part.weight.clone(), shape: part.shape(inputs) });
             all.extend(part.bias.iter().map(|name| vector(name, part.stored())));
         }
         all
+    }
+
+    /// The projection behind the norm.
+    fn through(&self) -> Option<&ProjectionPart> {
+        self.norm.as_ref().and_then(|norm| norm.through.as_deref())
     }
 
     /// Everything multiplied together, `[outputs, inputs]` and `[outputs]`; no bias where there is
@@ -189,21 +278,29 @@ impl Projection {
         });
         let shift = norm.and_then(|norm| norm.bias.as_ref().map(|name| read(name, &[norm.width])));
         let shift = shift.transpose()?;
+        let through =
+            self.through().map(|part| Through::read(part, gain.as_deref(), shift.as_deref(), &read));
+        let through = through.transpose()?;
+        let (gain, shift) = match &through {
+            None => (gain, shift),
+            Some(through) => (None, Some(through.shift.clone())),
+        };
+        let columns = self.columns();
         let mut folded = Folded { weights: vec![], bias: vec![] };
         // Several parts may be rows of one tensor.
         let last: RefCell<Option<(String, Rc<Vec<f32>>)>> = RefCell::default();
         let read_once = |part: &ProjectionPart| match &*last.borrow() {
             Some((name, stored)) if *name == part.weight => Ok(stored.clone()),
-            _ => read(&part.weight, &part.shape(self.inputs)).map(Rc::new),
+            _ => read(&part.weight, &part.shape(columns)).map(Rc::new),
         };
         for part in &self.parts {
             let stored = read_once(part)?;
             last.replace(Some((part.weight.clone(), stored.clone())));
-            let rows = part.pick(&stored, self.inputs);
+            let rows = part.pick(&stored, columns);
             drop(stored);
             let own = part.bias.as_ref().map(|name| read(name, &[part.stored()])).transpose()?;
             let own = own.map(|own| (0..part.outputs).map(|i| own[part.place(i)]).collect::<Vec<f32>>());
-            for (i, row) in rows.chunks(self.inputs).enumerate() {
+            for (i, row) in rows.chunks(columns).enumerate() {
                 let shifted = shift.as_ref().map_or(0.0, |shift| {
                     row.iter().zip(shift).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum::<f64>()
                 });
@@ -214,18 +311,19 @@ impl Projection {
         }
         if let Some(gain) = &gain {
             let scaled = |row: &mut [f32]| row.iter_mut().zip(gain).for_each(|(w, g)| *w *= g);
-            folded.weights.chunks_mut(self.inputs).for_each(scaled);
+            folded.weights.chunks_mut(columns).for_each(scaled);
         }
-        if self.stream {
-            let divisor = f64::from(1 << DIAGONAL);
-            for i in 0..self.inputs {
+        if let Some(power) = self.whole {
+            let divisor = f64::from(power).exp2();
+            for i in 0..columns {
                 let g = gain.as_ref().map_or(1.0, |gain| f64::from(gain[i]));
-                folded
-                    .weights
-                    .extend((0..self.inputs).map(|j| if i == j { (g / divisor) as f32 } else { 0.0 }));
+                folded.weights.extend((0..columns).map(|j| if i == j { (g / divisor) as f32 } else { 0.0 }));
                 let b = shift.as_ref().map_or(0.0, |shift| f64::from(shift[i]));
                 folded.bias.push((b / divisor) as f32);
             }
+        }
+        if let Some(through) = &through {
+            folded.weights = through.before(&folded.weights);
         }
         if norm.is_some() && norm_factor != 1.0 {
             let factor = norm_factor.recip();
@@ -239,7 +337,50 @@ impl Projection {
 
     /// The first tensor, which names the matrix in messages.
     pub(crate) fn name(&self) -> &str {
-        self.parts.first().map_or("stream", |part| &part.weight)
+        let norm = self.norm.as_ref().map_or("output", |norm| &norm.gain);
+        self.parts.first().map_or(norm, |part| &part.weight)
+    }
+}
+
+/// A projection behind a norm, with gain and bias multiplied in.
+struct Through {
+    /// `[outputs, inputs]`.
+    matrix: Vec<f32>,
+    /// `[outputs]`.
+    shift: Vec<f32>,
+    inputs: usize,
+}
+
+impl Through {
+    fn read(
+        part: &ProjectionPart,
+        gain: Option<&[f32]>,
+        shift: Option<&[f32]>,
+        read: impl Fn(&str, &[usize]) -> Result<Vec<f32>, Error>,
+    ) -> Result<Through, Error> {
+        let inputs = gain.map_or(0, <[f32]>::len);
+        let mut matrix = part.pick(&read(&part.weight, &part.shape(inputs))?, inputs);
+        let own = part.bias.as_ref().map(|name| read(name, &[part.stored()])).transpose()?;
+        let mut shifts = own.unwrap_or_else(|| vec![0.0; part.outputs]);
+        for (row, sum) in matrix.chunks_mut(inputs).zip(&mut shifts) {
+            let shifted =
+                row.iter().zip(shift.unwrap_or_default()).map(|(w, b)| f64::from(*w) * f64::from(*b));
+            *sum = (f64::from(*sum) + shifted.sum::<f64>()) as f32;
+            row.iter_mut().zip(gain.unwrap_or_default()).for_each(|(w, g)| *w *= g);
+        }
+        Ok(Through { matrix, shift: shifts, inputs })
+    }
+
+    /// Rows of weights that take its outputs, as rows that take its inputs.
+    fn before(&self, weights: &[f32]) -> Vec<f32> {
+        let of_row = |row: &[f32]| {
+            let mut sums = vec![0f64; self.inputs];
+            for (w, line) in row.iter().zip(self.matrix.chunks(self.inputs)) {
+                sums.iter_mut().zip(line).for_each(|(sum, p)| *sum += f64::from(*w) * f64::from(*p));
+            }
+            sums.into_iter().map(|sum| sum as f32).collect::<Vec<f32>>()
+        };
+        weights.chunks(self.shift.len()).flat_map(of_row).collect()
     }
 }
 

@@ -11,7 +11,8 @@ on one thread; every number is rounded to 6 significant digits:
     encoders  {"tokens", "hidden"}: a row of the last hidden state for each position; "pooled" where
               the model has a pooler; "logits" where it has a head, in the shape of the head: a row
               for a sequence; a row for each position for tokens, words (the vocabulary) and spans
-              (start, end); a number for each position for the discriminator
+              (start, end); a number for each position for the discriminator; "pair" for questions:
+              the logits if all tokens but the first five are a second text
 
 Dimensions are odd, so that a wrong one shows; every parameter is drawn, also those that are zero or
 one in a fresh model, and taking any of them away changes the answer: that is checked here, and that
@@ -39,6 +40,7 @@ hf.logging.disable_progress_bar()
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "golden")
 LENGTH = 14
+PAIR = 5  # tokens of the first of two texts
 SPECIAL = dict(bos_token_id=1, eos_token_id=2, pad_token_id=None)
 
 # Shapes that most decoders share.
@@ -317,6 +319,13 @@ def answer(model, tokens):
         return expected
 
 
+def answer_of_pair(model, tokens):
+    types = [0] * PAIR + [1] * (len(tokens) - PAIR)
+    with torch.no_grad():
+        out = model(input_ids=torch.tensor([tokens]), token_type_ids=torch.tensor([types]))
+        return {"pair": torch.stack([out.start_logits[0], out.end_logits[0]], 1)}
+
+
 def digits(value):
     if value.dim() > 0:
         return [digits(v) for v in value]
@@ -352,6 +361,8 @@ def write(name):
     tokens = torch.randint(special, config.vocab_size, (LENGTH,), generator=generator).tolist()
     expected = answer(model, tokens)
     check_every_tensor(name, model, tokens, expected)
+    if name == "bert-question":
+        expected |= answer_of_pair(model, tokens)
 
     folder = os.path.join(FOLDER, name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -370,7 +381,7 @@ def write(name):
 
     read = dict(dtype=torch.float32, attn_implementation="eager")
     again = model_class.from_pretrained(folder, **read).eval()
-    assert difference(expected, answer(again, tokens)) == 0, f"{name} reads back otherwise"
+    assert difference(answer(again, tokens), expected) == 0, f"{name} reads back otherwise"
     size = sum(os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder))
     spread = ", ".join(f"{key} {value.std(correction=0):.2f}" for key, value in expected.items())
     print(f"{name:24} {size / 1000:5.1f} kB   deviation: {spread}")

@@ -21,12 +21,14 @@ use std::{
 };
 
 use serde_json::json;
+use sotto_models::Task;
 use sotto_party::{command_line, key_file, process};
 
 use crate::{
     error::{Error, Fault},
     report::Report,
     session::Session,
+    task::TaskRequest,
 };
 use args::{Cli, Command, ReportKind, Show, Target};
 use terminal::Terminal;
@@ -102,6 +104,11 @@ fn run(command: Command) -> ExitCode {
                 session(options?, terminal, |session, terminal| session.generate(&request, terminal))
             })
         }
+        Command::Embed(args) => texts(&args, Task::Embed),
+        Command::Classify(args) => texts(&args, Task::Classify),
+        Command::Tag(args) => texts(&args, Task::Tag),
+        Command::FillMask(args) => texts(&args, Task::FillMask),
+        Command::Answer(args) => task(&args.target, &args.show, args.request()),
         Command::Check(args) => {
             let request = args.request();
             request_report(&args.target, &args.show, false, |options, terminal| {
@@ -116,6 +123,19 @@ fn run(command: Command) -> ExitCode {
         Command::Info(args) => info(&args),
         Command::Keygen(args) => keygen(&args.file),
     }
+}
+
+/// A task on texts.
+fn texts(args: &args::TextsArgs, task: Task) -> ExitCode {
+    self::task(&args.target, &args.show, args.request(task))
+}
+
+fn task(target: &Target, show: &Show, request: Result<TaskRequest, Error>) -> ExitCode {
+    request_report(target, show, !show.json, |options, terminal| {
+        let request = request?;
+        request.check()?;
+        session(options?, terminal, |session, terminal| session.run(&request, terminal))
+    })
 }
 
 /// One session for one piece of work.
@@ -181,7 +201,7 @@ fn info(args: &args::InfoArgs) -> ExitCode {
             let digest = model.tokenizer_digest();
             Ok(if show.json {
                 let object = json!({
-                    "model": summary.config, "reveals": revealed, "tokenizer": digest, "audited": model.audited(),
+                    "model": summary.config, "task": model.task().name(), "reveals": revealed, "tokenizer": digest, "audited": model.audited(),
                 });
                 format!("{object}\n")
             } else {

@@ -97,6 +97,9 @@ fn of_session(error: &Service) -> Fault {
         | Service::TooLong { .. }
         | Service::PromptLimit { .. }
         | Service::NoLogits
+        | Service::OtherTask { .. }
+        | Service::Masks { .. }
+        | Service::Answers { .. }
         | Service::Refused
         | Service::Empty => Fault::User,
     }

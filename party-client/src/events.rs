@@ -57,6 +57,13 @@ pub enum Stage {
         /// Tokens of the prompt.
         tokens: usize,
     },
+    /// Texts go through the model.
+    Texts {
+        /// How many of them are done.
+        done: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// A text goes through the model, for a comparison.
     Evaluating {
         /// Tokens of the text.
@@ -105,6 +112,7 @@ impl Display for Stage {
             Stage::Prompt { tokens } => {
                 write!(f, "reading the prompt, {tokens} tokens, and preparing for the answer")
             }
+            Stage::Texts { done, of } => write!(f, "reading texts: {done} of {of} are done"),
             Stage::Evaluating { tokens } => write!(f, "evaluating {tokens} tokens"),
         }
     }

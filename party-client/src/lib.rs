@@ -1,4 +1,4 @@
-//! The client: has a prompt, gets an answer, shows neither to the server.
+//! The client: has a text, gets an answer, shows neither to the server.
 //!
 //! A front end makes a [`Session`], asks it for answers, and is told of progress and of the
 //! answer's text through [`Events`]. Nothing here prints, but for `command_line`, the front end of
@@ -11,6 +11,7 @@
 //! | `generate`     | a generation: request, choice of tokens, text               |
 //! | `likelihood`, `stop_sequences` | of its tokens; where its text ends          |
 //! | `stop`         | ending a request before its time                            |
+//! | `task`         | what encoders are for: a request, texts, what comes of them |
 //! | `check`        | logits of a text beside those of a reference in the clear   |
 //! | `serve`        | an HTTP endpoint in the form of OpenAI's API                |
 //! | `events`       | what a front end is told meanwhile                          |
@@ -30,6 +31,7 @@ pub mod serve;
 mod session;
 mod stop;
 mod stop_sequences;
+mod task;
 
 pub use check::{CheckRequest, LoadedCheck};
 pub use error::{Error, Fault};
@@ -41,3 +43,4 @@ pub use report::{Answer, Comparison, Disclosure, ModelSummary, Report};
 pub use session::{Options, Security, Session};
 pub use sotto_models::{Message, Penalties};
 pub use stop::Stop;
+pub use task::{Input, Outcome, TaskRequest};

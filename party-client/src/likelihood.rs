@@ -56,7 +56,7 @@ pub(crate) fn of_token(
 fn text(tokenizer: &Tokenizer, before: &Stream<'_>, token: u32) -> Result<String, Error> {
     let text = before.clone().push(token)?;
     Ok(match text.is_empty() {
-        true => tokenizer.name_of(token).unwrap_or_default(),
+        true => tokenizer.name_of(token),
         false => text,
     })
 }

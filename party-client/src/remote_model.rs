@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use sotto_models::{
-    Config, Folder, Sampler, Sampling, Tokenizer,
-    service::{self, Answers, Choose, Error as Service, Ranges, Revealed},
+    Config, Folder, Sampler, Sampling, Task, Tokenizer,
+    service::{self, Answers, Choose, Error as Service, Ranges, Revealed, Text},
 };
 use sotto_net::Cost;
 use sotto_protocol::Client;
@@ -48,7 +48,7 @@ impl RemoteModel {
 
     /// What is public of it.
     pub fn summary(&self) -> ModelSummary {
-        summary(self.config(), self.positions())
+        summary(self.config(), self.positions(), self.offered.matrices)
     }
 
     /// What the server reveals of each step.
@@ -68,8 +68,23 @@ impl RemoteModel {
 
     /// What the server reveals of each step, in words.
     pub fn revealed(&self) -> String {
-        match self.offered.answers {
-            Answers::Logits => format!("all {} logits of each step", self.vocabulary()),
+        let outputs = self.config().outputs();
+        match (self.offered.answers, self.task()) {
+            (Answers::Logits, Task::Embed) => format!("the vector of each text, {outputs} numbers"),
+            (Answers::Logits, Task::Tag) => format!("{outputs} logits of each token of a text"),
+            (Answers::Logits, Task::Answer) => "two logits of each token of question and text".into(),
+            (answers, Task::Classify | Task::FillMask) => match answers {
+                Answers::Logits => format!("all {outputs} logits of each text"),
+                Answers::Top(k) => format!("the {k} largest logits of each text"),
+                Answers::Tokens => "the likeliest of each text and no logits".into(),
+            },
+            (answers, _) => Self::of_each_step(answers, outputs),
+        }
+    }
+
+    fn of_each_step(answers: Answers, outputs: usize) -> String {
+        match answers {
+            Answers::Logits => format!("all {outputs} logits of each step"),
             Answers::Top(k) => format!("the {k} largest logits of each step"),
             Answers::Tokens => "one token a step and no logits".into(),
         }
@@ -78,6 +93,11 @@ impl RemoteModel {
     /// Whether it was made for conversations: it has a chat template.
     pub fn is_conversational(&self) -> bool {
         self.offered.template.is_some()
+    }
+
+    /// What it does with a text.
+    pub fn task(&self) -> Task {
+        self.config().task()
     }
 
     /// The digest of the tokenizer's file, in hexadecimal.
@@ -108,6 +128,7 @@ impl RemoteModel {
     /// # Errors
     /// The request does not fit the model, or what the server reveals.
     pub(crate) fn plan(&self, request: &GenerationRequest) -> Result<(Vec<u32>, usize), Error> {
+        self.offered.expect(Task::Generate)?;
         let sampling = sampling(request)?;
         match (self.offered.answers, sampling.top_k()) {
             (Answers::Tokens, _) if !request.penalties.are_none() => {
@@ -194,6 +215,42 @@ impl RemoteModel {
         Ok((logits, InRange(ranges == Ranges::Kept)))
     }
 
+    /// Whether it is for this.
+    ///
+    /// # Errors
+    /// It is for something else.
+    pub(crate) fn expect(&self, task: Task) -> Result<(), Error> {
+        Ok(self.offered.expect(task)?)
+    }
+
+    /// Gives `each` what is revealed of each text, by its number.
+    ///
+    /// # Errors
+    /// A text does not fit the model, or the server or the connection fails.
+    pub(crate) async fn run(
+        &self,
+        me: &mut Client,
+        texts: &[Text],
+        each: &mut dyn FnMut(usize, Revealed),
+    ) -> Result<InRange, Error> {
+        let ranges = service::encode(me, &self.offered, texts, each).await?;
+        Ok(InRange(ranges == Ranges::Kept))
+    }
+
+    /// What both parties learn of a task, from the lengths of its texts.
+    pub(crate) fn disclosure_of_task(&self, tokens: Vec<usize>) -> Disclosure {
+        let rows = match self.task() {
+            Task::Tag | Task::Answer => tokens.iter().sum(),
+            _ => tokens.len(),
+        };
+        let logits = match self.offered.answers {
+            Answers::Logits => Logits { rows, in_row: self.config().outputs() },
+            Answers::Top(k) => Logits { rows, in_row: k as usize },
+            Answers::Tokens => Logits { rows: 0, in_row: 0 },
+        };
+        Disclosure::of_texts(self.summary(), tokens, logits)
+    }
+
     /// What both parties learn of a generation of `made` tokens.
     pub(crate) fn disclosure(&self, prompt: usize, new: usize, made: usize) -> Disclosure {
         let logits = match self.offered.answers {
@@ -210,7 +267,7 @@ impl RemoteModel {
         Disclosure::new(self.summary(), tokens, 1, 1, logits)
     }
 
-    fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.offered.config
     }
 }
@@ -274,15 +331,14 @@ pub(crate) fn empty_prompt() -> Error {
     sotto_models::Error::PromptEmpty.into()
 }
 
-/// Matrices of which the server tells the fraction bits.
-fn matrices(config: &Config) -> usize {
-    4 * config.num_hidden_layers + 2
-}
-
-fn summary(config: &Config, positions: usize) -> ModelSummary {
+fn summary(config: &Config, positions: usize, matrices: usize) -> ModelSummary {
     let fields: sotto_models::Fields = config.clone().into();
+    let task = match config.task() {
+        Task::Generate => String::new(),
+        task => format!(", for `{}`", task.name()),
+    };
     let text = format!(
-        "{} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, context {positions}",
+        "{} layers of width {}, MLP {}, {} + {} heads of {}, vocabulary {}, context {positions}{task}",
         fields.num_hidden_layers,
         fields.hidden_size,
         fields.intermediate_size,
@@ -291,7 +347,6 @@ fn summary(config: &Config, positions: usize) -> ModelSummary {
         fields.head_dim,
         fields.vocab_size,
     );
-    let matrices = matrices(config);
     ModelSummary { config: serde_json::to_value(&fields).unwrap_or(Value::Null), matrices, text }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sotto_net::{Cost, Fingerprint, Half, SpanKey};
 use sotto_protocol::Precision;
 
-use crate::{likelihood::TokenLikelihood, session::Options};
+use crate::{likelihood::TokenLikelihood, session::Options, task::Outcome};
 
 /// All there is to tell at the end of a request. Its `Display` fits a screen; with `{:#}` it has
 /// every operation.
@@ -26,6 +26,9 @@ pub struct Report {
     #[serde(flatten)]
     answer: Option<Answer>,
     comparison: Option<Comparison>,
+    /// What came of each text, in the order of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<Outcome>,
     /// Whether the server says that the model's audit found nothing.
     audited: bool,
     /// Whether every watched number stayed in its range: otherwise the result may be wrong.
@@ -118,6 +121,9 @@ struct ServerSaw {
     prompt_tokens: usize,
     new_tokens_at_most: usize,
     new_tokens: usize,
+    /// Of each text, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    text_tokens: Vec<usize>,
     /// When, how much and in what order messages came: that follows from the lengths, and from this
     /// machine's speed.
     timing: bool,
@@ -146,10 +152,18 @@ impl Disclosure {
                 prompt_tokens: prompt,
                 new_tokens_at_most: new,
                 new_tokens: made,
+                text_tokens: vec![],
                 timing: true,
             },
             client: ClientSaw { model, tokenizer: true, logits },
         }
+    }
+
+    /// What followed from a request for texts of these lengths.
+    pub(crate) fn of_texts(model: ModelSummary, tokens: Vec<usize>, logits: Logits) -> Disclosure {
+        let mut saw = Disclosure::new(model, tokens.iter().sum(), 0, 0, logits);
+        saw.server.text_tokens = tokens;
+        saw
     }
 }
 
@@ -265,6 +279,7 @@ impl Report {
             precision: options.precision,
             answer: None,
             comparison: None,
+            results: vec![],
             audited,
             in_range,
             cost: Costs::new(spans, saw.server.new_tokens),
@@ -304,6 +319,16 @@ impl Report {
                 "setup": setup, "offline": offline, "prefill": prefill, "decode": decode, "total": total,
             },
         })
+    }
+
+    /// The report of a task.
+    pub(crate) fn with_results(self, results: Vec<Outcome>) -> Report {
+        Report { results, ..self }
+    }
+
+    /// What came of each text, if that was asked for.
+    pub fn results(&self) -> &[Outcome] {
+        &self.results
     }
 
     /// The answer, if one was asked for.

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use sotto_models::CLEAR_LEAD;
+use sotto_models::{CLEAR_LEAD, Task};
 use sotto_party::{
     command_line, key_file,
     output::note,
@@ -133,11 +133,15 @@ fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
     print(&text);
     for (name, precision) in [("default", Precision::Default), ("high", Precision::High)] {
         let all = model.agreement(args.calibrate.as_deref(), precision)?;
-        print(&format!(
-            "agreement   precision {name}: the likeliest token is that of f32 at {} of {} positions, at {} of {} \
-             where it leads by {CLEAR_LEAD}; largest difference of a logit {:.3}\n",
-            all.same, all.positions, all.clear_same, all.clear, all.largest
-        ));
+        let likeliest = match model.task() {
+            Task::Embed => String::new(),
+            _ => format!(
+                "the likeliest is that of f32 at {} of {} places, at {} of {} where it leads by {CLEAR_LEAD}; ",
+                all.same, all.positions, all.clear_same, all.clear
+            ),
+        };
+        let largest = all.largest;
+        print(&format!("agreement   precision {name}: {likeliest}largest difference {largest:.3}\n"));
     }
     Ok(())
 }

@@ -88,8 +88,12 @@ fn of_session(error: &Service) -> Option<Abort> {
             Some(Abort::Refused)
         }
         Service::Protocol(_) => Some(Abort::Protocol),
-        Service::Model(_) | Service::Offer(_) | Service::Tokenizer | Service::Refused => {
-            Some(Abort::Internal)
-        }
+        Service::Model(_)
+        | Service::Offer(_)
+        | Service::Tokenizer
+        | Service::OtherTask { .. }
+        | Service::Masks { .. }
+        | Service::Answers { .. }
+        | Service::Refused => Some(Abort::Internal),
     }
 }

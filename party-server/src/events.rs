@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use sotto_models::Task;
 use sotto_net::Fingerprint;
 use sotto_party::{admission::Refusal, output::one_line};
 
@@ -87,11 +88,13 @@ pub enum Event {
 /// What a server saw of a request, and what that cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Served {
-    /// Tokens of the prompt.
-    pub prompt: u32,
+    /// What the model does.
+    pub task: Task,
+    /// Tokens of the prompt, or of all texts.
+    pub prompt: usize,
     /// New tokens at most.
     pub most: u32,
-    /// Tokens made.
+    /// Tokens made, or texts.
     pub made: usize,
     /// Wall-clock time.
     pub seconds: f64,
@@ -168,12 +171,15 @@ impl Display for Event {
 
 impl Display for Served {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.task {
+            Task::Generate => {
+                write!(f, "{} prompt tokens, {} of at most {} new ones", self.prompt, self.made, self.most)?
+            }
+            task => write!(f, "{}: {} texts of {} tokens in all", task.name(), self.made, self.prompt)?,
+        }
         write!(
             f,
-            "{} prompt tokens, {} of at most {} new ones, {:.1} s, {:.1} MB, {} turns, {:.1} kB of cache a token",
-            self.prompt,
-            self.made,
-            self.most,
+            ", {:.1} s, {:.1} MB, {} turns, {:.1} kB of cache a token",
             self.seconds,
             self.bytes as f64 / 1e6,
             self.turns,

@@ -106,6 +106,7 @@ fn check_transport(options: &Options) -> Result<(), Error> {
 /// Loads the model. One that may overflow is refused, unless that is accepted.
 fn load(options: &Options, events: &dyn Events) -> Result<Model, Error> {
     let model = Model::load(&options.model, options.calibrate.as_deref())?;
+    model.check(options.rules)?;
     model.remarks().iter().for_each(|remark| events.tell(Event::Remark(remark.clone())));
     model.ranges().into_iter().for_each(|ranges| events.tell(Event::Calibrated { ranges }));
     events.tell(Event::Loaded { model: model.describe() });

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sotto_models::{
-    Agreement, Folder, Texts,
+    Agreement, Folder, Task, Texts,
     service::{self, Policy},
 };
 use sotto_protocol::{Precision, Server};
@@ -45,6 +45,20 @@ impl Model {
         Ok(Model { weights, folder, findings })
     }
 
+    /// Whether it can be served by these rules.
+    ///
+    /// # Errors
+    /// It has no largest answer, and no other is to be revealed.
+    pub fn check(&self, rules: Rules) -> Result<(), Error> {
+        let policy = Policy { answers: rules.reveal, ..Policy::default() };
+        policy.check(self.weights.config()).map_err(|e| Error::Usage(e.to_string()))
+    }
+
+    /// What it does with a text.
+    pub fn task(&self) -> Task {
+        self.weights.config().task()
+    }
+
     /// Values that may exceed what their ring holds: one line each, none if the audit has cleared
     /// the model.
     pub fn findings(&self) -> &[String] {
@@ -54,8 +68,12 @@ impl Model {
     /// Its shape, in words.
     pub fn describe(&self) -> String {
         let config = self.folder.config();
+        let task = match config.task() {
+            Task::Generate => String::new(),
+            task => format!(", for `{}`", task.name()),
+        };
         format!(
-            "{} layers of width {}, vocabulary {}, context {}",
+            "{} layers of width {}, vocabulary {}, context {}{task}",
             config.num_hidden_layers,
             config.hidden_size,
             config.vocab_size,
@@ -110,7 +128,8 @@ impl Model {
         let cost = me.session.ch.meter.total();
         let (positions, cached) = served.cached;
         Ok(Served {
-            prompt: served.request.prompt,
+            task: self.task(),
+            prompt: served.tokens,
             most: served.request.new,
             made: served.made,
             seconds: cost.seconds,

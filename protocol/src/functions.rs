@@ -7,6 +7,7 @@ pub mod fit;
 pub(crate) mod in_parallel;
 pub mod maximum;
 pub mod reciprocal;
+pub(crate) mod relu;
 pub mod segments;
 pub mod tables;
 pub mod top_k;

@@ -7,8 +7,8 @@
 mod golden;
 
 use sotto_models::{
-    Model, Texts,
-    service::{self, Policy, Ranges},
+    Model, Task, Texts,
+    service::{self, Policy, Ranges, Revealed, Text},
 };
 use sotto_protocol::{Client, Server};
 use sotto_shares::Rng;
@@ -42,5 +42,70 @@ fn every_kind_of_layer_runs_on_two_parties() {
         assert_eq!(ranges, Ranges::Kept, "{name}");
         let off = logits.iter().zip(&golden.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 0.05, "{name}: the largest difference of a logit is {off}");
+    }
+}
+
+/// What the client gets of a text, and of the same as two texts, by two parties.
+fn encoded(golden: &golden::Golden) -> ([Vec<f32>; 2], Ranges) {
+    let texts = Texts::Tokens(vec![golden.tokens.clone()]);
+    let model = Model::load(&golden.folder, &texts).unwrap();
+    let tokenizer = golden.folder.tokenizer();
+    let (revealed, served) = sotto_net::run_pair(
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let firsts = [None, (!golden.pair.is_empty()).then_some(golden::FIRST)];
+            let texts = firsts.map(|first| Text { ids: golden.tokens.clone(), first });
+            let mut results = [vec![], vec![]];
+            let mut each = |i: usize, revealed: Revealed| {
+                let Revealed::Logits(numbers) = revealed else { panic!("numbers are revealed") };
+                results[i] = numbers;
+            };
+            let ranges = service::encode(&mut me, &offered, &texts, &mut each).await.unwrap();
+            (results, ranges)
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            service::offer(&mut me.session.ch, &model, tokenizer, Policy::default()).await.unwrap();
+            service::serve(&mut me, &model, Policy::default()).await
+        },
+    );
+    let served = served.unwrap();
+    assert_eq!((served.made, served.tokens), (2, 2 * golden.tokens.len()));
+    revealed
+}
+
+/// What the task takes of the outputs of all positions.
+fn taken(golden: &golden::Golden) -> Vec<f32> {
+    let (config, n) = (golden.folder.config(), golden.tokens.len());
+    let columns = config.outputs();
+    match config.task() {
+        Task::Embed => {
+            let column = |j: usize| golden.logits.iter().skip(j).step_by(columns).sum::<f32>() / n as f32;
+            (0..columns).map(column).collect()
+        }
+        Task::FillMask => {
+            let mask = config.encoder().mask_token.unwrap();
+            let at = golden.tokens.iter().position(|&id| id == mask).unwrap();
+            golden.logits[at * columns..(at + 1) * columns].to_vec()
+        }
+        _ => golden.logits.clone(),
+    }
+}
+
+#[test]
+fn encoders_run_on_two_parties() {
+    let all = std::env::var_os("SWEEP").is_some();
+    for name in if all { golden::ENCODERS } else { golden::HEADS } {
+        let golden = golden::open(name).unwrap();
+        let ([first, second], ranges) = encoded(&golden);
+        assert_eq!(ranges, Ranges::Kept, "{name}");
+        let want = taken(&golden);
+        let pair = if golden.pair.is_empty() { &want } else { &golden.pair };
+        for (got, want) in [(first, &want), (second, pair)] {
+            assert_eq!(got.len(), want.len(), "{name}");
+            let off = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 0.05, "{name}: the largest difference is {off}");
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sotto_models::{
     Checkpoint, Config, Fields, Folder, Llama3Scaling, Model, Reference, Sampler, Sampling, Texts, Tokens,
-    architectures::bert::{BertLayer, BertShape},
     evaluator::{
         Clear, Evaluator, FixedPoint, Part, Plan, Scaled, Scales, TwoParty, immediate, two_party::Caches,
     },
+    layers::{EncoderLayer, LayerNames, LayerShape},
     network::Network,
     random::{self, RandomFolder, write_random_tensors},
     sampling::greedy,
@@ -17,7 +17,7 @@ use sotto_models::{
     weights::{At, Listing, Outline, Quantised, Source},
 };
 use sotto_net::{Half, Link};
-use sotto_protocol::{Client, Precision, Role, Schedule, Server};
+use sotto_protocol::{Client, Precision, Role, Schedule, Server, activation::Activation};
 use sotto_shares::{Ring, Rng, Shape, Share, decode, encode};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
@@ -314,11 +314,12 @@ fn a_layer_of_bert_runs_on_two_parties() {
 }
 
 fn bert(precision: Precision) {
-    let (rows, shape) = (5, BertShape { width: 24, heads: 3, inner: 40, eps: 1e-12 });
+    let (rows, shape) =
+        (5, LayerShape { width: 24, heads: 3, inner: 40, function: Activation::Gelu, eps: 1e-12 });
     let d = shape.width;
-    fn load<S: Source>(shape: BertShape, source: &S) -> BertLayer<S::Weight> {
+    fn load<S: Source>(shape: LayerShape, source: &S) -> EncoderLayer<S::Weight> {
         let layer = At::root(source).at("encoder.layer.0");
-        BertLayer::load(shape, &layer, "embeddings.LayerNorm").unwrap()
+        EncoderLayer::load(shape, &layer, LayerNames::BERT, &shape.norm("embeddings.LayerNorm")).unwrap()
     }
     let (dir, listing) = (tempfile::tempdir().unwrap(), Listing::default());
     load(shape, &listing);
@@ -368,7 +369,7 @@ fn bert(precision: Precision) {
 }
 
 /// A layer of BERT on shares.
-async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weight>, x: &Share) -> Share {
+async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &EncoderLayer<R::Weight>, x: &Share) -> Share {
     let (scales, mut caches) = (Scales::default(), Caches::default());
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let mut plan = Plan::new(0, precision, &scales);

@@ -1,91 +1,52 @@
-//! A layer of BERT: attention to both sides, norms behind the sums, GELU.
-//!
-//! A layer takes and gives what a norm puts out, without gain and bias: these belong to the
-//! matrices that follow, one part of which gives the residual stream. There is no reader of such
-//! checkpoints yet.
+//! BERT: learned positions and token types, norms behind the sums, GELU.
 
-use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
+use sotto_protocol::activation::Activation;
 
 use crate::{
+    Config, ConfigError, Fields,
+    config::Task,
+    config_json::Reader,
     error::Error as LoadError,
-    evaluator::{AttentionShape, Evaluator, Norm, NormKind},
-    layers::{Attention, Mlp},
+    evaluator::Norm,
+    layers::{Encoder, EncoderNames, Head},
     weights::{At, Source},
 };
 
-/// The public shape of a layer.
-#[derive(Clone, Copy, Debug)]
-pub struct BertShape {
-    /// Columns of the residual stream.
-    pub width: usize,
-    /// Heads, all of them with keys of their own.
-    pub heads: usize,
-    /// Columns inside the MLP.
-    pub inner: usize,
-    /// Added to a norm's variance.
-    pub eps: f64,
-}
+/// A BERT as one side knows it.
+pub struct Bert<W>(pub Encoder<W>);
 
-/// A layer as one side knows it.
-pub struct BertLayer<W> {
-    attention: Attention<W>,
-    middle: Norm,
-    mlp: Mlp<W>,
-    /// Gain and bias belong to the next layer.
-    last: Norm,
-}
+impl<W> Bert<W> {
+    pub(crate) const PREFIX: &'static str = "bert";
+    pub(crate) const BUFFERS: &'static [&'static str] =
+        &["position_ids", "predictions.decoder.weight", "predictions.decoder.bias"];
 
-impl<W> BertLayer<W> {
-    /// The layer whose tensors lie at `s`, behind the norm whose tensors are called `before`.
+    pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
+        r.encoder()
+    }
+
+    /// From the tensors of a checkpoint.
     ///
     /// # Errors
     /// A tensor is missing or misshapen, or has numbers that cannot be represented.
-    pub fn load<S: Source<Weight = W>>(
-        c: BertShape,
-        s: &At<S>,
-        before: &str,
-    ) -> Result<BertLayer<W>, LoadError> {
-        let norm = |path: String| Norm {
-            kind: NormKind::Layer,
-            width: c.width,
-            eps: c.eps,
-            gain: format!("{path}.weight"),
-            gain_offset: 0.0,
-            bias: Some(format!("{path}.bias")),
-        };
-        let width = c.width / c.heads;
-        let heads = Heads { key_value: c.heads, group: 1, width };
-        let scale = (width as f64).sqrt().recip();
-        let shape = AttentionShape { heads, rotary: None, scale, causal: false };
-        let attention = s.at("attention");
-        let qkv = ["query", "key", "value"].map(|name| attention.at("self").part(name, c.width, true));
-        let output = attention.part("output.dense", c.width, true);
-        let middle = norm(attention.name("output.LayerNorm"));
-        let mlp = [s.part("intermediate.dense", c.inner, true), s.part("output.dense", c.width, true)];
-        Ok(BertLayer {
-            attention: Attention::load(s.source, &norm(before.into()), shape, qkv, output, true)?,
-            mlp: Mlp::load(s.source, &middle, Activation::Gelu, mlp, true)?,
-            middle,
-            last: norm(s.name("output.LayerNorm")),
-        })
+    pub fn load<S: Source<Weight = W>>(c: &Config, s: &S) -> Result<Bert<W>, LoadError> {
+        let names = EncoderNames::bert("bert.embeddings", "bert.encoder.layer");
+        Ok(Bert(Encoder::load(c, s, names, None, Bert::head)?))
     }
 
-    /// From the preceding norm's output `[T, d]` to that of the layer's own second norm, both
-    /// without gain and bias.
-    ///
-    /// # Errors
-    /// What the peer or the network connection does.
-    pub async fn forward<E: Evaluator<Weight = W>>(
-        &self,
-        e: &mut E,
-        index: usize,
-        x: &E::Tensor,
-    ) -> Result<E::Tensor, Error> {
-        let [y, h] = self.attention.forward_beside_stream(e, index, x).await?;
-        let h = e.add(&h, &y).await?;
-        let x = e.norm(&self.middle, &h).await?;
-        let [y, h] = self.mlp.forward_beside_stream(e, &x).await?;
-        let h = e.add(&h, &y).await?;
-        e.norm(&self.last, &h).await
+    fn head<S: Source<Weight = W>>(c: &Config, s: &S, last: &Norm) -> Result<Head<W>, LoadError> {
+        let (f, root, d) = (c.encoder(), At::root(s), c.hidden_size);
+        match f.task {
+            Task::FillMask => {
+                let at = root.at("cls.predictions");
+                let words = root.at("bert.embeddings.word_embeddings").this(c.vocab_size, false);
+                let dense = (at.part("transform.dense", d, true), c.activation);
+                let norm = Norm::layer(c, at.name("transform.LayerNorm"));
+                Head::words(f, s, last, dense, norm, words.biased(at.name("bias")))
+            }
+            _ => {
+                let pooler = (root.part("bert.pooler.dense", d, true), Activation::Tanh);
+                Head::labels(s, last, pooler, root.part("classifier", f.labels.len(), true))
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     error::Error as LoadError,
     evaluator::{Evaluator, Norm},
     layers::{self, Attention, Decoder, Mlp, Names},
-    weights::{At, Source},
+    weights::{At, Source, Table},
 };
 
 /// A GPT-2 as one side knows it.
@@ -75,7 +75,7 @@ impl<W> Gpt2<W> {
         };
         let decoder = Decoder::load(c, s, names, Norm::layer, false, Layer::load)?;
         let count = c.max_position_embeddings;
-        let positions = s.table("transformer.wpe.weight", count, c.hidden_size, 1.0)?;
+        let positions = s.table(&Table::new("transformer.wpe.weight", count, c.hidden_size))?;
         Ok(Gpt2(Decoder { positions: Some(positions), ..decoder }))
     }
 }

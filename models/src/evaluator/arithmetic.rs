@@ -92,6 +92,10 @@ pub trait Arithmetic {
     /// bits added.
     async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
 
+    /// The row of `x` `[T, d]` where `tokens` have the token `id`, in the same ring: zeros if it is
+    /// nowhere.
+    async fn row_of(&mut self, x: &Share, tokens: Tokens<'_>, id: u32) -> Result<Share, Error>;
+
     /// Each row of `x` times its own number in `y` `[T, 1]`, for products of which two bits more
     /// are dropped than `y` has fraction bits.
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error>;

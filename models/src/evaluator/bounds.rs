@@ -69,6 +69,11 @@ impl Finding {
 
 /// What fixed-point numbers may be off.
 const SLACK: f64 = 1.001;
+/// Rows of a smaller variance than this may come out of a norm less exact, where its epsilon is too
+/// small for the rings.
+const LEAST_VARIANCE: f64 = 1e-4;
+/// How far a norm's output may be off, relatively, because of that.
+const NORM_ERROR: f64 = 1.0 / 4096.0;
 /// Limit of what is extended from a truncated ring.
 const EXTENDED: f64 = 16384.0;
 /// Limit of values, and so of their means.
@@ -180,10 +185,15 @@ impl Bound {
     /// The largest magnitude of some outputs of a matrix.
     ///
     /// # Panics
-    /// If it is none of a matrix behind a norm.
+    /// If it is none of a matrix.
     pub fn largest(&self) -> f64 {
-        let Bound::Linear(w, norm, columns) = self else { panic!("outputs of a matrix behind a norm") };
-        column_bounds(w, *norm, columns.clone()).into_iter().fold(0.0, f64::max)
+        match self {
+            Bound::Linear(w, norm, columns) => {
+                column_bounds(w, *norm, columns.clone()).into_iter().fold(0.0, f64::max)
+            }
+            Bound::Output { bound, .. } => *bound,
+            _ => panic!("outputs of a matrix"),
+        }
     }
 }
 
@@ -225,7 +235,9 @@ impl Evaluator for Bounds<'_> {
         let exponent = self.scales.stream(self.visit.saturating_sub(1)).exponent;
         let eps = scaled_eps(norm.eps, exponent);
         let effective = eps.max(rms_norm::least_eps(norm.width));
-        if effective > eps {
+        // What that changes of a row of the least variance.
+        let least = LEAST_VARIANCE * (-2.0 * f64::from(exponent)).exp2();
+        if (effective - eps) / (2.0 * least) > NORM_ERROR {
             let what = "the least epsilon of a norm".into();
             self.findings.push(Finding { what, bound: effective, limit: eps });
         }
@@ -304,11 +316,9 @@ impl Evaluator for Bounds<'_> {
     async fn activate(&mut self, f: Activation, x: &Bound) -> Result<Bound, Error> {
         self.find("the activation's argument", x.largest(), f.bound());
         let Bound::Linear(w, norm, columns) = x else { panic!("an activation stands behind a norm") };
-        let limit = f.bound();
-        Ok(Bound::Inner(
-            column_bounds(w, *norm, columns.clone()).iter().map(|x| (x + ERROR).min(limit)).collect(),
-            None,
-        ))
+        let limit = if f == Activation::Tanh { 1.0 } else { f.bound() };
+        let reached = column_bounds(w, *norm, columns.clone());
+        Ok(Bound::Inner(reached.iter().map(|x| (x + ERROR).min(limit)).collect(), None))
     }
 
     async fn gate(&mut self, f: Activation, x: &Bound, y: &Bound) -> Result<Bound, Error> {
@@ -352,6 +362,22 @@ impl Evaluator for Bounds<'_> {
         let bound = y.largest() * f64::from(doublings).exp2();
         self.find("a norm's output", bound, f64::from(STREAM_UNIT + 4).exp2());
         Ok(Bound::Stream)
+    }
+
+    async fn new_stream(&mut self, y: &Bound) -> Result<Bound, Error> {
+        let Bound::Inner(neurons, _) = y else { panic!("a new stream stands behind an activation") };
+        let checked = 4.4 * f64::from(self.scales.layer(self.layer).inner).exp2();
+        self.added.push(neurons.iter().copied().fold(0.0, f64::max).min(checked));
+        self.next_visit();
+        Ok(Bound::Stream)
+    }
+
+    async fn mean(&mut self, x: &Bound) -> Result<Bound, Error> {
+        Ok(x.clone())
+    }
+
+    async fn row_of(&mut self, x: &Bound, _: Tokens<'_>, _: u32) -> Result<Bound, Error> {
+        Ok(x.clone())
     }
 
     fn columns(&self, x: &Bound, range: Range<usize>) -> Bound {

@@ -187,6 +187,16 @@ impl Arithmetic for Clear {
         Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))
     }
 
+    async fn row_of(&mut self, x: &Share, tokens: Tokens<'_>, id: u32) -> Result<Share, Error> {
+        let mut out = Share::zeros(x.ring, x.frac, Shape::new(1, x.shape.cols));
+        for at in 0..x.shape.rows {
+            if tokens.ids().is_some_and(|ids| ids[at] == id) {
+                out = &out + &x.rows(at..at + 1);
+            }
+        }
+        Ok(out)
+    }
+
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
         let cols = x.shape.cols;
         let data = (0..x.len()).map(|i| x.ring.reduce(x.data[i].wrapping_mul(y.data[i / cols]))).collect();

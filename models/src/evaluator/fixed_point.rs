@@ -224,6 +224,24 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         Ok(Scaled { share: self.in_stream_units(&y, exponent).await?, exponent })
     }
 
+    async fn new_stream(&mut self, y: &Scaled) -> Result<Scaled, Error> {
+        let Stream { exponent, .. } = self.next_stream();
+        Ok(Scaled { share: self.in_stream_units(&y.share, exponent).await?, exponent })
+    }
+
+    async fn mean(&mut self, x: &Scaled) -> Result<Scaled, Error> {
+        let Share { ring, frac, shape: Shape { rows, cols }, .. } = x.share;
+        let reciprocal = (f64::from(MEAN_FRAC).exp2() / rows as f64).round() as u64;
+        let column = |j: usize| (0..rows).fold(0u64, |sum, i| sum.wrapping_add(x.share.data[i * cols + j]));
+        let sums = (0..cols).map(|j| ring.reduce(column(j).wrapping_mul(reciprocal))).collect();
+        let means = Share::new(ring, frac + MEAN_FRAC, Shape::new(1, cols), sums);
+        Ok(self.arithmetic.truncate(&means, MEAN_FRAC, ring).await?.into())
+    }
+
+    async fn row_of(&mut self, x: &Scaled, tokens: Tokens<'_>, id: u32) -> Result<Scaled, Error> {
+        Ok(self.arithmetic.row_of(&x.share, tokens, id).await?.into())
+    }
+
     fn columns(&self, x: &Scaled, range: Range<usize>) -> Scaled {
         Scaled { share: x.share.columns(range), exponent: x.exponent }
     }
@@ -233,6 +251,8 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 }
 
+/// Fraction bits of the reciprocal of a number of rows: a norm's outputs are below 2^9.
+const MEAN_FRAC: u32 = 20;
 /// The unit of the stream's overflow check: rows pass whose few large elements and 3.75 times the
 /// norm of the others add up to less than `3 * 2^11`.
 pub(crate) const STREAM_UNIT: u32 = 11;

@@ -147,9 +147,12 @@ impl Evaluator for Float {
     }
 
     async fn embed(&mut self, table: &RealWeight, tokens: Tokens<'_>) -> Result<Rows, Error> {
-        let Tokens::Known(ids) = tokens else { panic!("the reference knows its tokens") };
+        let ids = tokens.ids().expect("the reference knows its tokens");
         let width = table.matrix.inputs;
-        let data = ids.iter().flat_map(|&id| table.matrix.row(id as usize)).copied().collect();
+        let mut data: Vec<f32> = ids.iter().flat_map(|&id| table.matrix.row(id as usize)).copied().collect();
+        for (_, row) in data.chunks_mut(width).enumerate().filter(|(at, _)| tokens.is_second(*at)) {
+            row.iter_mut().zip(table.matrix.last_row()).for_each(|(x, t)| *x += t);
+        }
         let x = Rows::new(data, width);
         self.see_stream(&x);
         Ok(x)
@@ -241,6 +244,23 @@ impl Evaluator for Float {
         Ok(Rows::new(y.data.iter().map(|y| y * factor).collect(), y.columns))
     }
 
+    async fn new_stream(&mut self, y: &Rows) -> Result<Rows, Error> {
+        self.see_stream(y);
+        Ok(y.clone())
+    }
+
+    async fn mean(&mut self, x: &Rows) -> Result<Rows, Error> {
+        let n = x.iter().len() as f64;
+        let column = |j: usize| x.iter().map(|row| f64::from(row[j])).sum::<f64>() / n;
+        Ok(Rows::new((0..x.columns).map(|j| column(j) as f32).collect(), x.columns))
+    }
+
+    async fn row_of(&mut self, x: &Rows, tokens: Tokens<'_>, id: u32) -> Result<Rows, Error> {
+        let ids = tokens.ids().expect("the reference knows its tokens");
+        let at = ids.iter().position(|&other| other == id).unwrap_or(0);
+        Ok(self.rows(x, at..at + 1))
+    }
+
     fn columns(&self, x: &Rows, range: Range<usize>) -> Rows {
         let data = x.iter().flat_map(|row| &row[range.clone()]).copied().collect();
         Rows::new(data, range.len())
@@ -266,6 +286,10 @@ impl Matrix {
 
     fn row(&self, out: usize) -> &[f32] {
         &self.weights[out * self.inputs..(out + 1) * self.inputs]
+    }
+
+    fn last_row(&self) -> &[f32] {
+        self.row(self.weights.len() / self.inputs - 1)
     }
 
     /// `W x` for each row `x`: `[T, in]` to `[T, out]`. Each weight is read from memory once.

@@ -59,6 +59,9 @@ pub(crate) const MOST_COARSE: u32 = 4;
 /// Exponents that the rings have room for.
 pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
 
+/// Exponents of what is revealed.
+pub(crate) const LOGITS: std::ops::RangeInclusive<i32> = -4..=6;
+
 impl Scales {
     /// Of the visit with this number.
     pub fn stream(&self, visit: usize) -> Stream {
@@ -103,7 +106,7 @@ impl Scales {
             && self.stream.is_sorted_by_key(|s| s.exponent)
             && self.layers.iter().all(|l| (11..=14).contains(&l.inner) && l.coarse <= MOST_COARSE)
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
-            && (0..=6).contains(&self.logits)
+            && LOGITS.contains(&self.logits)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A step comes with its plan. At each part of the network, the planner of the protocols makes what
 //! the part takes, together with as much of what follows as memory permits.
 
-use std::ops::Range;
+use std::{iter::repeat_n, ops::Range};
 
 use sotto_net::Half;
 use sotto_protocol::{
@@ -13,13 +13,13 @@ use sotto_protocol::{
     kv_cache::{self, Heads, KvCache},
     layer_norm,
     linear::Matrix,
-    overflow_check,
+    mux, overflow_check,
     planner::{self, Step},
     reveal, rms_norm,
     rope::{self, Angles},
     rows, top_k, truncate,
 };
-use sotto_shares::{Ring, Shape, Share};
+use sotto_shares::{Ring, Shape, Share, XorShare};
 
 use crate::evaluator::{Arithmetic, Part, Plan, Tokens};
 
@@ -187,6 +187,17 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         span!(self.me, "mul", gate::product(self.me, &x, &y))
     }
 
+    async fn row_of(&mut self, x: &Share, tokens: Tokens<'_>, id: u32) -> Result<Share, Error> {
+        let Shape { rows, cols } = x.shape;
+        // The client knows the bits; the server's shares of them are zero.
+        let is_it = |at: usize| tokens.ids().is_some_and(|ids| ids[at] == id);
+        let bits = (0..rows).flat_map(|at| repeat_n(u64::from(is_it(at)), cols)).collect();
+        let bits = XorShare::new(1, bits);
+        let [kept] = span!(self.me, "select", mux::mux(self.me.session_mut(), [(&bits, x)]))?;
+        let sum = (1..rows).fold(kept.rows(0..1), |sum, at| &sum + &kept.rows(at..at + 1));
+        Ok(sum)
+    }
+
     async fn mul_rows(&mut self, x: &Share, y: &Share) -> Result<Share, Error> {
         span!(self.me, "mul", rows::scale(self.me.session_mut(), x, y))
     }
@@ -242,16 +253,18 @@ pub async fn reveal_top<R: Role>(
     span!(me, "reveal", saving_bits!(me, top_k::top_to_client(me.session_mut(), x, k)))
 }
 
-/// `[T, V]`: a row for each token, with the number one at its id. The party that does not know them
-/// holds zeros.
+/// `[T, V]`: a row for each token, with the number one at its id, and at the end for a token of a
+/// second text. The party that does not know them holds zeros.
 ///
 /// # Panics
 /// If an id is not below `vocabulary`.
 pub(crate) fn one_hots(tokens: Tokens<'_>, vocabulary: usize, precision: Precision) -> Share {
     let mut x = Share::zeros(precision.linear(), precision.frac(), Shape::new(tokens.count(), vocabulary));
-    if let Tokens::Known(ids) = tokens {
-        for (row, &id) in x.data.chunks_mut(vocabulary).zip(ids) {
-            row[id as usize] = 1 << precision.frac();
+    for (at, &id) in tokens.ids().unwrap_or_default().iter().enumerate() {
+        let row = &mut x.data[at * vocabulary..(at + 1) * vocabulary];
+        row[id as usize] = 1 << precision.frac();
+        if tokens.is_second(at) {
+            row[vocabulary - 1] = 1 << precision.frac();
         }
     }
     x

@@ -36,7 +36,7 @@ impl<W> Attention<W> {
         let q = q.times(shape.scale * std::f64::consts::LOG2_E);
         let columns = shape.query_columns();
         Ok(Attention {
-            width: norm.width,
+            width: norm.outputs(),
             qkv: super::matrix(source, norm.width, Some(norm), vec![q, k, v], stream)?,
             output: super::matrix(source, columns, None, vec![output], false)?,
             shape,

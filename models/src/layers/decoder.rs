@@ -6,7 +6,7 @@ use crate::{
     Config,
     error::Error as LoadError,
     evaluator::{Evaluator, Norm, Part, Tokens},
-    weights::{At, Source},
+    weights::{At, Source, Table},
 };
 
 /// A layer of a decoder: from residual stream `[T, d]` to residual stream.
@@ -77,7 +77,7 @@ impl<W, L> Decoder<W, L> {
     ) -> Result<Decoder<W, L>, LoadError> {
         let (root, m, norm) = (At::root(source), c.multipliers, norm(c, names.norm.into()));
         let name = root.at(names.embedding).name("weight");
-        let embedding = source.table(&name, c.vocab_size, c.hidden_size, m.embedding)?;
+        let embedding = source.table(&Table::new(name, c.vocab_size, c.hidden_size).times(m.embedding))?;
         let layers = (0..c.num_hidden_layers).map(|i| layer(c, &root.at(names.layers).at(i), i));
         let layers = layers.collect::<Result<_, _>>()?;
         let head = match c.tie_word_embeddings {

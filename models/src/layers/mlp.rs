@@ -34,7 +34,7 @@ impl<W> Mlp<W> {
         Ok(Mlp {
             function,
             inner,
-            width: norm.width,
+            width: norm.outputs(),
             up: super::matrix(source, norm.width, Some(norm), vec![up], stream)?,
             down: super::matrix(source, inner, None, vec![down], false)?,
         })

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use crate::{
     error::Error,
-    weights::{Projection, Source},
+    weights::{Projection, Source, Table},
 };
 
 /// A tensor of a checkpoint.
@@ -42,8 +42,8 @@ impl Source for Listing {
         Ok(())
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize, _: f64) -> Result<(), Error> {
-        self.add(Tensor { name: name.into(), shape: vec![rows, width] });
+    fn table(&self, of: &Table) -> Result<(), Error> {
+        of.tensors().into_iter().for_each(|tensor| self.add(tensor));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use sotto_protocol::linear::{Exactness, WeightShape};
 use crate::{
     error::Error,
     quantize::MAX_FRAC,
-    weights::{Projection, Source, quantised::FEWEST_FRAC},
+    weights::{Projection, Source, Table, quantised::FEWEST_FRAC},
 };
 
 /// Shapes in the order in which a network asks for its matrices.
@@ -44,7 +44,7 @@ impl Source for Outline<'_> {
         Ok(self.shape(of.inputs, of.outputs(), of.exactness))
     }
 
-    fn table(&self, _: &str, rows: usize, width: usize, _: f64) -> Result<WeightShape, Error> {
-        Ok(self.shape(rows, width, Exactness::Rounded))
+    fn table(&self, of: &Table) -> Result<WeightShape, Error> {
+        Ok(self.shape(of.inputs(), of.width, Exactness::Rounded))
     }
 }

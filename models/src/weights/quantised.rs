@@ -11,7 +11,7 @@ use crate::{
     Checkpoint, RealMatrix,
     error::Error,
     quantize::MAX_FRAC,
-    weights::{Folded, Projection, Source},
+    weights::{Folded, Projection, Source, Table},
 };
 
 /// The fewest fraction bits a matrix may have: logits lose at least twelve bits before they are
@@ -78,15 +78,17 @@ impl Source for Quantised<'_> {
         let read = |name: &str, shape: &[usize]| self.checkpoint.tensor(name, shape);
         // What a norm multiplies by is divided out.
         let folded = of.fold(rms_norm::factor(of.inputs), read)?;
-        let fewest = if of.stream { FEWEST_STREAM_FRAC } else { FEWEST_FRAC };
+        let is_stream = of.whole.is_some() && of.exactness == Exactness::Rounded;
+        let fewest = if is_stream { FEWEST_STREAM_FRAC } else { FEWEST_FRAC };
         self.weight(of.name(), [of.outputs(), of.inputs], &folded, of.exactness, fewest)
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<Weight, Error> {
-        let table = self.checkpoint.tensor(name, &[rows, width])?;
+    fn table(&self, of: &Table) -> Result<Weight, Error> {
+        let table = of.fold(|name, shape| self.checkpoint.tensor(name, shape))?;
+        let (rows, width) = (of.inputs(), of.width);
         let transposed = (0..width).flat_map(|i| (0..rows).map(move |v| (v, i)));
-        let weights = transposed.map(|(v, i)| (f64::from(table[v * width + i]) * factor) as f32).collect();
+        let weights = transposed.map(|(v, i)| table[v * width + i]).collect();
         let folded = Folded { weights, bias: vec![] };
-        self.weight(name, [width, rows], &folded, Exactness::Rounded, FEWEST_FRAC)
+        self.weight(&of.name, [width, rows], &folded, Exactness::Rounded, FEWEST_FRAC)
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     Checkpoint,
     error::Error,
     evaluator::float::Matrix,
-    weights::{Projection, Source},
+    weights::{Projection, Source, Table},
 };
 
 /// A matrix and its bias, in f32.
@@ -26,9 +26,8 @@ impl Source for Real<'_> {
         Ok(RealWeight { matrix: Matrix::new(folded.weights, of.inputs), bias: folded.bias })
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize, factor: f64) -> Result<RealWeight, Error> {
-        let mut table = self.0.tensor(name, &[rows, width])?;
-        table.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
-        Ok(RealWeight { matrix: Matrix::new(table, width), bias: vec![] })
+    fn table(&self, of: &Table) -> Result<RealWeight, Error> {
+        let table = of.fold(|name, shape| self.0.tensor(name, shape))?;
+        Ok(RealWeight { matrix: Matrix::new(table, of.width), bias: vec![] })
     }
 }

@@ -13,13 +13,15 @@ use sotto_net::{Fingerprint, Link};
 use sotto_protocol::Precision;
 use sotto_shares::Rng;
 
-use super::serve::ServeArgs;
-use crate::{CheckRequest, Error, GenerationRequest, Message, Options, Prompt, Security};
+use sotto_models::Task;
 
-/// Uses a server's language model without showing the server the prompt or the answer.
+use super::serve::ServeArgs;
+use crate::{CheckRequest, Error, GenerationRequest, Input, Message, Options, Prompt, Security, TaskRequest};
+
+/// Uses a server's model without showing the server the text or the answer.
 ///
 /// Both parties must follow the protocol: a server that deviates from it can learn something of the
-/// prompt, and a client that deviates can learn the weights. Talk to servers whose operator you
+/// text, and a client that deviates can learn the weights. Talk to servers whose operator you
 /// trust to run the program unchanged.
 ///
 /// Without a subcommand, the options of `generate` are taken.
@@ -33,13 +35,24 @@ pub struct Cli {
 }
 
 /// The names of [`Command`].
-pub const SUBCOMMANDS: [&str; 5] = ["generate", "check", "serve", "info", "keygen"];
+pub const SUBCOMMANDS: [&str; 10] =
+    ["generate", "embed", "classify", "tag", "fill-mask", "answer", "check", "serve", "info", "keygen"];
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
     /// Continue a prompt. The default.
     Generate(Box<GenerateArgs>),
+    /// Make a vector of each text, by a sentence-transformers model or another encoder.
+    Embed(Box<TextsArgs>),
+    /// Say which label each text has.
+    Classify(Box<TextsArgs>),
+    /// Say which label each token of a text has.
+    Tag(Box<TextsArgs>),
+    /// Say which word is in place of a text's mask.
+    FillMask(Box<TextsArgs>),
+    /// Find the answer to a question in a text.
+    Answer(Box<AnswerArgs>),
     /// Compare the private model with the same model in f32, position by position.
     Check(Box<CheckArgs>),
     /// Serve the private model to programs on this machine, in the form of OpenAI's API.
@@ -55,6 +68,10 @@ impl Command {
     pub fn show(&self) -> Option<&Show> {
         match self {
             Command::Generate(args) => Some(&args.show),
+            Command::Embed(args) | Command::Classify(args) | Command::Tag(args) | Command::FillMask(args) => {
+                Some(&args.show)
+            }
+            Command::Answer(args) => Some(&args.show),
             Command::Check(args) => Some(&args.show),
             Command::Info(args) => Some(&args.show),
             Command::Serve(_) | Command::Keygen(_) => None,
@@ -111,6 +128,56 @@ pub struct GenerateArgs {
     /// The seed of the choices: the same seed makes the same choices. [default: a new one each run]
     #[arg(long, value_name = "S", requires = "temperature")]
     seed: Option<u64>,
+
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// Reads texts one after the other, in one session.
+///
+/// Standard output gets a line for each, or with `tag` one for each token and an empty line;
+/// everything else goes to standard error. The server learns how many texts there are and how many
+/// tokens each has.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct TextsArgs {
+    #[command(flatten)]
+    pub target: Target,
+
+    /// A text; may be repeated. Users of this machine can read it in the list of processes; for
+    /// texts that they must not see, use --text-file.
+    #[arg(long = "text", value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "text_file")]
+    texts: Vec<String>,
+
+    /// A file of texts in UTF-8, one a line; empty lines are left out; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    text_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// Finds the answer to a question in a text.
+///
+/// The answer goes to standard output, everything else to standard error. The server learns how
+/// many tokens question and text have together.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct AnswerArgs {
+    #[command(flatten)]
+    pub target: Target,
+
+    /// The question.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    question: String,
+
+    /// The text that has the answer.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "context_file")]
+    context: Option<String>,
+
+    /// A file with that text, in UTF-8; `-` is standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "context")]
+    context_file: Option<PathBuf>,
 
     #[command(flatten)]
     pub show: Show,
@@ -324,6 +391,45 @@ impl GenerateArgs {
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
             ..GenerationRequest::greedy(prompt)
         })
+    }
+}
+
+impl TextsArgs {
+    /// The request. Reads the texts.
+    ///
+    /// # Errors
+    /// No text.
+    pub fn request(&self, task: Task) -> Result<TaskRequest, Error> {
+        let texts = match &self.text_file {
+            Some(file) => {
+                let lines = read_text(file, "--text-file")?;
+                lines.lines().filter(|line| !line.trim().is_empty()).map(String::from).collect()
+            }
+            None => self.texts.clone(),
+        };
+        if texts.is_empty() {
+            return Err(Error::Usage("no text: pass --text TEXT or --text-file FILE, a text a line".into()));
+        }
+        let inputs = texts.into_iter().map(|text| Input { text, context: None }).collect();
+        Ok(TaskRequest { task, inputs })
+    }
+}
+
+impl AnswerArgs {
+    /// The request. Reads the text.
+    ///
+    /// # Errors
+    /// No text.
+    pub fn request(&self) -> Result<TaskRequest, Error> {
+        let context = match (&self.context, &self.context_file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(file)) => read_text(file, "--context-file")?,
+            (None, None) => {
+                return Err(Error::Usage("no text: pass --context TEXT or --context-file FILE".into()));
+            }
+        };
+        let input = Input { text: self.question.clone(), context: Some(context) };
+        Ok(TaskRequest { task: Task::Answer, inputs: vec![input] })
     }
 }
 

@@ -52,12 +52,22 @@ impl Display for Comparison {
 impl Display for Disclosure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (s, c) = (&self.server, &self.client);
-        writeln!(
-            f,
-            "the server saw  the number of tokens: {} in the prompt, {} made, at most {} wanted; the\n\
-             {:16}precision; the times of messages",
-            s.prompt_tokens, s.new_tokens, s.new_tokens_at_most, ""
-        )?;
+        match &s.text_tokens[..] {
+            [] => writeln!(
+                f,
+                "the server saw  the number of tokens: {} in the prompt, {} made, at most {} wanted; the\n\
+                 {:16}precision; the times of messages",
+                s.prompt_tokens, s.new_tokens, s.new_tokens_at_most, ""
+            )?,
+            texts => writeln!(
+                f,
+                "the server saw  the number of texts, {}, and of the tokens of each: {};\n\
+                 {:16}precision; the times of messages",
+                texts.len(),
+                few(texts),
+                ""
+            )?,
+        }
         writeln!(
             f,
             "the client saw  the model's shape, its tokenizer, the fraction bits of its {} matrices,\n\
@@ -68,6 +78,13 @@ impl Display for Disclosure {
         )?;
         writeln!(f, "nothing else    was shown to either: all other messages are encrypted, masked or random")
     }
+}
+
+/// The first of some lengths.
+fn few(lengths: &[usize]) -> String {
+    let first: Vec<String> = lengths.iter().take(8).map(ToString::to_string).collect();
+    let more = if lengths.len() > first.len() { ", .." } else { "" };
+    format!("{}{more}", first.join(", "))
 }
 
 fn logits(rows: usize, in_row: usize) -> String {

@@ -55,7 +55,9 @@ impl Job {
             let result = answer(&endpoint, &request, &told, &mut ear);
             match &result {
                 Ok(report) => endpoint.events.tell(Told::served(report)),
-                Err(Failure::Session(Error::Stopped)) => endpoint.events.tell(Told::Stopped),
+                Err(Failure::Session(e)) if matches!(**e, Error::Stopped) => {
+                    endpoint.events.tell(Told::Stopped)
+                }
                 Err(failure) => endpoint.events.tell(Told::failed(&failure.refusal())),
             }
             let result = result.map_err(|failure| failure.refusal());
@@ -109,14 +111,14 @@ impl Drop for Job {
 
 /// Why there is no answer.
 enum Failure {
-    Session(Error),
+    Session(Box<Error>),
     ModelChanged,
 }
 
 impl Failure {
     fn refusal(&self) -> Refusal {
         match self {
-            Failure::Session(e) => e.into(),
+            Failure::Session(e) => e.as_ref().into(),
             Failure::ModelChanged => Refusal::model_changed(),
         }
     }
@@ -128,12 +130,13 @@ fn answer(
     stop: &Stop,
     events: &mut Ear,
 ) -> Result<Report, Failure> {
-    let mut session = Session::connect_until(&endpoint.upstream, events, stop).map_err(Failure::Session)?;
+    let mut session =
+        Session::connect_until(&endpoint.upstream, events, stop).map_err(|e| Failure::Session(e.into()))?;
     if !session.model().is_like(&endpoint.model) {
         session.into_model();
         return Err(Failure::ModelChanged);
     }
     let result = session.generate(request, events);
     session.close(&result);
-    result.map_err(Failure::Session)
+    result.map_err(|e| Failure::Session(e.into()))
 }

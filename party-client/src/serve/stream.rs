@@ -167,6 +167,7 @@ fn stage_object(stage: &Stage) -> Value {
         Stage::Waiting { place } => json!({ "stage": "waiting", "place": place }),
         Stage::SettingUp => json!({ "stage": "set-up" }),
         Stage::Prompt { tokens } => json!({ "stage": "prompt", "prompt_tokens": tokens }),
+        Stage::Texts { done, of } => json!({ "stage": "texts", "done": done, "of": of }),
         Stage::Evaluating { tokens } => json!({ "stage": "evaluating", "tokens": tokens }),
     }
 }

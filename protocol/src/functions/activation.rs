@@ -51,7 +51,7 @@ use crate::{
     extend::{self, extend_positive},
     mul::subtract,
     mux::mux,
-    open, segments,
+    open, relu, segments,
     tables::{self, Segments},
 };
 use window::{Place, Window, is_split};
@@ -88,6 +88,9 @@ impl Activation {
     /// The table's function, from the exact segment, of `x` in units of its last fraction bit: the
     /// functionality up to the carries of the shares.
     pub fn ideal(self, precision: Precision, x: i64) -> f64 {
+        if self == Activation::Relu {
+            return relu::ideal(x) as f64 * (-f64::from(precision.frac())).exp2();
+        }
         let table = tables::activation(precision, self);
         let z = x - table.fit.low;
         let window = 1i64 << (table.fit.index_bits + table.fit.shift);
@@ -113,13 +116,16 @@ impl Activation {
 /// # Panics
 /// If the fraction bits are others, or a ring is too small.
 pub async fn activate(s: &mut Session, f: Activation, x: &Share, ring: Ring) -> Result<Share, Error> {
+    if f == Activation::Relu {
+        return relu::relu(s, &x.reduce(s.precision.argument()), ring).await;
+    }
     Ok(blocks(s, f, x, ring, None).await?.0)
 }
 
 /// As [`activate`], with other numbers extended to a larger ring in the first turn.
 ///
 /// # Panics
-/// As [`activate`], or if there are no numbers, or the other ring is not larger.
+/// As [`activate`], or if there are no numbers, the other ring is not larger, or it is ReLU.
 pub async fn activate_in_parallel(
     s: &mut Session,
     f: Activation,
@@ -297,6 +303,9 @@ async fn finish(
 
 /// What is sent for `n` arguments into a ring of `ring` bits, and which COTs it takes.
 pub fn cost(f: Activation, precision: Precision, schedule: Schedule, n: usize, ring: u32) -> CostModel {
+    if f == Activation::Relu {
+        return relu::cost(precision, schedule, n, ring);
+    }
     let blocks = (0..n).step_by(BLOCK).map(|start| BLOCK.min(n - start));
     blocks.fold(CostModel::default(), |all, n| all + block_cost(f, precision, schedule, n, ring))
 }

@@ -18,10 +18,12 @@ pub enum Activation {
     Sigmoid,
     /// `tanh(x)`.
     Tanh,
+    /// `max(x, 0)`, which has no table.
+    Relu,
 }
 
 impl Activation {
-    /// All of them, in the order of their tables.
+    /// Those that have tables, in the order of these.
     pub const ALL: [Activation; 6] = [
         Activation::Silu,
         Activation::Gelu,
@@ -31,7 +33,7 @@ impl Activation {
         Activation::Tanh,
     ];
 
-    /// The name of its table.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Activation::Silu => "silu",
@@ -40,6 +42,7 @@ impl Activation {
             Activation::Softplus => "softplus",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
+            Activation::Relu => "relu",
         }
     }
 
@@ -56,6 +59,7 @@ impl Activation {
             Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
             Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Activation::Tanh => x.tanh(),
+            Activation::Relu => x.max(0.0),
         }
     }
 
@@ -66,13 +70,14 @@ impl Activation {
             Activation::Gelu | Activation::GeluTanh => (4.0, 7),
             Activation::Sigmoid => (8.0, 7),
             Activation::Tanh => (4.0, 8),
+            Activation::Relu => unreachable!("ReLU has no table"),
         }
     }
 
     /// The largest magnitude for which the result is right, in real units.
     pub const fn bound(self) -> f64 {
         match self {
-            Activation::Gelu | Activation::GeluTanh | Activation::Tanh => 507.0,
+            Activation::Gelu | Activation::GeluTanh | Activation::Tanh | Activation::Relu => 507.0,
             Activation::Silu | Activation::Softplus | Activation::Sigmoid => 503.0,
         }
     }

@@ -8,6 +8,7 @@
 //! | `endpoint` | the client's HTTP endpoint                                  |
 //! | `harness`  | the processes                                               |
 //! | `answers`  | what a user gets who does everything right                  |
+//! | `encoders` | tasks on texts, right and wrong                             |
 //! | `mistakes` | what a user is told who does something wrong                |
 //! | `streams`  | output that is full, gone, or a terminal                    |
 //! | `limits`   | clients that say nothing, come in crowds, or wait           |
@@ -16,7 +17,10 @@
 #![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
 
 mod answers;
+mod encoders;
 mod endpoint;
+#[path = "../../../models/tests/common/golden.rs"]
+mod golden;
 mod harness;
 mod limits;
 mod mistakes;

@@ -6,17 +6,18 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Checkpoint,
-    architectures::bert::{BertLayer, BertShape},
     evaluator::{
         Evaluator, FixedPoint, Float, Part, Plan, Scaled, Scales, TwoParty, float::Rows, immediate,
         two_party::Caches,
     },
+    layers::{EncoderLayer, LayerNames, LayerShape},
     random::write_random_tensors,
     weights::{At, Listing, Outline, Quantised, Real, Source},
 };
 use sotto_net::Half;
 use sotto_protocol::{
     Precision, Role,
+    activation::Activation,
     linear::{Weight, WeightShape},
     overflow_check, rms_norm,
 };
@@ -37,22 +38,22 @@ const FOLDER: &str = "layer";
 /// A layer as wide as BERT base, and how many tokens pass through it.
 pub struct Bert {
     tokens: usize,
-    shape: BertShape,
+    shape: LayerShape,
     precision: Precision,
     folder: std::path::PathBuf,
     known: Option<Known>,
 }
 
 enum Known {
-    Shapes(BertLayer<WeightShape>),
-    Weights(BertLayer<Weight>),
+    Shapes(EncoderLayer<WeightShape>),
+    Weights(EncoderLayer<Weight>),
 }
 
 impl Bert {
     /// By the case's name.
     pub fn parse(name: &str, precision: Precision) -> Option<Bert> {
         let tokens = name.strip_prefix("block/bert-base/")?.parse().ok().filter(|n| (1..=512).contains(n))?;
-        let shape = BertShape { width: 768, heads: 12, inner: 3072, eps: 1e-12 };
+        let shape = LayerShape { width: 768, heads: 12, inner: 3072, function: Activation::Gelu, eps: 1e-12 };
         Some(Bert { tokens, shape, precision, folder: "".into(), known: None })
     }
 
@@ -65,9 +66,10 @@ impl Bert {
         inputs::integers("x", self.input().len(), -bound, bound)
     }
 
-    fn load<S: Source>(&self, source: &S) -> Result<BertLayer<S::Weight>> {
+    fn load<S: Source>(&self, source: &S) -> Result<EncoderLayer<S::Weight>> {
         let layer = At::root(source).at("encoder.layer.0");
-        Ok(BertLayer::load(self.shape, &layer, "embeddings.LayerNorm")?)
+        let before = self.shape.norm("embeddings.LayerNorm");
+        Ok(EncoderLayer::load(self.shape, &layer, LayerNames::BERT, &before)?)
     }
 
     /// The layer as a party knows it. Fraction bits, which the server would tell, the client reads
@@ -87,7 +89,11 @@ impl Bert {
 }
 
 /// The layer, from one norm's output to the next.
-async fn layer<R: Role<Weight: Clone>>(me: &mut R, layer: &BertLayer<R::Weight>, x: Share) -> Result<Share> {
+async fn layer<R: Role<Weight: Clone>>(
+    me: &mut R,
+    layer: &EncoderLayer<R::Weight>,
+    x: Share,
+) -> Result<Share> {
     let (scales, mut caches, schedule) = (Scales::default(), Caches::default(), me.session().schedule());
     let mut plan = Plan::new(0, me.session().precision(), &scales);
     plan.rows = x.shape.rows;
