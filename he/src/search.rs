@@ -16,6 +16,9 @@ const BYTE: u64 = 80;
 /// Largest number of levels on the input.
 pub(crate) const MAX_SPLIT: u32 = 7;
 
+// Sums of weights are 32-bit integers.
+const _: () = assert!(WEIGHT_BITS + MAX_SPLIT <= 32);
+
 /// Most bytes the images of all inputs may take.
 const MAX_IMAGE_BYTES: u64 = 1 << 30;
 

@@ -678,6 +678,7 @@ async fn serve_request(me: &mut Server, model: &Model, policy: Policy) -> Result
 /// The next request, if it fits the model and what its owner has decided.
 async fn admit(me: &mut Server, model: &Model, policy: Policy) -> Result<Request, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
+    overflow_check::next_request(&mut me.session);
     let (config, task) = (model.config(), model.config().task());
     let verdict = match request.prompt as usize {
         prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
@@ -732,6 +733,7 @@ fn length(n: usize) -> u32 {
 
 async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request) -> Result<(), Error> {
     request.check(remote.positions)?;
+    overflow_check::next_request(&mut me.session);
     me.session.ch.send_control("model/request", request)?;
     match me.session.ch.recv("model/verdict", 1).await?[..] {
         [1] => Ok(()),

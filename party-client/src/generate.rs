@@ -136,7 +136,9 @@ impl Session {
             // The sender is gone with `next`: the other thread ends.
             (made, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
-        let (in_range, answer) = (made.unwrap_or(Err(Error::Stopped))?, answer?);
+        let in_range = made.unwrap_or(Err(Error::Stopped))?;
+        self.done = true;
+        let answer = answer?;
         let saw = model.disclosure(prompt.len(), new, answer.tokens.len());
         Ok(self.report(saw, in_range).with_answer(answer))
     }
@@ -213,7 +215,9 @@ fn show(
         answer.ended = ended;
         let count = request.likelihoods.unwrap_or(0);
         let likelihood = match logits {
-            Some(logits) if !ended => Some(of_token((model.tokenizer(), &stream), &logits, token, count)?),
+            Some(logits) if !ended && !garbage => {
+                Some(of_token((model.tokenizer(), &stream), &logits, token, count)?)
+            }
             _ => None,
         };
         answer.likelihoods.extend(likelihood.clone());

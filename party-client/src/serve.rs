@@ -90,8 +90,13 @@ struct Endpoint {
     created: u64,
     access: Access,
     places: Places,
+    /// Requests that are read at a time: a body becomes many times as large on its way to tokens.
+    reading: Semaphore,
     events: Arc<dyn Events>,
 }
+
+/// Requests that are read at a time.
+const READ_AT_ONCE: usize = 2;
 
 impl Endpoint {
     /// The server's identity, or that there is none.
@@ -125,6 +130,7 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
         access: Access::new(key, local.then_some(hosts)),
         created: reply::unix_time(),
         places: Places::new(requests, waiting),
+        reading: Semaphore::new(READ_AT_ONCE),
         upstream,
         model,
         name,

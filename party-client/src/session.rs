@@ -52,6 +52,8 @@ pub struct Session {
     pub(crate) model: RemoteModel,
     pub(crate) options: Options,
     pub(crate) stop: Stop,
+    /// Whether the server has done its part.
+    pub(crate) done: bool,
 }
 
 impl Session {
@@ -81,7 +83,8 @@ impl Session {
         let (me, model) = runtime.block_on(async {
             let established = stop.or_stop(establish(options, events)).await;
             let mut me = established.unwrap_or(Err(Error::Stopped))?;
-            match RemoteModel::receive(&mut me, options.tokenizer.as_deref()).await {
+            let received = stop.or_stop(RemoteModel::receive(&mut me, options.tokenizer.as_deref())).await;
+            match received.unwrap_or(Err(Error::Stopped)) {
                 Ok(model) => Ok((me, model)),
                 Err(e) => {
                     say_farewell(&mut me, Err(&e)).await;
@@ -92,7 +95,7 @@ impl Session {
         if !model.audited() {
             events.tell(Event::Warning(Warning::Unaudited));
         }
-        Ok(Session { runtime, me, model, options: options.clone(), stop: stop.clone() })
+        Ok(Session { runtime, me, model, options: options.clone(), stop: stop.clone(), done: false })
     }
 
     /// The model that the server offers.
@@ -102,7 +105,9 @@ impl Session {
 
     /// Ends the session: all is said, or the server is told why not.
     pub fn close<T>(mut self, result: &Result<T, Error>) {
-        self.runtime.block_on(say_farewell(&mut self.me, result.as_ref().map(|_| ())));
+        // What goes wrong once the server has done its part is none of its business.
+        let result = if self.done { Ok(()) } else { result.as_ref().map(|_| ()) };
+        self.runtime.block_on(say_farewell(&mut self.me, result));
     }
 
     /// Ends the session, and keeps what is known of the model.

@@ -6,6 +6,9 @@
 use std::{
     fmt::{self, Display, Formatter},
     ops::Range,
+    panic::resume_unwind,
+    sync::mpsc::channel,
+    thread,
 };
 
 use serde::Serialize;
@@ -128,14 +131,30 @@ impl Session {
             encoded.iter().map(|text| Text { ids: text.ids.clone(), first: text.first }).collect();
         let of = texts.len();
         events.tell(Event::Stage(Stage::Texts { done: 0, of }));
-        let mut results = vec![];
-        let mut each = |i: usize, revealed: Revealed| {
-            let outcome = outcome(model, &request.inputs[i], &encoded[i], revealed);
-            events.tell(Event::Text(outcome.to_string()));
-            events.tell(Event::Stage(Stage::Texts { done: i + 1, of }));
-            results.push(outcome);
-        };
-        let in_range = runtime.block_on(model.run(me, &texts, &mut each))?;
+        let (sender, all) = channel();
+        // What a text comes to, and how long the front end takes to show it, the server cannot see.
+        let (in_range, results) = thread::scope(|scope| {
+            let model = &*model;
+            let shown = scope.spawn(move || {
+                let mut results = vec![];
+                for (i, revealed) in all {
+                    let outcome = outcome(model, &request.inputs[i], &encoded[i], revealed);
+                    events.tell(Event::Text(outcome.to_string()));
+                    events.tell(Event::Stage(Stage::Texts { done: i + 1, of }));
+                    results.push(outcome);
+                }
+                results
+            });
+            let mut each = move |i: usize, revealed: Revealed| {
+                // If the other thread has failed, the server is not to know.
+                let _ = sender.send((i, revealed));
+            };
+            let in_range = runtime.block_on(model.run(me, &texts, &mut each));
+            drop(each);
+            (in_range, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let in_range = in_range?;
+        self.done = true;
         let saw = model.disclosure_of_task(texts.iter().map(|text| text.ids.len()).collect());
         Ok(self.report(saw, in_range).with_results(results))
     }

@@ -36,14 +36,12 @@ const NO_TAGS: [&str; 5] = [
 
 /// Sent only with a feature, in checked sessions or by protocols that no model uses, for longer
 /// prompts than these, or when something has gone wrong.
-const RARE: [&str; 19] = [
+const RARE: [&str; 17] = [
     "decompose/cross",
     "matmul/open",
     "matmul/reply",
     "matmul/upload",
     "mul/open",
-    "ot/kem/ciphertexts",
-    "ot/kem/keys",
     "ot/silent/answer",
     "ot/silent/verdict",
     "reveal/position",

@@ -23,9 +23,10 @@ impl<W> Roberta<W> {
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let common = r.encoder()?;
         // Positions are counted from the one behind the padding token's.
-        let first_position = r.json.size_or("pad_token_id", 1)? + 1;
+        let padding = r.json.size_or("pad_token_id", 1)?;
+        let first_position = padding.saturating_add(1);
         let Some(positions) = common.max_position_embeddings.checked_sub(first_position) else {
-            let expected = format!("more than pad_token_id + 1 = {first_position}");
+            let expected = format!("more than the pad_token_id, {padding}");
             return Err(r.json.refuse("max_position_embeddings", &expected, "check config.json"));
         };
         let encoder = common.encoder.map(|encoder| EncoderFields { first_position, ..encoder });

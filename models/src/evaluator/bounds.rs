@@ -332,8 +332,10 @@ impl Evaluator for Bounds<'_> {
         self.find("the gate", most(&gate), limit);
         self.find("up", most(&up), EXTENDED);
         self.find("the gate's product", most(&gate).min(limit) * most(&up), PRODUCT);
-        let neurons = gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u).collect();
-        Ok(Bound::Inner(neurons, Some(self.scales.layer(self.layer).coarse)))
+        let coarse = self.scales.layer(self.layer).coarse;
+        let rounding = f64::from(coarse).exp2() * ROUNDING;
+        let neurons = gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u + rounding).collect();
+        Ok(Bound::Inner(neurons, Some(coarse)))
     }
 
     async fn add(&mut self, _: &Bound, y: &Bound) -> Result<Bound, Error> {
@@ -360,7 +362,7 @@ impl Evaluator for Bounds<'_> {
 
     async fn stream(&mut self, y: &Bound, doublings: u32) -> Result<Bound, Error> {
         let bound = y.largest() * f64::from(doublings).exp2();
-        self.find("a norm's output", bound, f64::from(STREAM_UNIT + 4).exp2());
+        self.find("a norm's output", bound, f64::from(STREAM_UNIT + 3).exp2());
         Ok(Bound::Stream)
     }
 
@@ -394,6 +396,8 @@ impl Evaluator for Bounds<'_> {
     }
 }
 
+/// What an activation's number is off by rounding, at most.
+const ROUNDING: f64 = 1.0 / 4096.0;
 /// What an activation's table is off.
 const ERROR: f64 = 0.003;
 

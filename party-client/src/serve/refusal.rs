@@ -79,7 +79,7 @@ impl Refusal {
     pub fn out_of_range() -> Refusal {
         let message = "the answer may be wrong: a number left its range while the model computed; try another \
                        prompt (the server does not know of this, and learns something of the prompt if it is \
-                       told); a stream shows the answer all the same";
+                       told)";
         Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "server_error", message).code("out_of_range")
     }
 
@@ -97,6 +97,11 @@ impl Refusal {
     /// The same with the field that is at fault.
     pub fn param(self, param: impl Into<String>) -> Refusal {
         Refusal { param: Some(param.into()), ..self }
+    }
+
+    /// The same where it is not to be tried again by itself.
+    pub fn not_again(self) -> Refusal {
+        Refusal { later: false, ..self }
     }
 
     fn later(self) -> Refusal {

@@ -21,6 +21,8 @@ use crate::{
 const DEFAULT_COMPLETION: usize = 16;
 /// Texts to stop at.
 const STOPS: usize = 16;
+/// Bytes of one of them.
+const STOP_BYTES: usize = 1024;
 /// Likeliest tokens at each place.
 const LIKELIEST: usize = 20;
 /// Answers to one request.
@@ -201,6 +203,9 @@ fn stops(fields: &mut Fields) -> Result<Vec<String>, Refusal> {
         return Err(wrong("stop", format!("a list of {}", stops.len()), format!("{STOPS} texts at most")));
     }
     let text = |stop| match stop {
+        Value::String(text) if text.len() > STOP_BYTES => {
+            Err(wrong("stop", format!("a text of {} bytes", text.len()), format!("{STOP_BYTES} at most")))
+        }
         Value::String(text) if !text.is_empty() => Ok(text),
         Value::String(_) => Err(wrong("stop", "an empty text", "a text that can be found")),
         other => Err(wrong("stop", kind(&other), "a text or a list of texts")),

@@ -8,6 +8,7 @@ use hyper::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::json;
+use sotto_net::compute;
 use sotto_shares::Rng;
 use tokio::sync::mpsc::channel;
 
@@ -144,7 +145,11 @@ async fn generate(
 ) -> Result<Response<Body>, Refusal> {
     check_type(request.headers())?;
     let body = body::read(request.into_body()).await?;
-    let wanted = Wanted::read(&body, kind, &endpoint.name, &endpoint.model)?;
+    let wanted = {
+        let _turn = endpoint.reading.acquire().await;
+        compute(|| Wanted::read(&body, kind, &endpoint.name, &endpoint.model))?
+    };
+    drop(body);
     let reply = Reply::new(kind, endpoint);
     match wanted.stream {
         None => whole(endpoint, wanted, &reply).await,
@@ -156,11 +161,14 @@ async fn whole(endpoint: &Arc<Endpoint>, wanted: Wanted, reply: &Reply) -> Resul
     let place = endpoint.places.take().await?;
     let mut reports = vec![];
     for generation in wanted.generations {
-        let report = Job::start(endpoint, generation, &place)?.end().await?;
-        if !report.in_range() {
-            return Err(Refusal::out_of_range());
-        }
-        reports.push(report);
+        let report = Job::start(endpoint, generation, &place)?.end().await;
+        // What is asked again by itself would make the answers that there are once more.
+        reports
+            .push(report.map_err(|refusal| if reports.is_empty() { refusal } else { refusal.not_again() })?);
+    }
+    // Only now: the server sees how many sessions there are.
+    if !reports.iter().all(crate::Report::in_range) {
+        return Err(Refusal::out_of_range());
     }
     Ok(json(StatusCode::OK, &reply.whole(&reports, wanted.prompt_tokens)))
 }

@@ -69,24 +69,29 @@ impl Stream {
         place: Place,
     ) -> Result<(), Failure> {
         let mut usage = Usage { prompt: wanted.prompt_tokens, new: 0 };
-        let mut job = Some(first);
+        let (mut job, mut in_range) = (Some(first), true);
         for (index, generation) in wanted.generations.into_iter().enumerate() {
             let job = match job.take() {
                 Some(first) => first,
                 None => Job::start(endpoint, generation, &place)?,
             };
-            usage.new += self.answer(index, job).await?;
+            let (tokens, kept) = self.answer(index, job).await?;
+            (usage.new, in_range) = (usage.new + tokens, in_range && kept);
         }
         // Whoever sees the end may ask again at once.
         drop(place);
+        // Only now: the server sees how many sessions there are.
+        if !in_range {
+            return Err(Refusal::out_of_range().into());
+        }
         if self.options.usage {
             self.send(self.reply.usage(usage)).await?;
         }
         Ok(())
     }
 
-    /// Sends a choice; returns its tokens.
-    async fn answer(&self, index: usize, mut job: Job) -> Result<usize, Failure> {
+    /// Sends a choice; returns its tokens, and whether every number stayed in its range.
+    async fn answer(&self, index: usize, mut job: Job) -> Result<(usize, bool), Failure> {
         if let Some(start) = self.reply.start(index) {
             self.send(start).await?;
         }
@@ -118,11 +123,10 @@ impl Stream {
                     let mut about = report.outline();
                     about["stage"] = "end".into();
                     self.progress(about).await?;
-                    if !report.in_range() {
-                        return Err(Refusal::out_of_range().into());
+                    if report.in_range() {
+                        self.send(self.reply.finish(index, answer)).await?;
                     }
-                    self.send(self.reply.finish(index, answer)).await?;
-                    return Ok(answer.tokens.len());
+                    return Ok((answer.tokens.len(), report.in_range()));
                 }
             }
         }

@@ -16,7 +16,8 @@
 //! passes, `x < -4 U` or `x >= 4 U` fails, and in between the shares decide.
 //!
 //! *Rows*: 64 sums `z = sum_j s_j x_j` of a row are checked instead of its elements. The factors
-//! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier; the sums
+//! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier and the number
+//! of the request; the sums
 //! are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at
 //! most one of `s_j = 0` and `s_j != 0`, since passing values lie within `8 U`. So such a row
 //! passes with probability `2^-64`. A row of small elements and large norm gives sums of deviation
@@ -64,6 +65,8 @@ const LOOKUPS: usize = 21;
 /// Numbers that are not yet tested, and a digest of the results of the others.
 pub(crate) struct Queues {
     sid: [u8; 32],
+    /// The number of the request in the session.
+    request: u64,
     /// Top bits of shares, by how many they are.
     queues: BTreeMap<u32, Zeroizing<Vec<u8>>>,
     /// Factors of sums by the rows' width, `[width, SUMS]`.
@@ -73,7 +76,13 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new(sid: [u8; 32]) -> Queues {
-        Queues { sid, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
+        Queues { sid, request: 0, queues: BTreeMap::new(), signs: BTreeMap::new(), digest: digest() }
+    }
+
+    /// Another request follows: its rows get factors of their own.
+    fn next_request(&mut self) {
+        self.request += 1;
+        self.signs.clear();
     }
 
     /// Adds top bits of shares to their queue.
@@ -91,16 +100,21 @@ impl Queues {
 
     /// `s_j` of all sums for rows of this width.
     fn signs(&mut self, width: usize) -> &[i8] {
-        let sid = &self.sid;
+        let (sid, request) = (&self.sid, self.request);
         self.signs.entry(width).or_insert_with(|| {
             let mut bytes = vec![0; width * SUMS / 4];
             let mut hash = blake3::Hasher::new_derive_key("sotto 1 signs of range sums");
-            hash.update(sid).update(&(width as u64).to_le_bytes());
+            hash.update(sid).update(&request.to_le_bytes()).update(&(width as u64).to_le_bytes());
             hash.finalize_xof().fill(&mut bytes);
             let of = |byte: u8| [0, 2, 4, 6].map(|at| [0, 0, 1, -1][usize::from(byte >> at & 3)]);
             bytes.into_iter().flat_map(of).collect()
         })
     }
+}
+
+/// Tells the check that another request follows in the session: both parties at the same point.
+pub fn next_request(s: &mut Session) {
+    s.overflow.next_request();
 }
 
 fn digest() -> blake3::Hasher {

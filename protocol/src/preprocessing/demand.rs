@@ -32,7 +32,7 @@ pub struct Step<W> {
 }
 
 /// Tokens to come for which something is made at a time: at least, and at most.
-const AHEAD: [usize; 2] = [3, 15];
+const AHEAD: [usize; 2] = [7, 15];
 
 impl<W> Step<W> {
     /// Whether the steps after it take the same.
