@@ -15,8 +15,8 @@
 //! | the tokens, one at a time; the same again | `<- ... ->`    |                                               |
 //! |                              | `<- model/done --`          | has heard the end                             |
 //!
-//! An encoder's client asks for one text after the other ([`encode`](fn@encode)): a request, the verdict,
-//! the text, what its task takes, and whether there is one more.
+//! An encoder's client asks for one text after the other ([`encode`](fn@encode)): a request, the
+//! verdict, the text, what its task takes, and whether there is one more.
 //!
 //! The server learns the lengths and the precision asked for and how many tokens were made. The
 //! client learns the public shape, the tokenizer, whether the audit has cleared the model, the

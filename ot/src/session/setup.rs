@@ -10,9 +10,10 @@
 //! | reverse COT receiver              | `-- softspoken/ggm ->`  | reverse COT sender             |
 //! | COTs of both directions           | `<- softspoken/u ->`    | the same                       |
 //!
-//! Four turns. Elliptic curves and ML-KEM are used once: 128 COTs of the forward direction, hashed in a domain of their own and never handed
-//! out, are the base OTs of the reverse direction. `Delta` and `Delta'` are independent: the bits
-//! of `Delta'` are the second party's random choices, which the first party does not know.
+//! Four turns. Elliptic curves and ML-KEM are used once: 128 COTs of the forward direction, hashed
+//! in a domain of their own and never handed out, are the base OTs of the reverse direction.
+//! `Delta` and `Delta'` are independent: the bits of `Delta'` are the second party's random
+//! choices, which the first party does not know.
 //!
 //! SoftSpoken OT with trees of 256 leaves makes the COTs from which silent OT starts, and 128 in
 //! each direction that are put aside for later extensions.

@@ -16,13 +16,12 @@
 //! passes, `x < -4 U` or `x >= 4 U` fails, and in between the shares decide.
 //!
 //! *Rows*: 64 sums `z = sum_j s_j x_j` of a row are checked instead of its elements. The factors
-//! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier and the number
-//! of the request; the sums
-//! are local. If some `|x_j| >= 8 U`, modulo the ring, then for any other terms `z` passes with at
-//! most one of `s_j = 0` and `s_j != 0`, since passing values lie within `8 U`. So such a row
-//! passes with probability `2^-64`. A row of small elements and large norm gives sums of deviation
-//! `|x| / sqrt(2)`, about normal. The worst rows that a search has found have a few elements of
-//! about `3 U`:
+//! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier and the
+//! number of the request; the sums are local. If some `|x_j| >= 8 U`, modulo the ring, then for any
+//! other terms `z` passes with at most one of `s_j = 0` and `s_j != 0`, since passing values lie
+//! within `8 U`. So such a row passes with probability `2^-64`. A row of small elements and large
+//! norm gives sums of deviation `|x| / sqrt(2)`, about normal. The worst rows that a search has
+//! found have a few elements of about `3 U`:
 //!
 //! | norm of a row | passes, if sums are normal | passes, at worst |
 //! |---------------|----------|----------|
