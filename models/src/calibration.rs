@@ -109,7 +109,12 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
         let (bound, seen) = (bounds.values[i], observed.values.get(i).copied().unwrap_or(0.0));
         let checked = doublings(f64::from(seen) * ROOM / REACH).max(0) as u32;
         let values = (bound * positions >= SUM).then_some(checked);
-        Scale { inner, coarse: 0, values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound) }
+        Scale {
+            inner,
+            coarse: 0,
+            scores: 0,
+            values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound),
+        }
     });
     let logits = doublings(bounds.logits * 1.001 / 127.5).clamp(0, 6);
     let layers = layers.collect();

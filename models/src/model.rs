@@ -1,7 +1,7 @@
 //! A model as its owner serves it: integers, the scales that fit its numbers into the rings, and
 //! what is proven of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sotto_protocol::linear::Weight;
 
@@ -69,7 +69,8 @@ impl Model {
                 std::mem::replace(&mut scales.logits, unit) != unit
             };
             let tighter = found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old));
-            if scales.coarsen(&found.coarse, config.num_hidden_layers) {
+            let layers = config.num_hidden_layers;
+            if scales.coarsen(&found.coarse, layers) | scales.make_room(&found.room, layers) {
                 continue;
             }
             let raised = calibration::raise_tops(&mut scales, &found.added);
@@ -128,6 +129,7 @@ const SMALL: f64 = 1536.0;
 pub(crate) struct Bounded {
     pub(crate) caps: BTreeMap<u32, u32>,
     pub(crate) coarse: BTreeMap<usize, u32>,
+    pub(crate) room: BTreeSet<usize>,
     /// What joins the residual stream, visit by visit.
     pub(crate) added: Vec<f64>,
     /// Largest values, layer by layer.
@@ -145,6 +147,7 @@ fn bound(network: &AnyNetwork<Weight>, scales: &Scales) -> Bounded {
     Bounded {
         caps: std::mem::take(&mut bounds.caps),
         coarse: std::mem::take(&mut bounds.coarse),
+        room: std::mem::take(&mut bounds.room),
         added: std::mem::take(&mut bounds.added),
         values: bounds.values.clone(),
         logits: logits.largest(),

@@ -185,7 +185,7 @@ fn lines() -> String {
         run(async |s| {
             let x = scaled(s, 44, 28, 64).reshape(Shape::new(2, 32));
             let angles = Angles { frequencies: &[1.0, 0.1], start: 3 };
-            words(rope::rope(s, (&x, Ring::new(38)), angles, (&x, WIDE), 12).await)
+            words(rope::rope(s, (&x, Ring::new(38)), angles, (&x, WIDE), [12; 2]).await)
         }),
     );
     line(

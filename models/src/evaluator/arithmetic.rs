@@ -66,9 +66,9 @@ pub trait Arithmetic {
     async fn layer_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error>;
 
     /// Rotary embedding of the heads of `x` `[T, heads h]`, in the ring of queries and keys, and
-    /// values `v`, which are not rotated, in that of sums. An activation's fraction bits both. The
-    /// two travel in one message.
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error>;
+    /// values `v`, which are not rotated, in that of sums. So many fraction bits, and an
+    /// activation's. The two travel in one message.
+    async fn rope(&mut self, x: (&Share, u32), frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error>;
 
     /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row
     /// `i` sees the first `visible[i]` positions, and the new values `v` `[T, heads h]`, which join

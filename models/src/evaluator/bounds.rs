@@ -18,7 +18,7 @@
 //! | gate times up              | `2^18 - 2^14` | extension from 32 bits, 12 of them fraction      |
 //! | gate                       | 503      | the ring of the activation's argument                 |
 //! | logits                     | 127.5 units | 16 bits, 8 of them fraction, are revealed          |
-//! | scores, in base-2 units    | 15360    | checked modulo `2^14`, to be below 1024               |
+//! | scores, in base-2 units    | 15360, or 64512 | checked modulo `2^14`, or `2^16` where queries and keys lack a fraction bit, to be below 1024 |
 //! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
 //! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights, less those that a gated product lacks |
 //!
@@ -28,7 +28,11 @@
 //! checked: a row of norm `4.4 * 2^unit` goes unnoticed with probability `2^-18` at most. Bounds
 //! get a thousandth on top for what fixed-point numbers are off.
 
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+};
 
 use rayon::prelude::*;
 use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
@@ -131,6 +135,8 @@ pub struct Bounds<'a> {
     pub caps: BTreeMap<u32, u32>,
     /// Layers whose gated products should have fewer fraction bits, and how many fewer.
     pub coarse: BTreeMap<usize, u32>,
+    /// Layers whose scores should have more room.
+    pub room: BTreeSet<usize>,
 }
 
 impl<'a> Bounds<'a> {
@@ -146,6 +152,7 @@ impl<'a> Bounds<'a> {
             added: vec![],
             caps: BTreeMap::new(),
             coarse: BTreeMap::new(),
+            room: BTreeSet::new(),
         }
     }
 
@@ -307,7 +314,11 @@ impl Evaluator for Bounds<'_> {
         if let Some(unit) = self.scales.layer(layer).values {
             self.find("values, before their check", values, f64::from(unit + VALUE_TOP - 1).exp2());
         }
-        self.find("scores", score, SCORE);
+        let room = self.scales.layer(layer).scores;
+        if room == 0 && shape.rotary.is_some() && score * SLACK >= SCORE {
+            self.room.insert(layer);
+        }
+        self.find("scores", score, (SCORE + 1024.0) * f64::from(2 * room).exp2() - 1024.0);
         self.values.push(values);
         let of_query = |i: usize| head_values[i / shape.heads.group];
         Ok(Bound::Means((0..queries.len()).map(of_query).collect()))

@@ -147,12 +147,17 @@ impl Arithmetic for Clear {
         Ok(rounded(rows, self.precision.linear(), self.precision.frac(), x.shape))
     }
 
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error> {
+    async fn rope(
+        &mut self,
+        (x, frac): (&Share, u32),
+        frequencies: &[f64],
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
         let (p, start) = (self.precision, self.position);
         let mut wide = shorten(x, 0, Ring::new(64));
-        rope::rotate(&mut wide, &Angles { frequencies, start }, rope::factor_frac(p.frac()));
+        rope::rotate(&mut wide, &Angles { frequencies, start }, rope::factor_frac(frac));
         let v = shorten(v, v.frac - p.frac(), p.sums());
-        Ok([shorten(&wide, wide.frac - p.frac(), p.attention()), v])
+        Ok([shorten(&wide, wide.frac - frac, p.attention()), v])
     }
 
     async fn attend(

@@ -161,7 +161,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         let (heads, p) = (shape.heads, self.precision());
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
         let qkv = &qkv.share;
-        let rows = qkv.shape.rows;
+        let (rows, room) = (qkv.shape.rows, self.scale().scores);
         if let Some(unit) = self.scale().values {
             let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
             self.arithmetic.check_numbers(&v, unit, VALUE_TOP);
@@ -170,7 +170,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
             Some(frequencies) => {
                 let qk = qkv.columns(0..q_columns + k_columns);
                 let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
-                let [qk, v] = self.arithmetic.rope(&qk, frequencies, &v).await?;
+                let [qk, v] = self.arithmetic.rope((&qk, p.frac() - room), frequencies, &v).await?;
                 (qk, v)
             }
             None => {
@@ -183,6 +183,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         let k = qk.columns(q_columns..q_columns + k_columns).reduce(p.attention());
         let past = self.position();
         let scores = self.arithmetic.scores(layer, heads, &q, &k).await?;
+        if room > 0 {
+            // What is left of them below sees less.
+            self.arithmetic.check_numbers(&scores, SCORE_UNIT, SCORE_TOP + 2 * room);
+        }
         let scores = self.arithmetic.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
         let visible = shape.visible(rows, past);
         let [sums, reciprocal] = self.arithmetic.attend(layer, &scores, &visible, &v).await?;
@@ -256,6 +260,9 @@ const MEAN_FRAC: u32 = 20;
 /// The unit of the stream's overflow check: rows pass whose few large elements and 3.75 times the
 /// norm of the others add up to less than `3 * 2^11`.
 pub(crate) const STREAM_UNIT: u32 = 11;
+/// The unit of the check of scores, and the bits that are looked at above it.
+const SCORE_UNIT: u32 = 8;
+const SCORE_TOP: u32 = 6;
 /// Bits of values that are looked at, above their unit.
 pub(crate) const VALUE_TOP: u32 = 7;
 /// Integer bits of the rows that enter the last matrix of an MLP, modulo which they are looked at.

@@ -5,7 +5,7 @@
 //! visit has an exponent, which only rises, and each layer has the units of its overflow checks.
 //! [`crate::calibration`] chooses them; the client checks them before it uses them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct Scale {
     /// Fraction bits that these rows lack, where they come from a gated product: the matrix has as
     /// many more.
     pub coarse: u32,
+    /// Fraction bits that rotated queries and keys lack, so that their products have room.
+    pub scores: u32,
     /// Values are checked in units of `2^values`, where the weights do not bound them.
     pub values: Option<u32>,
 }
@@ -49,12 +51,15 @@ impl Default for Stream {
 
 impl Default for Scale {
     fn default() -> Scale {
-        Scale { inner: 11, coarse: 0, values: None }
+        Scale { inner: 11, coarse: 0, scores: 0, values: None }
     }
 }
 
 /// Most fraction bits that a gated product may lack.
 pub(crate) const MOST_COARSE: u32 = 4;
+
+/// Most fraction bits that queries and keys may lack: the check of scores looks at eight bits.
+pub(crate) const MOST_ROOM: u32 = 1;
 
 /// Exponents that the rings have room for.
 pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
@@ -71,6 +76,17 @@ impl Scales {
     /// Of the layer with this number.
     pub fn layer(&self, layer: usize) -> Scale {
         self.layers.get(layer).copied().unwrap_or_default()
+    }
+
+    /// Gives the scores of layers the most room; whether that changes anything.
+    pub(crate) fn make_room(&mut self, wanted: &BTreeSet<usize>, layers: usize) -> bool {
+        let missing: Vec<usize> =
+            wanted.iter().copied().filter(|&layer| self.layer(layer).scores < MOST_ROOM).collect();
+        for &layer in &missing {
+            self.layers.resize(layers, Scale::default());
+            self.layers[layer].scores = MOST_ROOM;
+        }
+        !missing.is_empty()
     }
 
     /// Lets the gated products of layers lack so many fraction bits; whether that changes anything.
@@ -104,7 +120,10 @@ impl Scales {
             && whole(self.layers.len(), layers)
             && self.stream.iter().all(|s| EXPONENTS.contains(&s.exponent) && (5..=8).contains(&s.top))
             && self.stream.is_sorted_by_key(|s| s.exponent)
-            && self.layers.iter().all(|l| (11..=14).contains(&l.inner) && l.coarse <= MOST_COARSE)
+            && self
+                .layers
+                .iter()
+                .all(|l| (11..=14).contains(&l.inner) && l.coarse <= MOST_COARSE && l.scores <= MOST_ROOM)
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
             && LOGITS.contains(&self.logits)
     }

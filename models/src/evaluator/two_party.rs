@@ -150,10 +150,15 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         span!(self.me, "layer_norm", layer_norm::layer_norm(self.me.session_mut(), x, eps))
     }
 
-    async fn rope(&mut self, x: &Share, frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error> {
+    async fn rope(
+        &mut self,
+        (x, frac): (&Share, u32),
+        frequencies: &[f64],
+        v: &Share,
+    ) -> Result<[Share; 2], Error> {
         let (angles, p) = (Angles { frequencies, start: self.position }, self.precision());
         let (x, v) = ((x, p.attention()), (v, p.sums()));
-        span!(self.me, "rope", rope::rope(self.me.session_mut(), x, angles, v, p.frac()))
+        span!(self.me, "rope", rope::rope(self.me.session_mut(), x, angles, v, [frac, p.frac()]))
     }
 
     async fn attend(

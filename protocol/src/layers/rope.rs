@@ -29,7 +29,7 @@ pub struct Angles<'a> {
 const SPARE: u32 = 4;
 
 /// Rotates every head of `x` `[T, heads h]`, and truncates `v`; results in their rings with `frac`
-/// fraction bits.
+/// and `v_frac` fraction bits.
 ///
 /// # Panics
 /// If a row is not a whole number of heads, or the rings are too large for these fraction bits.
@@ -38,10 +38,10 @@ pub async fn rope(
     (x, ring): (&Share, Ring),
     angles: Angles<'_>,
     (v, v_ring): (&Share, Ring),
-    frac: u32,
+    [frac, v_frac]: [u32; 2],
 ) -> Result<[Share; 2], Error> {
     let short = |x: &Share, frac: u32| x.truncate_reduce(x.frac - frac).add_public(s.me, 1);
-    let (x, v) = (short(x, frac + SPARE), short(v, frac));
+    let (x, v) = (short(x, frac + SPARE), short(v, v_frac));
     let factor_frac = factor_frac(frac);
     let wide = Ring::new(ring.bits() + SPARE + factor_frac);
     let [mut x, v] = extend_each(s, [(&x, wide), (&v, v_ring)]).await?;
@@ -102,7 +102,7 @@ mod tests {
             let angles = Angles { frequencies: &frequencies, start };
             let v = lab.share(&raw[..20], ring, frac + 16, Shape::new(1, 20));
             let rotated = async |s: &mut Session| {
-                let [x, v] = rope(s, (&x, rotated), angles, (&v, value_ring), frac).await?;
+                let [x, v] = rope(s, (&x, rotated), angles, (&v, value_ring), [frac; 2]).await?;
                 Ok((x, v))
             };
             lab.measure(rotated).await
