@@ -21,7 +21,7 @@ use zeroize::Zeroize;
 /// Rows of the matrix taken at a time while a tile is filled.
 const ROWS: usize = 16;
 
-/// A matrix `[inner, outer]` of integers of at most [`WEIGHT_BITS`] bits, of which 16 are
+/// A matrix `[inner, outer]` of integers of at most 22 bits, of which 16 are
 /// significant in each column: what is stored of column c is its integers over `2^shift`, for a
 /// shift of its own. Only the owner of the matrix knows the shifts.
 #[derive(Clone)]
