@@ -69,8 +69,8 @@ impl Add for Agreement {
 }
 
 impl Model {
-    /// Logits `[T, V]` of all positions, or what an encoder gives for each, computed in the clear on
-    /// the numbers, tables and roundings of the protocols.
+    /// Logits `[T, V]` of all positions, or what an encoder gives for each, computed in the clear
+    /// on the numbers, tables and roundings of the protocols.
     pub fn clear_logits(&self, tokens: &[u32], precision: Precision) -> Vec<f32> {
         self.clear(Tokens::Known(tokens), true, precision)
     }
@@ -87,8 +87,8 @@ impl Model {
         revealed.into_iter().map(|x| (x * f64::from(unit).exp2()) as f32).collect()
     }
 
-    /// How the logits of all positions, or what an encoder's task takes, agree with the f32 model on
-    /// texts, each from its start.
+    /// How the logits of all positions, or what an encoder's task takes, agree with the f32 model
+    /// on texts, each from its start.
     ///
     /// # Errors
     /// If a weight is no finite number.

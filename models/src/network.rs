@@ -21,8 +21,8 @@ pub trait Network {
     /// What this side knows of a weight matrix.
     type Weight;
 
-    /// Of a decoder, logits `[R, V]` after tokens that follow those before; of the last one only, or
-    /// of all. Of an encoder, what its task takes; or the same of all positions.
+    /// Of a decoder, logits `[R, V]` after tokens that follow those before; of the last one only,
+    /// or of all. Of an encoder, what its task takes; or the same of all positions.
     ///
     /// # Errors
     /// What the peer or the network connection does.

@@ -299,7 +299,7 @@ mod tests {
         let places =
             vec![None, Some((0, 0..3)), None, Some((1, 0..3)), Some((1, 4..9)), Some((1, 10..12)), None];
         let encoded = Encoded { ids: vec![0; 7], first: Some(3), places };
-        // Begins: the second token of the text; ends: the first one would be likelier than the last.
+        // Begins: the second token of the text; ends: the first would be likelier than the last.
         let numbers = [9.0, 9.0, 9.0, 9.0, 0.0, 0.0, 1.0, 5.0, 4.0, 0.0, 0.0, 3.0, 9.0, 9.0];
         let Outcome::Answer { answer, bytes, .. } = answer("the large ox", &encoded, &numbers) else {
             panic!("an answer")

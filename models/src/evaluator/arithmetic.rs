@@ -30,8 +30,8 @@ pub trait Arithmetic {
     /// The rows of `table` `[V, d]` that belong to `tokens`, in the ring of linear layers.
     async fn embed(&mut self, table: &Self::Weight, tokens: Tokens<'_>) -> Result<Share, Error>;
 
-    /// Some rows of a table `[positions, d]`, integers with the table's fraction bits: nothing at the
-    /// party that does not have it. Local.
+    /// Some rows of a table `[positions, d]`, integers with the table's fraction bits: nothing at
+    /// the party that does not have it. Local.
     fn rows_of(&self, table: &Self::Weight, rows: Range<usize>) -> Option<(Vec<i32>, u32)>;
 
     /// `x W + b`: `[T, K]` activations to `[T, M]` in the same ring, with the weight's fraction

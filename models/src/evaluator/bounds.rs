@@ -102,8 +102,8 @@ pub enum Bound {
     Normed(f64),
     /// Outputs of a matrix behind a norm: the matrix, the norm of its input, and the outputs meant.
     Linear(Weight, f64, Range<usize>),
-    /// Inputs of an MLP's last matrix: the largest magnitude of each, and the fraction bits that they
-    /// lack, if they may lack any.
+    /// Inputs of an MLP's last matrix: the largest magnitude of each, and the fraction bits that
+    /// they lack, if they may lack any.
     Inner(Vec<f64>, Option<u32>),
     /// Attention's means: the norm of each query head's part of a row.
     Means(Vec<f64>),
