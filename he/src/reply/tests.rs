@@ -3,7 +3,7 @@
 use super::*;
 use crate::bits::Reader;
 use crate::testing::{Session, exact};
-use crate::{EXACT, Job, MatmulShape, Operand, Plain, Weights, noise, product};
+use crate::{Context, EXACT, Error, Job, MatmulShape, Operand, Plain, Weights, noise, product};
 
 const BITS: u32 = 44;
 const TOLERANCE: i32 = 6;
@@ -158,13 +158,16 @@ fn delta_has_the_deviation_that_is_predicted() {
 }
 
 #[test]
-fn exact_results_are_exact_in_every_ring() {
+fn exact_results_are_exact_in_every_ring_that_is_served() {
     let mut session = Session::full(9);
+    let shape = MatmulShape { tokens: 2, inner: 128, outer: 64 };
+    let search = |context: &Context, bits| Layout::search(context, shape, Operand::Weights, bits, EXACT, 1);
     for bits in [8, 44, 54] {
-        let shape = MatmulShape { tokens: 2, inner: 128, outer: 64 };
-        let layout = Layout::search(&session.context, shape, Operand::Weights, bits, EXACT, 1).unwrap();
+        let layout = search(&session.context, bits).unwrap();
         let (x, w) = (session.ring(2 * 128, bits), session.weights(128, 64));
         let sums = session.run(&[(layout, &x, Plain::Weights(&w))]);
         assert_eq!(sums[0], exact(&layout, &x, |i| w.at(i)));
     }
+    // What is in a wider one is no longer above the noise.
+    assert!(matches!(search(&session.context, 55), Err(Error::Noise { .. })));
 }
