@@ -215,55 +215,65 @@ pub(crate) enum Rotated {
     Part(&'static str, f64),
 }
 
+/// What most architectures call the width, the layers and the heads.
+const SIZES: [&str; 3] = ["hidden_size", "num_hidden_layers", "num_attention_heads"];
+
 impl Reader<'_> {
+    /// Vocabulary, width, layers and heads, by the names of the last three.
+    pub(crate) fn sizes(&self, [width, layers, count]: [&'static str; 3]) -> Result<Fields, ConfigError> {
+        let json = self.json;
+        let (hidden, heads) = (json.size(width)?, json.size(count)?);
+        let head_dim = match hidden.checked_rem(heads) {
+            _ if *json.get("head_dim") != Value::Null => json.size("head_dim")?,
+            Some(0) => hidden / heads,
+            _ => return Err(json.refuse(width, &format!("a multiple of {count} = {heads}"), CHECK_FILE)),
+        };
+        Ok(Fields {
+            vocab_size: json.size("vocab_size")?,
+            hidden_size: hidden,
+            num_hidden_layers: json.size(layers)?,
+            num_attention_heads: heads,
+            num_key_value_heads: heads,
+            head_dim,
+            ..Fields::default()
+        })
+    }
+
     /// What most decoders share, under LLaMA's names; to be completed by what is the
     /// architecture's own.
     pub(crate) fn decoder(&mut self, rotated: Rotated) -> Result<Fields, ConfigError> {
         let json = self.json;
-        let heads = json.size("num_attention_heads")?;
-        let hidden = json.size("hidden_size")?;
+        let sizes = self.sizes(SIZES)?;
         let Rope { theta: rope_theta, scaling: rope_scaling, positions, part } =
             Rope::read(json, rotated, self.warnings)?;
         let positions = self.window(positions)?;
-        let head_dim = head_dim(json, hidden, heads)?;
         Ok(Fields {
-            vocab_size: json.size("vocab_size")?,
-            hidden_size: hidden,
             intermediate_size: json.size("intermediate_size")?,
-            num_hidden_layers: json.size("num_hidden_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: json.size_or("num_key_value_heads", heads)?,
-            head_dim,
+            num_key_value_heads: json.size_or("num_key_value_heads", sizes.num_attention_heads)?,
             max_position_embeddings: positions,
-            rotary_dim: part.map(|part| (head_dim as f64 * part) as usize),
+            rotary_dim: part.map(|part| (sizes.head_dim as f64 * part) as usize),
             rope_theta,
             rope_scaling,
             tie_word_embeddings: json.flag("tie_word_embeddings")?,
-            ..Fields::default()
+            ..sizes
         })
     }
 
     /// What most encoders share, under BERT's names.
     pub(crate) fn encoder(&mut self) -> Result<Fields, ConfigError> {
         let json = self.json;
-        let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
+        let sizes = self.sizes(SIZES)?;
         let absolute = [Value::Null, json!("absolute")];
         json.only("position_embedding_type", &absolute, "use a model with learned positions")?;
         let known = ["gelu", "gelu_new", "gelu_pytorch_tanh", "silu"];
         Ok(Fields {
-            vocab_size: json.size("vocab_size")?,
-            hidden_size: hidden,
             intermediate_size: json.size("intermediate_size")?,
-            num_hidden_layers: json.size("num_hidden_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: heads,
-            head_dim: head_dim(json, hidden, heads)?,
             max_position_embeddings: json.size_or("max_position_embeddings", 512)?,
             activation: self.activation("hidden_act", "gelu", &known)?,
             norm_eps: self.eps("layer_norm_eps", 1e-12)?,
             rotary_dim: Some(0),
-            encoder: Some(self.head(hidden, json.size_or("type_vocab_size", 2)?)?),
-            ..Fields::default()
+            encoder: Some(self.head(sizes.hidden_size, json.size_or("type_vocab_size", 2)?)?),
+            ..sizes
         })
     }
 
@@ -406,20 +416,6 @@ impl Reader<'_> {
              instead of {positions}, for which that is full attention"
         ));
         Ok(window)
-    }
-}
-
-fn head_dim(json: &Object, hidden: usize, heads: usize) -> Result<usize, ConfigError> {
-    if *json.get("head_dim") != Value::Null {
-        return json.size("head_dim");
-    }
-    match hidden.checked_rem(heads) {
-        Some(0) => Ok(hidden / heads),
-        _ => Err(json.refuse(
-            "hidden_size",
-            &format!("a multiple of num_attention_heads = {heads}"),
-            CHECK_FILE,
-        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model as its owner serves it: integers, the scales that fit its numbers into the rings, and
 //! what is proven of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sotto_protocol::linear::Weight;
 
@@ -13,6 +13,7 @@ use crate::{
         Bounds, Scales, Tokens,
         bounds::{Bound, Finding},
         immediate,
+        scales::Scale,
     },
     network::{AnyNetwork, Network},
     weights::Quantised,
@@ -40,7 +41,7 @@ impl Model {
     pub fn load(folder: &Folder, texts: &Texts) -> Result<Model, Error> {
         let plain = Model::by_scales(folder, Scales::default())?;
         let whole = plain.config.max_position_embeddings <= plain.positions;
-        let bounds = bound(&plain.network, &plain.scales);
+        let bounds = bound(&plain.network, &plain.config, &plain.scales);
         if plain.findings.is_empty() && whole && bounds.added.iter().sum::<f64>() < SMALL {
             return Ok(plain);
         }
@@ -63,22 +64,11 @@ impl Model {
             let source = Quantised::new(folder.checkpoint(), &caps);
             let network = AnyNetwork::load(&config, &source)?;
             let fractions = source.fractions();
-            let found = bound(&network, &scales);
-            let finer = config.task() == Task::Embed && {
-                let unit = calibration::vector_unit(found.logits, fractions.last().copied());
-                std::mem::replace(&mut scales.logits, unit) != unit
-            };
-            let tighter = found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old));
-            let layers = config.num_hidden_layers;
-            if scales.coarsen(&found.coarse, layers) | scales.make_room(&found.room, layers) {
-                continue;
-            }
-            let raised = calibration::raise_tops(&mut scales, &found.added);
-            if tighter {
+            let found = settled(&network, &config, &mut scales, &fractions);
+            if found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old)) {
                 caps.extend(found.caps);
                 continue;
             }
-            let found = if raised || finer { bound(&network, &scales) } else { found };
             let (positions, findings) = (found.positions, found.findings);
             let template = folder.chat_template().map_or(vec![], ChatTemplate::to_bytes);
             let observed = false;
@@ -128,8 +118,7 @@ const SMALL: f64 = 1536.0;
 /// What a network's weights admit.
 pub(crate) struct Bounded {
     pub(crate) caps: BTreeMap<u32, u32>,
-    pub(crate) coarse: BTreeMap<usize, u32>,
-    pub(crate) room: BTreeSet<usize>,
+    pub(crate) wanted: BTreeMap<usize, Scale>,
     /// What joins the residual stream, visit by visit.
     pub(crate) added: Vec<f64>,
     /// Largest values, layer by layer.
@@ -140,18 +129,39 @@ pub(crate) struct Bounded {
     findings: Vec<Finding>,
 }
 
-fn bound(network: &AnyNetwork<Weight>, scales: &Scales) -> Bounded {
+fn bound(network: &AnyNetwork<Weight>, config: &Config, scales: &Scales) -> Bounded {
     let mut bounds = Bounds::new(scales);
+    let types = config.encoder.as_ref().map_or(0, |encoder| encoder.token_types);
+    // Of the types that a token may have, the second one adds to the first.
+    let tokens = if types > 1 { Tokens::Pair(&[0], 0) } else { Tokens::Hidden(1) };
     let logits: Bound =
-        immediate(network.forward(&mut bounds, Tokens::Hidden(1), false)).expect("bounds talk to nobody");
+        immediate(network.forward(&mut bounds, tokens, false)).expect("bounds talk to nobody");
     Bounded {
         caps: std::mem::take(&mut bounds.caps),
-        coarse: std::mem::take(&mut bounds.coarse),
-        room: std::mem::take(&mut bounds.room),
+        wanted: std::mem::take(&mut bounds.wanted),
         added: std::mem::take(&mut bounds.added),
         values: bounds.values.clone(),
         logits: logits.largest(),
         positions: bounds.positions(),
         findings: bounds.findings(&logits),
+    }
+}
+
+/// The same, once the scales have what these bounds ask of them; the network's matrices have so
+/// many fraction bits.
+fn settled(network: &AnyNetwork<Weight>, config: &Config, scales: &mut Scales, fractions: &[u32]) -> Bounded {
+    loop {
+        let found = bound(network, config, scales);
+        if scales.adopt(&found.wanted, config.num_hidden_layers) {
+            continue;
+        }
+        let unit = match config.task() {
+            Task::Embed => calibration::vector_unit(found.logits, fractions.last().copied()),
+            _ => scales.logits,
+        };
+        let finer = std::mem::replace(&mut scales.logits, unit) != unit;
+        if !calibration::raise_tops(scales, &found.added) && !finer {
+            return found;
+        }
     }
 }

@@ -52,7 +52,7 @@ use access::Access;
 use places::Places;
 
 pub use access::ApiKey;
-pub use events::{Event, Events, Severity};
+pub use events::{Event, Events};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 256;

@@ -1,12 +1,6 @@
-//! The program: its options, signals, log, exit codes.
-//!
-//! | file   | subject                     |
-//! |--------|-----------------------------|
-//! | `args` | options and help            |
-//! | `log`  | events on standard error    |
+//! The program: its options (`args`), signals, log, exit codes.
 
 mod args;
-mod log;
 
 use std::{
     ffi::OsString,
@@ -20,6 +14,7 @@ use std::{
 use sotto_models::{CLEAR_LEAD, Task};
 use sotto_party::{
     command_line, key_file,
+    log::{self, Level},
     output::note,
     process::{self, Signal},
 };
@@ -36,7 +31,6 @@ use crate::{
     transport::Transport,
 };
 use args::{CheckModelArgs, Cli, Command, ServeArgs};
-use log::Log;
 
 /// The name in messages.
 const PROGRAM: &str = "party-server";
@@ -70,8 +64,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+struct Log {
+    level: Level,
+}
+
+impl Events for Log {
+    fn tell(&self, event: Event) {
+        match event {
+            // Whoever starts the server needs the fingerprint.
+            Event::Listening { .. } => note(&format!("{PROGRAM}: {event}")),
+            _ => log::tell(self.level, event.severity(), &event),
+        }
+    }
+}
+
 fn serve(args: &ServeArgs) -> Result<(), Error> {
-    let (stop, events): (_, Arc<dyn Events>) = (Alarm::default(), Arc::new(Log::new(args.log)));
+    let (stop, events): (_, Arc<dyn Events>) = (Alarm::default(), Arc::new(Log { level: args.log }));
     let clients = AllowList::open(&args.allow, args.allow_file.as_deref())?;
     act_on_signals(&stop, &clients, &events);
     let transport = match args.insecure_no_tls {

@@ -9,7 +9,7 @@ use std::{
 
 use sotto_models::Task;
 use sotto_net::Fingerprint;
-use sotto_party::{admission::Refusal, output::one_line};
+use sotto_party::{admission::Refusal, log::Severity, output::one_line};
 
 use crate::error::Error;
 
@@ -104,17 +104,6 @@ pub struct Served {
     pub turns: u64,
     /// Bytes of cached keys and values, a token.
     pub cache_bytes: f64,
-}
-
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// A mistake in this program.
-    Error,
-    /// Something that should not happen.
-    Warning,
-    /// What happens all the time.
-    Info,
 }
 
 /// A front end's ear, for all sessions at once. What it does delays them.

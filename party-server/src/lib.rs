@@ -31,7 +31,7 @@ pub use alarm::{Alarm, Ending};
 pub use allow_list::AllowList;
 pub use client_session::Deadlines;
 pub use error::{Error, Fault};
-pub use events::{Event, Events, Served, Severity};
+pub use events::{Event, Events, Served};
 pub use listener::{Options, serve};
 pub use model::{Model, Reveal, Rules};
 pub use queue::Limits;

@@ -33,25 +33,15 @@ impl<W> DistilBert<W> {
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let json = r.json;
-        let (hidden, heads) = (json.size("dim")?, json.size("n_heads")?);
-        if !hidden.is_multiple_of(heads.max(1)) {
-            let expected = format!("a multiple of n_heads = {heads}");
-            return Err(json.refuse("dim", &expected, "use a DistilBERT as it was published"));
-        }
+        let sizes = r.sizes(["dim", "n_layers", "n_heads"])?;
         Ok(Fields {
-            vocab_size: json.size("vocab_size")?,
-            hidden_size: hidden,
             intermediate_size: json.size("hidden_dim")?,
-            num_hidden_layers: json.size("n_layers")?,
-            num_attention_heads: heads,
-            num_key_value_heads: heads,
-            head_dim: hidden / heads.max(1),
             max_position_embeddings: json.size_or("max_position_embeddings", 512)?,
             activation: r.activation("activation", "gelu", &["gelu"])?,
             norm_eps: 1e-12,
             rotary_dim: Some(0),
-            encoder: Some(r.head(hidden, 0)?),
-            ..Fields::default()
+            encoder: Some(r.head(sizes.hidden_size, 0)?),
+            ..sizes
         })
     }
 

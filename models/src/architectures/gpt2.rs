@@ -29,25 +29,16 @@ impl<W> Gpt2<W> {
 
     pub(crate) fn fields(r: &mut Reader<'_>) -> Result<Fields, ConfigError> {
         let json = r.json;
-        let (hidden, heads) = (json.size("n_embd")?, json.size("n_head")?);
+        let sizes = r.sizes(["n_embd", "n_layer", "n_head"])?;
         let cure = "use a GPT-2 as it was published";
         json.only("scale_attn_weights", &[true.into(), serde_json::Value::Null], cure)?;
         for switch in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] {
             json.only(switch, &[false.into(), serde_json::Value::Null], cure)?;
         }
-        if !hidden.is_multiple_of(heads.max(1)) {
-            return Err(json.refuse("n_embd", &format!("a multiple of n_head = {heads}"), cure));
-        }
         let (bos_token_id, eos_token_ids) = r.ends(Some(50_256), Some(50_256))?;
         let known = ["gelu_new", "gelu_pytorch_tanh", "gelu"];
         Ok(Fields {
-            vocab_size: json.size("vocab_size")?,
-            hidden_size: hidden,
-            intermediate_size: json.size_or("n_inner", 4 * hidden)?,
-            num_hidden_layers: json.size("n_layer")?,
-            num_attention_heads: heads,
-            num_key_value_heads: heads,
-            head_dim: hidden / heads.max(1),
+            intermediate_size: json.size_or("n_inner", 4 * sizes.hidden_size)?,
             max_position_embeddings: json.size_or("n_positions", 1024)?,
             activation: r.activation("activation_function", "gelu_new", &known)?,
             norm_eps: r.eps("layer_norm_epsilon", 1e-5)?,
@@ -58,7 +49,7 @@ impl<W> Gpt2<W> {
             tie_word_embeddings: json.flag_or("tie_word_embeddings", true)?,
             bos_token_id,
             eos_token_ids,
-            ..Fields::default()
+            ..sizes
         })
     }
 

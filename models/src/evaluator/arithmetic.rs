@@ -89,8 +89,8 @@ pub trait Arithmetic {
 
     /// `f(x) y`: of `x` in the ring of an activation function's argument, and of as many of the
     /// fraction bits of `y` as an activation has; in the ring of products or a larger one, fraction
-    /// bits added.
-    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error>;
+    /// bits added, of which so many will be dropped.
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share, dropped: u32) -> Result<Share, Error>;
 
     /// The row of `x` `[T, d]` where `tokens` have the token `id`, in the same ring: zeros if it is
     /// nowhere.

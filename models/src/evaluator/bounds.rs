@@ -28,11 +28,7 @@
 //! checked: a row of norm `4.4 * 2^unit` goes unnoticed with probability `2^-18` at most. Bounds
 //! get a thousandth on top for what fixed-point numbers are off.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    ops::Range,
-};
+use std::{collections::BTreeMap, fmt, ops::Range};
 
 use rayon::prelude::*;
 use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
@@ -40,7 +36,7 @@ use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
 use crate::evaluator::{
     AttentionShape, Evaluator, Norm, Part, Scales, Tokens,
     fixed_point::{STREAM_UNIT, VALUE_TOP, scaled_eps},
-    scales::MOST_COARSE,
+    scales::{MOST_COARSE, MOST_ROOM, Scale},
 };
 
 /// Values that may exceed what their ring holds.
@@ -77,7 +73,7 @@ const SLACK: f64 = 1.001;
 /// small for the rings.
 const LEAST_VARIANCE: f64 = 1e-4;
 /// How far a norm's output may be off, relatively, because of that.
-const NORM_ERROR: f64 = 1.0 / 4096.0;
+const NORM_ERROR: f64 = 1.0 / 16384.0;
 /// Limit of what is extended from a truncated ring.
 const EXTENDED: f64 = 16384.0;
 /// Limit of values, and so of their means.
@@ -133,10 +129,8 @@ pub struct Bounds<'a> {
     pub added: Vec<f64>,
     /// Matrices by number whose weights must have fewer fraction bits, and how many they may have.
     pub caps: BTreeMap<u32, u32>,
-    /// Layers whose gated products should have fewer fraction bits, and how many fewer.
-    pub coarse: BTreeMap<usize, u32>,
-    /// Layers whose scores should have more room.
-    pub room: BTreeSet<usize>,
+    /// Layers that should have other scales.
+    pub wanted: BTreeMap<usize, Scale>,
 }
 
 impl<'a> Bounds<'a> {
@@ -151,8 +145,7 @@ impl<'a> Bounds<'a> {
             values: vec![],
             added: vec![],
             caps: BTreeMap::new(),
-            coarse: BTreeMap::new(),
-            room: BTreeSet::new(),
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -181,6 +174,11 @@ impl<'a> Bounds<'a> {
         if finding.is_one() {
             self.findings.push(finding);
         }
+    }
+
+    /// Asks for another scale of this layer.
+    fn want(&mut self, change: impl FnOnce(&mut Scale)) {
+        change(self.wanted.entry(self.layer).or_insert(self.scales.layer(self.layer)));
     }
 
     fn next_visit(&mut self) {
@@ -227,14 +225,16 @@ impl Evaluator for Bounds<'_> {
         Ok(())
     }
 
-    async fn embed(&mut self, table: &Weight, _: Tokens<'_>) -> Result<Bound, Error> {
-        self.added.push(largest(table));
+    async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Bound, Error> {
+        // Tokens of a second text add the last row.
+        let second = if tokens.is_second(0) { largest(table.data.rows().last(), table) } else { 0.0 };
+        self.added.push(largest(table.data.rows(), table) + second);
         self.next_visit();
         Ok(Bound::Stream)
     }
 
     async fn add_positions(&mut self, _: &Bound, table: &Weight) -> Result<Bound, Error> {
-        *self.added.last_mut().expect("an embedding comes first") += largest(table);
+        *self.added.last_mut().expect("an embedding comes first") += largest(table.data.rows(), table);
         Ok(Bound::Stream)
     }
 
@@ -316,7 +316,7 @@ impl Evaluator for Bounds<'_> {
         }
         let room = self.scales.layer(layer).scores;
         if room == 0 && shape.rotary.is_some() && score * SLACK >= SCORE {
-            self.room.insert(layer);
+            self.want(|scale| scale.scores = MOST_ROOM);
         }
         self.find("scores", score, (SCORE + 1024.0) * f64::from(2 * room).exp2() - 1024.0);
         self.values.push(values);
@@ -359,7 +359,7 @@ impl Evaluator for Bounds<'_> {
             if let Some(0) = coarse
                 && fits < FEW_BITS
             {
-                self.coarse.insert(self.layer, ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
+                self.want(|scale| scale.coarse = ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
             }
             let fits = fits + f64::from(coarse.unwrap_or(0));
             if fits < f64::from(frac) {
@@ -412,9 +412,9 @@ const ROUNDING: f64 = 1.0 / 4096.0;
 /// What an activation's table is off.
 const ERROR: f64 = 0.003;
 
-/// The largest magnitude of a table's entries.
-fn largest(table: &Weight) -> f64 {
-    let most = table.data.rows().flatten().map(i32::unsigned_abs).max().unwrap_or(0);
+/// The largest magnitude in some rows of a table.
+fn largest(rows: impl IntoIterator<Item: IntoIterator<Item = i32>>, table: &Weight) -> f64 {
+    let most = rows.into_iter().flatten().map(i32::unsigned_abs).max().unwrap_or(0);
     f64::from(most) * (-f64::from(table.shape.frac)).exp2()
 }
 

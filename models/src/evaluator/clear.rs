@@ -183,7 +183,7 @@ impl Arithmetic for Clear {
         Ok(rounded(values, ring, self.precision.frac(), x.shape))
     }
 
-    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share, _: u32) -> Result<Share, Error> {
         let p = self.precision;
         let x = self.activate(f, x, p.argument()).await?;
         let y = shorten(y, y.frac - p.frac(), p.product());

@@ -206,8 +206,8 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     async fn gate(&mut self, f: Activation, x: &Scaled, y: &Scaled) -> Result<Scaled, Error> {
         let p = self.precision();
         let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
-        let product = self.arithmetic.gate(f, &x, &y.share).await?;
         let bits = p.frac() + self.scale().coarse;
+        let product = self.arithmetic.gate(f, &x, &y.share, bits).await?;
         let product = self.arithmetic.truncate(&product, bits, p.linear()).await?;
         self.check_inner(&product);
         Ok(product.into())

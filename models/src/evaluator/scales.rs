@@ -5,7 +5,7 @@
 //! visit has an exponent, which only rises, and each layer has the units of its overflow checks.
 //! [`crate::calibration`] chooses them; the client checks them before it uses them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,28 +78,15 @@ impl Scales {
         self.layers.get(layer).copied().unwrap_or_default()
     }
 
-    /// Gives the scores of layers the most room; whether that changes anything.
-    pub(crate) fn make_room(&mut self, wanted: &BTreeSet<usize>, layers: usize) -> bool {
-        let missing: Vec<usize> =
-            wanted.iter().copied().filter(|&layer| self.layer(layer).scores < MOST_ROOM).collect();
-        for &layer in &missing {
+    /// Takes other scales of some of so many layers; whether that changes anything.
+    pub(crate) fn adopt(&mut self, wanted: &BTreeMap<usize, Scale>, layers: usize) -> bool {
+        let others = wanted.iter().filter(|&(&layer, scale)| self.layer(layer) != *scale);
+        let others: Vec<_> = others.collect();
+        for &(&layer, &scale) in &others {
             self.layers.resize(layers, Scale::default());
-            self.layers[layer].scores = MOST_ROOM;
+            self.layers[layer] = scale;
         }
-        !missing.is_empty()
-    }
-
-    /// Lets the gated products of layers lack so many fraction bits; whether that changes anything.
-    pub(crate) fn coarsen(&mut self, wanted: &BTreeMap<usize, u32>, layers: usize) -> bool {
-        let mut changed = false;
-        for (&layer, &coarse) in wanted {
-            if self.layer(layer).coarse < coarse {
-                self.layers.resize(layers, Scale::default());
-                self.layers[layer].coarse = coarse;
-                changed = true;
-            }
-        }
-        changed
+        !others.is_empty()
     }
 
     /// Leaves out what is default everywhere.

@@ -176,12 +176,12 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         span!(self.me, "activation", activation::activate(self.me.session_mut(), f, x, ring))
     }
 
-    async fn gate(&mut self, f: Activation, x: &Share, y: &Share) -> Result<Share, Error> {
+    async fn gate(&mut self, f: Activation, x: &Share, y: &Share, dropped: u32) -> Result<Share, Error> {
         let p = self.precision();
         // Where turns are saved, in a ring from which the product's truncation is local.
         let ring = match self.me.session().schedule() {
             Schedule::Throughput => p.product(),
-            Schedule::Latency => Ring::new(p.linear().bits() + p.frac()),
+            Schedule::Latency => Ring::new(p.linear().bits() + dropped),
         };
         let y = y.truncate_reduce(y.frac - p.frac()).add_public(self.me.session().me, 1);
         let [x, y] = span!(

@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sotto_net::{Fingerprint, Link};
+use sotto_party::log::Level;
 use sotto_protocol::Precision;
 use sotto_shares::Rng;
 
@@ -307,23 +308,6 @@ pub enum ReportKind {
     Summary,
     /// Every operation.
     Full,
-}
-
-/// What is told.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Level {
-    /// Nothing.
-    Off,
-    /// Errors.
-    Error,
-    /// Warnings too.
-    Warn,
-    /// The same, as there is nothing more.
-    Info,
-    /// The same.
-    Debug,
-    /// The same.
-    Trace,
 }
 
 /// More bytes than any context holds.

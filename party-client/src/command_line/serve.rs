@@ -4,17 +4,15 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use sotto_party::{
+    log::{self, Level},
     output::note,
     process::{self, Signal},
 };
 
-use super::{
-    PROGRAM,
-    args::{Level, Target},
-};
+use super::{PROGRAM, args::Target};
 use crate::{
     Error, Stop,
-    serve::{self, ApiKey, Event, Events, Options, Severity},
+    serve::{self, ApiKey, Event, Events, Options},
 };
 
 /// Serves the private model to programs on this machine, in the form of OpenAI's API, and as a page
@@ -123,16 +121,10 @@ struct Log {
 
 impl Events for Log {
     fn tell(&self, event: Event) {
-        let (least, name) = match event.severity() {
-            Severity::Error => (Level::Error, "ERROR"),
-            Severity::Warning => (Level::Warn, " WARN"),
-            Severity::Info => (Level::Info, " INFO"),
-        };
         match event {
             // Whoever starts the endpoint needs the address.
             Event::Listening { .. } => note(&format!("{PROGRAM}: {event}")),
-            _ if self.level >= least => note(&format!("{name} {event}")),
-            _ => {}
+            _ => log::tell(self.level, event.severity(), &event),
         }
     }
 }

@@ -9,13 +9,9 @@ use std::{
 };
 
 use sotto_models::text::for_terminal;
-use sotto_party::output::note;
+use sotto_party::{log::Level, output::note};
 
-use super::{
-    PROGRAM,
-    args::{Level, Show},
-    progress::Progress,
-};
+use super::{PROGRAM, args::Show, progress::Progress};
 use crate::events::{Event, Events, Stage};
 
 /// The front end of the command line.

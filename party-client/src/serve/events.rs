@@ -8,6 +8,7 @@ use std::{
 };
 
 use hyper::StatusCode;
+use sotto_party::log::Severity;
 
 use super::refusal::Refusal;
 use crate::{events::Warning, report::Report};
@@ -67,17 +68,6 @@ pub struct Failed {
     status: StatusCode,
     /// What is told of it; nothing of what may quote a prompt.
     message: Option<String>,
-}
-
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something does not work.
-    Error,
-    /// Something is not as it should be.
-    Warning,
-    /// What happens all the time.
-    Info,
 }
 
 /// A front end's ear.

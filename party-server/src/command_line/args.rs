@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use sotto_net::{Fingerprint, HANDSHAKE_TIMEOUT, Link};
+use sotto_party::log::Level;
 
-use super::log::Level;
 use crate::{Deadlines, Limits, Reveal, Rules};
 
 /// Serves a language model without seeing the prompts or the answers.

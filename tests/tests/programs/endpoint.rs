@@ -42,14 +42,7 @@ impl Endpoint {
 
     /// The next line of the log that contains `text`.
     fn logs(&self, text: &str) -> String {
-        let mut seen = vec![];
-        while let Ok(line) = self.log.recv_timeout(SOON) {
-            if line.contains(text) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("no {text:?} in {seen:#?}")
+        next_line(&self.log, text)
     }
 
     fn get(&self, path: &str) -> Answer {

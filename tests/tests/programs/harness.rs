@@ -55,14 +55,7 @@ impl Server {
 
     /// The next line of the log that contains `text`.
     pub fn logs(&self, text: &str) -> String {
-        let mut seen = vec![];
-        while let Ok(line) = self.log.recv_timeout(SOON) {
-            if line.contains(text) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("no {text:?} in {seen:#?}")
+        next_line(&self.log, text)
     }
 
     /// A client of this server.
@@ -74,6 +67,18 @@ impl Server {
         };
         command
     }
+}
+
+/// The next of some lines that contains `text`.
+pub fn next_line(lines: &Receiver<String>, text: &str) -> String {
+    let mut seen = vec![];
+    while let Ok(line) = lines.recv_timeout(SOON) {
+        if line.contains(text) {
+            return line;
+        }
+        seen.push(line);
+    }
+    panic!("no {text:?} in {seen:#?}")
 }
 
 impl Drop for Server {
