@@ -148,12 +148,23 @@ impl Layout {
             };
             [of(transposed, tolerances[0], 1, degree / rows), of(flat, tolerances[1], width, 1)]
         };
-        let mut candidates = (MIN_LEVELS..=MAX_LEVELS).map(layouts);
-        let quiet = candidates.find(|layouts| layouts.iter().all(noise::acceptable));
-        quiet.ok_or_else(|| {
+        let quiet = |levels| {
+            let [transposed, flat] = layouts(levels);
+            Some([transposed.split(1)?, flat.split(1)?])
+        };
+        (MIN_LEVELS..=MAX_LEVELS).find_map(quiet).ok_or_else(|| {
             let [_, flat] = layouts(MAX_LEVELS);
             Error::Noise { best: flat.error_log2(), allowed: f64::from(flat.tolerance) }
         })
+    }
+
+    /// This layout with the cheapest number of levels on the input of those that are quiet enough.
+    fn split(&self, batch: usize) -> Option<Self> {
+        let splits = 0..=search::MAX_SPLIT.min(self.k.ilog2()).min(63 - self.bits.min(63));
+        let layouts = splits.map(|split| Self { split, ..*self });
+        let full = |layout: &Self| layout.split == 0 || layout.unit_columns() < 2 * layout.shape.outer;
+        let fit = layouts.filter(full).filter(search::images_fit).filter(noise::acceptable);
+        fit.min_by_key(|layout| layout.price(batch))
     }
 
     /// A layout for ring elements with a fixed number of data primes (2 or 3), one column of W a
@@ -179,12 +190,9 @@ impl Layout {
         }
         let (k, operand) = (degree / t, Operand::Ring);
         let (n, terms) = (1, inner);
-        let layout = |split| Self { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
-        let splits = 0..=search::MAX_SPLIT.min(k.ilog2()).min(63 - bits.min(63));
-        let quiet = splits.map(layout).filter(search::images_fit).filter(noise::acceptable);
-        quiet
-            .min_by_key(|layout| layout.price(batch))
-            .ok_or_else(|| Error::Noise { best: layout(0).error_log2(), allowed: f64::from(tolerance) })
+        let layout = Self { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split: 0 };
+        let noise = || Error::Noise { best: layout.error_log2(), allowed: f64::from(tolerance) };
+        layout.split(batch).ok_or_else(noise)
     }
 
     fn check(shape: MatmulShape, bits: u32, tolerance: i32) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::error::ConfigError;
 use crate::json_object::{CHECK_FILE, Object};
-use crate::network::{Architecture, Classes, MODEL_TYPES};
+use crate::network::{Architecture, Classes, MODEL_TYPES, ModelType};
 
 const OTHER_MODEL: &str = "use a checkpoint of a supported architecture in the Hugging Face layout";
 
@@ -38,10 +38,10 @@ impl Config {
     pub fn from_json_with(text: &[u8], warnings: &mut Vec<String>) -> Result<Config, ConfigError> {
         let json = Object::parse(text)?;
         let kind = json.get("model_type").as_str();
-        let Some(&(model_type, classes, architecture)) =
-            MODEL_TYPES.iter().find(|(model_type, ..)| kind == Some(model_type))
+        let Some(&ModelType { name: model_type, classes, architecture, .. }) =
+            MODEL_TYPES.iter().find(|of| kind == Some(of.name))
         else {
-            let names: Vec<String> = MODEL_TYPES.iter().map(|(name, ..)| format!("{name:?}")).collect();
+            let names: Vec<String> = MODEL_TYPES.iter().map(|of| format!("{:?}", of.name)).collect();
             return Err(json.refuse("model_type", &names.join(" or "), OTHER_MODEL));
         };
         // Another architecture may have the same fields and mean something else by them.

@@ -43,8 +43,33 @@ pub enum Classes {
     Encoder(&'static str),
 }
 
+/// A `model_type` that is supported.
+pub struct ModelType {
+    /// Its name in `config.json`.
+    pub name: &'static str,
+    /// Its classes.
+    pub classes: Classes,
+    /// The network that it has.
+    pub architecture: Architecture,
+    /// Well-known models of it.
+    pub models: &'static str,
+}
+
+impl ModelType {
+    /// What its models are for, in words.
+    pub fn purpose(&self) -> &'static str {
+        match self.classes {
+            Classes::Decoder(_) => "continues texts",
+            Classes::Encoder(_) => "vectors, labels, masked words, answers",
+        }
+    }
+}
+
 macro_rules! networks {
-    ($($(#[$doc:meta])* $variant:ident: $($model_type:literal $kind:ident($class:literal)),* => $page:ident;)*) => {
+    ($(
+        $(#[$doc:meta])* $variant:ident:
+        $($model_type:literal $kind:ident($class:literal) $models:literal),* => $page:ident;
+    )*) => {
         /// Any of the networks.
         pub enum AnyNetwork<W> {
             $($(#[$doc])* $variant($page<W>),)*
@@ -56,9 +81,13 @@ macro_rules! networks {
             $($(#[$doc])* $variant,)*
         }
 
-        /// The `model_type`s that are supported, and the classes of each.
-        pub const MODEL_TYPES: &[(&str, Classes, Architecture)] =
-            &[$($(($model_type, Classes::$kind($class), Architecture::$variant),)*)*];
+        /// The `model_type`s that are supported.
+        pub const MODEL_TYPES: &[ModelType] = &[$($(ModelType {
+            name: $model_type,
+            classes: Classes::$kind($class),
+            architecture: Architecture::$variant,
+            models: $models,
+        },)*)*];
 
         impl Architecture {
             /// The fields of a `config.json` of this architecture.
@@ -70,8 +99,8 @@ macro_rules! networks {
 
             /// Whether it is an encoder.
             pub fn is_encoder(self) -> bool {
-                let is = |classes: &Classes| matches!(classes, Classes::Encoder(_));
-                MODEL_TYPES.iter().any(|(_, classes, architecture)| *architecture == self && is(classes))
+                let is = |kind: &ModelType| matches!(kind.classes, Classes::Encoder(_));
+                MODEL_TYPES.iter().any(|kind| kind.architecture == self && is(kind))
             }
 
             /// Tensors that are no weights, or others once more, by the ends of their names.
@@ -134,32 +163,32 @@ macro_rules! networks {
 networks! {
     /// LLaMA and what has its form.
     Llama:
-        "llama" Decoder("LlamaForCausalLM"),
-        "mistral" Decoder("MistralForCausalLM"),
-        "qwen2" Decoder("Qwen2ForCausalLM"),
-        "smollm3" Decoder("SmolLM3ForCausalLM"),
-        "granite" Decoder("GraniteForCausalLM")
+        "llama" Decoder("LlamaForCausalLM") "LLaMA 1 to 3, SmolLM 1 and 2, TinyLlama",
+        "mistral" Decoder("MistralForCausalLM") "Mistral 7B",
+        "qwen2" Decoder("Qwen2ForCausalLM") "Qwen2, Qwen2.5",
+        "smollm3" Decoder("SmolLM3ForCausalLM") "SmolLM3",
+        "granite" Decoder("GraniteForCausalLM") "Granite 3"
         => Llama;
     /// LLaMA with projections that are stored as one.
-    Phi3: "phi3" Decoder("Phi3ForCausalLM") => Phi3;
+    Phi3: "phi3" Decoder("Phi3ForCausalLM") "Phi-3, Phi-3.5, Phi-4-mini (without `longrope`)" => Phi3;
     /// Gemma, the first of its name.
-    Gemma: "gemma" Decoder("GemmaForCausalLM") => Gemma;
+    Gemma: "gemma" Decoder("GemmaForCausalLM") "Gemma 1" => Gemma;
     /// GPT-2.
-    Gpt2: "gpt2" Decoder("GPT2LMHeadModel") => Gpt2;
+    Gpt2: "gpt2" Decoder("GPT2LMHeadModel") "GPT-2, DistilGPT2" => Gpt2;
     /// GPT-NeoX and Pythia.
-    GptNeox: "gpt_neox" Decoder("GPTNeoXForCausalLM") => GptNeox;
+    GptNeox: "gpt_neox" Decoder("GPTNeoXForCausalLM") "GPT-NeoX, Pythia" => GptNeox;
     /// Phi-1, Phi-1.5 and Phi-2.
-    Phi: "phi" Decoder("PhiForCausalLM") => Phi;
+    Phi: "phi" Decoder("PhiForCausalLM") "Phi-1, Phi-1.5, Phi-2" => Phi;
     /// StableLM.
-    StableLm: "stablelm" Decoder("StableLmForCausalLM") => StableLm;
+    StableLm: "stablelm" Decoder("StableLmForCausalLM") "StableLM" => StableLm;
     /// StarCoder2.
-    Starcoder2: "starcoder2" Decoder("Starcoder2ForCausalLM") => Starcoder2;
+    Starcoder2: "starcoder2" Decoder("Starcoder2ForCausalLM") "StarCoder2" => Starcoder2;
     /// BERT.
-    Bert: "bert" Encoder("Bert") => Bert;
+    Bert: "bert" Encoder("Bert") "BERT, MiniLM, BGE, E5" => Bert;
     /// RoBERTa and XLM-RoBERTa.
-    Roberta: "roberta" Encoder("Roberta"), "xlm-roberta" Encoder("XLMRoberta") => Roberta;
+    Roberta: "roberta" Encoder("Roberta") "RoBERTa", "xlm-roberta" Encoder("XLMRoberta") "XLM-RoBERTa, multilingual E5" => Roberta;
     /// DistilBERT.
-    DistilBert: "distilbert" Encoder("DistilBert") => DistilBert;
+    DistilBert: "distilbert" Encoder("DistilBert") "DistilBERT" => DistilBert;
     /// ELECTRA.
-    Electra: "electra" Encoder("Electra") => Electra;
+    Electra: "electra" Encoder("Electra") "ELECTRA" => Electra;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sotto_models::{
     Checkpoint, Config, Fields, Llama3Scaling, RopeScaling, Tokens, YarnScaling,
     evaluator::{Float, immediate},
-    network::{AnyNetwork, Classes, MODEL_TYPES, Network},
+    network::{AnyNetwork, Classes, MODEL_TYPES, ModelType, Network},
     random::write_random_tensors,
     rope_attention_factor, rope_inverse_frequencies,
     weights::Real,
@@ -115,7 +115,7 @@ fn other_models_are_refused_by_name() {
 /// Whatever heads a peer states, a network's matrices fit each other.
 #[test]
 fn every_architecture_takes_heads_of_any_shape() {
-    for &(name, classes, architecture) in MODEL_TYPES {
+    for &ModelType { name, classes, architecture, .. } in MODEL_TYPES {
         if let Classes::Encoder(_) = classes {
             continue;
         }
@@ -127,6 +127,16 @@ fn every_architecture_takes_heads_of_any_shape() {
         let mut float = Float::default();
         let logits = network.forward(&mut float, Tokens::Known(&[1, 2, 3]), true);
         assert_eq!(immediate(logits).unwrap().data.len(), 3 * 101, "{name}");
+    }
+}
+
+/// README's table of models is the registry's.
+#[test]
+fn every_architecture_is_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    for of in MODEL_TYPES {
+        let row = format!("| `{}` | {} | {} |", of.name, of.purpose(), of.models);
+        assert!(readme.contains(&row), "README.md has no row {row}");
     }
 }
 

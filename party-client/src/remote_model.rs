@@ -62,6 +62,7 @@ impl RemoteModel {
         self.config() == other.config()
             && self.positions() == other.positions()
             && self.answers() == other.answers()
+            && self.offered.audited == other.offered.audited
             && self.tokenizer().digest() == other.tokenizer().digest()
             && template(self) == template(other)
     }
@@ -107,6 +108,14 @@ impl RemoteModel {
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         &self.offered.tokenizer
+    }
+
+    /// The tokens of a text, with the special ones that the model wants.
+    ///
+    /// # Errors
+    /// It has none, or too many.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.tokenizer().encode_places(text, None, self.positions())?.ids)
     }
 
     pub(crate) fn vocabulary(&self) -> usize {

@@ -8,6 +8,7 @@
 //! | `access`     | who may ask: the key, the names of this machine             |
 //! | `body`       | bodies of HTTP messages, whole and as streams               |
 //! | `connection` | a connection: its limits, readers that do not read          |
+//! | `embeddings` | which texts a request has, and their vectors                |
 //! | `events`     | what a front end is told meanwhile                          |
 //! | `fields`     | the fields of a request, each with its type and range       |
 //! | `job`        | a session for an answer, on a thread of its own             |
@@ -22,6 +23,7 @@
 mod access;
 mod body;
 mod connection;
+mod embeddings;
 mod events;
 mod fields;
 mod job;
@@ -34,6 +36,7 @@ mod stream;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use sotto_models::Task;
 use sotto_net::{Error as Net, Runtime};
 use tokio::{
     net::TcpListener,
@@ -127,7 +130,7 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
     let model = meet(&upstream, stop, &*events)?;
     let described = model.summary().text;
     let endpoint = Arc::new(Endpoint {
-        access: Access::new(key, local.then_some(hosts)),
+        access: Access::new(key, (local || !hosts.is_empty()).then_some(hosts)),
         created: reply::unix_time(),
         places: Places::new(requests, waiting),
         reading: Semaphore::new(READ_AT_ONCE),
@@ -159,8 +162,16 @@ fn meet(upstream: &crate::Options, stop: &Stop, events: &dyn Events) -> Result<R
             }
         }
     }
-    let session = Session::connect_until(upstream, &mut Warnings(events), stop)?;
-    Ok(session.into_model())
+    let model = Session::connect_until(upstream, &mut Warnings(events), stop)?.into_model();
+    match model.task() {
+        Task::Generate | Task::Embed => Ok(model),
+        other => Err(Error::Usage(format!(
+            "this server's model is for `{}`, and there is no such path in OpenAI's API: use \
+             `party-client {}`",
+            other.name(),
+            other.name()
+        ))),
+    }
 }
 
 /// Takes connections until `stop`, then waits for those that are there.

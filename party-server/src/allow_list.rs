@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -73,13 +74,17 @@ impl AllowList {
 }
 
 fn read(file: &Path) -> Result<Vec<Fingerprint>, String> {
-    let len = fs::metadata(file).map_err(|e| format!("cannot be read: {e}"))?.len();
+    let unread = |e: io::Error| format!("cannot be read: {e}");
+    let file = File::open(file).map_err(unread)?;
+    let about = file.metadata().map_err(unread)?;
+    let len = about.len();
     if len > MAX_FILE_LEN {
         return Err(format!("{len} bytes, at most {MAX_FILE_LEN} are read; this is no list of fingerprints"));
     }
-    check_owner(file)?;
-    check_writers(file)?;
-    let text = fs::read_to_string(file).map_err(|e| format!("cannot be read: {e}"))?;
+    check_owner(&about)?;
+    check_writers(&about)?;
+    let mut text = String::new();
+    file.take(MAX_FILE_LEN).read_to_string(&mut text).map_err(unread)?;
     let mut all = vec![];
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let entry = line.split('#').next().unwrap_or_default().trim();
@@ -92,6 +97,8 @@ fn read(file: &Path) -> Result<Vec<Fingerprint>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use sotto_net::Identity;
 
     use super::*;

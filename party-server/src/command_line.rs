@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use sotto_models::{CLEAR_LEAD, Task};
+use sotto_models::{CLEAR_LEAD, Task, network::MODEL_TYPES};
 use sotto_party::{
     command_line, key_file,
     log::{self, Level},
@@ -40,7 +40,9 @@ const PROGRAM: &str = "party-server";
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::no_core_dumps();
     process::quiet_panics();
-    let args = command_line::with_subcommand(args, &args::SUBCOMMANDS, |_| "serve");
+    let args = command_line::with_subcommand(args, &args::SUBCOMMANDS, |options| {
+        if options.iter().any(|option| option == "--list-architectures") { "architectures" } else { "serve" }
+    });
     let cli: Cli = match command_line::parse(args) {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -48,6 +50,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Command::Serve(args) => serve(&args),
         Command::CheckModel(args) => check_model(&args),
+        Command::Architectures(_) => {
+            list_architectures();
+            Ok(())
+        }
         Command::Keygen(args) => keygen(args.file),
     }));
     match done.unwrap_or(Err(Error::Internal)) {
@@ -126,6 +132,15 @@ fn default_key() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
     Some(config.join("sotto/server.pem"))
+}
+
+/// Prints which models can be served.
+fn list_architectures() {
+    let mut text = String::new();
+    for of in MODEL_TYPES {
+        text.push_str(&format!("{:<12} {:<38} {}\n", of.name, of.purpose(), of.models));
+    }
+    print(&text);
 }
 
 /// Prints what the owner of a model wants to know before serving it.

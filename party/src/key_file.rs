@@ -18,12 +18,11 @@ use sotto_net::{Error, Identity};
 /// by others, or holds no Ed25519 key.
 pub fn open(path: &Path) -> Result<Identity, Error> {
     let refuse = |reason: String| Error::Identity { path: path.into(), reason };
-    match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => create(path)?,
-        Err(e) => return Err(refuse(e.to_string())),
-        Ok(_) => {}
-    }
-    check_owner(path).map_err(refuse)?;
+    let about = match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => create(path).map(|()| fs::metadata(path))?,
+        about => about,
+    };
+    about.map_err(|e| e.to_string()).and_then(|about| check_owner(&about)).map_err(refuse)?;
     Identity::load_or_create(path)
 }
 
@@ -58,9 +57,9 @@ fn beside(path: &Path) -> PathBuf {
 /// # Errors
 /// What is wrong, and the cure.
 #[cfg(unix)]
-pub fn check_owner(path: &Path) -> Result<(), String> {
+pub fn check_owner(file: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
-    let owner = fs::metadata(path).map_err(|e| e.to_string())?.uid();
+    let owner = file.uid();
     let me = nix::unistd::geteuid().as_raw();
     match owner == me || owner == 0 {
         true => Ok(()),
@@ -75,7 +74,7 @@ pub fn check_owner(path: &Path) -> Result<(), String> {
 /// # Errors
 /// Never.
 #[cfg(not(unix))]
-pub fn check_owner(_: &Path) -> Result<(), String> {
+pub fn check_owner(_: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
@@ -84,9 +83,9 @@ pub fn check_owner(_: &Path) -> Result<(), String> {
 /// # Errors
 /// What is wrong, and the cure.
 #[cfg(unix)]
-pub fn check_writers(path: &Path) -> Result<(), String> {
+pub fn check_writers(file: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
-    let mode = fs::metadata(path).map_err(|e| e.to_string())?.mode();
+    let mode = file.mode();
     match mode & 0o022 {
         0 => Ok(()),
         _ => Err(format!("others may change it (mode {:03o}); run chmod go-w on it", mode & 0o777)),
@@ -98,7 +97,7 @@ pub fn check_writers(path: &Path) -> Result<(), String> {
 /// # Errors
 /// Never.
 #[cfg(not(unix))]
-pub fn check_writers(_: &Path) -> Result<(), String> {
+pub fn check_writers(_: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
@@ -134,9 +133,9 @@ mod tests {
         let path = folder.path().join("list");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
-        assert!(check_writers(&path).unwrap_err().contains("chmod go-w"));
+        assert!(check_writers(&fs::metadata(&path).unwrap()).unwrap_err().contains("chmod go-w"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(check_writers(&path), Ok(()));
-        assert_eq!(check_owner(&path), Ok(()));
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((check_writers(&about), check_owner(&about)), (Ok(()), Ok(())));
     }
 }

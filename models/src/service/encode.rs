@@ -6,8 +6,9 @@
 use sotto_protocol::{Client, Server};
 
 use super::{
-    Conversation, Error, Policy, Ranges, RemoteModel, Request, Revealed, Served, admit, ask, done,
-    enter_step, in_range, length, ranges, step, wanted,
+    Conversation, Error, Policy, Ranges, RemoteModel, Request, Revealed, Served,
+    request::{admit, ask, done, in_range, length, verdict},
+    step::{enter_step, step, wanted},
 };
 use crate::{
     Model, Task,
@@ -62,7 +63,7 @@ async fn run(
         me.session.ch.send("model/next", vec![u8::from(i + 1 < texts.len())])?;
         each(i, centred(remote, revealed.expect("the client gets what is revealed")));
     }
-    let kept = ranges(me).await?;
+    let kept = verdict(me).await?;
     done(me).await?;
     Ok(kept)
 }

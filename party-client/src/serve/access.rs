@@ -4,7 +4,12 @@
 //! is made to resolve to 127.0.0.1, even read the answers. Such requests carry the foreign name as
 //! `Host` or `Origin`.
 
-use std::{fs, io::Read, net::IpAddr, path::Path};
+use std::{
+    fs,
+    io::{self, Read},
+    net::IpAddr,
+    path::Path,
+};
 
 use hyper::{
     HeaderMap, StatusCode, Uri,
@@ -34,10 +39,12 @@ impl ApiKey {
     pub fn open(file: &Path) -> Result<ApiKey, Error> {
         let refuse = |reason: String| Error::Usage(format!("--api-key-file {}: {reason}", file.display()));
         let mut text = Zeroizing::new(String::new());
-        let read = fs::File::open(file).and_then(|f| f.take(FILE_LIMIT).read_to_string(&mut text));
-        read.map_err(|e| refuse(format!("cannot be read: {e}; put a key into it, and run chmod 600 on it")))?;
-        key_file::check_owner(file).map_err(&refuse)?;
-        check_readers(file).map_err(&refuse)?;
+        let unread =
+            |e: io::Error| refuse(format!("cannot be read: {e}; put a key into it, and run chmod 600 on it"));
+        let file = fs::File::open(file).map_err(unread)?;
+        let about = file.metadata().map_err(unread)?;
+        key_file::check_owner(&about).and_then(|()| check_readers(&about)).map_err(&refuse)?;
+        file.take(FILE_LIMIT).read_to_string(&mut text).map_err(unread)?;
         let key = text.lines().next().unwrap_or_default().trim();
         if key.len() < SHORTEST || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(refuse(format!(
@@ -54,9 +61,9 @@ impl ApiKey {
 }
 
 #[cfg(unix)]
-fn check_readers(file: &Path) -> Result<(), String> {
+fn check_readers(file: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
-    let mode = fs::metadata(file).map_err(|e| e.to_string())?.mode();
+    let mode = file.mode();
     match mode & 0o077 {
         0 => Ok(()),
         _ => Err(format!("others may use it (mode {:03o}); run chmod 600 on it", mode & 0o777)),
@@ -64,7 +71,7 @@ fn check_readers(file: &Path) -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-fn check_readers(_: &Path) -> Result<(), String> {
+fn check_readers(_: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
@@ -76,7 +83,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Requests with `key`; where there are `names`, by these and by those of a loopback address.
+    /// Requests with `key`; where there are `names`, by these and by those of a loopback address
+    /// only.
     pub fn new(key: Option<ApiKey>, names: Option<Vec<String>>) -> Access {
         Access { key, names }
     }
@@ -114,10 +122,16 @@ impl Access {
     fn is_own(&self, host: &str) -> bool {
         let Some(names) = &self.names else { return true };
         let Ok(authority) = host.parse::<Authority>() else { return false };
+        if authority.as_str().contains('@') {
+            return false;
+        }
         let host = authority.host().to_ascii_lowercase();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        let in_brackets = address.len() < host.len();
+        let is_loopback =
+            |address: IpAddr| address.to_canonical().is_loopback() && address.is_ipv6() == in_brackets;
         host == "localhost"
-            || address.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+            || address.parse().is_ok_and(is_loopback)
             || names.iter().any(|name| name.eq_ignore_ascii_case(&host))
     }
 
@@ -175,6 +189,8 @@ mod tests {
             "a b",
             "",
             "[::2]",
+            "me@localhost",
+            "[127.0.0.1]",
         ] {
             assert!(!asked(&access, Some(host), None), "{host}");
         }

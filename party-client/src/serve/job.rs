@@ -12,6 +12,7 @@ use crate::{
     report::Report,
     session::Session,
     stop::Stop,
+    task::TaskRequest,
 };
 
 /// An answer in the making. The session stops when this is dropped, and keeps its place until it
@@ -19,6 +20,15 @@ use crate::{
 pub struct Job {
     news: UnboundedReceiver<News>,
     stop: Stop,
+}
+
+/// What is to be done in a session.
+#[derive(Clone)]
+pub enum Work {
+    /// An answer.
+    Answer(GenerationRequest),
+    /// Vectors of texts.
+    Texts(TaskRequest),
 }
 
 /// What a job tells.
@@ -38,21 +48,17 @@ impl Events for Ear {
 }
 
 impl Job {
-    /// Begins an answer.
+    /// Begins it.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start(
-        endpoint: &Arc<Endpoint>,
-        request: GenerationRequest,
-        place: &Place,
-    ) -> Result<Job, Refusal> {
+    pub fn start(endpoint: &Arc<Endpoint>, work: Work, place: &Place) -> Result<Job, Refusal> {
         let (sender, news) = unbounded_channel();
         let stop = Stop::default();
         let (endpoint, place, told) = (endpoint.clone(), place.clone(), stop.clone());
-        let work = move || {
+        let run = move || {
             let mut ear = Ear(sender);
-            let result = answer(&endpoint, &request, &told, &mut ear);
+            let result = perform(&endpoint, &work, &told, &mut ear);
             match &result {
                 Ok(report) => endpoint.events.tell(Told::served(report)),
                 Err(Failure::Session(e)) if matches!(**e, Error::Stopped) => {
@@ -65,15 +71,17 @@ impl Job {
             drop(place);
             let _ = ear.0.send(News::End(Box::new(result)));
         };
-        let started = thread::Builder::new().name("session".into()).spawn(work);
-        started.map_err(|_| Refusal::internal())?;
+        let started = thread::Builder::new().name("session".into()).spawn(run);
+        started.map_err(|e| Refusal::internal(format_args!("no thread for a session: {e}")))?;
         Ok(Job { news, stop })
     }
 
     /// What happens next. A job without an end has failed.
     pub async fn next(&mut self) -> News {
         let next = self.news.recv().await;
-        next.unwrap_or_else(|| News::End(Box::new(Err(Refusal::internal()))))
+        next.unwrap_or_else(|| {
+            News::End(Box::new(Err(Refusal::internal("a session ended without a result"))))
+        })
     }
 
     /// Waits until the session is set up and the prompt is under way.
@@ -85,7 +93,11 @@ impl Job {
             match self.next().await {
                 News::Event(Event::Stage(Stage::Prompt { .. })) => return Ok(()),
                 News::Event(_) => {}
-                News::End(end) => return Err((*end).err().unwrap_or_else(Refusal::internal)),
+                News::End(end) => {
+                    return Err((*end)
+                        .err()
+                        .unwrap_or_else(|| Refusal::internal("an answer before the prompt")));
+                }
             }
         }
     }
@@ -124,19 +136,17 @@ impl Failure {
     }
 }
 
-fn answer(
-    endpoint: &Endpoint,
-    request: &GenerationRequest,
-    stop: &Stop,
-    events: &mut Ear,
-) -> Result<Report, Failure> {
+fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> Result<Report, Failure> {
     let mut session =
         Session::connect_until(&endpoint.upstream, events, stop).map_err(|e| Failure::Session(e.into()))?;
     if !session.model().is_like(&endpoint.model) {
         session.into_model();
         return Err(Failure::ModelChanged);
     }
-    let result = session.generate(request, events);
+    let result = match work {
+        Work::Answer(request) => session.generate(request, events),
+        Work::Texts(request) => session.run(request, events),
+    };
     session.close(&result);
     result.map_err(|e| Failure::Session(e.into()))
 }

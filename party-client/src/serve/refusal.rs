@@ -2,7 +2,7 @@
 
 use hyper::{
     Response, StatusCode,
-    header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Value, json};
 use sotto_models::{Error as Model, service::Error as Service};
@@ -84,8 +84,8 @@ impl Refusal {
     }
 
     /// A mistake of this program.
-    pub fn internal() -> Refusal {
-        let message = "internal error of the endpoint; its log says where";
+    pub fn internal(what: impl std::fmt::Display) -> Refusal {
+        let message = format!("internal error of the endpoint: {what}");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message).code("internal_error")
     }
 
@@ -94,9 +94,9 @@ impl Refusal {
         Refusal { code: Some(code), ..self }
     }
 
-    /// The same with the field that is at fault.
+    /// The same with the field that is at fault, if that is not known better.
     pub fn param(self, param: impl Into<String>) -> Refusal {
-        Refusal { param: Some(param.into()), ..self }
+        Refusal { param: self.param.or_else(|| Some(param.into())), ..self }
     }
 
     /// The same where it is not to be tried again by itself.
@@ -133,6 +133,10 @@ impl Refusal {
         headers.insert("x-should-retry", HeaderValue::from_static(if self.later { "true" } else { "false" }));
         if self.later {
             headers.insert(RETRY_AFTER, LATER.into());
+        }
+        // Strangers keep no connection.
+        if matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -171,7 +175,7 @@ impl From<&Error> for Refusal {
             Fault::Server => {
                 Refusal::new(StatusCode::BAD_GATEWAY, "server_error", message).code("upstream_error")
             }
-            Fault::Program => Refusal::internal(),
+            Fault::Program => Refusal::internal(message),
         }
     }
 }

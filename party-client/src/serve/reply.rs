@@ -212,6 +212,7 @@ pub fn model(endpoint: &Endpoint) -> Value {
             "fingerprint": endpoint.fingerprint(),
             "model": summary.text,
             "reveals": model.revealed(),
+            "task": model.task().name(),
             "conversational": model.is_conversational(),
             "audited": model.audited(),
             "tokenizer": model.tokenizer_digest(),

@@ -103,7 +103,11 @@ impl Wanted {
     }
 }
 
-fn check_model(fields: &mut Fields, name: &str) -> Result<(), Refusal> {
+/// Checks whom a request is for.
+///
+/// # Errors
+/// Another model, or none.
+pub fn check_model(fields: &mut Fields, name: &str) -> Result<(), Refusal> {
     match fields.text("model")? {
         None => Err(Refusal::field("model", format!("`model` is missing, expected \"{name}\""))),
         Some(given) if given == name => Ok(()),
@@ -150,7 +154,8 @@ fn options(fields: &mut Fields, kind: Kind, model: &RemoteModel) -> Result<Gener
         },
         temperature: fields.number("temperature", 0.0..=100.0)?.unwrap_or(1.0),
         top_k: fields.count("top_k", 1..=usize::MAX)?,
-        top_p: fields.number("top_p", f32::MIN_POSITIVE..=1.0)?.filter(|&p| p < 1.0),
+        // Of nothing, the likeliest token is left.
+        top_p: fields.number("top_p", 0.0..=1.0)?.filter(|&p| p < 1.0).map(|p| p.max(f32::MIN_POSITIVE)),
         penalties,
         stop_sequences: stops(fields)?,
         likelihoods: likelihoods(fields, kind)?,

@@ -8,6 +8,7 @@ use hyper::{
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::json;
+use sotto_models::Task;
 use sotto_net::compute;
 use sotto_shares::Rng;
 use tokio::sync::mpsc::channel;
@@ -15,8 +16,9 @@ use tokio::sync::mpsc::channel;
 use super::{
     Endpoint,
     body::{self, Body, json, typed},
+    embeddings,
     events::Event,
-    job::Job,
+    job::{Job, Work},
     refusal::Refusal,
     reply::{self, Reply},
     request::{Kind, StreamOptions, Wanted},
@@ -39,6 +41,7 @@ enum Route {
     Models,
     Model,
     Generate(Kind),
+    Embed,
     /// It is there, but by this method.
     Other(&'static str),
     None,
@@ -54,6 +57,7 @@ impl Route {
             _ if one_model => (Method::GET, Route::Model),
             "/v1/completions" => (Method::POST, Route::Generate(Kind::Text)),
             "/v1/chat/completions" => (Method::POST, Route::Generate(Kind::Chat)),
+            "/v1/embeddings" => (Method::POST, Route::Embed),
             _ => return Route::None,
         };
         match *method == allowed {
@@ -72,6 +76,7 @@ impl Route {
             Route::Model => "GET /v1/models/...",
             Route::Generate(Kind::Text) => "POST /v1/completions",
             Route::Generate(Kind::Chat) => "POST /v1/chat/completions",
+            Route::Embed => "POST /v1/embeddings",
             Route::Other(_) => "another method",
             Route::None => "another path",
         }
@@ -100,11 +105,14 @@ async fn respond(
     }
     match route {
         Route::Page => Ok(page(access.needs_key())),
-        Route::Health => Ok(json(StatusCode::OK, &json!({
-            "status": "ok",
-            "requests": endpoint.places.taken(),
-            "waiting": endpoint.places.waiting(),
-        }))),
+        Route::Health => Ok(json(
+            StatusCode::OK,
+            &json!({
+                "status": "ok",
+                "requests": endpoint.places.taken(),
+                "waiting": endpoint.places.waiting(),
+            }),
+        )),
         Route::Models => {
             Ok(json(StatusCode::OK, &json!({ "object": "list", "data": [reply::model(endpoint)] })))
         }
@@ -120,7 +128,14 @@ async fn respond(
             .param("model")
             .code("model_not_found")),
         },
-        Route::Generate(kind) => generate(endpoint, kind, request).await,
+        Route::Generate(kind) => {
+            expect(endpoint, Task::Generate)?;
+            generate(endpoint, kind, request).await
+        }
+        Route::Embed => {
+            expect(endpoint, Task::Embed)?;
+            embed(endpoint, request).await
+        }
         Route::Other(allowed) => {
             let message = format!("this path takes {allowed} only");
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -131,11 +146,22 @@ async fn respond(
         Route::None => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "invalid_request_error",
-            "there is nothing at this path, expected /v1/models, /v1/completions, /v1/chat/completions, /health \
-             or /",
+            "there is nothing at this path, expected /v1/models, /v1/completions, /v1/chat/completions, \
+             /v1/embeddings, /health or /",
         )
         .code("unknown_url")),
     }
+}
+
+/// Whether the model is for this.
+fn expect(endpoint: &Endpoint, task: Task) -> Result<(), Refusal> {
+    let offered = endpoint.model.task();
+    if task == offered {
+        return Ok(());
+    }
+    let path = if offered == Task::Embed { "/v1/embeddings" } else { "/v1/completions" };
+    let message = format!("this model does not {}: use {path}", task.name());
+    Err(Refusal::mistake(message).code("unsupported_task"))
 }
 
 async fn generate(
@@ -161,7 +187,7 @@ async fn whole(endpoint: &Arc<Endpoint>, wanted: Wanted, reply: &Reply) -> Resul
     let place = endpoint.places.take().await?;
     let mut reports = vec![];
     for generation in wanted.generations {
-        let report = Job::start(endpoint, generation, &place)?.end().await;
+        let report = Job::start(endpoint, Work::Answer(generation), &place)?.end().await;
         // What is asked again by itself would make the answers that there are once more.
         reports
             .push(report.map_err(|refusal| if reports.is_empty() { refusal } else { refusal.not_again() })?);
@@ -180,8 +206,10 @@ async fn streamed(
     options: StreamOptions,
 ) -> Result<Response<Body>, Refusal> {
     let place = endpoint.places.take().await?;
-    let Some(first) = wanted.generations.first() else { return Err(Refusal::internal()) };
-    let mut job = Job::start(endpoint, first.clone(), &place)?;
+    let Some(first) = wanted.generations.first() else {
+        return Err(Refusal::internal("nothing to generate"));
+    };
+    let mut job = Job::start(endpoint, Work::Answer(first.clone()), &place)?;
     // Where progress is shown, errors are too. Everyone else gets a status that says what is wrong.
     if !options.progress {
         job.begun().await?;
@@ -189,6 +217,22 @@ async fn streamed(
     let (pieces, body) = channel(PIECES);
     tokio::spawn(Stream { reply, options, pieces }.run(endpoint.clone(), wanted, job, place));
     Ok(typed(StatusCode::OK, "text/event-stream", Body::Stream(body)))
+}
+
+async fn embed(endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    check_type(request.headers())?;
+    let body = body::read(request.into_body()).await?;
+    let wanted = {
+        let _turn = endpoint.reading.acquire().await;
+        compute(|| embeddings::Wanted::read(&body, &endpoint.name, &endpoint.model))?
+    };
+    drop(body);
+    let place = endpoint.places.take().await?;
+    let report = Job::start(endpoint, Work::Texts(wanted.request.clone()), &place)?.end().await?;
+    match report.in_range() {
+        true => Ok(json(StatusCode::OK, &wanted.answer(endpoint, &report))),
+        false => Err(Refusal::out_of_range()),
+    }
 }
 
 /// A page can make a browser send texts and forms anywhere, and JSON only where it is allowed to.

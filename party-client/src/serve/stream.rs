@@ -8,7 +8,7 @@ use tokio::{sync::mpsc::Sender, time::timeout};
 
 use super::{
     Endpoint,
-    job::{Job, News},
+    job::{Job, News, Work},
     places::Place,
     refusal::Refusal,
     reply::{Reply, Usage},
@@ -18,6 +18,9 @@ use crate::events::{Event, Stage, Traffic};
 
 /// How often a stream that has nothing to say says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a reader may leave a piece where it is: whoever reads more slowly has gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A stream to a reader.
 pub struct Stream {
@@ -73,7 +76,7 @@ impl Stream {
         for (index, generation) in wanted.generations.into_iter().enumerate() {
             let job = match job.take() {
                 Some(first) => first,
-                None => Job::start(endpoint, generation, &place)?,
+                None => Job::start(endpoint, Work::Answer(generation), &place)?,
             };
             let (tokens, kept) = self.answer(index, job).await?;
             (usage.new, in_range) = (usage.new + tokens, in_range && kept);
@@ -113,10 +116,15 @@ impl Stream {
                     let tokens = std::mem::take(&mut likelihoods);
                     self.send(self.reply.text(index, &text, &tokens, &mut offset)).await?;
                 }
-                News::Event(Event::Warning(_) | Event::Hint(_)) => {}
+                News::Event(Event::Warning(warning)) => {
+                    self.progress(json!({ "stage": "warning", "message": warning.to_string() })).await?;
+                }
+                News::Event(Event::Hint(_)) => {}
                 News::End(end) => {
                     let report = (*end)?;
-                    let Some(answer) = report.answer() else { return Err(Refusal::internal().into()) };
+                    let Some(answer) = report.answer() else {
+                        return Err(Refusal::internal("a session ended without an answer").into());
+                    };
                     if !likelihoods.is_empty() {
                         self.send(self.reply.text(index, "", &likelihoods, &mut offset)).await?;
                     }
@@ -161,7 +169,8 @@ impl Stream {
     }
 
     async fn write(&self, text: String) -> Result<(), Gone> {
-        self.pieces.send(text.into()).await.map_err(|_| Gone)
+        let sent = timeout(PATIENCE, self.pieces.send(text.into())).await;
+        if let Ok(Ok(())) = sent { Ok(()) } else { Err(Gone) }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Cli {
 }
 
 /// The names of [`Command`].
-pub const SUBCOMMANDS: [&str; 3] = ["serve", "check-model", "keygen"];
+pub const SUBCOMMANDS: [&str; 4] = ["serve", "check-model", "architectures", "keygen"];
 
 /// What to do.
 #[derive(Subcommand)]
@@ -34,6 +34,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Load a model, and show what its owner wants to know before serving it.
     CheckModel(CheckModelArgs),
+    /// Print which models can be served. Also taken where there is --list-architectures.
+    Architectures(ArchitecturesArgs),
     /// Make this server's private key, if it is not there, and print its fingerprint.
     Keygen(KeygenArgs),
 }
@@ -171,6 +173,14 @@ pub struct CheckModelArgs {
     /// inside this program]
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
+}
+
+/// Prints which models can be served: the `model_type` of their `config.json`, what they are for,
+/// and well-known ones.
+#[derive(Args)]
+pub struct ArchitecturesArgs {
+    #[arg(long, hide = true)]
+    list_architectures: bool,
 }
 
 /// Makes a private key if the file is not there, and prints its fingerprint.

@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-struct Endpoint {
+pub struct Endpoint {
     process: Child,
     addr: String,
     log: Receiver<String>,
 }
 
 impl Endpoint {
-    fn start(server: &Server, options: &[&str]) -> Endpoint {
+    pub fn start(server: &Server, options: &[&str]) -> Endpoint {
         let mut command = client_command();
         command.args(["serve", "--listen", "127.0.0.1:0", "--server", &server.addr]).args(options);
         match &server.fingerprint {
@@ -45,11 +45,11 @@ impl Endpoint {
         next_line(&self.log, text)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         ask(&self.addr, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"), "")
     }
 
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
         ask(&self.addr, &head, &body.to_string())
     }
@@ -78,7 +78,7 @@ fn completion(more: Value) -> Value {
     body
 }
 
-struct Answer {
+pub struct Answer {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
@@ -89,7 +89,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
-    fn good(&self) -> Value {
+    pub fn good(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.json()
     }
@@ -249,19 +249,21 @@ fn conversations_go_by_the_models_template() {
     assert_eq!(endpoint.get("/v1/models/tales/fox-1").good()["sotto"]["conversational"], true);
 }
 
+/// An error in OpenAI's form, with these words in it.
+pub fn refused(answer: Answer, status: u16, param: Option<&str>, words: &str) {
+    let error = answer.json()["error"].clone();
+    assert_eq!(answer.status, status, "{error}");
+    assert_eq!(error["param"].as_str(), param, "{error}");
+    let all = format!("{} {}", error["code"].as_str().unwrap_or(""), error["message"].as_str().unwrap());
+    assert!(words.split('|').all(|word| all.contains(word)), "{words} in {all}");
+    assert!(error["type"].as_str().unwrap().ends_with("_error"));
+    assert_eq!(answer.headers["x-should-retry"], "false");
+}
+
 #[test]
 fn what_cannot_be_had_is_refused_by_name() {
     let server = Server::start(&["--reveal", "tokens"]);
     let endpoint = Endpoint::start(&server, &[]);
-    let refused = |answer: Answer, status: u16, param: Option<&str>, words: &str| {
-        let error = answer.json()["error"].clone();
-        assert_eq!(answer.status, status, "{error}");
-        assert_eq!(error["param"].as_str(), param, "{error}");
-        let all = format!("{} {}", error["code"].as_str().unwrap_or(""), error["message"].as_str().unwrap());
-        assert!(words.split('|').all(|word| all.contains(word)), "{words} in {all}");
-        assert!(error["type"].as_str().unwrap().ends_with("_error"));
-        assert_eq!(answer.headers["x-should-retry"], "false");
-    };
     let cases = [
         (json!({ "model": "gpt-4o" }), 404, "model", "model_not_found|\"sotto\""),
         (json!({ "model": null }), 400, "model", "missing"),
@@ -275,7 +277,7 @@ fn what_cannot_be_had_is_refused_by_name() {
         (json!({ "temperature": 101 }), 400, "temperature", "is 101|0 to 100"),
         (json!({ "temperature": 5 }), 400, "temperature", "one token a step|0.05 to 4"),
         (json!({ "temperature": 1, "top_p": 0.5 }), 400, "top_p", "unsupported_parameter|takes logits"),
-        (json!({ "top_p": 0 }), 400, "top_p", "is 0"),
+        (json!({ "top_p": -1 }), 400, "top_p", "is -1"),
         (json!({ "presence_penalty": 1 }), 400, "presence_penalty", "unsupported_parameter|penalties"),
         (json!({ "frequency_penalty": 3 }), 400, "frequency_penalty", "is 3|-2 to 2"),
         (json!({ "logprobs": 1 }), 400, "logprobs", "unsupported_parameter|no logits"),
@@ -309,7 +311,8 @@ fn what_cannot_be_had_is_refused_by_name() {
     let large = " ".repeat((4 << 20) + 1);
     refused(raw(&format!("{post}{json_type}"), &large), 413, None, "4194304");
     refused(raw(&format!("GET /v1/completions HTTP/1.1\r\n{host}"), ""), 405, None, "POST only");
-    refused(raw(&format!("GET /v1/embeddings HTTP/1.1\r\n{host}"), ""), 404, None, "unknown_url");
+    refused(raw(&format!("GET /v1/files HTTP/1.1\r\n{host}"), ""), 404, None, "unknown_url");
+    refused(endpoint.post("/v1/embeddings", &json!({})), 400, None, "unsupported_task|/v1/completions");
     let foreign = format!("POST /v1/completions HTTP/1.1\r\nHost: evil.example\r\n{json_type}");
     refused(raw(&foreign, &body), 403, None, "foreign_host|--allow-host");
     let page = format!("{post}{json_type}Origin: http://localhost:3000\r\n");
@@ -467,7 +470,7 @@ fn an_answer_that_may_be_wrong_is_an_error() {
 }
 
 /// A script by `python3`, or what the variable `PYTHON` names, if that has a package.
-fn script(package: &str, name: &str) -> Option<Command> {
+pub fn script(package: &str, name: &str) -> Option<Command> {
     let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let import = format!("import {package}");
     let has = Command::new(&python).args(["-c", &import]).stderr(Stdio::null()).status();
@@ -480,6 +483,11 @@ fn script(package: &str, name: &str) -> Option<Command> {
     Some(script)
 }
 
+/// The script succeeds with the endpoint's address.
+pub fn good_script(script: &mut Command, endpoint: &Endpoint) {
+    good(&script.arg(format!("http://{}/v1", endpoint.addr)).output().unwrap());
+}
+
 #[test]
 fn the_openai_package_is_served() {
     let Some(mut script) = script("openai", "openai_client.py") else { return };
@@ -487,7 +495,7 @@ fn the_openai_package_is_served() {
     conversational(dir.path());
     let server = Server::of(dir.path(), &[]);
     let endpoint = Endpoint::start(&server, &[]);
-    good(&script.arg(format!("http://{}/v1", endpoint.addr)).output().unwrap());
+    good_script(&mut script, &endpoint);
 }
 
 #[test]

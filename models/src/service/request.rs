@@ -1,0 +1,123 @@
+//! How a request begins and ends: two lengths and a precision, the server's verdict; whether all
+//! numbers stayed in range.
+//!
+//! | client                              |                       | server                              |
+//! |-------------------------------------|-----------------------|-------------------------------------|
+//! | lengths, precision                  | `-- model/request ->` |                                     |
+//! |                                     | `<- model/verdict --` | whether context and owner admit them|
+//! | the request's steps                 | `<- ... ->`           |                                     |
+//! | whether all numbers stayed in range | `<- ... ->`           | ([`sotto_protocol::overflow_check`])|
+//! |                                     | `<- model/done --`    | has heard the end                   |
+
+use serde::{Deserialize, Serialize};
+use sotto_net::Half;
+use sotto_protocol::{Client, Precision, Server, Session, overflow_check};
+
+use super::{Answers, Error, Policy, RemoteModel};
+use crate::{Model, Task};
+
+/// What a client asks for: lengths and precision, nothing else.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// New tokens at most.
+    pub new: u32,
+    /// Whether all positions' logits go to the client, for a comparison with a reference.
+    pub all_positions: bool,
+    /// How exact activations are to be.
+    pub precision: Precision,
+}
+
+impl Request {
+    pub(super) fn check(&self, positions: usize) -> Result<(), Error> {
+        let (prompt, new, context) = (self.prompt as usize, self.new as usize, positions);
+        match prompt + new {
+            _ if prompt == 0 || new == 0 => Err(Error::Empty),
+            // The last new token is not fed back.
+            total if total > context + 1 || prompt > context => Err(Error::TooLong { prompt, new, context }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a server saw of a request that it served.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The request; of several, the last.
+    pub request: Request,
+    /// Tokens of the prompt, or of all texts.
+    pub tokens: usize,
+    /// Tokens made, or texts.
+    pub made: usize,
+    /// Positions in the cache of keys and values at the end, and its bytes.
+    pub cached: (usize, usize),
+}
+
+/// Whether every number stayed in its range while a request was served.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// All did.
+    Kept,
+    /// One did not: what was revealed may be wrong.
+    Left,
+}
+
+/// A length as it is told to the server; one that does not fit is refused like any that is too
+/// long.
+pub(super) fn length(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+pub(super) async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request) -> Result<(), Error> {
+    request.check(remote.positions)?;
+    overflow_check::next_request(&mut me.session);
+    me.session.ch.send_control("model/request", request)?;
+    match me.session.ch.recv("model/verdict", 1).await?[..] {
+        [1] => Ok(()),
+        _ => Err(Error::Refused),
+    }
+}
+
+/// The next request, if it fits the model and what its owner has decided.
+pub(super) async fn admit(me: &mut Server, model: &Model, policy: Policy) -> Result<Request, Error> {
+    let request: Request = me.session.ch.recv_control("model/request").await?;
+    overflow_check::next_request(&mut me.session);
+    let (config, task) = (model.config(), model.config().task());
+    let verdict = match request.prompt as usize {
+        prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
+        _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
+        // An encoder's client gets what the task takes, of one text, and nothing else.
+        _ if task != Task::Generate && (request.all_positions || request.new != 1) => Err(Error::NoLogits),
+        _ => policy.check(config).and_then(|()| request.check(model.positions())),
+    };
+    me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
+    verdict?;
+    Ok(request)
+}
+
+/// Learns whether numbers stayed in range since it last asked.
+pub(super) async fn verdict(me: &mut Client) -> Result<Ranges, Error> {
+    let kept = in_range(&mut me.session).await?.expect("the client gets the verdict");
+    Ok(if kept { Ranges::Kept } else { Ranges::Left })
+}
+
+/// Waits until the server knows that this was all: whoever leaves earlier may take the last message
+/// along.
+pub(super) async fn done(me: &mut Client) -> Result<(), Error> {
+    me.session.ch.recv("model/done", 1).await?;
+    Ok(())
+}
+
+/// The verdict, once both sides agree on all that went before.
+pub(super) async fn in_range(session: &mut Session) -> Result<Option<bool>, Error> {
+    session.ch.meter.enter("session", Half::Online);
+    let agreed = session.checkpoint().await;
+    session.ch.meter.leave();
+    agreed?;
+    session.ch.meter.enter("ranges", Half::Online);
+    let verdict = overflow_check::finish(session).await;
+    session.ch.meter.leave();
+    Ok(verdict?)
+}

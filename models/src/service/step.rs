@@ -1,0 +1,184 @@
+//! One step of a network on shares: its plan, its schedule, what is revealed of it.
+
+use sotto_protocol::{Precision, Role, Schedule, Session, linear::Matrix};
+use zeroize::Zeroizing;
+
+use super::{Answers, Error};
+use crate::{
+    evaluator::{
+        FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
+        two_party::{self, Caches},
+    },
+    network::Network,
+};
+
+/// What is to be revealed of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted<'a> {
+    /// The last position's logits: for the next token.
+    Last,
+    /// So many of them, the largest.
+    Top(usize),
+    /// The likeliest next token and nothing else, after the client has added its own numbers to the
+    /// logits, if there are any.
+    Token(&'a [f64]),
+    /// All positions' logits: to compare with a reference.
+    All,
+}
+
+/// What was revealed.
+#[derive(Clone, PartialEq)]
+pub enum Revealed {
+    /// Logits, `[positions, V]`; those that are not revealed are minus infinity.
+    Logits(Vec<f32>),
+    /// The likeliest token.
+    Token(u32),
+}
+
+impl Revealed {
+    /// The next token: what `choose` makes of logits, if there are any.
+    pub fn token(&self, choose: impl FnOnce(&[f32]) -> u32) -> u32 {
+        match self {
+            Revealed::Logits(logits) => choose(logits),
+            Revealed::Token(token) => *token,
+        }
+    }
+}
+
+pub(super) fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
+    match answers {
+        Answers::Logits => Wanted::Last,
+        Answers::Top(k) => Wanted::Top(k as usize),
+        Answers::Tokens => Wanted::Token(noise),
+    }
+}
+
+/// Where a generation stands: what the next step saves, and the tokens around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What its protocols save.
+    pub schedule: Schedule,
+    /// Tokens that were evaluated before it, one at a time.
+    pub tokens_before: usize,
+    /// Tokens that may be evaluated after it.
+    pub tokens_after: usize,
+}
+
+/// One party's side of a step: `tokens` follow those in the caches, and the client gets what is
+/// wanted.
+///
+/// # Errors
+/// What the peer or the network connection does.
+pub async fn step<R, N>(
+    me: &mut R,
+    network: &N,
+    scales: &Scales,
+    caches: &mut Caches,
+    (tokens, wanted): (Tokens<'_>, Wanted<'_>),
+    Progress { schedule, tokens_before, tokens_after }: Progress,
+) -> Result<Option<Revealed>, sotto_protocol::Error>
+where
+    R: Role<Weight: Clone>,
+    N: Network<Weight = R::Weight>,
+{
+    let all = wanted == Wanted::All;
+    let plan = plan(network, scales, me.session().precision(), caches.len(), tokens, all).await?;
+    let around = [tokens_before, tokens_after];
+    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, schedule, around), scales);
+    let logits = network.forward(&mut e, tokens, all).await?;
+    drop(e);
+    reveal(me, scales, logits, wanted).await
+}
+
+/// What a step after `position` positions takes.
+pub(super) async fn plan<'a, W, N>(
+    network: &N,
+    scales: &'a Scales,
+    precision: Precision,
+    position: usize,
+    tokens: Tokens<'_>,
+    all: bool,
+) -> Result<Plan<'a, W>, sotto_protocol::Error>
+where
+    W: Matrix + Clone,
+    N: Network<Weight = W>,
+{
+    let mut plan = Plan::new(position, precision, scales);
+    network.forward(&mut plan, Tokens::Hidden(tokens.count()), all).await?;
+    Ok(plan)
+}
+
+/// Reveals what is wanted of logits, which come in units of `2^logits`.
+async fn reveal<R: Role>(
+    me: &mut R,
+    scales: &Scales,
+    logits: Scaled,
+    wanted: Wanted<'_>,
+) -> Result<Option<Revealed>, sotto_protocol::Error> {
+    let unit = f64::from(scales.logits).exp2();
+    let frac = logits.share.frac.wrapping_add_signed(scales.logits);
+    let logits = logits.share.duplicate().with_frac(frac);
+    let vocabulary = logits.shape.cols;
+    Ok(match wanted {
+        Wanted::Token(added) => {
+            let added: Vec<f64> = added.iter().map(|x| x / unit).collect();
+            let added = Zeroizing::new(added);
+            two_party::reveal_best(me, &logits, &added).await?.map(|best| Revealed::Token(best[0]))
+        }
+        Wanted::Top(k) => two_party::reveal_top(me, &logits, k).await?.map(|largest| {
+            let mut logits = vec![f32::NEG_INFINITY; vocabulary];
+            largest.into_iter().for_each(|(token, x)| logits[token] = (x * unit) as f32);
+            Revealed::Logits(logits)
+        }),
+        Wanted::Last | Wanted::All => {
+            let revealed = two_party::reveal(me, &logits).await?;
+            revealed.map(|logits| Revealed::Logits(logits.iter().map(|&x| (x * unit) as f32).collect()))
+        }
+    })
+}
+
+/// Names the phase, and says what to save in it.
+pub(super) async fn enter_step<R, N>(
+    me: &mut R,
+    network: &N,
+    scales: &Scales,
+    prompt: usize,
+    step: usize,
+    new: usize,
+) -> Result<Progress, Error>
+where
+    R: Role<Weight: Clone>,
+    N: Network<Weight = R::Weight>,
+{
+    let (phase, schedule) = match step {
+        0 => {
+            let (precision, rows) = (me.session().precision(), Tokens::Hidden(prompt));
+            let plan = plan(network, scales, precision, 0, rows, false).await?;
+            ("prefill", prompt_schedule(me.session(), &plan))
+        }
+        _ => ("decode", me.session().decode_schedule()),
+    };
+    me.session_mut().ch.meter.phase(phase);
+    Ok(Progress { schedule, tokens_before: step.saturating_sub(1), tokens_after: new - 1 - step })
+}
+
+/// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As
+/// measured, by default precision.
+const LATENCY_BITS: [f64; 3] = [1300.0, 2350.0, 15_000.0];
+/// Turns of a layer that it saves.
+const LATENCY_TURNS: f64 = 27.0;
+/// Scores of a layer at most, which bounds memory: 160 OTs each for their maximum.
+const LATENCY_SCORES: f64 = 32_768.0;
+
+/// By which schedule to read a prompt.
+fn prompt_schedule<W>(session: &Session, plan: &Plan<'_, W>) -> Schedule {
+    let rows = plan.rows as f64;
+    let heads = plan.heads().first().map_or(0, |heads| heads.key_value * heads.group) as f64;
+    let neurons = plan.neurons();
+    let scores = heads * (rows + 1.0) / 2.0;
+    if rows * scores > LATENCY_SCORES {
+        return Schedule::Throughput;
+    }
+    let [neuron, score, head] = LATENCY_BITS;
+    session.cheaper(neuron * neurons as f64 + rows * (score * scores + head * heads), LATENCY_TURNS)
+}
