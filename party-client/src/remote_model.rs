@@ -114,7 +114,7 @@ impl RemoteModel {
     ///
     /// # Errors
     /// It has none, or too many.
-    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+    pub(crate) fn tokens_of(&self, text: &str) -> Result<Vec<u32>, Error> {
         Ok(self.tokenizer().encode_places(text, None, self.positions())?.ids)
     }
 

@@ -49,7 +49,7 @@ impl Wanted {
         let whole = |value: &Value| value.as_u64() == Some(numbers as u64);
         fields.refuse("dimensions", whole, &format!("vectors have {numbers} numbers"))?;
         fields.finish(&["user"])?;
-        let count = |(i, text): (usize, &String)| match model.encode(text) {
+        let count = |(i, text): (usize, &String)| match model.tokens_of(text) {
             Ok(ids) => Ok(ids.len()),
             Err(e) => Err(Refusal::from(&e).param(format!("input[{i}]"))),
         };
