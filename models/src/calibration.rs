@@ -6,6 +6,8 @@
 //! powers of two with two bits of room. What leaves that room all the same is noticed while the
 //! model runs.
 
+mod cache;
+
 use std::path::Path;
 
 use crate::{
@@ -21,6 +23,8 @@ use crate::{
     model::Bounded,
     weights::FEWEST_FRAC,
 };
+
+pub use cache::Cache;
 
 /// Texts to calibrate on.
 #[derive(Clone, Debug, Default)]

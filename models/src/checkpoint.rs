@@ -116,6 +116,15 @@ impl Checkpoint {
         }
     }
 
+    /// All bytes of its files, file by file.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        let (shards, gguf) = match &self.source {
+            Source::Safetensors { shards, .. } => (&shards[..], None),
+            Source::Gguf(model) => (&[][..], Some(model.gguf().content())),
+        };
+        shards.iter().map(Shard::bytes).chain(gguf)
+    }
+
     /// The file to name in errors: the single file, or the index.
     pub fn file(&self) -> &Path {
         &self.file

@@ -73,6 +73,11 @@ impl Gguf {
         &self.file
     }
 
+    /// All of the file.
+    pub(crate) fn content(&self) -> &[u8] {
+        self.content.bytes()
+    }
+
     /// A value of the metadata.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.metadata.get(key)

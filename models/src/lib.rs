@@ -61,7 +61,7 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use agreement::{Agreement, CLEAR_LEAD};
-pub use calibration::Texts;
+pub use calibration::{Cache, Texts};
 pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
 pub use config::{

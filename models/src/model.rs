@@ -7,7 +7,7 @@ use sotto_protocol::linear::Weight;
 
 use crate::{
     ChatTemplate, Config, Folder, Reference, Task,
-    calibration::{self, Texts},
+    calibration::{self, Cache, Texts},
     error::Error,
     evaluator::{
         Bounds, Scales, Tokens,
@@ -39,6 +39,14 @@ impl Model {
     /// # Errors
     /// A weight is missing, no number, or too large for 16 bits.
     pub fn load(folder: &Folder, texts: &Texts) -> Result<Model, Error> {
+        Model::load_cached(folder, texts, &Cache::default())
+    }
+
+    /// The same; what was observed on texts is taken from a cache, if it is there.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_cached(folder: &Folder, texts: &Texts, cache: &Cache) -> Result<Model, Error> {
         let plain = Model::by_scales(folder, Scales::default())?;
         let whole = plain.config.max_position_embeddings <= plain.positions;
         let bounds = bound(&plain.network, &plain.config, &plain.scales);
@@ -47,7 +55,7 @@ impl Model {
         }
         drop(plain.network);
         let tokens = texts.tokens(folder)?;
-        let observed = Reference::load(folder)?.observe(&tokens);
+        let observed = cache.observed(folder, &tokens, || Ok(Reference::load(folder)?.observe(&tokens)))?;
         let scales = calibration::choose(&observed, &bounds);
         let model = Model::by_scales(folder, scales)?;
         Ok(Model { observed: model.scales != plain.scales, ..model })

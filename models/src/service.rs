@@ -36,7 +36,7 @@ use sotto_protocol::Server;
 pub use encode::{Text, encode};
 pub use error::Error;
 pub use generate::{Choose, evaluate, generate};
-pub use offer::{Answers, Policy, RemoteModel, offer, receive_offer};
+pub use offer::{Answers, Policy, RemoteModel, TokenizerSource, digest, offer, receive_offer};
 pub use request::{Ranges, Request, Served};
 pub use step::{Progress, Revealed, Wanted, step};
 

@@ -39,6 +39,11 @@ impl Shard {
         &self.file
     }
 
+    /// All of the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.content.bytes()
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
     }

@@ -4,10 +4,13 @@
 //! anything secret moves. An answer is decoded as it grows by [`Tokenizer::stream`].
 
 use std::char::REPLACEMENT_CHARACTER;
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use tokenizers::Decoder;
 use tokenizers::decoders::DecoderWrapper;
 
@@ -18,6 +21,38 @@ use crate::json_object::json_fault;
 
 /// Largest `tokenizer.json` accepted, in bytes.
 pub const TOKENIZER_LIMIT: u64 = 64 << 20;
+
+/// The BLAKE3 hash of a `tokenizer.json`, or of one and a chat template, by which a client pins how
+/// its texts are read. In hexadecimal as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Of a file's bytes.
+    pub fn of(json: &[u8]) -> Digest {
+        Digest(blake3::hash(json).into())
+    }
+
+    /// Of this file and a chat template with that digest.
+    pub fn with(self, template: Digest) -> Digest {
+        Digest::of(&[self.0, template.0].concat())
+    }
+}
+
+impl Display for Digest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        blake3::Hash::from(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Digest, String> {
+        let hash = blake3::Hash::from_hex(text);
+        hash.map(|hash| Digest(hash.into())).map_err(|_| "expected 64 hexadecimal digits".into())
+    }
+}
 
 /// A tokenizer all of whose ids are rows of the model's embedding.
 pub struct Tokenizer {
@@ -76,9 +111,9 @@ impl Tokenizer {
         &self.json
     }
 
-    /// The BLAKE3 hash of the `tokenizer.json`.
-    pub fn digest(&self) -> [u8; 32] {
-        blake3::hash(&self.json).into()
+    /// The digest of the `tokenizer.json`.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.json)
     }
 
     /// The ids of a prompt, with the special tokens that the model expects around it. At least one,

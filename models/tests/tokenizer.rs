@@ -10,7 +10,7 @@ use common::{bytes, config, odd};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sotto_models::random::write_random_folder;
-use sotto_models::{Config, Error, Fields, Tokenizer};
+use sotto_models::{Config, Error, Fields, Tokenizer, tokenizer::Digest};
 
 fn tokenizer(config: &Config) -> Tokenizer {
     let dir = tempfile::tempdir().unwrap();
@@ -134,7 +134,9 @@ fn truncation_and_padding_in_the_file_are_ignored() {
 fn the_digest_tells_files_apart() {
     let (a, b) = (tokenizer(&bytes()), tokenizer(&config(odd())));
     assert_eq!(a.digest(), tokenizer(&bytes()).digest());
-    assert_eq!(a.digest(), <[u8; 32]>::from(blake3::hash(a.json())));
+    assert_eq!(a.digest().to_string(), blake3::hash(a.json()).to_hex().as_str());
+    assert_eq!(a.digest().to_string().parse(), Ok(a.digest()));
+    assert!("12".parse::<Digest>().unwrap_err().contains("64"));
     assert_ne!(a.digest(), b.digest());
 }
 

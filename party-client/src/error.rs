@@ -78,7 +78,7 @@ impl Error {
     /// is no longer there.
     pub(crate) fn farewell(&self) -> Option<Abort> {
         match (self, self.fault()) {
-            (Error::Session(Service::Tokenizer), _) => Some(Abort::Mismatch),
+            (Error::Session(Service::Tokenizer | Service::OtherTokenizer { .. }), _) => Some(Abort::Mismatch),
             (Error::Stopped, _) => Some(Abort::Expired),
             (_, Fault::Connection) => None,
             (_, Fault::Server) => Some(Abort::Protocol),
@@ -91,7 +91,7 @@ impl Error {
 fn of_session(error: &Service) -> Fault {
     match error {
         Service::Protocol(Protocol::Net(e)) => of_net(e),
-        Service::Protocol(_) | Service::Offer(_) => Fault::Server,
+        Service::Protocol(_) | Service::Offer(_) | Service::OtherTokenizer { .. } => Fault::Server,
         Service::Model(_)
         | Service::Tokenizer
         | Service::TooLong { .. }

@@ -5,6 +5,7 @@
 //! long that takes, the server cannot see.
 
 use std::{
+    cell::Cell,
     panic::resume_unwind,
     sync::mpsc::{Receiver, channel},
     thread,
@@ -42,6 +43,9 @@ pub struct GenerationRequest {
     pub stop_sequences: Vec<String>,
     /// Tell how likely each token was, and so many of the likeliest ones.
     pub likelihoods: Option<usize>,
+    /// Make all tokens that may be made, though nobody sees those behind the answer's end: the
+    /// server does not learn where that is.
+    pub constant_length: bool,
     /// What the choices follow from.
     pub seed: u64,
 }
@@ -69,6 +73,7 @@ impl GenerationRequest {
             penalties: Penalties::default(),
             stop_sequences: vec![],
             likelihoods: None,
+            constant_length: false,
             seed: 0,
         }
     }
@@ -112,14 +117,21 @@ impl Session {
         let (sender, tokens) = channel();
         let (mut begun, ends) = (Instant::now(), model.ends());
         let mut cut = Cut::new(model, &prompt, &request.stop_sequences)?;
+        let made = Cell::new(0);
+        let (steps, mut over) = (&made, false);
         let next = move |step: Step<'_>| {
             let (made, go_on) = match step {
                 Step::Prompt(InRange(true)) => return true,
                 Step::Prompt(InRange(false)) => (Made::Garbage, true),
                 Step::Token(Picked { token, logits, cost }) => {
+                    steps.set(steps.get() + 1);
+                    if over {
+                        return !stop.is_asked();
+                    }
                     let (ended, seconds) = (ends.contains(&token), begun.elapsed().as_secs_f64());
                     begun = Instant::now();
-                    let go_on = !ended && !cut.falls_at(token) && !stop.is_asked();
+                    over = ended || cut.falls_at(token);
+                    let go_on = (!over || request.constant_length) && !stop.is_asked();
                     let logits = request.likelihoods.and(logits).map(<[f32]>::to_vec);
                     let traffic = Traffic { sent: cost.sent, received: cost.received };
                     (Made::Token { token, ended, seconds, traffic, logits }, go_on)
@@ -129,17 +141,17 @@ impl Session {
             let _ = sender.send(made);
             go_on
         };
-        let (made, answer) = thread::scope(|scope| {
+        let (in_range, answer) = thread::scope(|scope| {
             let prompt = &prompt[..];
             let shown = scope.spawn(move || show(model, (prompt, new), request, &tokens, events));
-            let made = runtime.block_on(stop.or_soon(model.generate(me, prompt, new, request, next)));
+            let in_range = runtime.block_on(stop.or_soon(model.generate(me, prompt, new, request, next)));
             // The sender is gone with `next`: the other thread ends.
-            (made, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            (in_range, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
-        let in_range = made.unwrap_or(Err(Error::Stopped))?;
+        let in_range = in_range.unwrap_or(Err(Error::Stopped))?;
         self.done = true;
         let answer = answer?;
-        let saw = model.disclosure(prompt.len(), new, answer.tokens.len());
+        let saw = model.disclosure(prompt.len(), new, made.get());
         Ok(self.report(saw, in_range).with_answer(answer))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sotto_models::{
     Config, Folder, Sampler, Sampling, Task, Tokenizer,
-    service::{self, Answers, Choose, Error as Service, Ranges, Revealed, Text},
+    service::{self, Answers, Choose, Error as Service, Ranges, Revealed, Text, TokenizerSource},
 };
 use sotto_net::Cost;
 use sotto_protocol::Client;
@@ -29,14 +29,16 @@ pub struct RemoteModel {
 pub(crate) struct InRange(pub bool);
 
 impl RemoteModel {
-    /// Hears of the model; `tokenizer` is the client's own file.
+    /// Hears of the model.
     ///
     /// # Errors
     /// The offer makes no sense, or the user's tokenizer is not the model's.
-    pub(crate) async fn receive(me: &mut Client, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
+    pub(crate) async fn receive(me: &mut Client, tokenizer: &TokenizerSource) -> Result<RemoteModel, Error> {
         match service::receive_offer(&mut me.session.ch, tokenizer).await {
             Ok(offered) => Ok(RemoteModel { offered }),
-            Err(Service::Model(e)) if tokenizer.is_none() => Err(Error::BadOffer(e)),
+            Err(Service::Model(e)) if !matches!(tokenizer, TokenizerSource::File(_)) => {
+                Err(Error::BadOffer(e))
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -101,9 +103,9 @@ impl RemoteModel {
         self.config().task()
     }
 
-    /// The digest of the tokenizer's file, in hexadecimal.
+    /// The digest of the tokenizer and the chat template, in hexadecimal.
     pub fn tokenizer_digest(&self) -> String {
-        self.tokenizer().digest().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.offered.digest.to_string()
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

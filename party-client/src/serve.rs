@@ -80,6 +80,9 @@ pub struct Options {
     pub requests: usize,
     /// Requests that wait at most.
     pub waiting: usize,
+    /// Whether answers are made to their greatest length, though nobody sees what is behind their
+    /// end.
+    pub constant_length: bool,
     /// How long requests under way may take when the endpoint is told to stop.
     pub grace: Duration,
 }
@@ -93,6 +96,8 @@ struct Endpoint {
     created: u64,
     access: Access,
     places: Places,
+    /// See [`Options::constant_length`].
+    constant_length: bool,
     /// Requests that are read at a time: a body becomes many times as large on its way to tokens.
     reading: Semaphore,
     events: Arc<dyn Events>,
@@ -126,13 +131,14 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
             options.listen
         )));
     }
-    let Options { upstream, listen, name, key, hosts, requests, waiting, grace } = options;
+    let Options { upstream, listen, name, key, hosts, requests, waiting, constant_length, grace } = options;
     let model = meet(&upstream, stop, &*events)?;
     let described = model.summary().text;
     let endpoint = Arc::new(Endpoint {
         access: Access::new(key, (local || !hosts.is_empty()).then_some(hosts)),
         created: reply::unix_time(),
         places: Places::new(requests, waiting),
+        constant_length,
         reading: Semaphore::new(READ_AT_ONCE),
         upstream,
         model,

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use sotto_models::service::TokenizerSource;
 use sotto_net::{Channel, Error as Net, Fingerprint, Identity, Link, Runtime, connect, connect_tls};
 use sotto_party::{address::is_loopback, admission, key_file};
 use sotto_protocol::{Client, Precision};
@@ -27,8 +28,8 @@ pub struct Options {
     pub precision: Precision,
     /// How long a silent server is waited for.
     pub patience: Duration,
-    /// The model's `tokenizer.json`, if it is at hand; otherwise the server's is used.
-    pub tokenizer: Option<PathBuf>,
+    /// Where the model's tokenizer comes from.
+    pub tokenizer: TokenizerSource,
 }
 
 /// How a connection is secured.
@@ -83,7 +84,7 @@ impl Session {
         let (me, model) = runtime.block_on(async {
             let established = stop.or_stop(establish(options, events)).await;
             let mut me = established.unwrap_or(Err(Error::Stopped))?;
-            let received = stop.or_stop(RemoteModel::receive(&mut me, options.tokenizer.as_deref())).await;
+            let received = stop.or_stop(RemoteModel::receive(&mut me, &options.tokenizer)).await;
             match received.unwrap_or(Err(Error::Stopped)) {
                 Ok(model) => Ok((me, model)),
                 Err(e) => {

@@ -6,12 +6,12 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
-use sotto_models::{CLEAR_LEAD, Task, network::MODEL_TYPES};
+use sotto_models::{CLEAR_LEAD, Cache, Task, network::MODEL_TYPES};
 use sotto_party::{
     command_line, key_file,
     log::{self, Level},
@@ -95,6 +95,7 @@ fn serve(args: &ServeArgs) -> Result<(), Error> {
     let options = Options {
         model: args.model.clone(),
         calibrate: args.calibrate.clone(),
+        cache: cache(args.cache.as_deref()),
         accept_unproven_ranges: args.accept_unproven_ranges,
         rules: args.rules(),
         listen: args.listen,
@@ -129,9 +130,23 @@ fn key(file: Option<PathBuf>) -> Result<PathBuf, Error> {
 }
 
 fn default_key() -> Option<PathBuf> {
+    Some(of_user("XDG_CONFIG_HOME", ".config")?.join("sotto/server.pem"))
+}
+
+/// A folder of the user's: what a variable names, or one in the home directory.
+fn of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-    Some(config.join("sotto/server.pem"))
+    set(variable).or_else(|| set("HOME").map(|home| home.join(in_home)))
+}
+
+/// Where what comes of calibration is kept: nowhere if that is wanted, or there is no home.
+fn cache(folder: Option<&Path>) -> Cache {
+    match folder {
+        Some(folder) if folder == Path::new("none") => Cache::default(),
+        Some(folder) => Cache::in_folder(folder.into()),
+        None => of_user("XDG_CACHE_HOME", ".cache")
+            .map_or(Cache::default(), |folder| Cache::in_folder(folder.join("sotto"))),
+    }
 }
 
 /// Prints which models can be served.
@@ -145,7 +160,7 @@ fn list_architectures() {
 
 /// Prints what the owner of a model wants to know before serving it.
 fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
-    let model = Model::load(&args.model, args.calibrate.as_deref())?;
+    let model = Model::load(&args.model, args.calibrate.as_deref(), &cache(args.cache.as_deref()))?;
     let mut text = format!("model       {}\ntokenizer   {}\n", model.describe(), model.tokenizer_digest());
     model.remarks().iter().for_each(|remark| text.push_str(&format!("remark      {remark}\n")));
     model.ranges().into_iter().for_each(|ranges| text.push_str(&format!("ranges      {ranges}\n")));

@@ -91,6 +91,7 @@ fn of_session(error: &Service) -> Option<Abort> {
         Service::Model(_)
         | Service::Offer(_)
         | Service::Tokenizer
+        | Service::OtherTokenizer { .. }
         | Service::OtherTask { .. }
         | Service::Masks { .. }
         | Service::Answers { .. }

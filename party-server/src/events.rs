@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sotto_models::Task;
+use sotto_models::{Task, tokenizer::Digest};
 use sotto_net::Fingerprint;
 use sotto_party::{admission::Refusal, log::Severity, output::one_line};
 
@@ -20,6 +20,8 @@ pub enum Event {
     Loaded {
         /// Its shape, in words.
         model: String,
+        /// By which clients may pin its tokenizer and its chat template.
+        tokenizer: Digest,
     },
     /// What the model's files say and is read otherwise.
     Remark(String),
@@ -131,7 +133,7 @@ impl Event {
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Loaded { model } => write!(f, "model loaded: {model}"),
+            Event::Loaded { model, tokenizer } => write!(f, "model loaded: {model}; tokenizer {tokenizer}"),
             Event::Remark(remark) => write!(f, "{remark}"),
             Event::Calibrated { ranges } => write!(f, "ranges chosen on texts: {ranges}"),
             Event::UnprovenRange(finding) => write!(f, "unproven range: {finding}"),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sotto_models::Cache;
 use sotto_net::{Error as Net, Link, Listener, Runtime};
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Options {
     /// Texts to see how large the model's numbers become, if the weights do not bound them; by
     /// default those inside the program.
     pub calibrate: Option<PathBuf>,
+    /// Where what comes of the texts is kept.
+    pub cache: Cache,
     /// Serve it even if its audit has findings.
     pub accept_unproven_ranges: bool,
     /// What its owner has decided.
@@ -105,11 +108,11 @@ fn check_transport(options: &Options) -> Result<(), Error> {
 
 /// Loads the model. One that may overflow is refused, unless that is accepted.
 fn load(options: &Options, events: &dyn Events) -> Result<Model, Error> {
-    let model = Model::load(&options.model, options.calibrate.as_deref())?;
+    let model = Model::load(&options.model, options.calibrate.as_deref(), &options.cache)?;
     model.check(options.rules)?;
     model.remarks().iter().for_each(|remark| events.tell(Event::Remark(remark.clone())));
     model.ranges().into_iter().for_each(|ranges| events.tell(Event::Calibrated { ranges }));
-    events.tell(Event::Loaded { model: model.describe() });
+    events.tell(Event::Loaded { model: model.describe(), tokenizer: model.tokenizer_digest() });
     let findings = model.findings();
     findings.iter().for_each(|finding| events.tell(Event::UnprovenRange(finding.clone())));
     match findings.first() {

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use sotto_models::{
-    Agreement, Folder, Task, Texts,
+    Agreement, Cache, Folder, Task, Texts,
     service::{self, Policy},
+    tokenizer::Digest,
 };
 use sotto_protocol::{Precision, Server};
 
@@ -33,14 +34,15 @@ pub struct Rules {
 }
 
 impl Model {
-    /// Loads a folder, a GGUF file, or the built-in model; `calibrate` is a file of texts.
+    /// Loads a folder, a GGUF file, or the built-in model; `calibrate` is a file of texts, `cache`
+    /// has what came of texts before.
     ///
     /// # Errors
     /// Its files.
-    pub fn load(model: &Path, calibrate: Option<&Path>) -> Result<Model, Error> {
+    pub fn load(model: &Path, calibrate: Option<&Path>, cache: &Cache) -> Result<Model, Error> {
         let texts = calibrate.map(Texts::open).transpose()?.unwrap_or_default();
         let folder = if model == Path::new("builtin") { Folder::builtin()? } else { Folder::open(model)? };
-        let weights = sotto_models::Model::load(&folder, &texts)?;
+        let weights = sotto_models::Model::load_cached(&folder, &texts, cache)?;
         let findings = weights.findings().iter().map(ToString::to_string).collect();
         Ok(Model { weights, folder, findings })
     }
@@ -111,9 +113,9 @@ impl Model {
         Ok(self.weights.agreement(&self.folder, &tokens, precision)?)
     }
 
-    /// The digest of the tokenizer's file, in hexadecimal.
-    pub fn tokenizer_digest(&self) -> String {
-        self.folder.tokenizer().digest().iter().map(|byte| format!("{byte:02x}")).collect()
+    /// The digest of the tokenizer and the chat template.
+    pub fn tokenizer_digest(&self) -> Digest {
+        service::digest(&self.weights, self.folder.tokenizer())
     }
 
     /// Offers the model in a session, and serves one request. Returns what was seen of it.

@@ -8,7 +8,7 @@ mod golden;
 
 use sotto_models::{
     Model, Task, Texts,
-    service::{self, Policy, Ranges, Revealed, Text},
+    service::{self, Policy, Ranges, Revealed, Text, TokenizerSource},
 };
 use sotto_protocol::{Client, Server};
 use sotto_shares::Rng;
@@ -21,7 +21,7 @@ fn evaluated(golden: &golden::Golden) -> (Vec<f32>, Ranges) {
     let (logits, served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             service::evaluate(&mut me, &offered, &golden.tokens).await.unwrap()
         },
         |ch| async {
@@ -53,7 +53,7 @@ fn encoded(golden: &golden::Golden) -> ([Vec<f32>; 2], Ranges) {
     let (revealed, served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let firsts = [None, (!golden.pair.is_empty()).then_some(golden::FIRST)];
             let texts = firsts.map(|first| Text { ids: golden.tokens.clone(), first });
             let mut results = [vec![], vec![]];

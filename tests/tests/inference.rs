@@ -13,7 +13,7 @@ use sotto_models::{
     network::Network,
     random::{self, RandomFolder, write_random_tensors},
     sampling::greedy,
-    service::{self, Answers, Choose, Policy, Ranges, Revealed},
+    service::{self, Answers, Choose, Policy, Ranges, Revealed, TokenizerSource},
     weights::{At, Listing, Outline, Quantised, Source},
 };
 use sotto_net::{Half, Link};
@@ -88,7 +88,7 @@ fn with_policy_over<T: Send>(
 /// The logits of all positions from two parties, every number in range.
 fn evaluated(folder: &Folder, model: &Model, precision: Precision, tokens: &[u32]) -> Vec<f32> {
     let (logits, ranges) = with_server(folder, model, (precision, Schedule::Throughput), async |mut me| {
-        let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+        let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
         service::evaluate(&mut me, &offered, tokens).await.unwrap()
     });
     assert_eq!(ranges, Ranges::Kept);
@@ -134,7 +134,7 @@ fn generated_text_is_the_float_models_greedy_text() {
     let want = Reference::load(&folder).unwrap().generate(&prompt, 12);
     let generated = |precision, schedule| {
         with_server(&folder, &model, (precision, schedule), async |mut me| {
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let mut out = vec![];
             let mut choose = |revealed: &Revealed| {
                 out.push(revealed.token(greedy));
@@ -177,7 +177,7 @@ fn far_parties_make_ahead_while_messages_travel() {
     let want = Reference::load(&folder).unwrap().generate(&prompt, NEW);
     let (mode, policy) = ((Precision::Default, Schedule::Latency), Policy::default());
     let (bytes, turns) = with_policy_over(FAR, &folder, &model, mode, policy, async |mut me| {
-        let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+        let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
         let mut out = vec![];
         let mut choose = |revealed: &Revealed| {
             out.push(revealed.token(greedy));
@@ -203,7 +203,8 @@ fn an_owner_may_reveal_tokens_only() {
     for schedule in [Schedule::Throughput, Schedule::Latency] {
         let (seen, refused) =
             with_policy(&folder, &model, (Precision::Default, schedule), policy, async |mut me| {
-                let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+                let offered =
+                    service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
                 assert_eq!(offered.answers, Answers::Tokens);
                 let refused = service::evaluate(&mut me, &offered, &prompt).await;
                 let mut seen = vec![];
@@ -249,7 +250,7 @@ fn tokens_are_sampled_by_the_clients_noise() {
     let policy = Policy { answers: Answers::Tokens, ..Policy::default() };
     let seen =
         with_policy(&folder, &model, (Precision::Default, Schedule::Throughput), policy, async |mut me| {
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let sampler = Sampler::new(Sampling::random(2.0, None, None).unwrap(), 5);
             let mut noisy = Noisy { sampler, noise: vec![], tokens: vec![] };
             let ranges = service::generate(&mut me, &offered, &prompt, 5, &mut noisy).await.unwrap();
@@ -277,7 +278,8 @@ fn an_owner_may_reveal_the_largest_logits_only() {
         let policy = Policy { answers, ..Policy::default() };
         let seen =
             with_policy(&folder, &model, (Precision::Default, Schedule::Latency), policy, async |mut me| {
-                let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+                let offered =
+                    service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
                 assert_eq!(offered.answers, Answers::Top(k as u32));
                 let refused = service::evaluate(&mut me, &offered, &prompt).await;
                 assert!(matches!(refused, Err(service::Error::NoLogits)));

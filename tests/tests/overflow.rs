@@ -7,7 +7,7 @@ use sotto_models::{
     Config, Fields, Folder, Model, Reference, Texts,
     evaluator::Scales,
     random::RandomFolder,
-    service::{self, Policy, Ranges},
+    service::{self, Policy, Ranges, TokenizerSource},
 };
 use sotto_protocol::{Client, Precision, Server};
 use sotto_shares::Rng;
@@ -89,7 +89,7 @@ fn evaluated(folder: &Folder, model: &Model, precision: Precision) -> Fate {
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             me.session.set_precision(precision);
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             service::evaluate(&mut me, &offered, &TOKENS).await.unwrap()
         },
         |ch| async {

@@ -13,7 +13,7 @@ use std::{
 use sotto_models::{
     Folder, Model, Texts,
     sampling::greedy,
-    service::{self, Answers, Policy, Ranges, Revealed},
+    service::{self, Answers, Policy, Ranges, Revealed, TokenizerSource},
 };
 use sotto_net::{Channel, Link};
 use sotto_party::admission::{self, Admission};
@@ -154,7 +154,7 @@ fn session(
             admission::request(&mut ch, |_| ()).await.unwrap().unwrap();
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
-            let offered = service::receive_offer(&mut me.session.ch, None).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
             let ranges = service::generate(&mut me, &offered, prompt, new, &mut go_on).await.unwrap();
             assert_eq!(ranges, Ranges::Kept);

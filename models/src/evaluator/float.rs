@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use sotto_protocol::{Error, activation::Activation};
 
 use crate::{
@@ -61,7 +62,7 @@ impl Rows {
 const FEW: usize = 8;
 
 /// The largest and smallest numbers that a network has met, place by place.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// What the overflow check may see of a row of the residual stream at most, visit by visit.
     pub stream: Vec<f32>,

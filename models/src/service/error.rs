@@ -1,6 +1,6 @@
 //! Why a conversation failed.
 
-use crate::error::Error as ModelError;
+use crate::{error::Error as ModelError, tokenizer::Digest};
 
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,17 @@ pub enum Error {
         "the tokenizer here is not the one the server's model was made with: leave --tokenizer out to get it from the server"
     )]
     Tokenizer,
+    /// The server's tokenizer and chat template are not those that the client's user expects.
+    #[error(
+        "the server's tokenizer and chat template have the digest {found}, expected {pinned}: do not use this server unless its \
+         operator can say why, and pass --tokenizer-digest anew"
+    )]
+    OtherTokenizer {
+        /// The server's.
+        found: Digest,
+        /// The expected one.
+        pinned: Digest,
+    },
     /// Prompt and answer exceed the context.
     #[error(
         "{prompt} prompt tokens and {new} new ones exceed the model's context of {context}: shorten the prompt or lower --max-tokens"

@@ -8,7 +8,7 @@
 //! | checks the digest| `<- model/tokenizer --`     | the file, if wanted                              |
 //! | parses it        | `<- model/template --`      | the chat template, or nothing                    |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sotto_net::Channel;
@@ -20,7 +20,7 @@ use crate::{
     evaluator::{Scales, Tokens},
     model::MAX_POSITIONS,
     network::AnyNetwork,
-    tokenizer::TOKENIZER_LIMIT,
+    tokenizer::{Digest, TOKENIZER_LIMIT},
     weights::{FEWEST_FRAC, Outline},
 };
 
@@ -90,7 +90,8 @@ struct Offer {
     scales: Scales,
     /// Positions at most.
     positions: u32,
-    tokenizer: [u8; 32],
+    tokenizer: Digest,
+    template: Digest,
     answers: Answers,
     audited: bool,
 }
@@ -101,6 +102,8 @@ pub struct RemoteModel {
     pub config: Config,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+    /// Of its tokenizer and its chat template.
+    pub digest: Digest,
     /// Its chat template, if it was made for conversations.
     pub template: Option<ChatTemplate>,
     /// What the client will see.
@@ -137,6 +140,11 @@ impl RemoteModel {
     }
 }
 
+/// By which clients may pin what they read texts by: the tokenizer and the model's chat template.
+pub fn digest(model: &Model, tokenizer: &Tokenizer) -> Digest {
+    tokenizer.digest().with(Digest::of(&model.template))
+}
+
 /// Tells the client what model this is.
 ///
 /// # Errors
@@ -162,6 +170,7 @@ async fn send_offer(
         scales: model.scales.clone(),
         positions: length(model.positions()),
         tokenizer: tokenizer.digest(),
+        template: Digest::of(&model.template),
         answers: policy.answers(model.config().outputs()),
         audited: policy.audited,
     };
@@ -173,18 +182,41 @@ async fn send_offer(
     Ok(())
 }
 
-/// Learns what model the server has; `tokenizer` is the client's own file, otherwise the server's
-/// is used.
+/// Where the client's tokenizer comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// The server sends it.
+    #[default]
+    Server,
+    /// The server sends it; its digest with the chat template is this one.
+    Pinned(Digest),
+    /// It is in a file here.
+    File(PathBuf),
+}
+
+/// Learns what model the server has.
 ///
 /// # Errors
-/// The offer is malformed or contradicts itself, the tokenizers differ, or the connection breaks.
-pub fn receive_offer<'a>(ch: &'a mut Channel, tokenizer: Option<&'a Path>) -> Conversation<'a, RemoteModel> {
+/// The offer is malformed or contradicts itself, the tokenizer is another, or the connection
+/// breaks.
+pub fn receive_offer<'a>(
+    ch: &'a mut Channel,
+    tokenizer: &'a TokenizerSource,
+) -> Conversation<'a, RemoteModel> {
     Box::pin(async move { take_offer(ch, tokenizer).await })
 }
 
-async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<RemoteModel, Error> {
-    let Offer { config, fractions, scales, positions, tokenizer: digest, answers, audited } =
-        ch.recv_control("model/offer").await?;
+async fn take_offer(ch: &mut Channel, source: &TokenizerSource) -> Result<RemoteModel, Error> {
+    let Offer {
+        config,
+        fractions,
+        scales,
+        positions,
+        tokenizer: digest,
+        template: of_template,
+        answers,
+        audited,
+    } = ch.recv_control("model/offer").await?;
     let network = Outline::new(&fractions).and_then(|outline| {
         let network = AnyNetwork::load(&config, &outline).ok()?;
         outline.is_used_up().then_some(network)
@@ -207,24 +239,48 @@ async fn take_offer(ch: &mut Channel, tokenizer: Option<&Path>) -> Result<Remote
     if !fits(answers, config.task()) {
         return Err(Error::Offer("it reveals the largest of what has none"));
     }
-    ch.send("model/want-tokenizer", vec![u8::from(tokenizer.is_none())])?;
-    let tokenizer = match tokenizer {
-        Some(file) => Tokenizer::open(file, &config)?,
-        None => {
+    if let TokenizerSource::Pinned(pinned) = *source
+        && pinned != digest.with(of_template)
+    {
+        return Err(Error::OtherTokenizer { found: digest.with(of_template), pinned });
+    }
+    let sent = !matches!(source, TokenizerSource::File(_));
+    ch.send("model/want-tokenizer", vec![u8::from(sent)])?;
+    let tokenizer = match source {
+        TokenizerSource::File(file) => {
+            let own = Tokenizer::open(file, &config)?;
+            if own.digest() == digest { own } else { return Err(Error::Tokenizer) }
+        }
+        TokenizerSource::Server | TokenizerSource::Pinned(_) => {
             let json = ch.recv_at_most("model/tokenizer", TOKENIZER_LIMIT as usize).await?;
+            // Before anything reads what is in it.
+            if Digest::of(&json) != digest {
+                return Err(Error::Offer("its tokenizer has another digest than it says"));
+            }
             Tokenizer::parse(Path::new("the server's tokenizer"), json, &config)?
         }
     };
-    if tokenizer.digest() != digest {
-        return Err(Error::Tokenizer);
-    }
     let template = ch.recv_at_most("model/template", TEMPLATE_LIMIT).await?;
+    if Digest::of(&template) != of_template {
+        return Err(Error::Offer("its chat template has another digest than it says"));
+    }
     let template = match &template[..] {
         [] => None,
         bytes => Some(ChatTemplate::from_bytes(bytes)?),
     };
-    let matrices = fractions.len();
-    Ok(RemoteModel { config, tokenizer, template, answers, audited, positions, matrices, network, scales })
+    let (matrices, digest) = (fractions.len(), digest.with(of_template));
+    Ok(RemoteModel {
+        config,
+        tokenizer,
+        digest,
+        template,
+        answers,
+        audited,
+        positions,
+        matrices,
+        network,
+        scales,
+    })
 }
 
 /// Whether what is revealed has as many fraction bits as are dropped before.

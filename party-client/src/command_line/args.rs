@@ -14,7 +14,7 @@ use sotto_party::log::Level;
 use sotto_protocol::Precision;
 use sotto_shares::Rng;
 
-use sotto_models::Task;
+use sotto_models::{Task, service::TokenizerSource, tokenizer::Digest};
 
 use super::serve::ServeArgs;
 use crate::{CheckRequest, Error, GenerationRequest, Input, Message, Options, Prompt, Security, TaskRequest};
@@ -125,6 +125,11 @@ pub struct GenerateArgs {
     /// Choose among the K likeliest tokens.
     #[arg(long, value_name = "K", requires = "temperature")]
     top_k: Option<usize>,
+
+    /// Goes on with tokens that nobody sees until --max-tokens are made: the server does not learn
+    /// how long the answer is. Every answer then takes as long as the longest.
+    #[arg(long)]
+    constant_length: bool,
 
     /// The seed of the choices: the same seed makes the same choices. [default: a new one each run]
     #[arg(long, value_name = "S", requires = "temperature")]
@@ -259,6 +264,11 @@ pub struct Target {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
 
+    /// The digest of the model's tokenizer and chat template, as the server prints it at the start:
+    /// others are refused before anything reads them.
+    #[arg(long, value_name = "DIGEST", conflicts_with = "tokenizer")]
+    tokenizer_digest: Option<Digest>,
+
     /// The precision of activations: default (12 fraction bits) or high (14, and finer tables; 5 to
     /// 20 % more traffic). The server learns which.
     #[arg(long, value_name = "HOW", default_value = "default")]
@@ -342,7 +352,11 @@ impl Target {
             link: self.link,
             precision: self.precision,
             patience: Duration::from_secs(self.timeout),
-            tokenizer: self.tokenizer.clone(),
+            tokenizer: match (&self.tokenizer, self.tokenizer_digest) {
+                (Some(file), _) => TokenizerSource::File(file.clone()),
+                (None, Some(digest)) => TokenizerSource::Pinned(digest),
+                (None, None) => TokenizerSource::Server,
+            },
         })
     }
 }
@@ -372,6 +386,7 @@ impl GenerateArgs {
             temperature: self.temperature.unwrap_or(0.0),
             top_k: self.top_k,
             top_p: self.top_p,
+            constant_length: self.constant_length,
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
             ..GenerationRequest::greedy(prompt)
         })

@@ -53,6 +53,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     max_waiting: u16,
 
+    /// Make every answer as long as it may become, though nobody sees what is behind its end: the
+    /// server does not learn how long answers are. Requests should say `max_tokens`.
+    #[arg(long)]
+    constant_length: bool,
+
     /// How long requests under way may take to end, once the program is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     stop_seconds: u32,
@@ -67,6 +72,7 @@ GET  /                       a chat in the browser
 GET  /v1/models              the model, and what the server reveals of it
 POST /v1/completions         the continuation of a text
 POST /v1/chat/completions    the next turn of a conversation
+POST /v1/embeddings          vectors of texts, by a model that embeds
 GET  /health                 how many requests are answered, and wait
 
 Example:
@@ -96,6 +102,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         hosts: args.allow_host.clone(),
         requests: args.max_requests.into(),
         waiting: args.max_waiting.into(),
+        constant_length: args.constant_length,
         grace: Duration::from_secs(args.stop_seconds.into()),
     };
     let stop = Stop::default();

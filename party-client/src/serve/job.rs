@@ -144,7 +144,10 @@ fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> R
         return Err(Failure::ModelChanged);
     }
     let result = match work {
-        Work::Answer(request) => session.generate(request, events),
+        Work::Answer(request) => {
+            let constant_length = endpoint.constant_length;
+            session.generate(&GenerationRequest { constant_length, ..request.clone() }, events)
+        }
         Work::Texts(request) => session.run(request, events),
     };
     session.close(&result);

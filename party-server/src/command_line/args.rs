@@ -60,6 +60,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
 
+    /// Where to keep what comes of calibration, so that the next start is faster; `none` keeps
+    /// nothing. [default: ~/.cache/sotto]
+    #[arg(long, value_name = "DIR|none")]
+    pub cache: Option<PathBuf>,
+
     /// What clients see of each step: the logits of the whole vocabulary, from enough of which they
     /// can compute the output head; the K largest logits, which takes longer; or one token only,
     /// the likeliest or a random one.
@@ -173,6 +178,11 @@ pub struct CheckModelArgs {
     /// inside this program]
     #[arg(long, value_name = "FILE")]
     pub calibrate: Option<PathBuf>,
+
+    /// Where to keep what comes of calibration, so that the next start is faster; `none` keeps
+    /// nothing. [default: ~/.cache/sotto]
+    #[arg(long, value_name = "DIR|none")]
+    pub cache: Option<PathBuf>,
 }
 
 /// Prints which models can be served: the `model_type` of their `config.json`, what they are for,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
     Folder, Model, Reference, Sampler, Sampling, Texts, sampling,
-    service::{self, Policy, Ranges},
+    service::{self, Policy, Ranges, TokenizerSource},
 };
 use sotto_net::Runtime;
 
@@ -107,7 +107,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 }
             }
             Me::Client(me) => {
-                let offered = service::receive_offer(&mut me.session.ch, None).await?;
+                let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await?;
                 let mut reference = Reference::load(&folder)?;
                 for window in 0..windows {
                     let length = WINDOW.min(options.tokens as usize - window * WINDOW);

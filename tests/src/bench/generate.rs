@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
     Folder, Model, Reference, Texts, sampling,
-    service::{self, Policy, Ranges, Revealed},
+    service::{self, Policy, Ranges, Revealed, TokenizerSource},
 };
 use sotto_net::{Cost, Meter, Runtime};
 
@@ -165,7 +165,7 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let start = Instant::now();
     let mut me = stage.establish(stage.connect().await?).await?;
     let Me::Client(me) = &mut me else { unreachable!("a client establishes a client") };
-    let offered = service::receive_offer(&mut me.session.ch, None).await?;
+    let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
     let ranges = service::generate(me, &offered, &prompt, new, &mut |revealed: &Revealed| {

@@ -195,4 +195,13 @@ fn a_server_tells_what_it_offers() {
     let inspected = good(&server_command().args(["check-model", "builtin"]).output().unwrap());
     let digest = text.lines().find(|line| line.starts_with("tokenizer")).unwrap();
     assert!(inspected.contains(digest), "{inspected}");
+    let digest = digest.split_whitespace().last().unwrap();
+    let pinned = |digest: &str| {
+        let mut client = server.client();
+        client.args(["--prompt", PROMPT, "--max-tokens", "1", "--tokenizer-digest", digest]);
+        client
+    };
+    good(&pinned(digest).output().unwrap());
+    mistake(&mut pinned(&"7".repeat(64)), 4, &[digest, "--tokenizer-digest"]);
+    mistake(&mut pinned("77"), 2, &["64 hexadecimal digits"]);
 }

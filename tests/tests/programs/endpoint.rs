@@ -210,6 +210,21 @@ fn completions_are_those_of_the_model() {
 }
 
 #[test]
+fn an_answers_length_can_be_kept_from_the_server() {
+    let server = Server::start(&["--insecure-no-tls"]);
+    let endpoint = Endpoint::start(&server, &["--constant-length"]);
+    let whole = endpoint.complete(json!({ "max_tokens": 6 })).good();
+    let text = whole["choices"][0]["text"].as_str().unwrap();
+    let first = text.split_whitespace().next().unwrap();
+    let cut = endpoint.complete(json!({ "max_tokens": 6, "stop": first })).good();
+    let choice = &cut["choices"][0];
+    assert_eq!((&choice["finish_reason"], choice["text"].as_str().unwrap().trim()), (&json!("stop"), ""));
+    assert!(cut["usage"]["completion_tokens"].as_u64().unwrap() < 6);
+    assert_eq!(cut["sotto"]["sessions"][0]["server_saw"]["new_tokens"], 6);
+    (0..2).for_each(|_| assert!(server.logs("served:").contains("6 of at most 6 new ones")));
+}
+
+#[test]
 fn conversations_go_by_the_models_template() {
     let dir = tempfile::tempdir().unwrap();
     conversational(dir.path());

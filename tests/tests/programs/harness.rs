@@ -90,7 +90,7 @@ impl Drop for Server {
 
 pub fn server_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
-    command.arg("server");
+    command.arg("server").env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

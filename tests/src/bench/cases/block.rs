@@ -13,7 +13,7 @@ use sotto_models::{
     layers::Layer,
     network::AnyNetwork,
     random::{Precision, RandomFolder},
-    service::{self, Policy, RemoteModel},
+    service::{self, Policy, RemoteModel, TokenizerSource},
     weights::Real,
 };
 use sotto_net::Half;
@@ -71,9 +71,9 @@ impl Block {
     /// The model as this party knows it: the server reads it and offers it, as the program does.
     async fn meet(&self, me: &mut Me, scratch: &Path) -> Result<Known> {
         Ok(match me {
-            Me::Client(me) => {
-                Known::Shapes(Box::new(service::receive_offer(&mut me.session.ch, None).await?))
-            }
+            Me::Client(me) => Known::Shapes(Box::new(
+                service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await?,
+            )),
             Me::Server(me) => {
                 let folder = Folder::open(&scratch.join(FOLDER))?;
                 let model = Model::load(&folder, &Texts::default())?;
