@@ -78,7 +78,7 @@ impl Model {
     /// The same of all positions, or what the task takes.
     pub fn clear(&self, tokens: Tokens<'_>, all: bool, precision: Precision) -> Vec<f32> {
         let mut e = FixedPoint::new(Clear::new(precision), self.scales());
-        let logits = immediate(self.network().forward(&mut e, tokens, all));
+        let logits = immediate(self.network().forward(&mut e, tokens, all.into()));
         let logits = logits.expect("nobody is talked to");
         // They come in units of 2^logits.
         let (unit, share) = (self.scales().logits, logits.share);

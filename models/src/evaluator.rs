@@ -30,7 +30,7 @@ pub use bounds::Bounds;
 pub use clear::Clear;
 pub use fixed_point::{FixedPoint, RESIDUAL_FRAC, Scaled};
 pub use float::Float;
-pub use plan::Plan;
+pub use plan::{Plan, Progress};
 pub use scales::Scales;
 pub use two_party::TwoParty;
 
@@ -59,6 +59,17 @@ impl Tokens<'_> {
         match self {
             Tokens::Known(ids) | Tokens::Pair(ids, _) => Some(ids),
             Tokens::Hidden(_) => None,
+        }
+    }
+
+    /// The first `n`, and the others; of one text.
+    pub fn split_at(&self, n: usize) -> (Self, Self) {
+        match *self {
+            Tokens::Known(ids) | Tokens::Pair(ids, _) => {
+                let (first, rest) = ids.split_at(n);
+                (Tokens::Known(first), Tokens::Known(rest))
+            }
+            Tokens::Hidden(all) => (Tokens::Hidden(n), Tokens::Hidden(all - n)),
         }
     }
 

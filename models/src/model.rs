@@ -15,7 +15,7 @@ use crate::{
         immediate,
         scales::Scale,
     },
-    network::{AnyNetwork, Network},
+    network::{AnyNetwork, Network, Outputs},
     weights::Quantised,
 };
 
@@ -143,7 +143,7 @@ fn bound(network: &AnyNetwork<Weight>, config: &Config, scales: &Scales) -> Boun
     // Of the types that a token may have, the second one adds to the first.
     let tokens = if types > 1 { Tokens::Pair(&[0], 0) } else { Tokens::Hidden(1) };
     let logits: Bound =
-        immediate(network.forward(&mut bounds, tokens, false)).expect("bounds talk to nobody");
+        immediate(network.forward(&mut bounds, tokens, Outputs::Last)).expect("bounds talk to nobody");
     Bounded {
         caps: std::mem::take(&mut bounds.caps),
         wanted: std::mem::take(&mut bounds.wanted),

@@ -15,14 +15,31 @@ use crate::{
     weights::Source,
 };
 
+/// Which positions' outputs are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// None: what the tokens leave in the caches is all. What comes out is not to be read.
+    Nothing,
+    /// The last one's.
+    Last,
+    /// All.
+    All,
+}
+
+impl From<bool> for Outputs {
+    fn from(all: bool) -> Outputs {
+        if all { Outputs::All } else { Outputs::Last }
+    }
+}
+
 /// A network over a vocabulary that gives logits, or a text's vector.
 #[allow(async_fn_in_trait)]
 pub trait Network {
     /// What this side knows of a weight matrix.
     type Weight;
 
-    /// Of a decoder, logits `[R, V]` after tokens that follow those before; of the last one only,
-    /// or of all. Of an encoder, what its task takes; or the same of all positions.
+    /// Of a decoder, logits `[R, V]` after tokens that follow those before. Of an encoder, what its
+    /// task takes; or the same of all positions.
     ///
     /// # Errors
     /// What the peer or the network connection does.
@@ -30,7 +47,7 @@ pub trait Network {
         &self,
         e: &mut E,
         tokens: Tokens<'_>,
-        all: bool,
+        outputs: Outputs,
     ) -> Result<E::Tensor, Error>;
 }
 
@@ -137,10 +154,10 @@ macro_rules! networks {
                 &self,
                 e: &mut E,
                 tokens: Tokens<'_>,
-                all: bool,
+                outputs: Outputs,
             ) -> Result<E::Tensor, Error> {
                 match self {
-                    $(AnyNetwork::$variant(page) => page.0.forward(e, tokens, all).await,)*
+                    $(AnyNetwork::$variant(page) => page.0.forward(e, tokens, outputs).await,)*
                 }
             }
         }
@@ -152,9 +169,9 @@ macro_rules! networks {
                 &self,
                 e: &mut E,
                 tokens: Tokens<'_>,
-                all: bool,
+                outputs: Outputs,
             ) -> Result<E::Tensor, Error> {
-                self.0.forward(e, tokens, all).await
+                self.0.forward(e, tokens, outputs).await
             }
         })*
     };

@@ -73,7 +73,7 @@ impl Reference {
         if let Some(token) = ids.iter().find(|&&token| token as usize >= vocab) {
             panic!("token {token}, the model has {vocab}");
         }
-        let logits = self.network.forward(&mut self.float, tokens, all);
+        let logits = self.network.forward(&mut self.float, tokens, all.into());
         self.position = end;
         immediate(logits).expect("the reference talks to nobody").data
     }

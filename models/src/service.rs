@@ -35,27 +35,33 @@ use sotto_protocol::Server;
 
 pub use encode::{Text, encode};
 pub use error::Error;
-pub use generate::{Choose, evaluate, generate};
+pub use generate::{Choose, History, evaluate, generate};
 pub use offer::{Answers, Policy, RemoteModel, TokenizerSource, digest, offer, receive_offer};
-pub use request::{Ranges, Request, Served};
-pub use step::{Progress, Revealed, Wanted, step};
+pub use request::{Ranges, Request, Served, hear_more, tell_more};
+pub use step::{Revealed, Wanted, step};
 
-use crate::{Model, Task};
+use crate::{Model, Task, evaluator::two_party::Caches};
 use request::{admit, length};
 
 /// What two parties do together, in a box: compiled here once, and not in every program again.
 pub type Conversation<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
 
-/// The server's side of one request. Returns what it saw.
+/// The server's side of one request, which may continue what the session has read. Returns what it
+/// saw.
 ///
 /// # Errors
 /// The request does not fit the model, or the peer or the connection fails.
-pub fn serve<'a>(me: &'a mut Server, model: &'a Model, policy: Policy) -> Conversation<'a, Served> {
+pub fn serve<'a>(
+    me: &'a mut Server,
+    model: &'a Model,
+    policy: Policy,
+    history: &'a mut Caches,
+) -> Conversation<'a, Served> {
     Box::pin(async move {
-        let request = admit(me, model, policy).await?;
+        let request = admit(me, model, policy, history).await?;
         me.session.set_precision(request.precision);
         match model.config().task() {
-            Task::Generate => generate::serve(me, model, policy, request).await,
+            Task::Generate => generate::serve(me, model, policy, request, history).await,
             _ => encode::serve(me, model, policy, request).await,
         }
     })

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sotto_models::{
     Checkpoint, Config, Fields, Llama3Scaling, RopeScaling, Tokens, YarnScaling,
     evaluator::{Float, immediate},
-    network::{AnyNetwork, Classes, MODEL_TYPES, ModelType, Network},
+    network::{AnyNetwork, Classes, MODEL_TYPES, ModelType, Network, Outputs},
     random::write_random_tensors,
     rope_attention_factor, rope_inverse_frequencies,
     weights::Real,
@@ -125,7 +125,7 @@ fn every_architecture_takes_heads_of_any_shape() {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let network = AnyNetwork::load(&config, &Real(&checkpoint)).unwrap();
         let mut float = Float::default();
-        let logits = network.forward(&mut float, Tokens::Known(&[1, 2, 3]), true);
+        let logits = network.forward(&mut float, Tokens::Known(&[1, 2, 3]), Outputs::All);
         assert_eq!(immediate(logits).unwrap().data.len(), 3 * 101, "{name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sotto_models::{Agreement, CLEAR_LEAD};
+use sotto_models::{Agreement, CLEAR_LEAD, service::History};
 
 use crate::{
     error::Error,
@@ -46,7 +46,7 @@ impl Session {
     /// A mistake in the request, or a failure of the server or the connection.
     pub fn check(&mut self, check: &mut LoadedCheck, events: &mut dyn Events) -> Result<Report, Error> {
         let LoadedCheck { request, reference } = check;
-        let Session { runtime, me, model, .. } = self;
+        let model = &self.model;
         if !reference.is(model) {
             return Err(Error::Usage(format!(
                 "--reference {}: another model than the server's (their configurations differ); point to the \
@@ -57,6 +57,9 @@ impl Session {
         let mut tokens = model.tokenizer().encode(&request.text, usize::MAX)?;
         tokens.truncate(request.tokens.min(model.positions()));
         events.tell(Event::Stage(Stage::Evaluating { tokens: tokens.len() }));
+        self.next_request()?;
+        self.history = History::default();
+        let Session { runtime, me, model, .. } = self;
         let (got, in_range) = runtime.block_on(model.evaluate(me, &tokens))?;
         let comparison = compare(&got, &reference.logits(&tokens), model.vocabulary());
         let saw = model.disclosure_of_evaluation(tokens.len());

@@ -96,6 +96,7 @@ fn of_session(error: &Service) -> Fault {
         | Service::Tokenizer
         | Service::TooLong { .. }
         | Service::PromptLimit { .. }
+        | Service::Past
         | Service::NoLogits
         | Service::OtherTask { .. }
         | Service::Masks { .. }

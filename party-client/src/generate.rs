@@ -13,6 +13,7 @@ use std::{
 };
 
 use sotto_models::{Message, Penalties, Stream};
+use sotto_net::{Cost, SpanKey};
 
 use crate::{
     error::Error,
@@ -106,10 +107,12 @@ impl Session {
         request: &GenerationRequest,
         events: &mut dyn Events,
     ) -> Result<Report, Error> {
-        let Session { runtime, me, model, stop, .. } = self;
-        let (model, stop) = (&*model, &*stop);
         request.check()?;
-        let (prompt, new) = model.plan(request)?;
+        let (prompt, new) = self.model.plan(request)?;
+        self.next_request()?;
+        let Session { runtime, me, model, stop, history, .. } = self;
+        let (model, stop) = (&*model, &*stop);
+        let past = history.covered(&prompt);
         if matches!(request.prompt, Prompt::Text(_)) && model.is_conversational() {
             events.tell(Event::Hint(Hint::Conversational));
         }
@@ -144,20 +147,25 @@ impl Session {
         let (in_range, answer) = thread::scope(|scope| {
             let prompt = &prompt[..];
             let shown = scope.spawn(move || show(model, (prompt, new), request, &tokens, events));
-            let in_range = runtime.block_on(stop.or_soon(model.generate(me, prompt, new, request, next)));
+            let in_range =
+                runtime.block_on(stop.or_soon(model.generate(me, history, prompt, new, request, next)));
             // The sender is gone with `next`: the other thread ends.
             (in_range, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         let in_range = in_range.unwrap_or(Err(Error::Stopped))?;
         self.done = true;
         let answer = answer?;
-        let saw = model.disclosure(prompt.len(), new, made.get());
+        let saw = self.model.disclosure([past, prompt.len()], new, made.get());
         Ok(self.report(saw, in_range).with_answer(answer))
     }
 
     /// A report of what has gone before.
     pub(crate) fn report(&mut self, saw: crate::Disclosure, InRange(in_range): InRange) -> Report {
-        let spans = self.me.session.ch.meter.spans();
+        let all = self.me.session.ch.meter.spans();
+        let before = std::mem::replace(&mut self.spent, all.clone());
+        let since =
+            |(key, cost): (SpanKey, Cost)| (key, cost - before.get(&key).copied().unwrap_or_default());
+        let spans = all.into_iter().map(since).filter(|(_, cost)| *cost != Cost::default()).collect();
         Report::new(&self.options, self.fingerprint(), saw, (self.model.audited(), in_range), &spans)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use sotto_models::{
     Config, Folder, Sampler, Sampling, Task, Tokenizer,
-    service::{self, Answers, Choose, Error as Service, Ranges, Revealed, Text, TokenizerSource},
+    service::{self, Answers, Choose, Error as Service, History, Ranges, Revealed, Text, TokenizerSource},
 };
 use sotto_net::Cost;
 use sotto_protocol::Client;
@@ -202,6 +202,7 @@ impl RemoteModel {
     pub(crate) async fn generate(
         &self,
         me: &mut Client,
+        history: &mut History,
         prompt: &[u32],
         new: usize,
         request: &GenerationRequest,
@@ -209,7 +210,7 @@ impl RemoteModel {
     ) -> Result<InRange, Error> {
         let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
         let mut choice = Choice { sampler, cost: Cost::default(), next };
-        let ranges = service::generate(me, &self.offered, prompt, new, &mut choice).await?;
+        let ranges = service::generate(me, &self.offered, history, prompt, new, &mut choice).await?;
         Ok(InRange(ranges == Ranges::Kept))
     }
 
@@ -262,14 +263,15 @@ impl RemoteModel {
         Disclosure::of_texts(self.summary(), tokens, logits)
     }
 
-    /// What both parties learn of a generation of `made` tokens.
-    pub(crate) fn disclosure(&self, prompt: usize, new: usize, made: usize) -> Disclosure {
+    /// What both parties learn of a generation of `made` tokens, `past` of whose prompt's were read
+    /// before.
+    pub(crate) fn disclosure(&self, [past, prompt]: [usize; 2], new: usize, made: usize) -> Disclosure {
         let logits = match self.offered.answers {
             Answers::Logits => Logits { rows: made, in_row: self.vocabulary() },
             Answers::Top(k) => Logits { rows: made, in_row: k as usize },
             Answers::Tokens => Logits { rows: 0, in_row: 0 },
         };
-        Disclosure::new(self.summary(), prompt, new, made, logits)
+        Disclosure::new(self.summary(), prompt, new, made, logits).after(past)
     }
 
     /// What both parties learn of an evaluation of so many tokens.

@@ -119,6 +119,9 @@ pub struct Disclosure {
 #[derive(Clone, Serialize)]
 struct ServerSaw {
     prompt_tokens: usize,
+    /// Those of them that the session had read before.
+    #[serde(skip_serializing_if = "is_zero")]
+    read_before: usize,
     new_tokens_at_most: usize,
     new_tokens: usize,
     /// Of each text, where there are several.
@@ -150,6 +153,7 @@ impl Disclosure {
         Disclosure {
             server: ServerSaw {
                 prompt_tokens: prompt,
+                read_before: 0,
                 new_tokens_at_most: new,
                 new_tokens: made,
                 text_tokens: vec![],
@@ -159,12 +163,22 @@ impl Disclosure {
         }
     }
 
+    /// The same of a prompt that begins with what the session had read before.
+    pub(crate) fn after(mut self, past: usize) -> Disclosure {
+        self.server.read_before = past;
+        self
+    }
+
     /// What followed from a request for texts of these lengths.
     pub(crate) fn of_texts(model: ModelSummary, tokens: Vec<usize>, logits: Logits) -> Disclosure {
         let mut saw = Disclosure::new(model, tokens.iter().sum(), 0, 0, logits);
         saw.server.text_tokens = tokens;
         saw
     }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// What a part of the run cost, as the client sees it.
@@ -295,6 +309,11 @@ impl Report {
     /// The report of a comparison.
     pub(crate) fn with_comparison(self, comparison: Comparison) -> Report {
         Report { comparison: Some(comparison), ..self }
+    }
+
+    /// Tokens of the prompt that the session had read before.
+    pub fn read_before(&self) -> usize {
+        self.saw.server.read_before
     }
 
     /// Tokens of the prompt.

@@ -1,9 +1,11 @@
 //! A session with a server: TLS, the server's queue, set-up, and the end.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use sotto_models::service::TokenizerSource;
-use sotto_net::{Channel, Error as Net, Fingerprint, Identity, Link, Runtime, connect, connect_tls};
+use sotto_models::service::{self, History, TokenizerSource};
+use sotto_net::{
+    Channel, Cost, Error as Net, Fingerprint, Identity, Link, Runtime, SpanKey, connect, connect_tls,
+};
 use sotto_party::{address::is_loopback, admission, key_file};
 use sotto_protocol::{Client, Precision};
 use sotto_shares::Rng;
@@ -53,6 +55,12 @@ pub struct Session {
     pub(crate) model: RemoteModel,
     pub(crate) options: Options,
     pub(crate) stop: Stop,
+    /// What it has read, and what can be continued.
+    pub(crate) history: History,
+    /// Requests so far.
+    pub(crate) requests: usize,
+    /// What these have cost.
+    pub(crate) spent: BTreeMap<SpanKey, Cost>,
     /// Whether the server has done its part.
     pub(crate) done: bool,
 }
@@ -96,7 +104,29 @@ impl Session {
         if !model.audited() {
             events.tell(Event::Warning(Warning::Unaudited));
         }
-        Ok(Session { runtime, me, model, options: options.clone(), stop: stop.clone(), done: false })
+        let (options, stop, history) = (options.clone(), stop.clone(), History::default());
+        let (requests, spent, done) = (0, BTreeMap::new(), false);
+        Ok(Session { runtime, me, model, options, stop, history, requests, spent, done })
+    }
+
+    /// From now on, `stop` ends the session's requests.
+    pub fn stop_by(&mut self, stop: &Stop) {
+        self.stop = stop.clone();
+    }
+
+    /// How many tokens of a prompt the session has read already, so that they cost nothing more.
+    pub fn covered(&self, prompt: &[u32]) -> usize {
+        self.history.covered(prompt)
+    }
+
+    /// Tells the server that there is one more request, if there was one before.
+    pub(crate) fn next_request(&mut self) -> Result<(), Error> {
+        if self.requests > 0 {
+            service::tell_more(&mut self.me, true)?;
+        }
+        self.requests += 1;
+        self.done = false;
+        Ok(())
     }
 
     /// The model that the server offers.
@@ -108,6 +138,10 @@ impl Session {
     pub fn close<T>(mut self, result: &Result<T, Error>) {
         // What goes wrong once the server has done its part is none of its business.
         let result = if self.done { Ok(()) } else { result.as_ref().map(|_| ()) };
+        if result.is_ok() && self.requests > 0 {
+            // If the server has gone, so be it.
+            let _ = service::tell_more(&mut self.me, false);
+        }
         self.runtime.block_on(say_farewell(&mut self.me, result));
     }
 

@@ -119,8 +119,8 @@ impl Session {
     /// # Errors
     /// A mistake in the request, or a failure of the server or the connection.
     pub fn run(&mut self, request: &TaskRequest, events: &mut dyn Events) -> Result<Report, Error> {
-        let Session { runtime, me, model, .. } = self;
-        model.expect(request.task)?;
+        self.model.expect(request.task)?;
+        let model = &self.model;
         let encoded = request.inputs.iter().map(|input| {
             let encoded =
                 model.tokenizer().encode_places(&input.text, input.context.as_deref(), model.positions())?;
@@ -129,6 +129,8 @@ impl Session {
         let encoded: Vec<Encoded> = encoded.collect::<Result<_, Error>>()?;
         let texts: Vec<Text> =
             encoded.iter().map(|text| Text { ids: text.ids.clone(), first: text.first }).collect();
+        self.next_request()?;
+        let Session { runtime, me, model, .. } = self;
         let of = texts.len();
         events.tell(Event::Stage(Stage::Texts { done: 0, of }));
         let (sender, all) = channel();

@@ -24,8 +24,10 @@ pub struct Deadlines {
     pub set_up: Duration,
     /// The session after its set-up.
     pub session: Duration,
-    /// A silence of the client in its session.
+    /// A silence of the client while it has a request.
     pub silence: Duration,
+    /// A silence between two requests.
+    pub idle: Duration,
     /// What sessions have left when the server stops.
     pub grace: Duration,
 }
@@ -53,7 +55,7 @@ pub enum Outcome {
     /// The client was not admitted.
     Refused(Refusal),
     /// There was a session.
-    Session(Result<Served, Error>),
+    Session(Result<(), Error>),
 }
 
 impl ServerState {
@@ -85,13 +87,20 @@ impl ServerState {
             }
             Ok(()) => {
                 events.tell(Event::Begun { addr, client });
-                self.converse(channel, binding, place)
+                let each = |served: Served| events.tell(Event::Served { addr, served });
+                self.converse(channel, binding, place, each)
             }
         }
     }
 
     /// A session with a client that is admitted.
-    fn converse(&self, mut channel: Channel, binding: [u8; 32], place: &Place) -> Outcome {
+    fn converse(
+        &self,
+        mut channel: Channel,
+        binding: [u8; 32],
+        place: &Place,
+        each: impl FnMut(Served),
+    ) -> Outcome {
         let (deadlines, alarm) = (self.deadlines, &place.alarm);
         self.runtime.block_on(async {
             channel.set_timeout(deadlines.silence);
@@ -106,10 +115,11 @@ impl ServerState {
                 Err(ending) => return Outcome::Before(ending.into()),
             };
             me.session.ch.set_deadline("session", deadlines.session);
-            let served = alarm.unless_rung(self.model.serve(&mut me, self.rules)).await;
+            let served = self.model.serve(&mut me, self.rules, [deadlines.silence, deadlines.idle], each);
+            let served = alarm.unless_rung(served).await;
             let served = served.unwrap_or_else(|ending| Err(ending.into()));
             match &served {
-                Ok(_) => _ = me.session.ch.part().await,
+                Ok(()) => _ = me.session.ch.part().await,
                 Err(e) => {
                     if let Some(code) = e.farewell() {
                         // The client may hear of a deadline that has passed.

@@ -84,9 +84,11 @@ fn of_session(error: &Service) -> Option<Abort> {
         Service::Protocol(e) if is_gone(e) => None,
         Service::Protocol(e) if is_late(e) => Some(Abort::Expired),
         Service::Protocol(Protocol::Version { .. } | Protocol::Parameters) => Some(Abort::Mismatch),
-        Service::TooLong { .. } | Service::PromptLimit { .. } | Service::Empty | Service::NoLogits => {
-            Some(Abort::Refused)
-        }
+        Service::TooLong { .. }
+        | Service::PromptLimit { .. }
+        | Service::Past
+        | Service::Empty
+        | Service::NoLogits => Some(Abort::Refused),
         Service::Protocol(_) => Some(Abort::Protocol),
         Service::Model(_)
         | Service::Offer(_)

@@ -92,7 +92,9 @@ pub enum Event {
 pub struct Served {
     /// What the model does.
     pub task: Task,
-    /// Tokens of the prompt, or of all texts.
+    /// Tokens of the prompt that the session had read before.
+    pub past: u32,
+    /// Tokens of the prompt that were read, or of all texts.
     pub prompt: usize,
     /// New tokens at most.
     pub most: u32,
@@ -164,7 +166,10 @@ impl Display for Served {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.task {
             Task::Generate => {
-                write!(f, "{} prompt tokens, {} of at most {} new ones", self.prompt, self.made, self.most)?
+                write!(f, "{} prompt tokens, {} of at most {} new ones", self.prompt, self.made, self.most)?;
+                if self.past > 0 {
+                    write!(f, ", after {} that were read before", self.past)?;
+                }
             }
             task => write!(f, "{}: {} texts of {} tokens in all", task.name(), self.made, self.prompt)?,
         }

@@ -173,10 +173,7 @@ impl Server {
         match outcome {
             Outcome::Before(error) => self.events.tell(Event::Failed { addr, error }),
             Outcome::Refused(reason) => self.events.tell(Event::Refused { addr, reason }),
-            Outcome::Session(Ok(served)) => {
-                self.events.tell(Event::Served { addr, served });
-                self.end_once(Ok(()));
-            }
+            Outcome::Session(Ok(())) => self.end_once(Ok(())),
             Outcome::Session(Err(error)) => match &self.once {
                 Some(_) => self.end_once(Err(error)),
                 None => self.events.tell(Event::Failed { addr, error }),

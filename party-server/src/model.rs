@@ -1,12 +1,14 @@
 //! The model that is served. All calls of the model library are here.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use sotto_models::{
     Agreement, Cache, Folder, Task, Texts,
+    evaluator::two_party::Caches,
     service::{self, Policy},
     tokenizer::Digest,
 };
+use sotto_net::Cost;
 use sotto_protocol::{Precision, Server};
 
 use crate::{error::Error, events::Served};
@@ -118,26 +120,43 @@ impl Model {
         service::digest(&self.weights, self.folder.tokenizer())
     }
 
-    /// Offers the model in a session, and serves one request. Returns what was seen of it.
+    /// Offers the model in a session, and serves its requests, one after the other; `each` hears
+    /// what was seen of each. The client may be idle for so long between two.
     ///
     /// # Errors
-    /// The request does not fit the model or the rules, or the client or the connection fails.
-    pub async fn serve(&self, me: &mut Server, rules: Rules) -> Result<Served, Error> {
+    /// A request does not fit the model or the rules, or the client or the connection fails.
+    pub async fn serve(
+        &self,
+        me: &mut Server,
+        rules: Rules,
+        [silence, idle]: [Duration; 2],
+        mut each: impl FnMut(Served),
+    ) -> Result<(), Error> {
         let Rules { reveal: answers, max_prompt } = rules;
         let policy = Policy { answers, max_prompt, audited: self.findings.is_empty() };
         service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
-        let served = service::serve(me, &self.weights, policy).await?;
-        let cost = me.session.ch.meter.total();
-        let (positions, cached) = served.cached;
-        Ok(Served {
-            task: self.task(),
-            prompt: served.tokens,
-            most: served.request.new,
-            made: served.made,
-            seconds: cost.seconds,
-            bytes: cost.bytes(),
-            turns: cost.turns,
-            cache_bytes: cached as f64 / positions.max(1) as f64,
-        })
+        let (mut history, mut before) = (Caches::default(), Cost::default());
+        loop {
+            let served = service::serve(me, &self.weights, policy, &mut history).await?;
+            let cost = me.session.ch.meter.total() - before;
+            let (positions, cached) = served.cached;
+            each(Served {
+                task: self.task(),
+                past: served.request.past,
+                prompt: served.tokens,
+                most: served.request.new,
+                made: served.made,
+                seconds: cost.seconds,
+                bytes: cost.bytes(),
+                turns: cost.turns,
+                cache_bytes: cached as f64 / positions.max(1) as f64,
+            });
+            me.session.ch.set_timeout(idle);
+            if !service::hear_more(me).await? {
+                return Ok(());
+            }
+            me.session.ch.set_timeout(silence);
+            before = me.session.ch.meter.total();
+        }
     }
 }

@@ -8,6 +8,7 @@ mod golden;
 
 use sotto_models::{
     Model, Task, Texts,
+    evaluator::two_party::Caches,
     service::{self, Policy, Ranges, Revealed, Text, TokenizerSource},
 };
 use sotto_protocol::{Client, Server};
@@ -27,7 +28,7 @@ fn evaluated(golden: &golden::Golden) -> (Vec<f32>, Ranges) {
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             service::offer(&mut me.session.ch, &model, tokenizer, Policy::default()).await.unwrap();
-            service::serve(&mut me, &model, Policy::default()).await
+            service::serve(&mut me, &model, Policy::default(), &mut Caches::default()).await
         },
     );
     served.unwrap();
@@ -67,7 +68,7 @@ fn encoded(golden: &golden::Golden) -> ([Vec<f32>; 2], Ranges) {
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             service::offer(&mut me.session.ch, &model, tokenizer, Policy::default()).await.unwrap();
-            service::serve(&mut me, &model, Policy::default()).await
+            service::serve(&mut me, &model, Policy::default(), &mut Caches::default()).await
         },
     );
     let served = served.unwrap();

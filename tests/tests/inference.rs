@@ -7,13 +7,14 @@ use std::time::Duration;
 use sotto_models::{
     Checkpoint, Config, Fields, Folder, Llama3Scaling, Model, Reference, Sampler, Sampling, Texts, Tokens,
     evaluator::{
-        Clear, Evaluator, FixedPoint, Part, Plan, Scaled, Scales, TwoParty, immediate, two_party::Caches,
+        Clear, Evaluator, FixedPoint, Part, Plan, Progress, Scaled, Scales, TwoParty, immediate,
+        two_party::Caches,
     },
     layers::{EncoderLayer, LayerNames, LayerShape},
-    network::Network,
+    network::{Network, Outputs},
     random::{self, RandomFolder, write_random_tensors},
     sampling::greedy,
-    service::{self, Answers, Choose, Policy, Ranges, Revealed, TokenizerSource},
+    service::{self, Answers, Choose, History, Policy, Ranges, Revealed, TokenizerSource},
     weights::{At, Listing, Outline, Quantised, Source},
 };
 use sotto_net::{Half, Link};
@@ -78,7 +79,7 @@ fn with_policy_over<T: Send>(
             }
             me.session.set_decode_schedule(schedule);
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            service::serve(&mut me, model, policy).await.map(|_| ())
+            service::serve(&mut me, model, policy, &mut Caches::default()).await.map(|_| ())
         },
     );
     served.unwrap();
@@ -97,7 +98,7 @@ fn evaluated(folder: &Folder, model: &Model, precision: Precision, tokens: &[u32
 
 fn clear_logits(model: &Model, precision: Precision, tokens: &[u32]) -> Vec<f32> {
     let mut e = FixedPoint::new(Clear::new(precision), model.scales());
-    let logits = immediate(model.network().forward(&mut e, Tokens::Known(tokens), true)).unwrap();
+    let logits = immediate(model.network().forward(&mut e, Tokens::Known(tokens), Outputs::All)).unwrap();
     e.arithmetic.reveal(&logits.share).into_iter().map(|x| x as f32).collect()
 }
 
@@ -140,7 +141,10 @@ fn generated_text_is_the_float_models_greedy_text() {
                 out.push(revealed.token(greedy));
                 (revealed.token(greedy), true)
             };
-            let ranges = service::generate(&mut me, &offered, &prompt, 12, &mut choose).await.unwrap();
+            let ranges =
+                service::generate(&mut me, &offered, &mut History::default(), &prompt, 12, &mut choose)
+                    .await
+                    .unwrap();
             assert_eq!(ranges, Ranges::Kept);
             // Layers only; the last norm belongs to none.
             let layers =
@@ -183,7 +187,9 @@ fn far_parties_make_ahead_while_messages_travel() {
             out.push(revealed.token(greedy));
             (revealed.token(greedy), true)
         };
-        let ranges = service::generate(&mut me, &offered, &prompt, NEW, &mut choose).await.unwrap();
+        let ranges = service::generate(&mut me, &offered, &mut History::default(), &prompt, NEW, &mut choose)
+            .await
+            .unwrap();
         assert_eq!((ranges, &out[..]), (Ranges::Kept, &want[want.len() - NEW..]));
         let spans = me.session.ch.meter.spans().into_iter();
         let made = spans.filter(|(key, _)| key.half == Half::Offline && key.phase == "decode");
@@ -212,7 +218,10 @@ fn an_owner_may_reveal_tokens_only() {
                     seen.push(revealed.clone());
                     (revealed.token(|_| unreachable!("no logits")), true)
                 };
-                let ranges = service::generate(&mut me, &offered, &prompt, 6, &mut take).await.unwrap();
+                let ranges =
+                    service::generate(&mut me, &offered, &mut History::default(), &prompt, 6, &mut take)
+                        .await
+                        .unwrap();
                 assert_eq!(ranges, Ranges::Kept);
                 (seen, matches!(refused, Err(service::Error::NoLogits)))
             });
@@ -253,7 +262,10 @@ fn tokens_are_sampled_by_the_clients_noise() {
             let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let sampler = Sampler::new(Sampling::random(2.0, None, None).unwrap(), 5);
             let mut noisy = Noisy { sampler, noise: vec![], tokens: vec![] };
-            let ranges = service::generate(&mut me, &offered, &prompt, 5, &mut noisy).await.unwrap();
+            let ranges =
+                service::generate(&mut me, &offered, &mut History::default(), &prompt, 5, &mut noisy)
+                    .await
+                    .unwrap();
             assert_eq!(ranges, Ranges::Kept);
             noisy
         });
@@ -289,7 +301,10 @@ fn an_owner_may_reveal_the_largest_logits_only() {
                     seen.push(logits.clone());
                     (revealed.token(greedy), true)
                 };
-                let ranges = service::generate(&mut me, &offered, &prompt, 3, &mut take).await.unwrap();
+                let ranges =
+                    service::generate(&mut me, &offered, &mut History::default(), &prompt, 3, &mut take)
+                        .await
+                        .unwrap();
                 assert_eq!(ranges, Ranges::Kept);
                 seen
             });
@@ -381,7 +396,7 @@ async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &EncoderLayer<R::W
     }
     layer.forward(&mut plan, 0, &x.shape).await.unwrap();
     plan.enter(Part::Head).await.unwrap();
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), &scales);
     e.enter(Part::Layer(0)).await.unwrap();
     let x: Scaled = x.duplicate().into();
     layer.forward(&mut e, 0, &x).await.unwrap().share

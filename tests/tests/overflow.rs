@@ -6,6 +6,7 @@
 use sotto_models::{
     Config, Fields, Folder, Model, Reference, Texts,
     evaluator::Scales,
+    evaluator::two_party::Caches,
     random::RandomFolder,
     service::{self, Policy, Ranges, TokenizerSource},
 };
@@ -96,7 +97,7 @@ fn evaluated(folder: &Folder, model: &Model, precision: Precision) -> Fate {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             let policy = Policy::default();
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            service::serve(&mut me, model, policy).await
+            service::serve(&mut me, model, policy, &mut Caches::default()).await
         },
     );
     served.unwrap();

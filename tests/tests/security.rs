@@ -12,8 +12,9 @@ use std::{
 
 use sotto_models::{
     Folder, Model, Texts,
+    evaluator::two_party::Caches,
     sampling::greedy,
-    service::{self, Answers, Policy, Ranges, Revealed, TokenizerSource},
+    service::{self, Answers, History, Policy, Ranges, Revealed, TokenizerSource},
 };
 use sotto_net::{Channel, Link};
 use sotto_party::admission::{self, Admission};
@@ -156,7 +157,10 @@ fn session(
             settle(&mut me.session);
             let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            let ranges = service::generate(&mut me, &offered, prompt, new, &mut go_on).await.unwrap();
+            let ranges =
+                service::generate(&mut me, &offered, &mut History::default(), prompt, new, &mut go_on)
+                    .await
+                    .unwrap();
             assert_eq!(ranges, Ranges::Kept);
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
@@ -167,7 +171,7 @@ fn session(
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            service::serve(&mut me, model, policy).await.unwrap();
+            service::serve(&mut me, model, policy, &mut Caches::default()).await.unwrap();
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },

@@ -18,6 +18,26 @@ use crate::evaluator::{
     AttentionShape, Evaluator, Norm, NormKind, Part, Scales, Tokens, fixed_point::scaled_eps,
 };
 
+/// Where a generation stands: what the next step saves, and what is around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What its protocols save.
+    pub schedule: Schedule,
+    /// Tokens that were evaluated before it, one at a time.
+    pub tokens_before: usize,
+    /// Tokens that may be evaluated after it, one at a time.
+    pub tokens_after: usize,
+    /// Positions that may follow its own in all.
+    pub reach: usize,
+}
+
+impl Progress {
+    /// A step with nothing around it.
+    pub fn alone(schedule: Schedule) -> Progress {
+        Progress { schedule, tokens_before: 0, tokens_after: 0, reach: 0 }
+    }
+}
+
 /// What a step takes.
 pub struct Plan<'a, W> {
     /// Rows of the step: positions that are new.
@@ -60,9 +80,10 @@ impl<'a, W> Plan<'a, W> {
         functions.map(count).sum()
     }
 
-    /// The step, among so many tokens one at a time before and after it.
-    pub fn into_step(self, schedule: Schedule, [tokens_before, tokens_after]: [usize; 2]) -> Step<W> {
-        Step { parts: self.parts, schedule, tokens: self.rows, tokens_before, tokens_after }
+    /// The step, at its place among others.
+    pub fn into_step(self, progress: Progress) -> Step<W> {
+        let Progress { schedule, tokens_before, tokens_after, reach } = progress;
+        Step { parts: self.parts, schedule, tokens: self.rows, tokens_before, tokens_after, reach }
     }
 
     fn part(&mut self) -> &mut planner::Part<W> {

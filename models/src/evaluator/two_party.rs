@@ -21,7 +21,7 @@ use sotto_protocol::{
 };
 use sotto_shares::{Ring, Shape, Share, XorShare};
 
-use crate::evaluator::{Arithmetic, Part, Plan, Tokens};
+use crate::evaluator::{Arithmetic, Part, Plan, Progress, Tokens};
 
 /// Keys and values of the positions so far, layer by layer.
 #[derive(Default)]
@@ -53,20 +53,19 @@ pub struct TwoParty<'a, R: Role> {
 }
 
 impl<'a, R: Role> TwoParty<'a, R> {
-    /// A step of which the plan is known, among so many tokens one at a time before and after it.
+    /// A step of which the plan is known, at its place among others.
     pub fn new(
         me: &'a mut R,
         caches: &'a mut Caches,
         plan: Plan<'_, R::Weight>,
-        schedule: Schedule,
-        tokens: [usize; 2],
+        progress: Progress,
     ) -> TwoParty<'a, R> {
         let precision = me.session().precision();
         if caches.0.is_empty() {
             caches.0 = plan.heads().into_iter().map(|heads| KvCache::new(heads, precision)).collect();
         }
         let position = plan.position;
-        TwoParty { me, caches, step: plan.into_step(schedule, tokens), position }
+        TwoParty { me, caches, step: plan.into_step(progress), position }
     }
 }
 

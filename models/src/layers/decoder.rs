@@ -6,6 +6,7 @@ use crate::{
     Config,
     error::Error as LoadError,
     evaluator::{Evaluator, Norm, Part, Tokens},
+    network::Outputs,
     weights::{At, Source, Table},
 };
 
@@ -90,7 +91,7 @@ impl<W, L> Decoder<W, L> {
 }
 
 impl<W, L: Layer<W>> Decoder<W, L> {
-    /// Logits `[R, V]` after tokens that follow those before; of the last one only, or of all.
+    /// Logits `[R, V]` after tokens that follow those before.
     ///
     /// # Errors
     /// What the peer or the network connection does.
@@ -98,7 +99,7 @@ impl<W, L: Layer<W>> Decoder<W, L> {
         &self,
         e: &mut E,
         tokens: Tokens<'_>,
-        all: bool,
+        outputs: Outputs,
     ) -> Result<E::Tensor, Error> {
         e.enter(Part::Embedding).await?;
         let mut h = e.embed(&self.embedding, tokens).await?;
@@ -109,9 +110,13 @@ impl<W, L: Layer<W>> Decoder<W, L> {
             e.enter(Part::Layer(i)).await?;
             h = layer.forward(e, i, &h).await?;
         }
-        e.enter(Part::Head).await?;
         let rows = tokens.count();
-        let h = if all { h } else { e.rows(&h, rows - 1..rows) };
+        let h = match outputs {
+            Outputs::Nothing => return Ok(h),
+            Outputs::Last => e.rows(&h, rows - 1..rows),
+            Outputs::All => h,
+        };
+        e.enter(Part::Head).await?;
         let x = e.norm(&self.norm, &h).await?;
         e.linear(&self.head, &x).await
     }

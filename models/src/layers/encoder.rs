@@ -12,6 +12,7 @@ use crate::{
     config::{EncoderFields, Pooling, Task},
     error::Error as LoadError,
     evaluator::{AttentionShape, Evaluator, Norm, NormKind, Part, Tokens},
+    network::Outputs,
     weights::{At, ProjectionPart, Source, Table},
 };
 
@@ -101,7 +102,7 @@ impl<W> Encoder<W> {
         &self,
         e: &mut E,
         tokens: Tokens<'_>,
-        all: bool,
+        outputs: Outputs,
     ) -> Result<E::Tensor, Error> {
         e.enter(Part::Embedding).await?;
         let h = e.embed(&self.words, tokens).await?;
@@ -112,7 +113,7 @@ impl<W> Encoder<W> {
             x = layer.forward(e, i, &x).await?;
         }
         e.enter(Part::Head).await?;
-        self.head.forward(e, x, tokens, all).await
+        self.head.forward(e, x, tokens, outputs == Outputs::All).await
     }
 }
 

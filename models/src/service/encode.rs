@@ -8,7 +8,7 @@ use sotto_protocol::{Client, Server};
 use super::{
     Conversation, Error, Policy, Ranges, RemoteModel, Request, Revealed, Served,
     request::{admit, ask, done, in_range, length, verdict},
-    step::{enter_step, step, wanted},
+    step::{enter_prompt, step, wanted},
 };
 use crate::{
     Model, Task,
@@ -57,9 +57,10 @@ async fn run(
     for (i, (text, request)) in texts.iter().zip(&requests).enumerate() {
         ask(me, remote, request).await?;
         let tokens = text.tokens(remote.config.encoder().token_types);
-        let progress = enter_step(me, network, scales, tokens.count(), 0, 1).await?;
+        let mut caches = Caches::default();
+        let progress = enter_prompt(me, network, scales, &caches, tokens, [0; 2]).await?;
         let wanted = wanted(remote.answers, &[]);
-        let revealed = step(me, network, scales, &mut Caches::default(), (tokens, wanted), progress).await?;
+        let revealed = step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
         me.session.ch.send("model/next", vec![u8::from(i + 1 < texts.len())])?;
         each(i, centred(remote, revealed.expect("the client gets what is revealed")));
     }
@@ -72,7 +73,8 @@ async fn run(
 fn requests(me: &Client, remote: &RemoteModel, texts: &[Text]) -> Result<Vec<Request>, Error> {
     let precision = me.session.precision();
     let of = |(i, text): (usize, &Text)| {
-        let request = Request { prompt: length(text.ids.len()), new: 1, all_positions: false, precision };
+        let request =
+            Request { prompt: length(text.ids.len()), past: 0, new: 1, all_positions: false, precision };
         request.check(remote.positions)?;
         remote.check_masks(i, text)?;
         Ok(request)
@@ -120,17 +122,17 @@ pub(super) async fn serve(
     let wanted = wanted(policy.answers(model.config().outputs()), &[]);
     let (mut tokens, mut made, mut cached) = (0, 0, (0, 0));
     loop {
-        let count = request.prompt as usize;
-        let progress = enter_step(me, network, scales, count, 0, 1).await?;
-        let mut caches = Caches::default();
-        step(me, network, scales, &mut caches, (Tokens::Hidden(count), wanted), progress).await?;
+        let (count, mut caches) = (request.prompt as usize, Caches::default());
+        let hidden = Tokens::Hidden(count);
+        let progress = enter_prompt(me, network, scales, &caches, hidden, [0; 2]).await?;
+        step(me, network, scales, &mut caches, (hidden, wanted), progress).await?;
         (tokens, made) = (tokens + count, made + 1);
         cached = cached.max((caches.len(), caches.bytes()));
         if me.session.ch.recv("model/next", 1).await? != [1] {
             break;
         }
         // A session is as exact as its first request says.
-        request = Request { precision, ..admit(me, model, policy).await? };
+        request = Request { precision, ..admit(me, model, policy, &Caches::default()).await? };
     }
     in_range(&mut me.session).await?;
     me.session.ch.send("model/done", vec![0])?;

@@ -86,6 +86,11 @@ pub enum Error {
         /// What the model is for.
         task: &'static str,
     },
+    /// The client continues what the session has not read.
+    #[error(
+        "the request continues a text that this session has not read, expected all of what it has, or none"
+    )]
+    Past,
     /// The client asks for nothing.
     #[error("the request is empty: a prompt of at least one token and --max-tokens of at least 1 are needed")]
     Empty,

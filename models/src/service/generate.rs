@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{
     Answers, Conversation, Error, Policy, Ranges, RemoteModel, Request, Revealed, Served, Wanted,
     request::{ask, done, in_range, length, verdict},
-    step::{enter_step, step, wanted},
+    step::{enter_prompt, enter_token, next_part, read_to_last, step, wanted},
 };
 use crate::{
     Model, Task,
@@ -40,6 +40,22 @@ impl<F: FnMut(&Revealed) -> (u32, bool)> Choose for F {
     }
 }
 
+/// What a session has read: the tokens, and their keys and values, which stay in the caches. A
+/// prompt that begins with all of it is continued.
+#[derive(Default)]
+pub struct History {
+    caches: Caches,
+    tokens: Zeroizing<Vec<u32>>,
+}
+
+impl History {
+    /// How many of the prompt's tokens need not be read again.
+    pub fn covered(&self, prompt: &[u32]) -> usize {
+        let goes_on = prompt.len() > self.tokens.len() && prompt.starts_with(&self.tokens);
+        if goes_on { self.tokens.len() } else { 0 }
+    }
+}
+
 /// The client's side of one generation, as exact as its session says.
 ///
 /// # Errors
@@ -47,59 +63,77 @@ impl<F: FnMut(&Revealed) -> (u32, bool)> Choose for F {
 pub fn generate<'a>(
     me: &'a mut Client,
     remote: &'a RemoteModel,
+    history: &'a mut History,
     prompt: &'a [u32],
     new: usize,
     choose: &'a mut dyn Choose,
 ) -> Conversation<'a, Ranges> {
-    Box::pin(async move { answer(me, remote, prompt, new, choose).await })
+    Box::pin(async move { answer(me, remote, history, prompt, new, choose).await })
 }
 
 async fn answer(
     me: &mut Client,
     remote: &RemoteModel,
+    history: &mut History,
     prompt: &[u32],
     new: usize,
     choose: &mut dyn Choose,
 ) -> Result<Ranges, Error> {
     remote.expect(Task::Generate)?;
-    let (prompt_len, precision) = (length(prompt.len()), me.session.precision());
-    let request = Request { prompt: prompt_len, new: length(new), all_positions: false, precision };
+    let past = history.covered(prompt);
+    if past == 0 {
+        *history = History::default();
+    }
+    let (unread, precision) = (&prompt[past..], me.session.precision());
+    let request = Request {
+        prompt: length(unread.len()),
+        past: length(past),
+        new: length(new),
+        all_positions: false,
+        precision,
+    };
     ask(me, remote, &request).await?;
-    let mut caches = Caches::default();
-    let (mut next, mut made, mut ranges) = (prompt.to_vec(), 0, Ranges::Kept);
-    for step in 0..new {
-        let (network, scales) = (&remote.network, &remote.scales);
-        let progress = enter_step(me, network, scales, prompt.len(), step, new).await?;
+    let (network, scales) = (&remote.network, &remote.scales);
+    let History { caches, tokens: read } = history;
+    let last = read_to_last(me, network, scales, caches, Tokens::Known(unread), new).await?;
+    read.extend(&unread[..unread.len() - last.count()]);
+    let (mut next, mut ranges) = (Zeroizing::new(last.ids().unwrap_or_default().to_vec()), Ranges::Kept);
+    for number in 0..new {
+        let tokens = Tokens::Known(&next);
+        let progress = match number {
+            0 => enter_prompt(me, network, scales, caches, tokens, [new - 1; 2]).await?,
+            _ => enter_token(me, number, new),
+        };
         let vocabulary = remote.config.vocab_size;
         let noise = match remote.answers {
             Answers::Tokens => Zeroizing::new(choose.noise(vocabulary)),
             _ => Default::default(),
         };
         let wanted = wanted(remote.answers, &noise);
-        let tokens = Tokens::Known(&next);
-        let revealed = super::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
-        made += 1;
-        if made == 1 {
+        let revealed = step(me, network, scales, caches, (tokens, wanted), progress).await?;
+        read.extend(next.iter());
+        if number == 0 {
             ranges = verdict(me).await?;
             choose.prompt_read(ranges);
         }
         choose.spent(me.session.ch.meter.total());
         let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
-        let more = go_on && step + 1 < new;
+        let more = go_on && number + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
+            if number > 0 && verdict(me).await? == Ranges::Left {
+                ranges = Ranges::Left;
+            }
             break;
         }
-        next = vec![token];
-    }
-    if made > 1 && verdict(me).await? == Ranges::Left {
-        ranges = Ranges::Left;
+        next = Zeroizing::new(vec![token]);
     }
     done(me).await?;
     Ok(ranges)
 }
 
-/// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`.
+/// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`, from a fresh
+/// start.
 ///
 /// # Errors
 /// As [`generate`].
@@ -121,19 +155,23 @@ async fn all_logits(
         return Err(Error::NoLogits);
     }
     let (prompt, precision) = (length(tokens.len()), me.session.precision());
-    let request = Request { prompt, new: 1, all_positions: true, precision };
+    let request = Request { prompt, past: 0, new: 1, all_positions: true, precision };
     ask(me, remote, &request).await?;
     let (network, scales) = (&remote.network, &remote.scales);
-    let progress = enter_step(me, network, scales, tokens.len(), 0, 1).await?;
-    let tokens = Tokens::Known(tokens);
-    let revealed = step(me, network, scales, &mut Caches::default(), (tokens, Wanted::All), progress).await?;
+    let (mut caches, mut rest, mut logits) = (Caches::default(), Tokens::Known(tokens), vec![]);
+    while rest.count() > 0 {
+        let (part, after) = next_part(network, scales, caches.len(), rest).await?;
+        let progress = enter_prompt(me, network, scales, &caches, part, [0, after.count()]).await?;
+        match step(me, network, scales, &mut caches, (part, Wanted::All), progress).await? {
+            Some(Revealed::Logits(part)) => logits.extend(part),
+            _ => unreachable!("the client gets the logits that are wanted"),
+        }
+        rest = after;
+    }
     let ranges = verdict(me).await?;
     me.session.ch.send("model/next", vec![0])?;
     done(me).await?;
-    match revealed {
-        Some(Revealed::Logits(logits)) => Ok((logits, ranges)),
-        _ => unreachable!("the client gets the logits that are wanted"),
-    }
+    Ok((logits, ranges))
 }
 
 /// The server's side of a generation, or of an evaluation, from its request on.
@@ -142,31 +180,60 @@ pub(super) async fn serve(
     model: &Model,
     policy: Policy,
     request: Request,
+    history: &mut Caches,
 ) -> Result<Served, Error> {
-    let mut caches = Caches::default();
-    let mut count = request.prompt as usize;
-    let answers = policy.answers(model.config().outputs());
-    let wanted = if request.all_positions { Wanted::All } else { wanted(answers, &[]) };
-    let new = request.new as usize;
-    let mut made = 0;
-    for step in 0..new {
-        let (network, scales) = (&model.network, &model.scales);
-        let progress = enter_step(me, network, scales, request.prompt as usize, step, new).await?;
-        let tokens = Tokens::Hidden(count);
-        super::step(me, network, scales, &mut caches, (tokens, wanted), progress).await?;
-        made += 1;
-        if made == 1 {
-            in_range(&mut me.session).await?;
-        }
-        if me.session.ch.recv("model/next", 1).await? != [1] {
-            break;
-        }
-        count = 1;
+    if request.past == 0 {
+        *history = Caches::default();
     }
-    if made > 1 {
-        in_range(&mut me.session).await?;
-    }
+    let (network, scales) = (&model.network, &model.scales);
+    let (hidden, new) = (Tokens::Hidden(request.prompt as usize), request.new as usize);
+    let made = match request.all_positions {
+        true => serve_all(me, model, hidden, history).await?,
+        false => {
+            let wanted = wanted(policy.answers(model.config().outputs()), &[]);
+            let mut next = read_to_last(me, network, scales, history, hidden, new).await?;
+            let mut made = 0;
+            loop {
+                let progress = match made {
+                    0 => enter_prompt(me, network, scales, history, next, [new - 1; 2]).await?,
+                    _ => enter_token(me, made, new),
+                };
+                step(me, network, scales, history, (next, wanted), progress).await?;
+                made += 1;
+                if made == 1 {
+                    in_range(&mut me.session).await?;
+                }
+                if me.session.ch.recv("model/next", 1).await? != [1] || made == new {
+                    break;
+                }
+                next = Tokens::Hidden(1);
+            }
+            if made > 1 {
+                in_range(&mut me.session).await?;
+            }
+            made
+        }
+    };
     me.session.ch.send("model/done", vec![0])?;
-    let cached = (caches.len(), caches.bytes());
+    let cached = (history.len(), history.bytes());
     Ok(Served { request, tokens: request.prompt as usize, made, cached })
+}
+
+/// The server's side of an evaluation of all positions.
+async fn serve_all(
+    me: &mut Server,
+    model: &Model,
+    mut rest: Tokens<'_>,
+    caches: &mut Caches,
+) -> Result<usize, Error> {
+    let (network, scales) = (&model.network, &model.scales);
+    while rest.count() > 0 {
+        let (part, after) = next_part(network, scales, caches.len(), rest).await?;
+        let progress = enter_prompt(me, network, scales, caches, part, [0, after.count()]).await?;
+        step(me, network, scales, caches, (part, Wanted::All), progress).await?;
+        rest = after;
+    }
+    in_range(&mut me.session).await?;
+    me.session.ch.recv("model/next", 1).await?;
+    Ok(1)
 }

@@ -19,7 +19,7 @@ use crate::{
     ChatTemplate, Config, Model, Task, Tokenizer,
     evaluator::{Scales, Tokens},
     model::MAX_POSITIONS,
-    network::AnyNetwork,
+    network::{AnyNetwork, Outputs},
     tokenizer::{Digest, TOKENIZER_LIMIT},
     weights::{FEWEST_FRAC, Outline},
 };
@@ -223,7 +223,7 @@ async fn take_offer(ch: &mut Channel, source: &TokenizerSource) -> Result<Remote
     });
     let network = network.ok_or(Error::Offer("fraction bits do not fit its matrices"))?;
     let (unscaled, one) = (Scales::default(), Tokens::Hidden(1));
-    let plan = plan(&network, &unscaled, Precision::default(), 0, one, false).await?;
+    let plan = plan(&network, &unscaled, Precision::default(), 0, one, Outputs::Last).await?;
     if !scales.fit(plan.visits, plan.layers()) || !is_fine(&scales, &fractions) {
         return Err(Error::Offer("scales do not fit its layers"));
     }

@@ -14,13 +14,15 @@ use sotto_net::Half;
 use sotto_protocol::{Client, Precision, Server, Session, overflow_check};
 
 use super::{Answers, Error, Policy, RemoteModel};
-use crate::{Model, Task};
+use crate::{Model, Task, evaluator::two_party::Caches};
 
 /// What a client asks for: lengths and precision, nothing else.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt that are to be read.
     pub prompt: u32,
+    /// Tokens of it that the session has read already: all that it has, or none.
+    pub past: u32,
     /// New tokens at most.
     pub new: u32,
     /// Whether all positions' logits go to the client, for a comparison with a reference.
@@ -31,13 +33,18 @@ pub struct Request {
 
 impl Request {
     pub(super) fn check(&self, positions: usize) -> Result<(), Error> {
-        let (prompt, new, context) = (self.prompt as usize, self.new as usize, positions);
+        let (prompt, new, context) = (self.whole(), self.new as usize, positions);
         match prompt + new {
-            _ if prompt == 0 || new == 0 => Err(Error::Empty),
+            _ if self.prompt == 0 || new == 0 => Err(Error::Empty),
             // The last new token is not fed back.
             total if total > context + 1 || prompt > context => Err(Error::TooLong { prompt, new, context }),
             _ => Ok(()),
         }
+    }
+
+    /// Tokens of the whole prompt.
+    fn whole(&self) -> usize {
+        self.prompt as usize + self.past as usize
     }
 }
 
@@ -81,11 +88,20 @@ pub(super) async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request
 }
 
 /// The next request, if it fits the model and what its owner has decided.
-pub(super) async fn admit(me: &mut Server, model: &Model, policy: Policy) -> Result<Request, Error> {
+/// The session has read `history` positions.
+pub(super) async fn admit(
+    me: &mut Server,
+    model: &Model,
+    policy: Policy,
+    history: &Caches,
+) -> Result<Request, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     overflow_check::next_request(&mut me.session);
     let (config, task) = (model.config(), model.config().task());
-    let verdict = match request.prompt as usize {
+    let past = request.past as usize;
+    let goes_on = past == history.len() && request.precision == me.session.precision();
+    let verdict = match request.whole() {
+        _ if past > 0 && (!goes_on || task != Task::Generate || request.all_positions) => Err(Error::Past),
         prompt if prompt > policy.max_prompt => Err(Error::PromptLimit { prompt, limit: policy.max_prompt }),
         _ if request.all_positions && policy.answers != Answers::Logits => Err(Error::NoLogits),
         // An encoder's client gets what the task takes, of one text, and nothing else.
@@ -101,6 +117,27 @@ pub(super) async fn admit(me: &mut Server, model: &Model, policy: Policy) -> Res
 pub(super) async fn verdict(me: &mut Client) -> Result<Ranges, Error> {
     let kept = in_range(&mut me.session).await?.expect("the client gets the verdict");
     Ok(if kept { Ranges::Kept } else { Ranges::Left })
+}
+
+/// Tells the server that another request follows, or that none does.
+///
+/// # Errors
+/// The connection.
+pub fn tell_more(me: &mut Client, more: bool) -> Result<(), Error> {
+    Ok(me.session.ch.send("model/more", vec![u8::from(more)])?)
+}
+
+/// Whether the client has another request. One that leaves without a word, or is idle for longer
+/// than it is waited for, has none.
+///
+/// # Errors
+/// The connection, or the client.
+pub async fn hear_more(me: &mut Server) -> Result<bool, Error> {
+    match me.session.ch.recv("model/more", 1).await {
+        Ok(more) => Ok(more == [1]),
+        Err(sotto_net::Error::Closed { .. } | sotto_net::Error::Timeout { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Waits until the server knows that this was all: whoever leaves earlier may take the last message

@@ -6,15 +6,17 @@ use zeroize::Zeroizing;
 use super::{Answers, Error};
 use crate::{
     evaluator::{
-        FixedPoint, Plan, Scaled, Scales, Tokens, TwoParty,
+        FixedPoint, Plan, Progress, Scaled, Scales, Tokens, TwoParty,
         two_party::{self, Caches},
     },
-    network::Network,
+    network::{Network, Outputs},
 };
 
 /// What is to be revealed of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wanted<'a> {
+    /// Nothing: a part of a prompt that goes on.
+    Nothing,
     /// The last position's logits: for the next token.
     Last,
     /// So many of them, the largest.
@@ -53,17 +55,6 @@ pub(super) fn wanted(answers: Answers, noise: &[f64]) -> Wanted<'_> {
     }
 }
 
-/// Where a generation stands: what the next step saves, and the tokens around it.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// What its protocols save.
-    pub schedule: Schedule,
-    /// Tokens that were evaluated before it, one at a time.
-    pub tokens_before: usize,
-    /// Tokens that may be evaluated after it.
-    pub tokens_after: usize,
-}
-
 /// One party's side of a step: `tokens` follow those in the caches, and the client gets what is
 /// wanted.
 ///
@@ -75,17 +66,20 @@ pub async fn step<R, N>(
     scales: &Scales,
     caches: &mut Caches,
     (tokens, wanted): (Tokens<'_>, Wanted<'_>),
-    Progress { schedule, tokens_before, tokens_after }: Progress,
+    progress: Progress,
 ) -> Result<Option<Revealed>, sotto_protocol::Error>
 where
     R: Role<Weight: Clone>,
     N: Network<Weight = R::Weight>,
 {
-    let all = wanted == Wanted::All;
-    let plan = plan(network, scales, me.session().precision(), caches.len(), tokens, all).await?;
-    let around = [tokens_before, tokens_after];
-    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, schedule, around), scales);
-    let logits = network.forward(&mut e, tokens, all).await?;
+    let outputs = match wanted {
+        Wanted::Nothing => Outputs::Nothing,
+        Wanted::All => Outputs::All,
+        Wanted::Last | Wanted::Top(_) | Wanted::Token(_) => Outputs::Last,
+    };
+    let plan = plan(network, scales, me.session().precision(), caches.len(), tokens, outputs).await?;
+    let mut e = FixedPoint::new(TwoParty::new(me, caches, plan, progress), scales);
+    let logits = network.forward(&mut e, tokens, outputs).await?;
     drop(e);
     reveal(me, scales, logits, wanted).await
 }
@@ -97,14 +91,14 @@ pub(super) async fn plan<'a, W, N>(
     precision: Precision,
     position: usize,
     tokens: Tokens<'_>,
-    all: bool,
+    outputs: Outputs,
 ) -> Result<Plan<'a, W>, sotto_protocol::Error>
 where
     W: Matrix + Clone,
     N: Network<Weight = W>,
 {
     let mut plan = Plan::new(position, precision, scales);
-    network.forward(&mut plan, Tokens::Hidden(tokens.count()), all).await?;
+    network.forward(&mut plan, Tokens::Hidden(tokens.count()), outputs).await?;
     Ok(plan)
 }
 
@@ -115,11 +109,15 @@ async fn reveal<R: Role>(
     logits: Scaled,
     wanted: Wanted<'_>,
 ) -> Result<Option<Revealed>, sotto_protocol::Error> {
+    if wanted == Wanted::Nothing {
+        return Ok(None);
+    }
     let unit = f64::from(scales.logits).exp2();
     let frac = logits.share.frac.wrapping_add_signed(scales.logits);
     let logits = logits.share.duplicate().with_frac(frac);
     let vocabulary = logits.shape.cols;
     Ok(match wanted {
+        Wanted::Nothing => None,
         Wanted::Token(added) => {
             let added: Vec<f64> = added.iter().map(|x| x / unit).collect();
             let added = Zeroizing::new(added);
@@ -137,29 +135,87 @@ async fn reveal<R: Role>(
     })
 }
 
-/// Names the phase, and says what to save in it.
-pub(super) async fn enter_step<R, N>(
+/// The next part of a prompt after `past` positions, and what is left of it: a long one is read
+/// part by part, so that what is made for one step keeps within bounds. Both parties cut it alike.
+pub(super) async fn next_part<'t, W, N>(
+    network: &N,
+    scales: &Scales,
+    past: usize,
+    tokens: Tokens<'t>,
+) -> Result<(Tokens<'t>, Tokens<'t>), Error>
+where
+    W: Matrix + Clone,
+    N: Network<Weight = W>,
+{
+    let one = Tokens::Hidden(1);
+    let plan = plan(network, scales, Precision::default(), 0, one, Outputs::Nothing).await?;
+    let (layers, neurons) = (plan.layers(), plan.neurons());
+    let heads = plan.heads().first().map_or(0, |heads| heads.key_value * heads.group);
+    let fits = |rows: &usize| rows * layers * (neurons + heads * (past + rows) / 2) <= PART;
+    let most = PARTS.into_iter().rev().find(fits).unwrap_or(PARTS[0]);
+    let all = tokens.count();
+    // Parts of equal length, but for the last.
+    Ok(tokens.split_at(all.div_ceil(all.div_ceil(most).max(1))))
+}
+
+/// Rows of a part at most.
+const PARTS: [usize; 5] = [16, 32, 64, 128, 256];
+/// Arguments of activation functions, and half the scores, of all layers of a part, where it has
+/// more than the fewest rows.
+const PART: usize = 5 << 20;
+
+/// Reads a prompt up to its last part, which is left to whoever wants something of it.
+pub(super) async fn read_to_last<'t, R, N>(
     me: &mut R,
     network: &N,
     scales: &Scales,
-    prompt: usize,
-    step: usize,
+    caches: &mut Caches,
+    mut tokens: Tokens<'t>,
     new: usize,
+) -> Result<Tokens<'t>, Error>
+where
+    R: Role<Weight: Clone>,
+    N: Network<Weight = R::Weight>,
+{
+    loop {
+        let (part, rest) = next_part(network, scales, caches.len(), tokens).await?;
+        if rest.count() == 0 {
+            return Ok(part);
+        }
+        let progress = enter_prompt(me, network, scales, caches, part, [0, rest.count() + new]).await?;
+        step(me, network, scales, caches, (part, Wanted::Nothing), progress).await?;
+        tokens = rest;
+    }
+}
+
+/// Names the phase of a prompt's part, and says what to save in it: of the tokens that may be
+/// evaluated after it one at a time, and the positions that may follow in all.
+pub(super) async fn enter_prompt<R, N>(
+    me: &mut R,
+    network: &N,
+    scales: &Scales,
+    caches: &Caches,
+    tokens: Tokens<'_>,
+    [tokens_after, reach]: [usize; 2],
 ) -> Result<Progress, Error>
 where
     R: Role<Weight: Clone>,
     N: Network<Weight = R::Weight>,
 {
-    let (phase, schedule) = match step {
-        0 => {
-            let (precision, rows) = (me.session().precision(), Tokens::Hidden(prompt));
-            let plan = plan(network, scales, precision, 0, rows, false).await?;
-            ("prefill", prompt_schedule(me.session(), &plan))
-        }
-        _ => ("decode", me.session().decode_schedule()),
-    };
-    me.session_mut().ch.meter.phase(phase);
-    Ok(Progress { schedule, tokens_before: step.saturating_sub(1), tokens_after: new - 1 - step })
+    let rows = Tokens::Hidden(tokens.count());
+    let plan = plan(network, scales, me.session().precision(), caches.len(), rows, Outputs::Last).await?;
+    let schedule = prompt_schedule(me.session(), &plan);
+    me.session_mut().ch.meter.phase("prefill");
+    Ok(Progress { schedule, tokens_before: 0, tokens_after, reach })
+}
+
+/// Names the phase of a token after the prompt, the first of which has the number 1, and says what
+/// to save in it.
+pub(super) fn enter_token<R: Role>(me: &mut R, number: usize, new: usize) -> Progress {
+    me.session_mut().ch.meter.phase("decode");
+    let tokens_after = new - 1 - number;
+    let schedule = me.session().decode_schedule();
+    Progress { schedule, tokens_before: number - 1, tokens_after, reach: tokens_after }
 }
 
 /// Extra bits of a row and layer under the latency schedule: for each neuron, score, and head. As
@@ -175,7 +231,7 @@ fn prompt_schedule<W>(session: &Session, plan: &Plan<'_, W>) -> Schedule {
     let rows = plan.rows as f64;
     let heads = plan.heads().first().map_or(0, |heads| heads.key_value * heads.group) as f64;
     let neurons = plan.neurons();
-    let scores = heads * (rows + 1.0) / 2.0;
+    let scores = heads * (plan.position as f64 + (rows + 1.0) / 2.0);
     if rows * scores > LATENCY_SCORES {
         return Schedule::Throughput;
     }

@@ -144,6 +144,12 @@ pub struct ServeArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
+    /// How long a client may be idle between two requests of a session, which keeps its place and
+    /// its memory meanwhile.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    idle_seconds: u64,
+
     /// After SIGTERM or SIGINT nobody new is served; the sessions under way have this long to end.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = "Limits")]
     #[arg(value_parser = clap::value_parser!(u64).range(0..=86_400))]
@@ -241,6 +247,7 @@ impl ServeArgs {
             set_up: Duration::from_secs(self.setup_seconds),
             session: Duration::from_secs(self.max_session_seconds),
             silence: Duration::from_secs(self.timeout),
+            idle: Duration::from_secs(self.idle_seconds),
             grace: Duration::from_secs(self.stop_seconds),
         }
     }

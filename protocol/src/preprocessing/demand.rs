@@ -29,6 +29,8 @@ pub struct Step<W> {
     pub tokens_before: usize,
     /// Tokens that may be evaluated after it, one at a time, as far as both parties know.
     pub tokens_after: usize,
+    /// Positions that may follow its own in all.
+    pub reach: usize,
 }
 
 /// Tokens to come for which something is made at a time: at least, and at most.
@@ -282,7 +284,7 @@ impl<'a, M: Matrix> Demand<'a, M> {
             let (mut needs, rows) = (part.linear(more), part.rows(precision));
             if let Some(Attention { cache, positions, .. }) = part.attention {
                 let cache = caches[cache].take().expect("each part has a cache of its own");
-                needs.push(Need::positions(cache, positions).with_more(more).within(step.tokens_after));
+                needs.push(Need::positions(cache, positions).with_more(more).within(step.reach));
             }
             let of_rows = rows.iter().map(|&(shape, n)| rows::bytes(shape, n * (1 + later)));
             bytes += needs.iter().map(Need::bytes).chain(of_rows).sum::<usize>();

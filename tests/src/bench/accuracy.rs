@@ -8,7 +8,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
-    Folder, Model, Reference, Sampler, Sampling, Texts, sampling,
+    Folder, Model, Reference, Sampler, Sampling, Texts,
+    evaluator::two_party::Caches,
+    sampling,
     service::{self, Policy, Ranges, TokenizerSource},
 };
 use sotto_net::Runtime;
@@ -103,7 +105,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 let llama = Model::load(&folder, &Texts::default())?;
                 service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default()).await?;
                 for _ in 0..windows {
-                    service::serve(me, &llama, Policy::default()).await?;
+                    service::serve(me, &llama, Policy::default(), &mut Caches::default()).await?;
                 }
             }
             Me::Client(me) => {

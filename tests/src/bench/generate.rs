@@ -10,8 +10,10 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sotto_models::{
-    Folder, Model, Reference, Texts, sampling,
-    service::{self, Policy, Ranges, Revealed, TokenizerSource},
+    Folder, Model, Reference, Texts,
+    evaluator::two_party::Caches,
+    sampling,
+    service::{self, History, Policy, Ranges, Revealed, TokenizerSource},
 };
 use sotto_net::{Cost, Meter, Runtime};
 
@@ -147,7 +149,7 @@ pub fn party(options: &Options, role: Role) -> Result<Value> {
                 let mut me = stage.establish(stage.connect().await?).await?;
                 if let Me::Server(me) = &mut me {
                     service::offer(&mut me.session.ch, &llama, folder.tokenizer(), Policy::default()).await?;
-                    service::serve(me, &llama, Policy::default()).await?;
+                    service::serve(me, &llama, Policy::default(), &mut Caches::default()).await?;
                     me.session.ch.part().await?;
                 }
                 Report::default()
@@ -168,12 +170,13 @@ async fn client(options: &Options, prompt: Vec<u32>) -> Result<Report> {
     let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await?;
     let mut times = vec![start.elapsed().as_secs_f64()];
     let new = options.new_tokens as usize;
-    let ranges = service::generate(me, &offered, &prompt, new, &mut |revealed: &Revealed| {
-        times.push(start.elapsed().as_secs_f64());
-        report.tokens.push(revealed.token(sampling::greedy));
-        (report.tokens[report.tokens.len() - 1], true)
-    })
-    .await?;
+    let ranges =
+        service::generate(me, &offered, &mut History::default(), &prompt, new, &mut |revealed: &Revealed| {
+            times.push(start.elapsed().as_secs_f64());
+            report.tokens.push(revealed.token(sampling::greedy));
+            (report.tokens[report.tokens.len() - 1], true)
+        })
+        .await?;
     ensure!(ranges == Ranges::Kept, "a number has left its range");
     let last = times[times.len() - 1];
     let seconds = [times[0], times[1] - times[0], last - times[1]];

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use sotto_models::{
     Checkpoint,
     evaluator::{
-        Evaluator, FixedPoint, Float, Part, Plan, Scaled, Scales, TwoParty, float::Rows, immediate,
+        Evaluator, FixedPoint, Float, Part, Plan, Progress, Scaled, Scales, TwoParty, float::Rows, immediate,
         two_party::Caches,
     },
     layers::{EncoderLayer, LayerNames, LayerShape},
@@ -102,7 +102,7 @@ async fn layer<R: Role<Weight: Clone>>(
     }
     layer.forward(&mut plan, 0, &x.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), &scales);
     e.enter(Part::Layer(0)).await?;
     Ok(layer.forward(&mut e, 0, &Scaled::from(x)).await?.share)
 }

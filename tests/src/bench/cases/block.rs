@@ -7,8 +7,8 @@ use sotto_models::{
     Config, Fields, Folder, Model, Texts,
     architectures::llama,
     evaluator::{
-        Evaluator, FixedPoint, Float, Part, Plan, RESIDUAL_FRAC, Scaled, Scales, TwoParty, float::Rows,
-        immediate, two_party::Caches,
+        Evaluator, FixedPoint, Float, Part, Plan, Progress, RESIDUAL_FRAC, Scaled, Scales, TwoParty,
+        float::Rows, immediate, two_party::Caches,
     },
     layers::Layer,
     network::AnyNetwork,
@@ -172,7 +172,7 @@ async fn layer<R: Role<Weight: Clone>>(
     }
     page.forward(&mut plan, 0, &h.shape).await?;
     plan.enter(Part::Head).await?;
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), scales);
     e.enter(Part::Layer(0)).await?;
     Ok(page.forward(&mut e, 0, &Scaled::from(h)).await?.share)
 }

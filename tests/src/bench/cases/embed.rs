@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use sotto_models::{
     Tokens,
-    evaluator::{Evaluator, FixedPoint, Plan, Scales, TwoParty, two_party::Caches},
+    evaluator::{Evaluator, FixedPoint, Plan, Progress, Scales, TwoParty, two_party::Caches},
 };
 use sotto_net::Half;
 use sotto_protocol::{
@@ -49,7 +49,7 @@ async fn embed<R: Role<Weight: Clone>>(me: &mut R, table: &R::Weight, tokens: To
     planner::ensure(me, vec![Need::linear(table, tokens.count())]).await?;
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let plan = Plan::new(0, precision, &scales);
-    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, schedule, [0; 2]), &scales);
+    let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), &scales);
     Ok(e.embed(table, tokens).await?.share)
 }
 
