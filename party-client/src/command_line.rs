@@ -3,11 +3,13 @@
 //! | file       | subject                                         |
 //! |------------|-------------------------------------------------|
 //! | `args`     | options and help                                |
+//! | `chat`     | a conversation                                  |
 //! | `terminal` | events on standard output and standard error    |
 //! | `progress` | the line that shows how far things are          |
 //! | `serve`    | the endpoint: its options and log               |
 
 mod args;
+mod chat;
 mod progress;
 mod serve;
 mod terminal;
@@ -72,9 +74,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    // The first process of a container gets no signal that it does not wait for. An endpoint always
-    // does.
-    if std::process::id() == 1 && !matches!(cli.command, Command::Serve(_)) {
+    // The first process of a container gets no signal that it does not wait for. An endpoint and a
+    // conversation always do.
+    if std::process::id() == 1 && !matches!(cli.command, Command::Serve(_) | Command::Chat(_)) {
         process::on_signals(|signal| match signal {
             process::Signal::End(number) => std::process::exit(128 + i32::from(number)),
             process::Signal::Reload => {}
@@ -104,6 +106,7 @@ fn run(command: Command) -> ExitCode {
                 session(options?, terminal, |session, terminal| session.generate(&request, terminal))
             })
         }
+        Command::Chat(args) => chat::run(&args),
         Command::Embed(args) => texts(&args, Task::Embed),
         Command::Classify(args) => texts(&args, Task::Classify),
         Command::Tag(args) => texts(&args, Task::Tag),

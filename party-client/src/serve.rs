@@ -17,6 +17,7 @@
 //! | `reply`      | answers in OpenAI's form, whole and in pieces               |
 //! | `request`    | what a request wants, and what cannot be had                |
 //! | `routes`     | which request is answered how                               |
+//! | `sessions`   | sessions that stay open between requests                    |
 //! | `stream`     | answers as they grow                                        |
 //! | `page.html`  | a chat in the browser                                       |
 
@@ -32,6 +33,7 @@ mod refusal;
 mod reply;
 mod request;
 mod routes;
+mod sessions;
 mod stream;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -41,7 +43,7 @@ use sotto_net::{Error as Net, Runtime};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -53,6 +55,7 @@ use crate::{
 };
 use access::Access;
 use places::Places;
+use sessions::Sessions;
 
 pub use access::ApiKey;
 pub use events::{Event, Events};
@@ -61,6 +64,8 @@ pub use events::{Event, Events};
 const CONNECTIONS: usize = 256;
 /// How long sessions that are told to stop may take.
 const LAST: Duration = Duration::from_secs(6);
+/// How often sessions are looked at that nobody has used for long.
+const EXPIRY: Duration = Duration::from_secs(1);
 /// How long to wait after the system has refused to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -83,6 +88,8 @@ pub struct Options {
     /// Whether answers are made to their greatest length, though nobody sees what is behind their
     /// end.
     pub constant_length: bool,
+    /// How long a session stays open after a request, so that the next one can go on.
+    pub keep: Duration,
     /// How long requests under way may take when the endpoint is told to stop.
     pub grace: Duration,
 }
@@ -96,6 +103,7 @@ struct Endpoint {
     created: u64,
     access: Access,
     places: Places,
+    sessions: Sessions,
     /// See [`Options::constant_length`].
     constant_length: bool,
     /// Requests that are read at a time: a body becomes many times as large on its way to tokens.
@@ -131,13 +139,15 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
             options.listen
         )));
     }
-    let Options { upstream, listen, name, key, hosts, requests, waiting, constant_length, grace } = options;
+    let Options { upstream, listen, name, key, hosts, requests, waiting, constant_length, keep, grace } =
+        options;
     let model = meet(&upstream, stop, &*events)?;
     let described = model.summary().text;
     let endpoint = Arc::new(Endpoint {
         access: Access::new(key, (local || !hosts.is_empty()).then_some(hosts)),
         created: reply::unix_time(),
         places: Places::new(requests, waiting),
+        sessions: Sessions::new(requests, keep),
         constant_length,
         reading: Semaphore::new(READ_AT_ONCE),
         upstream,
@@ -182,7 +192,14 @@ fn meet(upstream: &crate::Options, stop: &Stop, events: &dyn Events) -> Result<R
 
 /// Takes connections until `stop`, then waits for those that are there.
 async fn accept(endpoint: &Arc<Endpoint>, listener: &TcpListener, stop: &Stop, grace: Duration) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (room, idle) = (Arc::new(Semaphore::new(CONNECTIONS)), endpoint.clone());
+    let expiry = tokio::spawn(async move {
+        loop {
+            sleep(EXPIRY).await;
+            let sessions = idle.clone();
+            let _ = spawn_blocking(move || sessions.sessions.expire()).await;
+        }
+    });
     let (ending, ends) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {
@@ -214,4 +231,7 @@ async fn accept(endpoint: &Arc<Endpoint>, listener: &TcpListener, stop: &Stop, g
     // What is left is told to stop: its connection is gone.
     connections.abort_all();
     let _ = timeout(LAST, endpoint.places.empty()).await;
+    expiry.abort();
+    let sessions = endpoint.clone();
+    let _ = timeout(LAST, spawn_blocking(move || sessions.sessions.end_all())).await;
 }

@@ -16,7 +16,7 @@ use sotto_shares::Rng;
 
 use sotto_models::{Task, service::TokenizerSource, tokenizer::Digest};
 
-use super::serve::ServeArgs;
+use super::{chat::ChatArgs, serve::ServeArgs};
 use crate::{CheckRequest, Error, GenerationRequest, Input, Message, Options, Prompt, Security, TaskRequest};
 
 /// Uses a server's model without showing the server the text or the answer.
@@ -36,14 +36,27 @@ pub struct Cli {
 }
 
 /// The names of [`Command`].
-pub const SUBCOMMANDS: [&str; 10] =
-    ["generate", "embed", "classify", "tag", "fill-mask", "answer", "check", "serve", "info", "keygen"];
+pub const SUBCOMMANDS: [&str; 11] = [
+    "generate",
+    "chat",
+    "embed",
+    "classify",
+    "tag",
+    "fill-mask",
+    "answer",
+    "check",
+    "serve",
+    "info",
+    "keygen",
+];
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
     /// Continue a prompt. The default.
     Generate(Box<GenerateArgs>),
+    /// Talk with a chat model, turn by turn.
+    Chat(Box<ChatArgs>),
     /// Make a vector of each text, by a sentence-transformers model or another encoder.
     Embed(Box<TextsArgs>),
     /// Say which label each text has.
@@ -75,7 +88,7 @@ impl Command {
             Command::Answer(args) => Some(&args.show),
             Command::Check(args) => Some(&args.show),
             Command::Info(args) => Some(&args.show),
-            Command::Serve(_) | Command::Keygen(_) => None,
+            Command::Chat(_) | Command::Serve(_) | Command::Keygen(_) => None,
         }
     }
 }
@@ -114,6 +127,16 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     max_tokens: Option<NonZeroUsize>,
 
+    #[command(flatten)]
+    sampling: Sampling,
+
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// How tokens are chosen.
+#[derive(Args)]
+pub struct Sampling {
     /// Randomness of the choice, from 0 to 100. 0, the default, always takes the likeliest token.
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -134,9 +157,6 @@ pub struct GenerateArgs {
     /// The seed of the choices: the same seed makes the same choices. [default: a new one each run]
     #[arg(long, value_name = "S", requires = "temperature")]
     seed: Option<u64>,
-
-    #[command(flatten)]
-    pub show: Show,
 }
 
 /// Reads texts one after the other, in one session.
@@ -381,15 +401,22 @@ impl GenerateArgs {
                 Prompt::Conversation(system.chain([Message::new("user", prompt)]).collect())
             }
         };
-        Ok(GenerationRequest {
-            max_tokens: self.max_tokens.map(NonZeroUsize::get),
+        let max_tokens = self.max_tokens.map(NonZeroUsize::get);
+        Ok(GenerationRequest { max_tokens, ..self.sampling.of(prompt) })
+    }
+}
+
+impl Sampling {
+    /// A request for what follows a prompt.
+    pub fn of(&self, prompt: Prompt) -> GenerationRequest {
+        GenerationRequest {
             temperature: self.temperature.unwrap_or(0.0),
             top_k: self.top_k,
             top_p: self.top_p,
             constant_length: self.constant_length,
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
             ..GenerationRequest::greedy(prompt)
-        })
+        }
     }
 }
 

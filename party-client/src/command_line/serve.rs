@@ -53,6 +53,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     max_waiting: u16,
 
+    /// How long a session stays open after a request: the next one that goes on with the same
+    /// conversation reads only what is new in it. 0 opens a session for each request. The server
+    /// has a limit of its own.
+    #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+    keep_seconds: u32,
+
     /// Make every answer as long as it may become, though nobody sees what is behind its end: the
     /// server does not learn how long answers are. Requests should say `max_tokens`.
     #[arg(long)]
@@ -103,6 +109,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         requests: args.max_requests.into(),
         waiting: args.max_waiting.into(),
         constant_length: args.constant_length,
+        keep: Duration::from_secs(args.keep_seconds.into()),
         grace: Duration::from_secs(args.stop_seconds.into()),
     };
     let stop = Stop::default();

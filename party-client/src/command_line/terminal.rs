@@ -26,8 +26,15 @@ impl Terminal {
     /// # Panics
     /// If the system refuses a thread.
     pub fn start(show: &Show, streams: bool) -> Terminal {
+        Terminal::showing(!show.quiet, show.log >= Level::Warn, streams)
+    }
+
+    /// The same by what is shown: progress, warnings, the text.
+    ///
+    /// # Panics
+    /// As [`Terminal::start`].
+    pub fn showing(progress: bool, warns: bool, streams: bool) -> Terminal {
         let (events, received) = channel();
-        let (progress, warns) = (!show.quiet, show.log >= Level::Warn);
         let writer = thread::spawn(move || write_events(&received, progress, warns, streams));
         Terminal { events, writer }
     }

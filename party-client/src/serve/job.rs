@@ -6,9 +6,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Endpoint, Event as Told, places::Place, refusal::Refusal};
 use crate::{
-    error::Error,
+    error::{Error, Fault},
     events::{Event, Events, Stage},
-    generate::GenerationRequest,
+    generate::{GenerationRequest, Prompt},
     report::Report,
     session::Session,
     stop::Stop,
@@ -39,11 +39,16 @@ pub enum News {
     End(Box<Result<Report, Refusal>>),
 }
 
-struct Ear(UnboundedSender<News>);
+struct Ear {
+    sender: UnboundedSender<News>,
+    /// Whether there is something of the answer.
+    begun: bool,
+}
 
 impl Events for Ear {
     fn tell(&mut self, event: Event) {
-        let _ = self.0.send(News::Event(event));
+        self.begun |= matches!(event, Event::Token { .. } | Event::Text(_));
+        let _ = self.sender.send(News::Event(event));
     }
 }
 
@@ -57,7 +62,7 @@ impl Job {
         let stop = Stop::default();
         let (endpoint, place, told) = (endpoint.clone(), place.clone(), stop.clone());
         let run = move || {
-            let mut ear = Ear(sender);
+            let mut ear = Ear { sender, begun: false };
             let result = perform(&endpoint, &work, &told, &mut ear);
             match &result {
                 Ok(report) => endpoint.events.tell(Told::served(report)),
@@ -69,7 +74,7 @@ impl Job {
             let result = result.map_err(|failure| failure.refusal());
             // The place is free before the answer is complete: a client may ask again at once.
             drop(place);
-            let _ = ear.0.send(News::End(Box::new(result)));
+            let _ = ear.sender.send(News::End(Box::new(result)));
         };
         let started = thread::Builder::new().name("session".into()).spawn(run);
         started.map_err(|e| Refusal::internal(format_args!("no thread for a session: {e}")))?;
@@ -137,12 +142,35 @@ impl Failure {
 }
 
 fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> Result<Report, Failure> {
-    let mut session =
+    let prompt = match work {
+        Work::Answer(GenerationRequest { prompt: Prompt::Tokens(tokens), .. }) => &tokens[..],
+        Work::Answer(_) | Work::Texts(_) => &[],
+    };
+    if let Some(session) = endpoint.sessions.take(prompt) {
+        match perform_in(session, endpoint, work, stop, events) {
+            // The server has ended it meanwhile, or is gone: a new session tells.
+            Err(Failure::Session(e)) if e.fault() != Fault::User && !events.begun => {}
+            result => return result,
+        }
+    }
+    let session =
         Session::connect_until(&endpoint.upstream, events, stop).map_err(|e| Failure::Session(e.into()))?;
     if !session.model().is_like(&endpoint.model) {
         session.into_model();
         return Err(Failure::ModelChanged);
     }
+    perform_in(session, endpoint, work, stop, events)
+}
+
+/// In a session that is kept if it can be used again.
+fn perform_in(
+    mut session: Session,
+    endpoint: &Endpoint,
+    work: &Work,
+    stop: &Stop,
+    events: &mut Ear,
+) -> Result<Report, Failure> {
+    session.stop_by(stop);
     let result = match work {
         Work::Answer(request) => {
             let constant_length = endpoint.constant_length;
@@ -150,6 +178,9 @@ fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> R
         }
         Work::Texts(request) => session.run(request, events),
     };
-    session.close(&result);
+    match &result {
+        Ok(_) => endpoint.sessions.give(session),
+        Err(_) => session.close(&result),
+    }
     result.map_err(|e| Failure::Session(e.into()))
 }

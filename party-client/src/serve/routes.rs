@@ -111,6 +111,7 @@ async fn respond(
                 "status": "ok",
                 "requests": endpoint.places.taken(),
                 "waiting": endpoint.places.waiting(),
+            "idle_sessions": endpoint.sessions.count(),
             }),
         )),
         Route::Models => {

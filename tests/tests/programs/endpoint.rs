@@ -150,7 +150,7 @@ fn text_of(pieces: &[Value], index: u64) -> String {
 }
 
 /// The built-in model, whose template makes the text of a plain prompt out of two turns.
-fn conversational(dir: &Path) {
+pub fn conversational(dir: &Path) {
     for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
         fs::copy(builtin(file), dir.join(file)).unwrap();
     }
@@ -229,7 +229,7 @@ fn conversations_go_by_the_models_template() {
     let dir = tempfile::tempdir().unwrap();
     conversational(dir.path());
     let server = Server::of(dir.path(), &["--insecure-no-tls"]);
-    let endpoint = Endpoint::start(&server, &["--name", "tales/fox-1"]);
+    let endpoint = Endpoint::start(&server, &["--name", "tales/fox-1", "--keep-seconds", "0"]);
     let (start, end) = PROMPT.split_at(PROMPT.find(" a little").unwrap());
     let body = |more: Value| {
         let mut body = json!({
@@ -346,7 +346,7 @@ fn what_cannot_be_had_is_refused_by_name() {
 #[test]
 fn a_reader_that_leaves_stops_the_answer() {
     let server = Server::start(&["--insecure-no-tls"]);
-    let endpoint = Endpoint::start(&server, &[]);
+    let endpoint = Endpoint::start(&server, &["--keep-seconds", "0"]);
     let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     // In the middle of an answer: it ends as any other does, after a whole token.
     let body = completion(json!({ "max_tokens": 200, "stream": true })).to_string();
