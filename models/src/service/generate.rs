@@ -84,7 +84,8 @@ async fn answer(
             choose.prompt_read(ranges);
         }
         choose.spent(me.session.ch.meter.total());
-        let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
+        let revealed = revealed.expect("the client gets what is revealed").capped(&remote.config);
+        let (token, go_on) = choose.next(&revealed);
         let more = go_on && step + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
@@ -130,7 +131,7 @@ async fn all_logits(
     let ranges = verdict(me).await?;
     me.session.ch.send("model/next", vec![0])?;
     done(me).await?;
-    match revealed {
+    match revealed.map(|revealed| revealed.capped(&remote.config)) {
         Some(Revealed::Logits(logits)) => Ok((logits, ranges)),
         _ => unreachable!("the client gets the logits that are wanted"),
     }
