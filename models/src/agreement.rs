@@ -84,7 +84,10 @@ impl Model {
         let (unit, share) = (self.scales().logits, logits.share);
         let frac = share.frac.wrapping_add_signed(unit);
         let revealed = e.arithmetic.reveal(&share.with_frac(frac));
-        revealed.into_iter().map(|x| (x * f64::from(unit).exp2()) as f32).collect()
+        let mut logits: Vec<f32> =
+            revealed.into_iter().map(|x| (x * f64::from(unit).exp2()) as f32).collect();
+        self.config().cap_logits(&mut logits);
+        logits
     }
 
     /// How the logits of all positions, or what an encoder's task takes, agree with the f32 model

@@ -115,9 +115,8 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
         let values = (bound * positions >= SUM).then_some(checked);
         Scale {
             inner,
-            coarse: 0,
-            scores: 0,
             values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound),
+            ..Scale::default()
         }
     });
     let logits = doublings(bounds.logits * 1.001 / 127.5).clamp(0, 6);

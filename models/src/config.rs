@@ -48,8 +48,14 @@ pub struct Fields {
     pub rope_scaling: Option<RopeScaling>,
     /// Layers whose heads are not rotated.
     pub unrotated_layers: Vec<u32>,
+    /// Layers whose heads are rotated by other frequencies.
+    pub local_rope: Option<LocalRope>,
     /// What numbers are multiplied by on their way.
     pub multipliers: Multipliers,
+    /// The soft cap of scores, `cap tanh(score / cap)`, if they have one.
+    pub score_cap: Option<f64>,
+    /// The soft cap of logits, if they have one. It is applied by whoever sees the logits.
+    pub logit_cap: Option<f64>,
     /// Whether attention and MLP of a layer read the same residual stream.
     pub parallel_residual: bool,
     /// Whether queries, keys and values have biases.
@@ -87,7 +93,10 @@ impl Default for Fields {
             rope_theta: 10_000.0,
             rope_scaling: None,
             unrotated_layers: vec![],
+            local_rope: None,
             multipliers: Multipliers::default(),
+            score_cap: None,
+            logit_cap: None,
             parallel_residual: false,
             qkv_bias: false,
             output_bias: false,
@@ -213,6 +222,15 @@ impl Default for Multipliers {
     }
 }
 
+/// Rotary frequencies of layers whose attention was trained on a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LocalRope {
+    /// Their base; they are not scaled.
+    pub rope_theta: f64,
+    /// These layers.
+    pub layers: Vec<u32>,
+}
+
 /// How rotary frequencies are changed for texts longer than those of the first training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum RopeScaling {
@@ -315,6 +333,15 @@ impl Config {
         longest.unwrap_or(usize::MAX).min(self.max_position_embeddings)
     }
 
+    /// Brings logits under their soft cap, if they have one. It keeps their order; those that are
+    /// not known stay minus infinity.
+    pub fn cap_logits(&self, logits: &mut [f32]) {
+        if let Some(cap) = self.logit_cap {
+            let known = logits.iter_mut().filter(|x| x.is_finite());
+            known.for_each(|x| *x = (cap * (f64::from(*x) / cap).tanh()) as f32);
+        }
+    }
+
     /// Columns of what is revealed.
     pub fn outputs(&self) -> usize {
         match (self.task(), &self.0.encoder) {
@@ -388,21 +415,35 @@ fn check_heads(f: &Fields) -> Result<(), ConfigError> {
         let expected = format!("an even number up to head_dim = {}", f.head_dim);
         return Err(refuse("rotary_dim", turned, expected));
     }
-    match f.unrotated_layers.iter().find(|&&layer| layer as usize >= f.num_hidden_layers) {
+    check_layers(f, "no_rope_layers", &f.unrotated_layers)?;
+    match &f.local_rope {
+        None => Ok(()),
+        Some(local) => {
+            between("rope_local_base_freq", local.rope_theta, 1.0..=1e12)?;
+            check_layers(f, "layer_types", &local.layers)
+        }
+    }
+}
+
+/// Checks numbers of layers, which a field tells.
+fn check_layers(f: &Fields, field: &str, layers: &[u32]) -> Result<(), ConfigError> {
+    match layers.iter().find(|&&layer| layer as usize >= f.num_hidden_layers) {
         Some(layer) => {
             let expected = format!("layers below num_hidden_layers = {}", f.num_hidden_layers);
-            Err(refuse("no_rope_layers", layer, expected))
+            Err(refuse(field, layer, expected))
         }
-        None => within("number of no_rope_layers", f.unrotated_layers.len(), 0..=f.num_hidden_layers),
+        None => within(&format!("number of {field}"), layers.len(), 0..=f.num_hidden_layers),
     }
 }
 
 fn check_numbers(f: &Fields) -> Result<(), ConfigError> {
     between("norm_eps", f.norm_eps, EPSILONS)?;
     between("rope_theta", f.rope_theta, 1.0..=1e12)?;
-    if f.activation == Activation::Relu {
-        return Err(refuse("hidden_act", "relu", "another function"));
+    if matches!(f.activation, Activation::Relu | Activation::SoftCap) {
+        return Err(refuse("hidden_act", f.activation.name(), "another function"));
     }
+    between("attn_logit_softcapping", f.score_cap.unwrap_or(1.0), SCORE_CAPS)?;
+    between("final_logit_softcapping", f.logit_cap.unwrap_or(1.0), MULTIPLIERS)?;
     let Multipliers { embedding, scores, residual, logits } = f.multipliers;
     between("embedding_multiplier", embedding, MULTIPLIERS)?;
     between("attention_multiplier", scores.unwrap_or(1.0), MULTIPLIERS)?;
@@ -413,6 +454,8 @@ fn check_numbers(f: &Fields) -> Result<(), ConfigError> {
 /// What norms may add to the mean square or the variance.
 pub(crate) const EPSILONS: RangeInclusive<f64> = 1e-12..=1e-2;
 const MULTIPLIERS: RangeInclusive<f64> = 1e-4..=1e4;
+/// Capped scores stay within what a softmax takes: 768 in base-2 units.
+const SCORE_CAPS: RangeInclusive<f64> = 0.01..=500.0;
 
 fn check_tokens(f: &Fields) -> Result<(), ConfigError> {
     within("number of eos_token_id", f.eos_token_ids.len(), 0..=Config::MAX_EOS)?;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sotto_protocol::activation::Activation;
 
 use crate::config::{
-    Config, EPSILONS, EncoderFields, Fields, Llama3Scaling, Pooling, RopeScaling, Scores, Task, YarnScaling,
-    between,
+    Config, EPSILONS, EncoderFields, Fields, Llama3Scaling, LocalRope, Pooling, RopeScaling, Scores, Task,
+    YarnScaling, between,
 };
 use crate::error::ConfigError;
 use crate::json_object::{CHECK_FILE, Object};
@@ -46,7 +46,7 @@ impl Config {
         };
         // Another architecture may have the same fields and mean something else by them.
         let task = task(&json, classes)?;
-        refuse_variants(&json)?;
+        refuse_variants(&json, model_type)?;
         let mut reader = Reader { json: &json, model_type, task, warnings };
         let fields = architecture.fields(&mut reader)?;
         Config::try_from(Fields { architecture, ..fields })
@@ -175,7 +175,7 @@ const HEADS: [(&str, Task); 5] = [
 ];
 
 /// Switches that would change the answer and that no architecture here implements.
-fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
+fn refuse_variants(json: &Object, model_type: &str) -> Result<(), ConfigError> {
     const OFF: [Value; 2] = [Value::Null, Value::Bool(false)];
     const NONE: [Value; 1] = [Value::Null];
     json.only("quantization_config", &NONE, "save the model unquantised, in f32, f16 or bf16")?;
@@ -185,7 +185,9 @@ fn refuse_variants(json: &Object) -> Result<(), ConfigError> {
         &one,
         "set it to 1: the weights stay the same, only the order of summation changes",
     )?;
-    for field in ["attn_logit_softcapping", "final_logit_softcapping", "clip_qkv", "num_local_experts"] {
+    let caps = ["attn_logit_softcapping", "final_logit_softcapping"];
+    let caps = caps.iter().filter(|_| model_type != "gemma2");
+    for field in caps.chain(&["clip_qkv", "num_local_experts"]) {
         json.only(field, &NONE, OTHER_MODEL)?;
     }
     for field in ["use_qk_norm", "rope_interleaved", "is_encoder_decoder", "add_cross_attention"] {
@@ -223,8 +225,14 @@ impl Reader<'_> {
     pub(crate) fn sizes(&self, [width, layers, count]: [&'static str; 3]) -> Result<Fields, ConfigError> {
         let json = self.json;
         let (hidden, heads) = (json.size(width)?, json.size(count)?);
+        let absent = match self.model_type {
+            "qwen3" => Some(128),
+            "gemma" | "gemma2" | "gemma3_text" => Some(256),
+            _ => None,
+        };
         let head_dim = match hidden.checked_rem(heads) {
             _ if *json.get("head_dim") != Value::Null => json.size("head_dim")?,
+            _ if absent.is_some_and(|_| !json.has("head_dim")) => absent.unwrap_or_default(),
             Some(0) => hidden / heads,
             _ => return Err(json.refuse(width, &format!("a multiple of {count} = {heads}"), CHECK_FILE)),
         };
@@ -242,10 +250,69 @@ impl Reader<'_> {
     /// What most decoders share, under LLaMA's names; to be completed by what is the
     /// architecture's own.
     pub(crate) fn decoder(&mut self, rotated: Rotated) -> Result<Fields, ConfigError> {
+        let rope = Rope::read(self.json, rotated, self.warnings)?;
+        self.decoder_by(rope)
+    }
+
+    /// The same, where layers with a window are rotated by frequencies of their own, under Gemma's
+    /// names: whole heads.
+    pub(crate) fn decoder_of_two_ropes(&mut self) -> Result<Fields, ConfigError> {
+        const NEW: &str = "rope_parameters";
+        let json = self.json;
+        let kinds = match json.object(NEW)? {
+            Some(all) => [all.object("full_attention")?, all.object("sliding_attention")?],
+            None => [None, None],
+        };
+        let (rope, rope_theta) = match kinds {
+            [Some(full), Some(sliding)] => {
+                let plain = [Value::Null, json!("default")];
+                sliding.only(
+                    "rope_type",
+                    &plain,
+                    "use a model whose windows have plain rotary embeddings",
+                )?;
+                (Rope::read_object(json, &full, NEW, Rotated::Whole)?, required(&sliding, "rope_theta")?)
+            }
+            [None, None] => {
+                let rope = Rope::read(json, Rotated::Whole, self.warnings)?;
+                let stated = [NEW, "rope_theta"].iter().any(|field| *json.get(field) != Value::Null);
+                let theta = if stated { rope.theta } else { 1e6 };
+                (Rope { theta, ..rope }, json.number_or("rope_local_base_freq", 10_000.0)?)
+            }
+            _ => {
+                return Err(json.refuse(
+                    NEW,
+                    "both \"full_attention\" and \"sliding_attention\"",
+                    CHECK_FILE,
+                ));
+            }
+        };
+        let layers = self.sliding_layers(6)?;
+        Ok(Fields { local_rope: Some(LocalRope { rope_theta, layers }), ..self.decoder_by(rope)? })
+    }
+
+    /// The layers whose attention sees a window: all but each `absent`-th, or as the file says.
+    fn sliding_layers(&self, absent: usize) -> Result<Vec<u32>, ConfigError> {
+        let (json, field) = (self.json, "layer_types");
+        let layers = json.size("num_hidden_layers")?;
+        let slides: Vec<bool> = match json.get(field) {
+            Value::Null => {
+                let interval = json.size_or("sliding_window_pattern", absent)?.max(1);
+                (0..layers).map(|i| (i + 1) % interval != 0).collect()
+            }
+            Value::Array(list) if list.len() == layers => {
+                list.iter().map(|kind| kind == "sliding_attention").collect()
+            }
+            _ => return Err(json.refuse(field, "a kind for each layer", CHECK_FILE)),
+        };
+        Ok((0..).zip(slides).filter(|(_, slides)| *slides).map(|(layer, _)| layer).collect())
+    }
+
+    /// What most decoders share, with this rotary embedding.
+    fn decoder_by(&mut self, rope: Rope) -> Result<Fields, ConfigError> {
         let json = self.json;
         let sizes = self.sizes(SIZES)?;
-        let Rope { theta: rope_theta, scaling: rope_scaling, positions, part } =
-            Rope::read(json, rotated, self.warnings)?;
+        let Rope { theta: rope_theta, scaling: rope_scaling, positions, part } = rope;
         let positions = self.window(positions)?;
         Ok(Fields {
             intermediate_size: json.size("intermediate_size")?,
@@ -398,8 +465,9 @@ impl Reader<'_> {
         if json.get("use_sliding_window") == &Value::Bool(false) {
             return Ok(positions);
         }
-        // Mistral's own default; null says that there is none.
-        let absent = if self.model_type == "mistral" && !json.has("sliding_window") { 4096 } else { 0 };
+        // The default of these; null says that there is none.
+        let slides = matches!(self.model_type, "mistral" | "gemma2" | "gemma3_text");
+        let absent = if slides && !json.has("sliding_window") { 4096 } else { 0 };
         let window = json.size_or("sliding_window", absent)?;
         let layers = json.get("layer_types").as_array().map_or(&[][..], Vec::as_slice);
         let known = |kind: &Value| kind == "full_attention" || (window > 0 && kind == "sliding_attention");

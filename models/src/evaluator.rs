@@ -19,9 +19,14 @@ pub mod plan;
 pub mod scales;
 pub mod two_party;
 
+use std::f64::consts::LOG2_E;
 use std::ops::Range;
 
-use sotto_protocol::{Error, activation::Activation, kv_cache::Heads};
+use sotto_protocol::{
+    Error,
+    activation::{Activation, CAP},
+    kv_cache::Heads,
+};
 
 use crate::{Config, weights::ProjectionPart};
 
@@ -100,7 +105,7 @@ pub enum NormKind {
 }
 
 /// A norm over rows of `width` numbers. Gain, bias and what is behind them are names only: they are
-/// multiplied into the matrices that follow, so that no evaluator sees them.
+/// multiplied into the matrices that follow, or are a matrix, so that no evaluator sees them.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// Which kind.
@@ -156,11 +161,24 @@ pub struct AttentionShape {
     pub rotary: Option<Vec<f64>>,
     /// What products of queries and keys are multiplied by.
     pub scale: f64,
+    /// The soft cap of scores, `cap tanh(score / cap)`, if they have one.
+    pub cap: Option<f64>,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,
 }
 
 impl AttentionShape {
+    /// What queries and keys together are multiplied by: the softmax is to base 2, and what a soft
+    /// cap is a function of is [`CAP`] at the cap.
+    pub fn factor(&self) -> f64 {
+        self.scale * self.cap.map_or(LOG2_E, |cap| CAP / cap)
+    }
+
+    /// What a capped score, at most [`CAP`], is multiplied by in front of a softmax to base 2.
+    pub fn after_cap(cap: f64) -> f64 {
+        cap * LOG2_E / CAP
+    }
+
     /// Columns of the queries.
     pub fn query_columns(&self) -> usize {
         self.heads.key_value * self.heads.group * self.heads.width
@@ -208,17 +226,25 @@ pub trait Evaluator {
     /// Normalises each row of the residual stream, without gain and bias.
     async fn norm(&mut self, norm: &Norm, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// `x W + b`: `[T, K]` to `[T, M]`.
+    /// Normalises a linear layer's output, which does not join the residual stream: each part of
+    /// as many columns as the norm has, without gain and bias.
+    async fn norm_parts(&mut self, norm: &Norm, y: &Self::Tensor) -> Result<Self::Tensor, Error>;
+
+    /// The residual stream as a linear layer takes it, without a norm.
+    async fn unnormalised(&mut self, h: &Self::Tensor) -> Result<Self::Tensor, Error>;
+
+    /// `x W + b`: `[T, K]` to `[T, M]`; of longer rows each part of `K` columns, `[T, n K]` to `[T,
+    /// n M]`.
     async fn linear(&mut self, w: &Self::Weight, x: &Self::Tensor) -> Result<Self::Tensor, Error>;
 
-    /// Attention of the new positions, from `q | k | v` `[T, (heads + 2 key heads) h]`, whose
-    /// queries are in base-2 units: means of values `[T, heads h]`. Keys and values join the
-    /// layer's cache.
+    /// Attention of the new positions, from queries `[T, heads h]`, keys and values `[T, key heads
+    /// h]`, of which queries and keys together are multiplied by [`AttentionShape::factor`]: means
+    /// of values `[T, heads h]`. Keys and values join the layer's cache.
     async fn attention(
         &mut self,
         layer: usize,
         shape: &AttentionShape,
-        qkv: &Self::Tensor,
+        qkv: [&Self::Tensor; 3],
     ) -> Result<Self::Tensor, Error>;
 
     /// `f(x)`, element by element.

@@ -1,9 +1,10 @@
 //! A model in one GGUF file, as if it were a folder in the Hugging Face layout: names of tensors,
 //! the order of their rows, `config.json`, chat template. `gguf_tokenizer.rs` has the tokenizer.
 //!
-//! LLaMA and Qwen2 are read. The file's writer turned the rotary embedding of LLaMA from pairs `(i,
-//! i + head_dim / 2)` into neighbours `(2 i, 2 i + 1)` by exchanging rows of the query and key
-//! projections; here they are put back.
+//! LLaMA, Qwen2, Qwen3 and Gemma 3 are read. The file's writer turned the rotary embedding of LLaMA
+//! from pairs `(i, i + head_dim / 2)` into neighbours `(2 i, 2 i + 1)` by exchanging rows of the
+//! query and key projections; here they are put back. Of Gemma's gains, which are stored less one
+//! in a folder, the file has the sums; here the one is taken away again.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -25,8 +26,50 @@ const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The tensors of a GGUF file under the names of Hugging Face.
 pub(crate) struct GgufModel {
     gguf: Gguf,
-    /// The tensor in the file, and how its rows are ordered.
-    places: BTreeMap<String, (String, Rows)>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a tensor is.
+struct Place {
+    /// Its name in the file.
+    stored: String,
+    /// How its rows are ordered.
+    rows: Rows,
+    /// What the file's writer has added to its numbers.
+    added: f32,
+}
+
+/// The architectures that are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Llama,
+    Qwen2,
+    Qwen3,
+    Gemma3,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Llama, Kind::Qwen2, Kind::Qwen3, Kind::Gemma3];
+
+    /// Its name in `general.architecture`.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Llama => "llama",
+            Kind::Qwen2 => "qwen2",
+            Kind::Qwen3 => "qwen3",
+            Kind::Gemma3 => "gemma3",
+        }
+    }
+
+    /// Its `model_type`, and its class.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Kind::Llama => ["llama", "LlamaForCausalLM"],
+            Kind::Qwen2 => ["qwen2", "Qwen2ForCausalLM"],
+            Kind::Qwen3 => ["qwen3", "Qwen3ForCausalLM"],
+            Kind::Gemma3 => ["gemma3_text", "Gemma3ForCausalLM"],
+        }
+    }
 }
 
 /// The order of a matrix's rows.
@@ -38,7 +81,7 @@ enum Rows {
 }
 
 impl GgufModel {
-    /// Opens a file of a LLaMA.
+    /// Opens a file.
     ///
     /// # Errors
     ///
@@ -46,12 +89,13 @@ impl GgufModel {
     pub(crate) fn open(file: &Path) -> Result<GgufModel, Error> {
         let gguf = Gguf::open(file)?;
         let metadata = Metadata(&gguf);
-        metadata.check_architecture().map_err(|e| metadata.error(e))?;
-        let heads = metadata.heads().map_err(|e| metadata.error(e))?;
-        let heads = metadata.is_interleaved().then_some(heads);
+        let kind = metadata.kind().map_err(|e| metadata.error(e))?;
+        let heads = metadata.heads(kind).map_err(|e| metadata.error(e))?;
+        let heads = (kind == Kind::Llama).then_some(heads);
         let places = gguf.names().filter(|&name| name != ROPE_FACTORS).map(|name| {
-            let (new, rows) = renamed(name, heads);
-            (new, (name.to_string(), rows))
+            let (new, rows) = renamed(name, kind, heads);
+            let is_gain = kind == Kind::Gemma3 && name.ends_with("_norm.weight");
+            (new, Place { stored: name.into(), rows, added: if is_gain { 1.0 } else { 0.0 } })
         });
         Ok(GgufModel { places: places.collect(), gguf })
     }
@@ -80,16 +124,19 @@ impl GgufModel {
 
     /// Checks a tensor's type and shape without reading it. `None` if it is not here.
     pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Option<Result<(), Error>> {
-        let (stored, rows) = self.places.get(name)?;
+        let Place { stored, rows, .. } = self.places.get(name)?;
         Some(self.checked(name, self.gguf.info(stored)?, *rows, shape).map(|_| ()))
     }
 
     /// Reads a tensor as f32, row-major. `None` if it is not here.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Option<Result<Vec<f32>, Error>> {
-        let (stored, rows) = self.places.get(name)?;
+        let Place { stored, rows, added } = self.places.get(name)?;
         let info = self.gguf.info(stored)?;
         let read = self.checked(name, info, *rows, shape).and_then(|blocks| {
-            let values = rows.undo(blocks.read(self.gguf.bytes(info)), shape);
+            let mut values = rows.undo(blocks.read(self.gguf.bytes(info)), shape);
+            if *added != 0.0 {
+                values.iter_mut().for_each(|x| *x -= added);
+            }
             finite(self.gguf.file(), name, values)
         });
         Some(read)
@@ -137,8 +184,8 @@ impl Rows {
 }
 
 /// The name in the Hugging Face layout, and the order of rows, of heads that are stored interleaved
-/// or not; a name that no LLaMA has stays as it is.
-fn renamed(name: &str, interleaved: Option<Heads>) -> (String, Rows) {
+/// or not; a name that is not known stays as it is.
+fn renamed(name: &str, kind: Kind, interleaved: Option<Heads>) -> (String, Rows) {
     let same = |name: &str| (name.to_string(), Rows::Same);
     match name {
         "token_embd.weight" => return same("model.embed_tokens.weight"),
@@ -147,7 +194,7 @@ fn renamed(name: &str, interleaved: Option<Heads>) -> (String, Rows) {
         _ => (),
     }
     let mut parts = name.split('.');
-    let (Some("blk"), Some(layer), Some(module), Some(kind @ ("weight" | "bias")), None) =
+    let (Some("blk"), Some(layer), Some(module), Some(end @ ("weight" | "bias")), None) =
         (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return same(name);
@@ -159,14 +206,19 @@ fn renamed(name: &str, interleaved: Option<Heads>) -> (String, Rows) {
         "attn_q" => ("self_attn.q_proj", order(|heads| heads.query)),
         "attn_k" => ("self_attn.k_proj", order(|heads| heads.key)),
         "attn_v" => ("self_attn.v_proj", Rows::Same),
+        "attn_q_norm" => ("self_attn.q_norm", Rows::Same),
+        "attn_k_norm" => ("self_attn.k_norm", Rows::Same),
         "attn_output" => ("self_attn.o_proj", Rows::Same),
+        "post_attention_norm" => ("post_attention_layernorm", Rows::Same),
+        "ffn_norm" if kind == Kind::Gemma3 => ("pre_feedforward_layernorm", Rows::Same),
         "ffn_norm" => ("post_attention_layernorm", Rows::Same),
+        "post_ffw_norm" => ("post_feedforward_layernorm", Rows::Same),
         "ffn_gate" => ("mlp.gate_proj", Rows::Same),
         "ffn_up" => ("mlp.up_proj", Rows::Same),
         "ffn_down" => ("mlp.down_proj", Rows::Same),
         _ => return same(name),
     };
-    (format!("model.layers.{layer}.{module}.{kind}"), rows)
+    (format!("model.layers.{layer}.{module}.{end}"), rows)
 }
 
 #[derive(Clone, Copy)]
@@ -236,85 +288,102 @@ impl Metadata<'_> {
         self.size(key)?.ok_or_else(|| self.refuse(key, "a whole number"))
     }
 
-    fn check_architecture(&self) -> Result<(), ConfigError> {
-        match self.text("general.architecture")? {
-            Some("llama" | "qwen2") => Ok(()),
-            _ => Err(self.refuse("general.architecture", "\"llama\" or \"qwen2\"")),
-        }
+    fn kind(&self) -> Result<Kind, ConfigError> {
+        const KEY: &str = "general.architecture";
+        let stated = self.text(KEY)?;
+        Kind::ALL.into_iter().find(|kind| stated == Some(kind.name())).ok_or_else(|| {
+            let names: Vec<String> = Kind::ALL.iter().map(|kind| format!("{:?}", kind.name())).collect();
+            self.refuse(KEY, &names.join(" or "))
+        })
     }
 
-    fn is_qwen2(&self) -> bool {
-        matches!(self.text("general.architecture"), Ok(Some("qwen2")))
-    }
-
-    /// Whether heads are stored in the order in which neighbours are turned together.
-    fn is_interleaved(&self) -> bool {
-        !self.is_qwen2()
-    }
-
-    /// A key of the architecture's own.
-    fn own(&self, key: &str) -> String {
-        format!("{}.{key}", if self.is_qwen2() { "qwen2" } else { "llama" })
-    }
-
-    fn heads(&self) -> Result<Heads, ConfigError> {
-        let query = self.required(&self.own("attention.head_count"))?;
-        let key = self.size(&self.own("attention.head_count_kv"))?.unwrap_or(query);
+    fn heads(&self, kind: Kind) -> Result<Heads, ConfigError> {
+        let own = |key: &str| format!("{}.attention.{key}", kind.name());
+        let query = self.required(&own("head_count"))?;
+        let key = self.size(&own("head_count_kv"))?.unwrap_or(query);
         let count = |key: &str, n: u64| match usize::try_from(n) {
             Ok(n @ 1..=512) => Ok(n),
             _ => Err(self.refuse(key, "1 to 512")),
         };
-        let query = count(&self.own("attention.head_count"), query)?;
-        Ok(Heads { query, key: count(&self.own("attention.head_count_kv"), key)? })
+        let query = count(&own("head_count"), query)?;
+        Ok(Heads { query, key: count(&own("head_count_kv"), key)? })
     }
 
     /// The text of a `config.json` that says the same.
     fn config_json(&self) -> Result<Json, ConfigError> {
-        let heads = self.heads()?;
-        let hidden = self.required(&self.own("embedding_length"))?;
-        let turned = self.size(&self.own("rope.dimension_count"))?;
+        let kind = self.kind()?;
+        let (heads, own) = (self.heads(kind)?, |key: &str| format!("{}.{key}", kind.name()));
+        let hidden = self.required(&own("embedding_length"))?;
+        let turned = self.size(&own("rope.dimension_count"))?;
         let width =
-            self.size(&self.own("attention.key_length"))?.or(turned).unwrap_or(hidden / heads.query as u64);
-        for key in [&self.own("rope.dimension_count"), &self.own("attention.value_length")] {
+            self.size(&own("attention.key_length"))?.or(turned).unwrap_or(hidden / heads.query as u64);
+        for key in [&own("rope.dimension_count"), &own("attention.value_length")] {
             if self.size(key)?.is_some_and(|n| n != width) {
                 return Err(self.refuse(key, &format!("{width}, the width of a head")));
             }
         }
-        if self.size(&self.own("expert_count"))?.is_some_and(|n| n > 0) {
+        if self.size(&own("expert_count"))?.is_some_and(|n| n > 0) {
             return Err(
-                self.refuse(&self.own("expert_count"), "0 or absent: mixtures of experts are not supported")
+                self.refuse(&own("expert_count"), "0 or absent: mixtures of experts are not supported")
             );
         }
-        let eps = &self.own("attention.layer_norm_rms_epsilon");
+        for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+            if self.number(&own(key))?.is_some_and(|cap| cap != 0.0) {
+                return Err(self.refuse(&own(key), "0 or absent: soft caps are not supported"));
+            }
+        }
+        let eps = &own("attention.layer_norm_rms_epsilon");
         let rows = |name| self.0.info(name).and_then(|info| info.shape.first().copied());
-        let theta = self.number(&self.own("rope.freq_base"))?.unwrap_or(10_000.0);
-        let scaling = match self.rope_scaling()? {
+        let theta = self.number(&own("rope.freq_base"))?;
+        let theta = theta.unwrap_or(if kind == Kind::Gemma3 { 1e6 } else { 10_000.0 });
+        let scaling = match self.rope_scaling(kind)? {
             None => self.rope_factors(theta, width)?,
             scaling => scaling,
         };
-        Ok(json!({
-            "architectures": [if self.is_qwen2() { "Qwen2ForCausalLM" } else { "LlamaForCausalLM" }],
-            "model_type": if self.is_qwen2() { "qwen2" } else { "llama" },
+        let layers = self.required(&own("block_count"))?;
+        // The file does not say what scores are divided by the root of: the width of a head, but in
+        // the largest Gemma 3.
+        let scalar = if layers == 62 { hidden / heads.query as u64 } else { width };
+        let [model_type, class] = kind.names();
+        let mut json = json!({
+            "architectures": [class],
+            "model_type": model_type,
             "hidden_act": "silu",
             "vocab_size": rows("token_embd.weight"),
             "hidden_size": hidden,
-            "intermediate_size": self.required(&self.own("feed_forward_length"))?,
-            "num_hidden_layers": self.required(&self.own("block_count"))?,
+            "intermediate_size": self.required(&own("feed_forward_length"))?,
+            "num_hidden_layers": layers,
             "num_attention_heads": heads.query,
             "num_key_value_heads": heads.key,
             "head_dim": width,
-            "max_position_embeddings": self.required(&self.own("context_length"))?,
+            "max_position_embeddings": self.required(&own("context_length"))?,
             "rms_norm_eps": self.number(eps)?.ok_or_else(|| self.refuse(eps, "a number"))?,
             "rope_theta": theta,
             "rope_scaling": scaling,
-            "sliding_window": self.size(&self.own("attention.sliding_window"))?.filter(|&n| n > 0),
+            "sliding_window": self.size(&own("attention.sliding_window"))?.filter(|&n| n > 0),
             // Qwen2 has biases of queries, keys and values, and says so nowhere.
-            "attention_bias": !self.is_qwen2() && self.0.info("blk.0.attn_q.bias").is_some(),
+            "attention_bias": kind != Kind::Qwen2 && self.0.info("blk.0.attn_q.bias").is_some(),
             "mlp_bias": self.0.info("blk.0.ffn_gate.bias").is_some(),
             "tie_word_embeddings": self.0.info("output.weight").is_none(),
             "bos_token_id": self.size("tokenizer.ggml.bos_token_id")?,
             "eos_token_id": self.ends()?,
-        }))
+        });
+        if kind == Kind::Gemma3 {
+            json["rope_local_base_freq"] =
+                json!(self.number(&own("rope.freq_base_swa"))?.unwrap_or(10_000.0));
+            json["query_pre_attn_scalar"] = json!(scalar);
+            json["sliding_window_pattern"] = json!(self.pattern(&own("attention.sliding_window_pattern"))?);
+        }
+        Ok(json)
+    }
+
+    /// Of how many layers one sees everything.
+    fn pattern(&self, key: &str) -> Result<u64, ConfigError> {
+        match self.0.get(key) {
+            None => Ok(6),
+            Some(Value::Natural(_) | Value::Integer(_)) => self.required(key),
+            Some(_) => Err(self.refuse(key, "a whole number")),
+        }
     }
 
     /// The tokens that end a text, a turn or a message.
@@ -327,18 +396,19 @@ impl Metadata<'_> {
         Ok(ends)
     }
 
-    fn rope_scaling(&self) -> Result<Option<Json>, ConfigError> {
-        let factor = match self.number(&self.own("rope.scaling.factor"))? {
-            None => self.number(&self.own("rope.scale_linear"))?,
+    fn rope_scaling(&self, kind: Kind) -> Result<Option<Json>, ConfigError> {
+        let own = |key: &str| format!("{}.rope.{key}", kind.name());
+        let factor = match self.number(&own("scaling.factor"))? {
+            None => self.number(&own("scale_linear"))?,
             factor => factor,
         };
-        let kind = &self.own("rope.scaling.type");
-        match self.text(kind)? {
+        let stated = &own("scaling.type");
+        match self.text(stated)? {
             Some("none") => Ok(None),
             None if factor.is_none_or(|f| f == 1.0) => Ok(None),
             None | Some("linear") => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
             Some("yarn") => {
-                let set = |key: &str| self.number(&self.own(&format!("rope.scaling.{key}")));
+                let set = |key: &str| self.number(&own(&format!("scaling.{key}")));
                 let scale = 1.0 + 0.1 * libm::log(factor.unwrap_or(1.0).max(1.0));
                 Ok(Some(json!({
                     "rope_type": "yarn",
@@ -346,10 +416,10 @@ impl Metadata<'_> {
                     "attention_factor": set("attn_factor")?.unwrap_or(1.0) * scale,
                     "beta_fast": set("yarn_beta_fast")?,
                     "beta_slow": set("yarn_beta_slow")?,
-                    "original_max_position_embeddings": self.size(&self.own("rope.scaling.original_context_length"))?,
+                    "original_max_position_embeddings": self.size(&own("scaling.original_context_length"))?,
                 })))
             }
-            Some(_) => Err(self.refuse(kind, "\"none\", \"linear\" or \"yarn\"")),
+            Some(_) => Err(self.refuse(stated, "\"none\", \"linear\" or \"yarn\"")),
         }
     }
 

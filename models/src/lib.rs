@@ -65,7 +65,8 @@ pub use calibration::{Cache, Texts};
 pub use chat_template::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
 pub use config::{
-    Config, Dense, EncoderFields, Fields, Llama3Scaling, Pooling, RopeScaling, Scores, Task, YarnScaling,
+    Config, Dense, EncoderFields, Fields, Llama3Scaling, LocalRope, Pooling, RopeScaling, Scores, Task,
+    YarnScaling,
 };
 pub use error::{ConfigError, Error};
 pub use evaluator::{Evaluator, Tokens};

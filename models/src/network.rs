@@ -6,8 +6,9 @@ use sotto_protocol::Error;
 use crate::{
     Config, ConfigError, Fields,
     architectures::{
-        bert::Bert, distilbert::DistilBert, electra::Electra, gemma::Gemma, gpt_neox::GptNeox, gpt2::Gpt2,
-        llama::Llama, phi::Phi, phi3::Phi3, roberta::Roberta, stablelm::StableLm, starcoder2::Starcoder2,
+        bert::Bert, distilbert::DistilBert, electra::Electra, gemma::Gemma, gemma2::Gemma2, gemma3::Gemma3,
+        gpt_neox::GptNeox, gpt2::Gpt2, llama::Llama, olmo2::Olmo2, phi::Phi, phi3::Phi3, qwen3::Qwen3,
+        roberta::Roberta, stablelm::StableLm, starcoder2::Starcoder2,
     },
     config_json::Reader,
     error::Error as LoadError,
@@ -186,10 +187,18 @@ networks! {
         "smollm3" Decoder("SmolLM3ForCausalLM") "SmolLM3",
         "granite" Decoder("GraniteForCausalLM") "Granite 3"
         => Llama;
+    /// Qwen3.
+    Qwen3: "qwen3" Decoder("Qwen3ForCausalLM") "Qwen3 (but not its mixtures of experts)" => Qwen3;
+    /// OLMo 2.
+    Olmo2: "olmo2" Decoder("Olmo2ForCausalLM") "OLMo 2" => Olmo2;
     /// LLaMA with projections that are stored as one.
     Phi3: "phi3" Decoder("Phi3ForCausalLM") "Phi-3, Phi-3.5, Phi-4-mini (without `longrope`)" => Phi3;
     /// Gemma, the first of its name.
     Gemma: "gemma" Decoder("GemmaForCausalLM") "Gemma 1" => Gemma;
+    /// Gemma 2.
+    Gemma2: "gemma2" Decoder("Gemma2ForCausalLM") "Gemma 2" => Gemma2;
+    /// Gemma 3 for texts.
+    Gemma3: "gemma3_text" Decoder("Gemma3ForCausalLM") "Gemma 3 of 270M and 1B" => Gemma3;
     /// GPT-2.
     Gpt2: "gpt2" Decoder("GPT2LMHeadModel") "GPT-2, DistilGPT2" => Gpt2;
     /// GPT-NeoX and Pythia.

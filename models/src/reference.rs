@@ -75,7 +75,9 @@ impl Reference {
         }
         let logits = self.network.forward(&mut self.float, tokens, all.into());
         self.position = end;
-        immediate(logits).expect("the reference talks to nobody").data
+        let mut logits = immediate(logits).expect("the reference talks to nobody").data;
+        self.config.cap_logits(&mut logits);
+        logits
     }
 
     /// The likeliest continuation of a prompt, from a fresh start: at most `count` tokens, the last

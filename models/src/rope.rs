@@ -11,8 +11,7 @@ use crate::config::{Config, Llama3Scaling, RopeScaling, YarnScaling};
 /// configuration's `rope_scaling` says; `n` columns of a head are rotated.
 pub fn rope_inverse_frequencies(config: &Config) -> Vec<f64> {
     let (theta, width) = (config.rope_theta, config.rotated() as f64);
-    // Both parties must get the same.
-    let plain = (0..config.rotated() / 2).map(|i| libm::pow(theta, -2.0 * i as f64 / width));
+    let plain = plain(theta, config.rotated());
     match &config.rope_scaling {
         None => plain.collect(),
         Some(RopeScaling::Linear(factor)) => plain.map(|w| w / factor).collect(),
@@ -22,6 +21,23 @@ pub fn rope_inverse_frequencies(config: &Config) -> Vec<f64> {
             plain.enumerate().map(|(i, w)| mix(w, scaling.factor, 1.0 - ramp(i as f64, low, high))).collect()
         }
     }
+}
+
+/// The same of a layer, which may have frequencies of its own, and what scores are multiplied by on
+/// account of the rotation.
+pub(crate) fn of_layer(config: &Config, layer: usize) -> (Vec<f64>, f64) {
+    match &config.local_rope {
+        Some(local) if local.layers.contains(&(layer as u32)) => {
+            (plain(local.rope_theta, config.rotated()).collect(), 1.0)
+        }
+        // Queries and keys are both multiplied by the factor as they are rotated.
+        _ => (rope_inverse_frequencies(config), rope_attention_factor(config).powi(2)),
+    }
+}
+
+/// Of so many columns, unscaled. Both parties must get the same.
+fn plain(theta: f64, columns: usize) -> impl Iterator<Item = f64> {
+    (0..columns / 2).map(move |i| libm::pow(theta, -2.0 * i as f64 / columns as f64))
 }
 
 /// What the cosines and sines of the rotary embedding are multiplied by, for queries and for keys:

@@ -129,9 +129,10 @@ pub struct Projection {
     pub parts: Vec<ProjectionPart>,
     /// The norm whose output is the input, if it is one's.
     pub norm: Option<Norm>,
-    /// Whether the whole input, the norm's gain and bias included, is one more part, divided by two
-    /// to this power: the residual stream of networks whose norms stand behind the sums.
-    pub whole: Option<u32>,
+    /// Whether the whole input, the norm's gain and bias included, is one more part, and what it is
+    /// multiplied by: the residual stream of networks whose norms stand behind the sums, or gains
+    /// by themselves.
+    pub whole: Option<f64>,
     /// How exact the product must be.
     pub exactness: Exactness,
 }
@@ -313,13 +314,12 @@ impl Projection {
             let scaled = |row: &mut [f32]| row.iter_mut().zip(gain).for_each(|(w, g)| *w *= g);
             folded.weights.chunks_mut(columns).for_each(scaled);
         }
-        if let Some(power) = self.whole {
-            let divisor = f64::from(power).exp2();
+        if let Some(factor) = self.whole {
             for i in 0..columns {
                 let g = gain.as_ref().map_or(1.0, |gain| f64::from(gain[i]));
-                folded.weights.extend((0..columns).map(|j| if i == j { (g / divisor) as f32 } else { 0.0 }));
+                folded.weights.extend((0..columns).map(|j| if i == j { (g * factor) as f32 } else { 0.0 }));
                 let b = shift.as_ref().map_or(0.0, |shift| f64::from(shift[i]));
-                folded.bias.push((b / divisor) as f32);
+                folded.bias.push((b * factor) as f32);
             }
         }
         if let Some(through) = &through {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
 use std::fs;
 use std::io::Cursor;
@@ -378,6 +380,82 @@ fn qwen2_is_read() {
             false => assert!(values == read(&folder, &tensor.name), "{}", tensor.name),
         }
     }
+}
+
+/// Qwen3 and Gemma 3: norms of heads, and gains that have the one that folders leave out.
+#[test]
+fn other_decoders_are_read() {
+    let natural = |n: u32| Some(Meta::Natural(n));
+    for (name, offset) in [("qwen3", 0.0), ("gemma3", 1.0)] {
+        let model = golden::open(name).unwrap();
+        let config = model.folder.config();
+        let mut file = File { metadata: metadata(config, model.folder.tokenizer()), tensors: vec![] };
+        for (key, _) in &mut file.metadata {
+            *key = key.replace("llama.", &format!("{name}."));
+        }
+        let own = |key: &str| format!("{name}.{key}");
+        file.set("general.architecture", Some(Meta::Text(name.into())));
+        file.set(&own("attention.key_length"), natural(config.head_dim as u32));
+        for id in ["bos", "eos", "eot"] {
+            file.set(&format!("tokenizer.ggml.{id}_token_id"), None);
+        }
+        file.set("tokenizer.ggml.eos_token_id", natural(2));
+        file.set("tokenizer.ggml.bos_token_id", natural(1));
+        if name == "gemma3" {
+            file.set(&own("context_length"), natural(64));
+            file.set(&own("attention.sliding_window"), natural(5));
+            file.set(&own("attention.sliding_window_pattern"), natural(3));
+            file.set(&own("rope.freq_base_swa"), Some(Meta::Real(50.0)));
+            file.set(&own("rope.scaling.type"), Some(Meta::Text("linear".into())));
+            file.set(&own("rope.scaling.factor"), Some(Meta::Real(4.0)));
+        }
+        for tensor in common::tensors(config) {
+            let (values, shape) = read(&model.folder, &tensor.name);
+            let added = if tensor.name.contains("norm") { offset } else { 0.0 };
+            let bytes = values.iter().flat_map(|x| (x + added).to_le_bytes()).collect();
+            file.tensors.push((in_gguf(&tensor.name, name), shape, 0, bytes));
+        }
+        let (_dir, path) = file.write();
+        let gguf = Folder::open(&path).unwrap();
+        // What scores are divided by is not in the file: here it is the width of a head.
+        let mut fields = Fields::from(config.clone());
+        if name == "gemma3" {
+            fields.multipliers.scores = gguf.config().multipliers.scores;
+            assert_eq!(fields.multipliers.scores, Some(1.0 / (config.head_dim as f64).sqrt()));
+        }
+        assert_eq!(Fields::from(gguf.config().clone()), fields, "{name}");
+        for tensor in common::tensors(config) {
+            let (ours, theirs) = (read(&gguf, &tensor.name).0, read(&model.folder, &tensor.name).0);
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-6), "{}", tensor.name);
+        }
+        file.set(&own("attn_logit_softcapping"), Some(Meta::Real(50.0)));
+        file.refused(&["attn_logit_softcapping", "50", "soft caps"]);
+    }
+}
+
+/// The name of a tensor in a GGUF file of this architecture.
+fn in_gguf(name: &str, architecture: &str) -> String {
+    let after = if architecture == "gemma3" { "post_attention_norm" } else { "ffn_norm" };
+    let names = [
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("lm_head", "output"),
+        ("model.layers", "blk"),
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", after),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+    ];
+    names.iter().fold(name.to_string(), |name, (from, to)| name.replace(from, to))
 }
 
 /// SentencePiece: the best scores are joined first.

@@ -154,6 +154,13 @@ impl RemoteModel {
                     self.revealed()
                 )));
             }
+            (Answers::Tokens, _) if self.config().logit_cap.is_some() && !sampling.is_greedy() => {
+                return Err(Error::Usage(
+                    "this server reveals tokens and no logits, which its model caps: the likeliest token is \
+                     all that can be had; leave --temperature out"
+                        .into(),
+                ));
+            }
             (Answers::Tokens, _) => sampling.check_noise()?,
             (Answers::Top(most), Some(k)) if k > most as usize => {
                 return Err(Error::Usage(format!(

@@ -29,7 +29,7 @@
 //! | `functions/` | functionality | source | turns | error |
 //! |---|---|---|---|---|
 //! | [`segments`] | piecewise-linear table | FLUTE, this project | 2 | the table's |
-//! | [`activation`] | SiLU, GELU, sigmoid, .. | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
+//! | [`activation`] | SiLU, GELU, sigmoid, a soft cap, .. | this project | 5, 4 or 3 | 1.1e-3, SiLU 2.9e-3 |
 //! | `relu` | ReLU, by [`activation`] | CrypTFlow2 | a comparison's, and 2 | exact |
 //! | [`exp2`] | `2^z` | OPAF, this project | 7 or 3 | 2.5e-4 |
 //! | [`reciprocal`] | `1/x`, `1/sqrt(x)` | SIRNN | 7 to 10, or 3 | `2^-14` relative, two units |

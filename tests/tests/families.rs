@@ -6,24 +6,28 @@
 #[path = "../../models/tests/common/golden.rs"]
 mod golden;
 
+use std::time::Duration;
+
 use sotto_models::{
     Model, Task, Texts,
     evaluator::two_party::Caches,
-    service::{self, Policy, Ranges, Revealed, Text, TokenizerSource},
+    service::{self, History, Policy, Ranges, Revealed, Text, TokenizerSource},
 };
-use sotto_protocol::{Client, Server};
+use sotto_net::{Half, Link};
+use sotto_protocol::{Client, Schedule, Server};
 use sotto_shares::Rng;
 
 /// Logits of all positions, by two parties.
 fn evaluated(golden: &golden::Golden) -> (Vec<f32>, Ranges) {
-    let texts = Texts::Tokens(vec![golden.tokens.clone()]);
+    let texts = Texts::Tokens(vec![golden.in_context().to_vec()]);
     let model = Model::load(&golden.folder, &texts).unwrap();
+    assert_eq!(model.findings(), [], "{:?}", golden.folder.config().architecture);
     let tokenizer = golden.folder.tokenizer();
     let (logits, served) = sotto_net::run_pair(
         |ch| async {
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
-            service::evaluate(&mut me, &offered, &golden.tokens).await.unwrap()
+            service::evaluate(&mut me, &offered, golden.in_context()).await.unwrap()
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
@@ -42,7 +46,76 @@ fn every_kind_of_layer_runs_on_two_parties() {
         let (logits, ranges) = evaluated(&golden);
         assert_eq!(ranges, Ranges::Kept, "{name}");
         let off = logits.iter().zip(&golden.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        eprintln!("{name}: the largest difference of a logit is {off}");
+        assert_eq!(logits.len(), golden.in_context().len() * golden.folder.config().vocab_size, "{name}");
         assert!(off < 0.05, "{name}: the largest difference of a logit is {off}");
+    }
+}
+
+/// A connection whose delay is felt.
+const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(2) };
+const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
+
+/// Logits after a prompt and after each token of the golden text that follows it, by two parties,
+/// and the turns and bytes of the last token online.
+fn continued(golden: &golden::Golden, prompt: usize, link: Link, schedule: Schedule) -> (Vec<f32>, [u64; 2]) {
+    let tokens = golden.in_context();
+    let model = Model::load(&golden.folder, &Texts::Tokens(vec![tokens.to_vec()])).unwrap();
+    let (tokenizer, policy) = (golden.folder.tokenizer(), Policy::default());
+    let (result, served) = sotto_net::run_pair_over(
+        link,
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            if link == NEAR {
+                me.session.assume_low_latency();
+            }
+            me.session.set_decode_schedule(schedule);
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
+            let (mut logits, mut next) = (vec![], tokens[prompt..].iter());
+            let mut choose = |revealed: &Revealed| {
+                let Revealed::Logits(row) = revealed else { panic!("logits are revealed") };
+                logits.extend_from_slice(row);
+                next.next().map_or((0, false), |&token| (token, true))
+            };
+            let new = tokens.len() - prompt + 1;
+            let mut history = History::default();
+            let ranges =
+                service::generate(&mut me, &offered, &mut history, &tokens[..prompt], new, &mut choose);
+            assert_eq!(ranges.await.unwrap(), Ranges::Kept);
+            let online = me.session.ch.meter.spans().into_iter();
+            let online = online.filter(|(key, _)| key.half == Half::Online && key.phase == "decode");
+            let online =
+                online.fold([0; 2], |[turns, bytes], (_, cost)| [turns + cost.turns, bytes + cost.bytes()]);
+            (logits, online.map(|n| n / (new as u64 - 1)))
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            if link == NEAR {
+                me.session.assume_low_latency();
+            }
+            me.session.set_decode_schedule(schedule);
+            service::offer(&mut me.session.ch, &model, tokenizer, policy).await.unwrap();
+            service::serve(&mut me, &model, policy, &mut Caches::default()).await
+        },
+    );
+    served.unwrap();
+    result
+}
+
+/// Norms of heads and behind blocks, and soft caps, make ahead what tokens to come take.
+#[test]
+fn answers_go_on_over_every_link() {
+    for name in ["gemma2", "gemma3", "mistral", "olmo2", "qwen3"] {
+        for (link, schedule) in [(NEAR, Schedule::Throughput), (FAR, Schedule::Latency)] {
+            let golden = golden::open(name).unwrap();
+            let (logits, [turns, bytes]) = continued(&golden, 2, link, schedule);
+            let vocabulary = golden.folder.config().vocab_size;
+            let want = &golden.logits[vocabulary..vocabulary + logits.len()];
+            let off = logits.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            eprintln!("{name}, {schedule:?}: {off}; a token: {turns} turns, {bytes} bytes");
+            assert_eq!(logits.len(), (golden.in_context().len() - 1) * vocabulary, "{name}");
+            assert!(off < 0.05, "{name}: the largest difference of a logit is {off}");
+        }
     }
 }
 

@@ -182,9 +182,12 @@ fn spikes_of_thirty_thousand_are_right_once_calibrated() {
 fn what_may_wrap_to_where_it_looks_small_is_refused() {
     // As far as the check can be widened, it is; beyond, the model is refused.
     assert_eq!(firing(neuron!(1.5), weight!(20.0)), Fate::Told);
-    assert_eq!(firing(neuron!(12.0), weight!(0.1)), Fate::Refused);
+    // Gates and what they multiply are checked where they are not bounded.
+    assert_eq!(firing(neuron!(12.0), weight!(0.1)), Fate::Told);
+    assert_eq!(firing(neuron!(400.0), weight!(0.001)), Fate::Refused);
     let scaled = |param: &'static str, edit: Edit| fate(|f| f.edit(param, edit));
-    assert_eq!(scaled("model.layers.1.mlp.gate_proj.weight", times!(200.0)), Fate::Refused);
+    assert_eq!(scaled("model.layers.1.mlp.gate_proj.weight", times!(200.0)), Fate::Told);
+    assert_eq!(scaled("model.layers.1.mlp.gate_proj.weight", times!(20000.0)), Fate::Refused);
     assert_eq!(scaled("lm_head.weight", times!(50.0)), Fate::Refused);
     let attention = fate(|f| {
         f.edit("model.layers.0.self_attn.v_proj.weight", times!(120.0))

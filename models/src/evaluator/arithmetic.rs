@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
+use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads, linear::Matrix};
 use sotto_shares::{Ring, Share};
 
 use crate::evaluator::{Part, Tokens};
@@ -16,7 +16,7 @@ use crate::evaluator::{Part, Tokens};
 #[allow(async_fn_in_trait)]
 pub trait Arithmetic {
     /// What this side knows of a weight matrix.
-    type Weight;
+    type Weight: Matrix;
 
     /// How exact activations are: which rings and fraction bits are meant below.
     fn precision(&self) -> Precision;

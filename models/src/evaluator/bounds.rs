@@ -16,17 +16,20 @@
 //! | values                     | `2^12`   | extension of their means from 26 bits, 12 of them fraction |
 //! | sums of values, `2 n` of them at most | `2^18 - 2^16` | checked modulo `2^18`, to be below `2^16`: extension from 32 bits, 14 of them fraction |
 //! | gate times up              | `2^18 - 2^14` | extension from 32 bits, 12 of them fraction      |
-//! | gate                       | 503      | the ring of the activation's argument                 |
+//! | gate                       | 503      | the ring of the activation's argument; or it is checked, to be below 256, and up to be below 512 |
 //! | logits                     | 127.5 units | 16 bits, 8 of them fraction, are revealed          |
 //! | scores, in base-2 units    | 15360, or 64512 | checked modulo `2^14`, or `2^16` where queries and keys lack a fraction bit, to be below 1024 |
+//! | scores before a soft cap, where 4 is the cap | 3840 | checked modulo `2^12`, to be below 256: the activation's argument |
 //! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
-//! | the same                   | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights, less those that a gated product lacks |
+//! | the same, and what is normalised beside it | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights, less those that a gated product lacks |
+//! | rows normalised beside the stream | norm `2^13.5` units | sums of squares; the unit follows from the bound, so nothing is checked |
 //!
 //! High precision ([`sotto_protocol::Precision`]) has two fraction bits more in every ring, four in
 //! those of products, and the same limits. The MLP's part is bounded by what every neuron can
 //! reach, or by the norms of its last matrix's columns and of their input as far as that is
-//! checked: a row of norm `4.4 * 2^unit` goes unnoticed with probability `2^-18` at most. Bounds
-//! get a thousandth on top for what fixed-point numbers are off.
+//! checked: a row of norm `4.4 * 2^unit` goes unnoticed with probability `2^-18` at most. The same
+//! holds for a stream that is read without a norm; what norms add to it bounds it, too. Bounds get
+//! a thousandth on top for what fixed-point numbers are off.
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -35,8 +38,8 @@ use sotto_protocol::{Error, activation::Activation, linear::Weight, rms_norm};
 
 use crate::evaluator::{
     AttentionShape, Evaluator, Norm, Part, Scales, Tokens,
-    fixed_point::{STREAM_UNIT, VALUE_TOP, scaled_eps},
-    scales::{MOST_COARSE, MOST_ROOM, Scale},
+    fixed_point::{CAP_TOP, CAP_UNIT, GATE_UNIT, STREAM_UNIT, UP_UNIT, VALUE_TOP, scaled_eps},
+    scales::{GATE_TOPS, MOST_COARSE, MOST_ROOM, MOST_UNIT, Scale},
 };
 
 /// Values that may exceed what their ring holds.
@@ -76,6 +79,8 @@ const LEAST_VARIANCE: f64 = 1e-4;
 const NORM_ERROR: f64 = 1.0 / 16384.0;
 /// Limit of what is extended from a truncated ring.
 const EXTENDED: f64 = 16384.0;
+/// Limit of the norm of rows that are normalised beside the stream: 2^13.5.
+const BESIDE: f64 = 11585.0;
 /// Limit of values, and so of their means.
 const VALUE: f64 = 4096.0;
 /// Limit of attention's sums before they are divided.
@@ -92,11 +97,19 @@ const LOGIT: f64 = 127.5;
 /// What is known of a tensor.
 #[derive(Clone)]
 pub enum Bound {
-    /// The residual stream: checked while the model runs.
-    Stream,
-    /// A norm's output: the norm of a row.
-    Normed(f64),
-    /// Outputs of a matrix behind a norm: the matrix, the norm of its input, and the outputs meant.
+    /// The residual stream, checked while the model runs: the norm of a row, if it is known.
+    Stream(f64),
+    /// Inputs of a matrix whose norm is known: a norm's output, or the stream.
+    Normed {
+        /// The norm of each part of a row.
+        norm: f64,
+        /// Columns of a part.
+        width: usize,
+        /// Parts of a row.
+        parts: usize,
+    },
+    /// Outputs of a matrix behind a norm: the matrix, the norm of its input, and the outputs meant;
+    /// those of further parts of a row are counted on.
     Linear(Weight, f64, Range<usize>),
     /// Inputs of an MLP's last matrix: the largest magnitude of each, and the fraction bits that
     /// they lack, if they may lack any.
@@ -105,13 +118,13 @@ pub enum Bound {
     Means(Vec<f64>),
     /// What may join the residual stream.
     Output {
-        /// Its largest magnitude.
-        bound: f64,
         /// The matrix that it comes from.
-        id: u32,
-        /// That matrix' fraction bits.
-        frac: u32,
-        /// Those that its input lacks, as in [`Bound::Inner`].
+        w: Weight,
+        /// The norm of its input.
+        input: f64,
+        /// Its largest magnitudes, without the bias.
+        reached: Vec<f64>,
+        /// Fraction bits that its input lacks, as in [`Bound::Inner`].
         coarse: Option<u32>,
     },
 }
@@ -122,6 +135,8 @@ pub struct Bounds<'a> {
     place: String,
     layer: usize,
     visit: usize,
+    /// Norms beside the residual stream in this layer so far.
+    beside: usize,
     findings: Vec<Finding>,
     /// Largest magnitude of values, layer by layer.
     pub values: Vec<f64>,
@@ -141,6 +156,7 @@ impl<'a> Bounds<'a> {
             place: String::new(),
             layer: 0,
             visit: 0,
+            beside: 0,
             findings: vec![],
             values: vec![],
             added: vec![],
@@ -184,6 +200,47 @@ impl<'a> Bounds<'a> {
     fn next_visit(&mut self) {
         self.visit += 1;
     }
+
+    /// A linear layer's output is extended from its truncated ring: its matrix gets as few fraction
+    /// bits as that takes, and so does the gated product before it.
+    fn fit_bits(&mut self, y: &Bound) {
+        let (w, coarse) = match y {
+            Bound::Linear(w, ..) => (w, None),
+            Bound::Output { w, coarse, .. } => (w, *coarse),
+            _ => panic!("outputs of a matrix"),
+        };
+        let fits = (30.0 - (y.largest() * SLACK).log2()).floor();
+        // A bit that the input lacks is one more for the weights, which lack more than half.
+        if let Some(0) = coarse
+            && fits < FEW_BITS
+        {
+            self.want(|scale| scale.coarse = ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
+        }
+        let fits = fits + f64::from(coarse.unwrap_or(0));
+        if fits < f64::from(w.shape.frac) {
+            let cap = fits.max(0.0) as u32;
+            let least = self.caps.entry(w.shape.id).or_insert(cap);
+            *least = cap.min(*least);
+        }
+    }
+
+    /// Reports a norm's epsilon for which rows in units of `2^exponent` have no room.
+    fn find_eps(&mut self, norm: &Norm, exponent: i32) {
+        let eps = scaled_eps(norm.eps, exponent);
+        let effective = eps.max(rms_norm::least_eps(norm.width));
+        // What that changes of a row of the least variance.
+        let least = LEAST_VARIANCE * (-2.0 * f64::from(exponent)).exp2();
+        if (effective - eps) / (2.0 * least) > NORM_ERROR {
+            let what = "the least epsilon of a norm".into();
+            self.findings.push(Finding { what, bound: effective, limit: eps });
+        }
+    }
+}
+
+/// What a norm puts out, in so many parts.
+fn normed(norm: &Norm, parts: usize) -> Bound {
+    let width = norm.width;
+    Bound::Normed { norm: (width as f64).sqrt() * rms_norm::factor(width), width, parts }
 }
 
 impl Bound {
@@ -196,7 +253,45 @@ impl Bound {
             Bound::Linear(w, norm, columns) => {
                 column_bounds(w, *norm, columns.clone()).into_iter().fold(0.0, f64::max)
             }
-            Bound::Output { bound, .. } => *bound,
+            Bound::Output { w, reached, .. } => {
+                let bias = w.bias.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+                reached.iter().copied().fold(0.0, f64::max) + bias
+            }
+            _ => panic!("outputs of a matrix"),
+        }
+    }
+
+    /// The largest norms of a row's parts of so many columns.
+    ///
+    /// # Panics
+    /// If it is none of a matrix.
+    fn norms(&self, width: usize) -> Vec<f64> {
+        match self {
+            Bound::Linear(w, input, columns) => {
+                let part = |i: usize| columns.start + i * width..columns.start + (i + 1) * width;
+                let count = columns.len() / width;
+                (0..count).into_par_iter().map(|i| row_norm(w, *input, part(i))).collect()
+            }
+            Bound::Output { w, input, reached, .. } => {
+                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                let reached = reached.iter().map(|x| x * x).sum::<f64>().sqrt() + bias;
+                vec![row_norm(w, *input, 0..w.shape.outer).min(reached)]
+            }
+            _ => panic!("outputs of a matrix"),
+        }
+    }
+
+    /// A bound on the norm of a row that takes less to find than [`Bound::norms`].
+    fn joining(&self) -> f64 {
+        match self {
+            Bound::Linear(w, input, _) => {
+                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                input * schur_bound(w) + bias
+            }
+            Bound::Output { w, reached, .. } => {
+                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                reached.iter().map(|x| x * x).sum::<f64>().sqrt() + bias
+            }
             _ => panic!("outputs of a matrix"),
         }
     }
@@ -204,6 +299,7 @@ impl Bound {
 
 /// The largest magnitudes of some outputs of a matrix, by the norm of its input.
 fn column_bounds(w: &Weight, norm: f64, columns: Range<usize>) -> Vec<f64> {
+    let columns = stored(w, columns);
     let bias = |i: usize| w.bias.get(i).map_or(0.0, |b| b.abs());
     let norms = column_norms(w, 0..w.shape.inner, columns.clone());
     norms.into_iter().zip(columns).map(|(column, i)| column * norm + bias(i)).collect()
@@ -219,7 +315,7 @@ impl Evaluator for Bounds<'_> {
 
     async fn enter(&mut self, part: Part) -> Result<(), Error> {
         if let Part::Layer(i) = part {
-            self.layer = i;
+            (self.layer, self.beside) = (i, 0);
             self.place = format!("layer {i}: ");
         }
         Ok(())
@@ -230,37 +326,50 @@ impl Evaluator for Bounds<'_> {
         let second = if tokens.is_second(0) { largest(table.data.rows().last(), table) } else { 0.0 };
         self.added.push(largest(table.data.rows(), table) + second);
         self.next_visit();
-        Ok(Bound::Stream)
+        Ok(Bound::Stream(longest(table.data.rows(), table) + second * (table.shape.outer as f64).sqrt()))
     }
 
-    async fn add_positions(&mut self, _: &Bound, table: &Weight) -> Result<Bound, Error> {
+    async fn add_positions(&mut self, h: &Bound, table: &Weight) -> Result<Bound, Error> {
+        let Bound::Stream(norm) = h else { panic!("positions join the stream") };
         *self.added.last_mut().expect("an embedding comes first") += largest(table.data.rows(), table);
-        Ok(Bound::Stream)
+        Ok(Bound::Stream(norm + longest(table.data.rows(), table)))
     }
 
     async fn norm(&mut self, norm: &Norm, _: &Bound) -> Result<Bound, Error> {
-        let exponent = self.scales.stream(self.visit.saturating_sub(1)).exponent;
-        let eps = scaled_eps(norm.eps, exponent);
-        let effective = eps.max(rms_norm::least_eps(norm.width));
-        // What that changes of a row of the least variance.
-        let least = LEAST_VARIANCE * (-2.0 * f64::from(exponent)).exp2();
-        if (effective - eps) / (2.0 * least) > NORM_ERROR {
-            let what = "the least epsilon of a norm".into();
-            self.findings.push(Finding { what, bound: effective, limit: eps });
+        self.find_eps(norm, self.scales.stream(self.visit.saturating_sub(1)).exponent);
+        Ok(normed(norm, 1))
+    }
+
+    async fn norm_parts(&mut self, norm: &Norm, y: &Bound) -> Result<Bound, Error> {
+        let unit = self.scales.layer(self.layer).beside[self.beside];
+        let norms = y.norms(norm.width);
+        let bound = norms.iter().copied().fold(0.0, f64::max);
+        self.fit_bits(y);
+        let needed = (bound * SLACK / BESIDE).log2().max(0.0).ceil();
+        let needed = needed.min(f64::from(MOST_UNIT)) as u32;
+        if needed > unit {
+            let at = self.beside;
+            self.want(|scale| scale.beside[at] = needed);
         }
-        Ok(Bound::Normed((norm.width as f64).sqrt() * rms_norm::factor(norm.width)))
+        self.beside += 1;
+        self.find("the norm of what is normalised", bound, BESIDE * f64::from(unit).exp2());
+        self.find_eps(norm, unit as i32);
+        Ok(normed(norm, norms.len()))
+    }
+
+    async fn unnormalised(&mut self, h: &Bound) -> Result<Bound, Error> {
+        let Bound::Stream(norm) = h else { panic!("the residual stream") };
+        let exponent = self.scales.stream(self.visit.saturating_sub(1)).exponent;
+        let checked = 4.4 * f64::from(STREAM_UNIT as i32 + exponent).exp2();
+        Ok(Bound::Normed { norm: norm.min(checked), width: 0, parts: 1 })
     }
 
     async fn linear(&mut self, w: &Weight, x: &Bound) -> Result<Bound, Error> {
         let all = 0..w.shape.outer;
-        let joined = |columns: Vec<f64>| {
-            let bias = w.bias.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
-            columns.into_iter().fold(0.0, f64::max) + bias
-        };
         let coarse = if let Bound::Inner(_, coarse) = x { *coarse } else { None };
-        let output = |bound| Bound::Output { bound, id: w.shape.id, frac: w.shape.frac, coarse };
+        let output = |input, reached| Bound::Output { w: w.clone(), input, reached, coarse };
         Ok(match x {
-            Bound::Normed(norm) => Bound::Linear(w.clone(), *norm, all),
+            Bound::Normed { norm, parts, .. } => Bound::Linear(w.clone(), *norm, 0..parts * w.shape.outer),
             Bound::Inner(neurons, _) => {
                 let unit = (-f64::from(w.shape.frac)).exp2();
                 let mut reached = vec![0f64; w.shape.outer];
@@ -271,7 +380,7 @@ impl Evaluator for Bounds<'_> {
                 }
                 let checked = 4.4 * f64::from(self.scales.layer(self.layer).inner).exp2();
                 let norms = column_norms(w, 0..w.shape.inner, all);
-                output(joined(reached.into_iter().zip(norms).map(|(a, b)| a.min(b * checked)).collect()))
+                output(checked, reached.into_iter().zip(norms).map(|(a, b)| a.min(b * checked)).collect())
             }
             Bound::Means(heads) => {
                 let width = w.shape.inner / heads.len();
@@ -280,32 +389,23 @@ impl Evaluator for Bounds<'_> {
                     let columns = column_norms(w, head * width..(head + 1) * width, all.clone());
                     sums.iter_mut().zip(columns).for_each(|(sum, norm)| *sum += norm * value);
                 }
-                output(joined(sums))
+                output(heads.iter().map(|value| value * value).sum::<f64>().sqrt(), sums)
             }
-            Bound::Stream | Bound::Linear(..) | Bound::Output { .. } => {
+            Bound::Stream(_) | Bound::Linear(..) | Bound::Output { .. } => {
                 panic!("a matrix stands behind a norm, an activation or attention")
             }
         })
     }
 
-    async fn attention(&mut self, layer: usize, shape: &AttentionShape, qkv: &Bound) -> Result<Bound, Error> {
-        let Bound::Linear(w, norm, columns) = qkv else { panic!("queries stand behind a norm") };
-        let at = columns.start;
-        let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
+    async fn attention(
+        &mut self,
+        layer: usize,
+        shape: &AttentionShape,
+        [q, k, v]: [&Bound; 3],
+    ) -> Result<Bound, Error> {
         let turned = if shape.rotary.is_some() { std::f64::consts::SQRT_2 } else { 1.0 };
-        let of = |columns| column_bounds(w, *norm, columns).into_iter().fold(0.0, f64::max);
-        let qk = of(at..at + q_columns + k_columns) * turned;
-        let values = of(at + q_columns + k_columns..at + q_columns + 2 * k_columns);
-        let width = shape.heads.width;
-        let biased = |columns: Range<usize>| {
-            let bias = columns.clone().filter_map(|i| w.bias.get(i)).map(|b| b * b).sum::<f64>().sqrt();
-            norm_bound(w, *norm, columns) + bias
-        };
-        let count = (q_columns + 2 * k_columns) / width;
-        let norms: Vec<f64> =
-            (0..count).into_par_iter().map(|i| biased(at + i * width..at + (i + 1) * width)).collect();
-        let (queries, others) = norms.split_at(q_columns / width);
-        let (keys, head_values) = others.split_at(k_columns / width);
+        let (qk, values) = (q.largest().max(k.largest()) * turned, v.largest());
+        let [queries, keys, head_values] = [q, k, v].map(|x| x.norms(shape.heads.width));
         let score = queries.iter().enumerate().map(|(i, q)| q * keys[i / shape.heads.group]);
         let score = score.fold(0.0, f64::max);
         self.find("rotated queries and keys", qk, EXTENDED);
@@ -314,6 +414,11 @@ impl Evaluator for Bounds<'_> {
         if let Some(unit) = self.scales.layer(layer).values {
             self.find("values, before their check", values, f64::from(unit + VALUE_TOP - 1).exp2());
         }
+        if shape.cap.is_some() {
+            let limit = f64::from(CAP_UNIT + CAP_TOP).exp2() - 4.0 * f64::from(CAP_UNIT).exp2();
+            self.find("scores before their soft cap", score, limit);
+        }
+        let score = if shape.cap.is_some() { 0.0 } else { score };
         let room = self.scales.layer(layer).scores;
         if room == 0 && shape.rotary.is_some() && score * SLACK >= SCORE {
             self.want(|scale| scale.scores = MOST_ROOM);
@@ -340,41 +445,51 @@ impl Evaluator for Bounds<'_> {
         let (gate, up) = (bounds(x), bounds(y));
         let most = |x: &[f64]| x.iter().copied().fold(0.0, f64::max);
         let limit = f.bound();
-        self.find("the gate", most(&gate), limit);
-        self.find("up", most(&up), EXTENDED);
-        self.find("the gate's product", most(&gate).min(limit) * most(&up), PRODUCT);
+        // What is checked fails from four units on, and is taken modulo so many.
+        let checked = |unit: u32| 4.0 * f64::from(unit).exp2();
+        let room = |unit: u32, top: u32| f64::from(unit + top).exp2() - checked(unit);
+        let fits = |top: &u32| {
+            most(&gate) * SLACK < room(GATE_UNIT, *top) && most(&up) * SLACK < room(UP_UNIT, *top)
+        };
+        let (mut least_gate, mut least_up) = (most(&gate), most(&up));
+        match self.scales.layer(self.layer).gates {
+            Some(top) => {
+                self.find("the gate, before its check", least_gate, room(GATE_UNIT, top));
+                self.find("up, before its check", least_up, room(UP_UNIT, top));
+                (least_gate, least_up) = (least_gate.min(checked(GATE_UNIT)), least_up.min(checked(UP_UNIT)));
+            }
+            None if least_gate * SLACK >= limit || least_gate * least_up * SLACK >= PRODUCT => {
+                if let Some(top) = GATE_TOPS.into_iter().find(fits) {
+                    self.want(|scale| scale.gates = Some(top));
+                }
+            }
+            None => {}
+        }
+        self.find("the gate", least_gate, limit);
+        self.find("up", least_up, EXTENDED);
+        self.find("the gate's product", least_gate.min(limit) * least_up, PRODUCT);
         let coarse = self.scales.layer(self.layer).coarse;
         let rounding = f64::from(coarse).exp2() * ROUNDING;
-        let neurons = gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u + rounding).collect();
+        let neurons =
+            gate.iter().zip(&up).map(|(g, u)| (g + ERROR).min(limit) * u.min(least_up) + rounding).collect();
         Ok(Bound::Inner(neurons, Some(coarse)))
     }
 
-    async fn add(&mut self, _: &Bound, y: &Bound) -> Result<Bound, Error> {
-        if let Bound::Output { bound, id, frac, coarse } = *y {
-            let scale = self.scales.stream(self.visit);
-            let limit = f64::from(scale.exponent + (STREAM_UNIT + scale.top - 1) as i32).exp2();
-            self.added.push(bound);
-            let fits = (30.0 - (bound * SLACK).log2()).floor();
-            // A bit that the input lacks is one more for the weights, which lack more than half.
-            if let Some(0) = coarse
-                && fits < FEW_BITS
-            {
-                self.want(|scale| scale.coarse = ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
-            }
-            let fits = fits + f64::from(coarse.unwrap_or(0));
-            if fits < f64::from(frac) {
-                self.caps.insert(id, fits.max(0.0) as u32);
-            }
-            self.find("what joins the residual stream", bound, limit);
-        }
+    async fn add(&mut self, h: &Bound, y: &Bound) -> Result<Bound, Error> {
+        let Bound::Stream(norm) = h else { panic!("the residual stream") };
+        let (scale, bound) = (self.scales.stream(self.visit), y.largest());
+        let limit = f64::from(scale.exponent + (STREAM_UNIT + scale.top - 1) as i32).exp2();
+        self.added.push(bound);
+        self.fit_bits(y);
+        self.find("what joins the residual stream", bound, limit);
         self.next_visit();
-        Ok(Bound::Stream)
+        Ok(Bound::Stream(norm + y.joining()))
     }
 
     async fn stream(&mut self, y: &Bound, doublings: u32) -> Result<Bound, Error> {
         let bound = y.largest() * f64::from(doublings).exp2();
         self.find("a norm's output", bound, f64::from(STREAM_UNIT + 3).exp2());
-        Ok(Bound::Stream)
+        Ok(Bound::Stream(f64::INFINITY))
     }
 
     async fn new_stream(&mut self, y: &Bound) -> Result<Bound, Error> {
@@ -382,7 +497,7 @@ impl Evaluator for Bounds<'_> {
         let checked = 4.4 * f64::from(self.scales.layer(self.layer).inner).exp2();
         self.added.push(neurons.iter().copied().fold(0.0, f64::max).min(checked));
         self.next_visit();
-        Ok(Bound::Stream)
+        Ok(Bound::Stream(f64::INFINITY))
     }
 
     async fn mean(&mut self, x: &Bound) -> Result<Bound, Error> {
@@ -397,6 +512,9 @@ impl Evaluator for Bounds<'_> {
         match x {
             Bound::Linear(w, norm, columns) => {
                 Bound::Linear(w.clone(), *norm, columns.start + range.start..columns.start + range.end)
+            }
+            Bound::Normed { norm, width, parts } if *parts > 1 => {
+                Bound::Normed { norm: *norm, width: *width, parts: range.len() / width }
             }
             other => other.clone(),
         }
@@ -416,6 +534,55 @@ const ERROR: f64 = 0.003;
 fn largest(rows: impl IntoIterator<Item: IntoIterator<Item = i32>>, table: &Weight) -> f64 {
     let most = rows.into_iter().flatten().map(i32::unsigned_abs).max().unwrap_or(0);
     f64::from(most) * (-f64::from(table.shape.frac)).exp2()
+}
+
+/// The largest norm of some rows of a table.
+fn longest<R: IntoIterator<Item = i32>>(rows: impl IntoIterator<Item = R>, table: &Weight) -> f64 {
+    let square = |row: R| row.into_iter().map(|q| f64::from(q).powi(2)).sum::<f64>();
+    let most = rows.into_iter().map(square).fold(0.0, f64::max);
+    most.sqrt() * (-f64::from(table.shape.frac)).exp2()
+}
+
+/// The columns of a matrix that outputs of a row's parts come from: those of one part, or all.
+fn stored(w: &Weight, columns: Range<usize>) -> Range<usize> {
+    let (outer, start) = (w.shape.outer, columns.start % w.shape.outer);
+    if start + columns.len() <= outer { start..start + columns.len() } else { 0..outer }
+}
+
+/// A bound on the norm of some outputs of a matrix, with their bias.
+fn row_norm(w: &Weight, input: f64, columns: Range<usize>) -> f64 {
+    let (count, columns) = (columns.len(), stored(w, columns));
+    assert_eq!(columns.len(), count, "outputs of one part of a row");
+    let bias = columns.clone().filter_map(|i| w.bias.get(i)).map(|b| b * b).sum::<f64>().sqrt();
+    if columns.len() <= WIDEST {
+        return norm_bound(w, input, columns) + bias;
+    }
+    let starts: Vec<usize> = columns.clone().step_by(BLOCK).collect();
+    let block = |&at: &usize| norm_bound(w, input, at..(at + BLOCK).min(columns.end)).powi(2);
+    let blocks = starts.par_iter().map(block).sum::<f64>().sqrt();
+    blocks.min(input * schur_bound(w)) + bias
+}
+
+/// Columns that are bounded together: the head of an attention.
+const WIDEST: usize = 512;
+/// Columns of the blocks of more: it takes time in proportion.
+const BLOCK: usize = 128;
+
+/// Schur's bound on the norm of a matrix, the root of the largest row sum times the largest column
+/// sum: that of a diagonal one.
+fn schur_bound(w: &Weight) -> f64 {
+    let (mut columns, mut most) = (vec![0f64; w.shape.outer], 0f64);
+    for row in w.data.rows() {
+        let mut sum = 0.0;
+        for (column, q) in columns.iter_mut().zip(row) {
+            let size = f64::from(q).abs();
+            *column += size;
+            sum += size;
+        }
+        most = most.max(sum);
+    }
+    let unit = (-f64::from(w.shape.frac)).exp2();
+    (columns.into_iter().fold(0.0, f64::max) * most).sqrt() * unit
 }
 
 /// Euclidean norms of a block's columns.

@@ -6,6 +6,7 @@
 //! | residual stream               | 64                            | 18, in units of `2^exponent`    |
 //! | activation: a norm's output   | [`Precision::linear`]         | `f`                             |
 //! | a linear layer's output       | [`Precision::linear`]         | `f` and the weights'            |
+//! | the same, for a norm          | 64                            | 18, in units of the norm's      |
 //!
 //! The exponents of the residual stream are those of [`Scales`]. A linear layer's output that joins
 //! the stream loses its surplus of fraction bits locally and is then extended to 64 bits. Where the
@@ -13,7 +14,12 @@
 
 use std::ops::Range;
 
-use sotto_protocol::{Error, Precision, activation::Activation, kv_cache::Heads};
+use sotto_protocol::{
+    Error, Precision,
+    activation::Activation,
+    kv_cache::Heads,
+    linear::{Matrix, WeightShape},
+};
 use sotto_shares::{Ring, Shape, Share};
 
 use crate::evaluator::{
@@ -50,12 +56,14 @@ pub struct FixedPoint<'a, A> {
     /// The next of the stream's scales.
     next: usize,
     layer: usize,
+    /// The next of the layer's norms beside the stream.
+    beside: usize,
 }
 
 impl<'a, A: Arithmetic> FixedPoint<'a, A> {
     /// An evaluation by the scales of a model.
     pub fn new(arithmetic: A, scales: &'a Scales) -> FixedPoint<'a, A> {
-        FixedPoint { arithmetic, scales, next: 0, layer: 0 }
+        FixedPoint { arithmetic, scales, next: 0, layer: 0, beside: 0 }
     }
 
     fn precision(&self) -> Precision {
@@ -113,7 +121,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     async fn enter(&mut self, part: Part) -> Result<(), Error> {
         match part {
             Part::Embedding => self.next = 0,
-            Part::Layer(i) => self.layer = i,
+            Part::Layer(i) => (self.layer, self.beside) = (i, 0),
             Part::Head => {}
         }
         self.arithmetic.enter(part).await
@@ -139,8 +147,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     async fn norm(&mut self, norm: &Norm, x: &Scaled) -> Result<Scaled, Error> {
         // In units of 2^exponent, the model's epsilon is smaller by the square.
         let eps = scaled_eps(norm.eps, x.exponent);
-        let (unit, top) = (STREAM_UNIT, self.scales.stream(self.next.saturating_sub(1)).top);
-        self.arithmetic.check_rows(&x.share, unit, top);
+        self.check_stream(&x.share);
         let out = match norm.kind {
             NormKind::Rms => self.arithmetic.rms_norm(&x.share, eps).await?,
             NormKind::Layer => self.arithmetic.layer_norm(&x.share, eps).await?,
@@ -148,33 +155,61 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         Ok(out.into())
     }
 
+    async fn norm_parts(&mut self, norm: &Norm, y: &Scaled) -> Result<Scaled, Error> {
+        let (exponent, Shape { rows, cols }) = (self.scale().beside[self.beside], y.share.shape);
+        self.beside += 1;
+        let parts = y.share.duplicate().reshape(Shape::new(rows * cols / norm.width, norm.width));
+        let x = self.in_stream_units(&parts, exponent as i32).await?;
+        let eps = scaled_eps(norm.eps, exponent as i32);
+        let out = match norm.kind {
+            NormKind::Rms => self.arithmetic.rms_norm(&x, eps).await?,
+            NormKind::Layer => self.arithmetic.layer_norm(&x, eps).await?,
+        };
+        Ok(out.reshape(Shape::new(rows, cols)).into())
+    }
+
+    async fn unnormalised(&mut self, h: &Scaled) -> Result<Scaled, Error> {
+        self.check_stream(&h.share);
+        let (p, share) = (self.precision(), &h.share);
+        let share = match RESIDUAL_FRAC as i32 - p.frac() as i32 - h.exponent {
+            bits @ 1.. => self.arithmetic.truncate(share, bits as u32, p.linear()).await?,
+            bits => share.reduce(p.linear()).shift_left(-bits as u32),
+        };
+        Ok(share.with_frac(p.frac()).into())
+    }
+
     async fn linear(&mut self, w: &A::Weight, x: &Scaled) -> Result<Scaled, Error> {
-        Ok(self.arithmetic.linear(w, &x.share).await?.into())
+        let (WeightShape { inner, outer, .. }, Shape { rows, cols }) = (*w.shape(), x.share.shape);
+        let parts = cols / inner;
+        if parts == 1 {
+            return Ok(self.arithmetic.linear(w, &x.share).await?.into());
+        }
+        let x = x.share.duplicate().reshape(Shape::new(rows * parts, inner));
+        let y = self.arithmetic.linear(w, &x).await?;
+        Ok(y.reshape(Shape::new(rows, parts * outer)).into())
     }
 
     async fn attention(
         &mut self,
         layer: usize,
         shape: &AttentionShape,
-        qkv: &Scaled,
+        [q, k, v]: [&Scaled; 3],
     ) -> Result<Scaled, Error> {
         let (heads, p) = (shape.heads, self.precision());
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
-        let qkv = &qkv.share;
-        let (rows, room) = (qkv.shape.rows, self.scale().scores);
+        let (rows, room) = (v.share.shape.rows, self.scale().scores);
         if let Some(unit) = self.scale().values {
-            let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
-            self.arithmetic.check_numbers(&v, unit, VALUE_TOP);
+            self.arithmetic.check_numbers(&v.share, unit, VALUE_TOP);
         }
         let (qk, v) = match &shape.rotary {
             Some(frequencies) => {
-                let qk = qkv.columns(0..q_columns + k_columns);
-                let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
-                let [qk, v] = self.arithmetic.rope((&qk, p.frac() - room), frequencies, &v).await?;
+                let qk = self.side_by_side(&[q, k]).await?;
+                let [qk, v] = self.arithmetic.rope((&qk, p.frac() - room), frequencies, &v.share).await?;
                 (qk, v)
             }
             None => {
-                let qkv = self.arithmetic.truncate(qkv, qkv.frac - p.frac(), p.sums()).await?;
+                let qkv = self.side_by_side(&[q, k, v]).await?;
+                let qkv = self.arithmetic.truncate(&qkv, qkv.frac - p.frac(), p.sums()).await?;
                 let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
                 (qkv.columns(0..q_columns + k_columns), v)
             }
@@ -189,6 +224,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         }
         let scores = self.arithmetic.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
         let visible = shape.visible(rows, past);
+        let scores = match shape.cap {
+            None => scores,
+            Some(cap) => self.capped(&scores, &visible, AttentionShape::after_cap(cap)).await?,
+        };
         let [sums, reciprocal] = self.arithmetic.attend(layer, &scores, &visible, &v).await?;
         let means = self.arithmetic.mul_rows(&sums, &reciprocal).await?;
         let means = self.arithmetic.truncate(&means, means.frac - p.frac(), p.linear()).await?;
@@ -205,6 +244,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
 
     async fn gate(&mut self, f: Activation, x: &Scaled, y: &Scaled) -> Result<Scaled, Error> {
         let p = self.precision();
+        if let Some(top) = self.scale().gates {
+            self.arithmetic.check_numbers(&x.share, GATE_UNIT, top);
+            self.arithmetic.check_numbers(&y.share, UP_UNIT, top);
+        }
         let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
         let bits = p.frac() + self.scale().coarse;
         let product = self.arithmetic.gate(f, &x, &y.share, bits).await?;
@@ -265,10 +308,62 @@ const SCORE_UNIT: u32 = 8;
 const SCORE_TOP: u32 = 6;
 /// Bits of values that are looked at, above their unit.
 pub(crate) const VALUE_TOP: u32 = 7;
+/// The unit of the check of scores before their soft cap, and the bits that are looked at above it.
+pub(crate) const CAP_UNIT: u32 = 6;
+pub(crate) const CAP_TOP: u32 = 6;
+/// Fraction bits of what capped scores are multiplied by.
+const CAP_FRAC: u32 = 12;
+
+/// The ring of capped scores, from which those of the softmax follow locally.
+pub(crate) fn capped_ring(precision: Precision) -> Ring {
+    Ring::new(precision.score().bits() + CAP_FRAC)
+}
+
+/// The units of the checks of gates and of what they multiply.
+pub(crate) const GATE_UNIT: u32 = 6;
+pub(crate) const UP_UNIT: u32 = 7;
 /// Integer bits of the rows that enter the last matrix of an MLP, modulo which they are looked at.
 pub(crate) const INNER_BITS: u32 = 20;
 
 impl<A: Arithmetic> FixedPoint<'_, A> {
+    /// The rows of the residual stream join the overflow check.
+    fn check_stream(&mut self, h: &Share) {
+        let top = self.scales.stream(self.next.saturating_sub(1)).top;
+        self.arithmetic.check_rows(h, STREAM_UNIT, top);
+    }
+
+    /// Scores `x` under their soft cap and times `factor`, as far as rows see.
+    async fn capped(&mut self, x: &Share, visible: &[usize], factor: f64) -> Result<Share, Error> {
+        let (p, columns) = (self.precision(), x.shape.cols);
+        let places = || visible.iter().enumerate().flat_map(|(i, &n)| i * columns..i * columns + n);
+        let seen: Vec<u64> = places().map(|at| x.data[at]).collect();
+        let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
+        self.arithmetic.check_numbers(&seen, CAP_UNIT, CAP_TOP);
+        let (ring, factor) = (capped_ring(p), (factor * f64::from(CAP_FRAC).exp2()).round() as u64);
+        let y = self.arithmetic.activate(Activation::SoftCap, &seen.reduce(p.argument()), ring).await?;
+        let y = y.map(|y| ring.reduce(y.wrapping_mul(factor))).with_frac(y.frac + CAP_FRAC);
+        let y = self.arithmetic.truncate(&y, CAP_FRAC, p.score()).await?;
+        let mut all = Share::zeros(y.ring, y.frac, x.shape);
+        places().zip(&y.data).for_each(|(at, &y)| all.data[at] = y);
+        Ok(all)
+    }
+
+    /// Outputs of linear layers side by side, with the fraction bits of that which has the fewest.
+    /// Local. They keep as many integer bits as that has which has the fewest.
+    async fn side_by_side(&mut self, parts: &[&Scaled]) -> Result<Share, Error> {
+        let fracs = || parts.iter().map(|part| part.share.frac);
+        let (frac, most) = (fracs().min().unwrap_or(0), fracs().max().unwrap_or(0));
+        let ring = Ring::new(self.precision().linear().bits() - (most - frac));
+        let mut all = vec![];
+        for part in parts.iter().map(|part| &part.share) {
+            all.push(match part.frac - frac {
+                0 => part.reduce(ring),
+                bits => self.arithmetic.truncate(part, bits, ring).await?,
+            });
+        }
+        Ok(Share::beside(&all))
+    }
+
     /// The rows that enter the last matrix of an MLP join the overflow check.
     fn check_inner(&mut self, x: &Share) {
         let unit = self.scale().inner;

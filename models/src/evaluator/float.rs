@@ -169,23 +169,20 @@ impl Evaluator for Float {
     }
 
     async fn norm(&mut self, norm: &Norm, x: &Rows) -> Result<Rows, Error> {
-        let mut least = f64::INFINITY;
-        let mut data = Vec::with_capacity(x.data.len());
-        for row in x.iter() {
-            let n = row.len() as f64;
-            let mean = match norm.kind {
-                NormKind::Rms => 0.0,
-                NormKind::Layer => row.iter().map(|&x| f64::from(x)).sum::<f64>() / n,
-            };
-            let square = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
-            least = least.min(square);
-            let scale = (square + norm.eps).sqrt().recip();
-            data.extend(row.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32));
-        }
+        let (y, least) = normalised(norm, x);
         if let Some(observed) = &mut self.observed {
             observed.least_square.push((self.visit - 1, least));
         }
-        Ok(Rows::new(data, x.columns))
+        Ok(y)
+    }
+
+    async fn norm_parts(&mut self, norm: &Norm, y: &Rows) -> Result<Rows, Error> {
+        let parts = Rows::new(y.data.clone(), norm.width);
+        Ok(Rows::new(normalised(norm, &parts).0.data, y.columns))
+    }
+
+    async fn unnormalised(&mut self, h: &Rows) -> Result<Rows, Error> {
+        Ok(h.clone())
     }
 
     async fn linear(&mut self, w: &RealWeight, x: &Rows) -> Result<Rows, Error> {
@@ -195,11 +192,13 @@ impl Evaluator for Float {
         Ok(Rows::new(y, columns))
     }
 
-    async fn attention(&mut self, layer: usize, shape: &AttentionShape, qkv: &Rows) -> Result<Rows, Error> {
-        let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
-        let mut q = self.columns(qkv, 0..q_columns);
-        let mut k = self.columns(qkv, q_columns..q_columns + k_columns);
-        let v = self.columns(qkv, q_columns + k_columns..q_columns + 2 * k_columns);
+    async fn attention(
+        &mut self,
+        layer: usize,
+        shape: &AttentionShape,
+        [q, k, v]: [&Rows; 3],
+    ) -> Result<Rows, Error> {
+        let (mut q, mut k) = (q.clone(), k.clone());
         if let Some(frequencies) = &shape.rotary {
             rotate(&mut q, self.position, frequencies);
             rotate(&mut k, self.position, frequencies);
@@ -208,7 +207,7 @@ impl Evaluator for Float {
             self.caches.resize(layer + 1, KeysValues::default());
         }
         let past = &mut self.caches[layer];
-        past.columns = k_columns;
+        past.columns = k.columns;
         past.keys.extend_from_slice(&k.data);
         past.values.extend_from_slice(&v.data);
         let visible = shape.visible(q.iter().len(), self.position);
@@ -270,6 +269,24 @@ impl Evaluator for Float {
     fn rows(&self, x: &Rows, range: Range<usize>) -> Rows {
         Rows::new(x.data[range.start * x.columns..range.end * x.columns].to_vec(), x.columns)
     }
+}
+
+/// Each row normalised, and the least mean square or variance of one.
+fn normalised(norm: &Norm, x: &Rows) -> (Rows, f64) {
+    let mut least = f64::INFINITY;
+    let mut data = Vec::with_capacity(x.data.len());
+    for row in x.iter() {
+        let n = row.len() as f64;
+        let mean = match norm.kind {
+            NormKind::Rms => 0.0,
+            NormKind::Layer => row.iter().map(|&x| f64::from(x)).sum::<f64>() / n,
+        };
+        let square = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        least = least.min(square);
+        let scale = (square + norm.eps).sqrt().recip();
+        data.extend(row.iter().map(|&x| ((f64::from(x) - mean) * scale) as f32));
+    }
+    (Rows::new(data, x.columns), least)
 }
 
 /// A matrix `[out, in]`.
@@ -377,7 +394,12 @@ fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]
                 debug_assert!(s * past.columns < x.len());
                 s * past.columns + at..s * past.columns + at + width
             };
-            let mut weights: Vec<f32> = (0..seen).map(|s| dot(q, &past.keys[row(&past.keys, s)])).collect();
+            let capped = |score: f32| match shape.cap {
+                None => score,
+                Some(cap) => (Activation::SoftCap.real(score.into()) * AttentionShape::after_cap(cap)) as f32,
+            };
+            let mut weights: Vec<f32> =
+                (0..seen).map(|s| capped(dot(q, &past.keys[row(&past.keys, s)]))).collect();
             largest = weights.iter().fold(largest, |m, s| m.max(s.abs()));
             softmax(&mut weights);
             for (s, weight) in weights.into_iter().enumerate() {

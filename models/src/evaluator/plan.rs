@@ -9,13 +9,14 @@ use sotto_protocol::{
     Error, Precision, Schedule,
     activation::Activation,
     kv_cache::Heads,
-    linear::Matrix,
+    linear::{Matrix, WeightShape},
     planner::{self, Attention, Function, Kind, Step},
 };
 use sotto_shares::Shape;
 
 use crate::evaluator::{
-    AttentionShape, Evaluator, Norm, NormKind, Part, Scales, Tokens, fixed_point::scaled_eps,
+    AttentionShape, Evaluator, Norm, NormKind, Part, Scales, Tokens,
+    fixed_point::{capped_ring, scaled_eps},
 };
 
 /// Where a generation stands: what the next step saves, and what is around it.
@@ -50,13 +51,16 @@ pub struct Plan<'a, W> {
     pub visits: usize,
     precision: Precision,
     scales: &'a Scales,
+    layer: usize,
+    /// Norms beside the residual stream in this layer so far.
+    beside: usize,
 }
 
 impl<'a, W> Plan<'a, W> {
     /// Of a step after so many positions, by a model's scales; filled in by running the network on
     /// it.
     pub fn new(position: usize, precision: Precision, scales: &'a Scales) -> Plan<'a, W> {
-        Plan { rows: 0, position, parts: vec![], visits: 0, precision, scales }
+        Plan { rows: 0, position, parts: vec![], visits: 0, precision, scales, layer: 0, beside: 0 }
     }
 
     /// The heads of every layer that has attention.
@@ -90,6 +94,14 @@ impl<'a, W> Plan<'a, W> {
         self.parts.last_mut().expect("a network enters a part first")
     }
 
+    fn count_norm(&mut self, norm: &Norm, rows: Shape, exponent: i32) {
+        let eps = scaled_eps(norm.eps, exponent);
+        self.count(match norm.kind {
+            NormKind::Rms => Function::RmsNorm(rows, eps),
+            NormKind::Layer => Function::LayerNorm(rows, eps),
+        });
+    }
+
     fn count(&mut self, function: Function) {
         let functions = &mut self.part().functions;
         match functions.iter_mut().find(|(other, _)| *other == function) {
@@ -113,6 +125,9 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
             Part::Layer(_) => Kind::Layer,
             Part::Head => Kind::Head,
         };
+        if let Part::Layer(i) = part {
+            (self.layer, self.beside) = (i, 0);
+        }
         self.parts.push(planner::Part { kind, matrices: vec![], attention: None, functions: vec![] });
         Ok(())
     }
@@ -129,25 +144,43 @@ impl<W: Matrix + Clone> Evaluator for Plan<'_, W> {
     }
 
     async fn norm(&mut self, norm: &Norm, x: &Shape) -> Result<Shape, Error> {
-        let eps = scaled_eps(norm.eps, self.scales.stream(self.visits.saturating_sub(1)).exponent);
-        self.count(match norm.kind {
-            NormKind::Rms => Function::RmsNorm(*x, eps),
-            NormKind::Layer => Function::LayerNorm(*x, eps),
-        });
+        let exponent = self.scales.stream(self.visits.saturating_sub(1)).exponent;
+        self.count_norm(norm, *x, exponent);
         Ok(*x)
     }
 
-    async fn linear(&mut self, w: &W, x: &Shape) -> Result<Shape, Error> {
-        self.part().matrices.push((w.clone(), x.rows));
-        Ok(Shape::new(x.rows, w.shape().outer))
+    async fn norm_parts(&mut self, norm: &Norm, y: &Shape) -> Result<Shape, Error> {
+        let exponent = self.scales.layer(self.layer).beside[self.beside];
+        self.beside += 1;
+        self.count_norm(norm, Shape::new(y.len() / norm.width, norm.width), exponent as i32);
+        Ok(*y)
     }
 
-    async fn attention(&mut self, layer: usize, shape: &AttentionShape, qkv: &Shape) -> Result<Shape, Error> {
-        let visible = shape.visible(qkv.rows, self.position);
-        let (heads, positions) = (shape.heads, qkv.rows);
+    async fn unnormalised(&mut self, h: &Shape) -> Result<Shape, Error> {
+        Ok(*h)
+    }
+
+    async fn linear(&mut self, w: &W, x: &Shape) -> Result<Shape, Error> {
+        let WeightShape { inner, outer, .. } = *w.shape();
+        let parts = x.cols / inner;
+        self.part().matrices.push((w.clone(), x.rows * parts));
+        Ok(Shape::new(x.rows, parts * outer))
+    }
+
+    async fn attention(
+        &mut self,
+        layer: usize,
+        shape: &AttentionShape,
+        [q, ..]: [&Shape; 3],
+    ) -> Result<Shape, Error> {
+        let visible = shape.visible(q.rows, self.position);
+        let (heads, positions) = (shape.heads, q.rows);
         self.part().attention = Some(Attention { cache: layer, heads, positions });
+        if shape.cap.is_some() {
+            self.count(Function::SoftCap(visible.clone(), capped_ring(self.precision)));
+        }
         self.count(Function::Softmax(visible));
-        Ok(Shape::new(qkv.rows, shape.query_columns()))
+        Ok(Shape::new(q.rows, shape.query_columns()))
     }
 
     async fn activate(&mut self, f: Activation, x: &Shape) -> Result<Shape, Error> {

@@ -30,6 +30,12 @@ pub struct Scale {
     pub scores: u32,
     /// Values are checked in units of `2^values`, where the weights do not bound them.
     pub values: Option<u32>,
+    /// Top bits that are looked at of gates and of what they multiply, where the weights do not
+    /// bound these.
+    pub gates: Option<u32>,
+    /// Rows that are normalised beside the residual stream, norm by norm, are in units of `2^unit`:
+    /// the weights, or the check of what enters the matrix before, bound them so.
+    pub beside: [u32; MOST_BESIDE],
 }
 
 /// The scales of a model.
@@ -51,7 +57,7 @@ impl Default for Stream {
 
 impl Default for Scale {
     fn default() -> Scale {
-        Scale { inner: 11, coarse: 0, scores: 0, values: None }
+        Scale { inner: 11, coarse: 0, scores: 0, values: None, gates: None, beside: [0; MOST_BESIDE] }
     }
 }
 
@@ -60,6 +66,16 @@ pub(crate) const MOST_COARSE: u32 = 4;
 
 /// Most fraction bits that queries and keys may lack: the check of scores looks at eight bits.
 pub(crate) const MOST_ROOM: u32 = 1;
+
+/// Top bits of gates that may be looked at.
+pub(crate) const GATE_TOPS: std::ops::RangeInclusive<u32> = 4..=8;
+
+/// Norms of a layer at most whose rows are not the residual stream's: of queries, keys, what
+/// attention and what the MLP gives.
+pub const MOST_BESIDE: usize = 4;
+
+/// The largest unit of such rows: those of any linear layer fit.
+pub(crate) const MOST_UNIT: u32 = 8;
 
 /// Exponents that the rings have room for.
 pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -8..=12;
@@ -112,6 +128,8 @@ impl Scales {
                 .iter()
                 .all(|l| (11..=14).contains(&l.inner) && l.coarse <= MOST_COARSE && l.scores <= MOST_ROOM)
             && self.layers.iter().all(|l| l.values.is_none_or(|unit| unit <= 9))
+            && self.layers.iter().all(|l| l.gates.is_none_or(|top| GATE_TOPS.contains(&top)))
+            && self.layers.iter().all(|l| l.beside.iter().all(|&unit| unit <= MOST_UNIT))
             && LOGITS.contains(&self.logits)
     }
 }

@@ -2,11 +2,12 @@
 
 use sotto_protocol::{Error, kv_cache::Heads};
 
+use super::{GainedNorm, Input};
 use crate::{
     Config,
     error::Error as LoadError,
     evaluator::{AttentionShape, Evaluator, Norm},
-    rope_attention_factor, rope_inverse_frequencies,
+    rope,
     weights::{DIAGONAL, ProjectionPart, Source},
 };
 
@@ -15,6 +16,7 @@ pub struct Attention<W> {
     shape: AttentionShape,
     width: usize,
     qkv: W,
+    norms: Option<[GainedNorm<W>; 2]>,
     output: W,
 }
 
@@ -32,12 +34,42 @@ impl<W> Attention<W> {
         output: ProjectionPart,
         stream: bool,
     ) -> Result<Attention<W>, LoadError> {
-        // Scores in base-2 units.
-        let q = q.times(shape.scale * std::f64::consts::LOG2_E);
+        // Both of them, where the factor is small: they have an activation's fraction bits.
+        let [of_q, of_k] = match shape.cap {
+            None => [shape.factor(), 1.0],
+            Some(_) => [shape.factor().sqrt(); 2],
+        };
+        let (q, k) = (q.times(of_q), k.times(of_k));
         let columns = shape.query_columns();
         Ok(Attention {
             width: norm.outputs(),
             qkv: super::matrix(source, norm.width, Some(norm), vec![q, k, v], stream)?,
+            norms: None,
+            output: super::matrix(source, columns, None, vec![output], false)?,
+            shape,
+        })
+    }
+
+    /// With norms of queries and of keys, in front of the rotation: of each head if they are as
+    /// wide as a head, or of all of a position's columns.
+    ///
+    /// # Errors
+    /// As [`Source::matrix`].
+    pub fn load_normalised<'a, S: Source<Weight = W>>(
+        source: &S,
+        input: impl Into<Input<'a>>,
+        shape: AttentionShape,
+        qkv: [ProjectionPart; 3],
+        [q_norm, k_norm]: [Norm; 2],
+        output: ProjectionPart,
+    ) -> Result<Attention<W>, LoadError> {
+        let input = input.into();
+        let columns = shape.query_columns();
+        let gained = |norm, factor| GainedNorm::load(source, norm, factor);
+        Ok(Attention {
+            width: input.outputs(),
+            qkv: super::matrix(source, input.width, input.norm, qkv.into(), false)?,
+            norms: Some([gained(q_norm, shape.factor())?, gained(k_norm, 1.0)?]),
             output: super::matrix(source, columns, None, vec![output], false)?,
             shape,
         })
@@ -54,8 +86,35 @@ impl<W> Attention<W> {
         x: &E::Tensor,
     ) -> Result<E::Tensor, Error> {
         let qkv = e.linear(&self.qkv, x).await?;
-        let means = e.attention(layer, &self.shape, &qkv).await?;
+        let means = self.means(e, layer, &qkv).await?;
         e.linear(&self.output, &means).await
+    }
+
+    /// Means of values, from queries, keys and values side by side.
+    async fn means<E: Evaluator<Weight = W>>(
+        &self,
+        e: &mut E,
+        layer: usize,
+        qkv: &E::Tensor,
+    ) -> Result<E::Tensor, Error> {
+        let (q_end, width) = (self.shape.query_columns(), self.shape.key_columns());
+        let k_end = q_end + width;
+        let (mut q, mut k) = (e.columns(qkv, 0..q_end), e.columns(qkv, q_end..k_end));
+        let v = e.columns(qkv, k_end..k_end + width);
+        match &self.norms {
+            None => {}
+            // Norms of one kind are one norm of more parts, which takes fewer turns.
+            Some([of_q, of_k]) if (of_q.norm.width, of_q.norm.kind) == (of_k.norm.width, of_k.norm.kind) => {
+                let qk = e.norm_parts(&of_q.norm, &e.columns(qkv, 0..k_end)).await?;
+                q = e.linear(&of_q.gains, &e.columns(&qk, 0..q_end)).await?;
+                k = e.linear(&of_k.gains, &e.columns(&qk, q_end..k_end)).await?;
+            }
+            Some([of_q, of_k]) => {
+                q = of_q.forward(e, &q).await?;
+                k = of_k.forward(e, &k).await?;
+            }
+        }
+        e.attention(layer, &self.shape, [&q, &k, &v]).await
     }
 
     /// The same, and the residual stream that the norm in front has put out.
@@ -71,7 +130,7 @@ impl<W> Attention<W> {
         let all = e.linear(&self.qkv, x).await?;
         let end = self.shape.query_columns() + 2 * self.shape.key_columns();
         let stream = e.stream(&e.columns(&all, end..end + self.width), DIAGONAL).await?;
-        let means = e.attention(layer, &self.shape, &e.columns(&all, 0..end)).await?;
+        let means = self.means(e, layer, &all).await?;
         Ok([e.linear(&self.output, &means).await?, stream])
     }
 }
@@ -85,13 +144,13 @@ pub fn causal(c: &Config, layer: usize) -> AttentionShape {
     let root = (c.head_dim as f64).sqrt().recip();
     let scale = c.multipliers.scores.unwrap_or(root);
     let turned = c.rotated() > 0 && !c.unrotated_layers.contains(&(layer as u32));
-    let mut frequencies = rope_inverse_frequencies(c);
+    let (mut frequencies, factor) = rope::of_layer(c, layer);
     frequencies.resize(c.head_dim / 2, 0.0);
     AttentionShape {
         heads: Heads { key_value: c.num_key_value_heads, group: c.group_size(), width: c.head_dim },
         rotary: turned.then_some(frequencies),
-        // Queries and keys are both multiplied by the factor as they are rotated.
-        scale: if turned { scale * rope_attention_factor(c).powi(2) } else { scale },
+        scale: if turned { scale * factor } else { scale },
+        cap: c.score_cap,
         causal: true,
     }
 }

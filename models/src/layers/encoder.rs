@@ -334,7 +334,7 @@ impl<W> EncoderLayer<W> {
         let width = c.width / c.heads;
         let heads = Heads { key_value: c.heads, group: 1, width };
         let scale = (width as f64).sqrt().recip();
-        let shape = AttentionShape { heads, rotary: None, scale, causal: false };
+        let shape = AttentionShape { heads, rotary: None, scale, cap: None, causal: false };
         let qkv = names.qkv.map(|name| s.part(name, c.width, true));
         let attended = s.part(names.output, c.width, true);
         let [up, down] = names.mlp;

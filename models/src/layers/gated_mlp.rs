@@ -2,9 +2,10 @@
 
 use sotto_protocol::{Error, activation::Activation};
 
+use super::Input;
 use crate::{
     error::Error as LoadError,
-    evaluator::{Evaluator, Norm},
+    evaluator::Evaluator,
     weights::{ProjectionPart, Source},
 };
 
@@ -17,21 +18,21 @@ pub struct GatedMlp<W> {
 }
 
 impl<W> GatedMlp<W> {
-    /// Behind `norm`, with projections called gate, up and down.
+    /// Behind a norm, or of the residual stream, with projections called gate, up and down.
     ///
     /// # Errors
     /// As [`Source::matrix`].
-    pub fn load<S: Source<Weight = W>>(
+    pub fn load<'a, S: Source<Weight = W>>(
         source: &S,
-        norm: &Norm,
+        input: impl Into<Input<'a>>,
         function: Activation,
         [gate, up, down]: [ProjectionPart; 3],
     ) -> Result<GatedMlp<W>, LoadError> {
-        let inner = gate.outputs;
+        let (inner, input) = (gate.outputs, input.into());
         Ok(GatedMlp {
             function,
             inner,
-            gate_up: super::matrix(source, norm.width, Some(norm), vec![gate, up], false)?,
+            gate_up: super::matrix(source, input.width, input.norm, vec![gate, up], false)?,
             down: super::matrix(source, inner, None, vec![down], false)?,
         })
     }

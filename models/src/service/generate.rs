@@ -117,7 +117,8 @@ async fn answer(
             choose.prompt_read(ranges);
         }
         choose.spent(me.session.ch.meter.total());
-        let (token, go_on) = choose.next(&revealed.expect("the client gets what is revealed"));
+        let revealed = revealed.expect("the client gets what is revealed").capped(&remote.config);
+        let (token, go_on) = choose.next(&revealed);
         let more = go_on && number + 1 < new;
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
@@ -162,7 +163,8 @@ async fn all_logits(
     while rest.count() > 0 {
         let (part, after) = next_part(network, scales, caches.len(), rest).await?;
         let progress = enter_prompt(me, network, scales, &caches, part, [0, after.count()]).await?;
-        match step(me, network, scales, &mut caches, (part, Wanted::All), progress).await? {
+        let revealed = step(me, network, scales, &mut caches, (part, Wanted::All), progress).await?;
+        match revealed.map(|revealed| revealed.capped(&remote.config)) {
             Some(Revealed::Logits(part)) => logits.extend(part),
             _ => unreachable!("the client gets the logits that are wanted"),
         }

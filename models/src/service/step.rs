@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{Answers, Error};
 use crate::{
+    Config,
     evaluator::{
         FixedPoint, Plan, Progress, Scaled, Scales, Tokens, TwoParty,
         two_party::{self, Caches},
@@ -38,6 +39,14 @@ pub enum Revealed {
 }
 
 impl Revealed {
+    /// With logits under the soft cap that a model may have.
+    pub(super) fn capped(mut self, config: &Config) -> Revealed {
+        if let Revealed::Logits(logits) = &mut self {
+            config.cap_logits(logits);
+        }
+        self
+    }
+
     /// The next token: what `choose` makes of logits, if there are any.
     pub fn token(&self, choose: impl FnOnce(&[f32]) -> u32) -> u32 {
         match self {

@@ -20,6 +20,13 @@ pub struct Golden {
     pub pair: Vec<f32>,
 }
 
+impl Golden {
+    /// The tokens that the context has room for.
+    pub fn in_context(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len().min(self.folder.config().max_position_embeddings)]
+    }
+}
+
 /// Tokens of the first of two texts.
 pub const FIRST: usize = 5;
 
@@ -88,12 +95,17 @@ pub const SUPPORTED: &[&str] = &[
     "llama-llama3",
     "llama-yarn",
     "mistral",
+    "olmo2",
     "phi",
     "phi3",
     "qwen2",
+    "qwen3",
     "smollm3",
     "stablelm",
 ];
+
+/// Decoders whose attention sees a window: the context ends where the window does.
+pub const WINDOWS: &[&str] = &["gemma2", "gemma3", "mistral-sliding", "qwen2-sliding"];
 
 /// Encoders that are supported.
 pub const ENCODERS: &[&str] = &[
@@ -120,16 +132,24 @@ pub const HEADS: &[&str] =
     &["bert", "bert-masked", "bert-question", "distilbert-sequence", "electra-masked", "roberta-sequence"];
 
 /// One for each kind of layer.
-pub const LAYERS: &[&str] = &["gemma", "gpt-neox", "gpt-neox-sequential", "gpt2", "phi", "phi3", "smollm3"];
+pub const LAYERS: &[&str] = &[
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gpt-neox",
+    "gpt-neox-sequential",
+    "gpt2",
+    "olmo2",
+    "phi",
+    "phi3",
+    "qwen3",
+    "smollm3",
+];
 
 /// Those that are refused, and what the message says.
 pub const REFUSED: &[(&str, &str)] = &[
     ("electra-discriminator", "ElectraForPreTraining"),
-    ("gemma2", "gemma2"),
-    ("gemma3", "gemma3_text"),
     ("modernbert", "modernbert"),
-    ("olmo2", "olmo2"),
     ("phi3-longrope", "longrope"),
-    ("qwen3", "qwen3"),
     ("stablelm-parallel", "qk_layernorm"),
 ];

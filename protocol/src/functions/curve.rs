@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The largest result of [`Activation::SoftCap`].
+pub const CAP: f64 = 4.0;
+
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
@@ -18,19 +21,23 @@ pub enum Activation {
     Sigmoid,
     /// `tanh(x)`.
     Tanh,
+    /// `4 tanh(x / 4)`: a soft cap, with as many segments for a unit of the result as the precision
+    /// of scores asks for.
+    SoftCap,
     /// `max(x, 0)`, which has no table.
     Relu,
 }
 
 impl Activation {
     /// Those that have tables, in the order of these.
-    pub const ALL: [Activation; 6] = [
+    pub const ALL: [Activation; 7] = [
         Activation::Silu,
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::Softplus,
         Activation::Sigmoid,
         Activation::Tanh,
+        Activation::SoftCap,
     ];
 
     /// Its name.
@@ -42,6 +49,7 @@ impl Activation {
             Activation::Softplus => "softplus",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
+            Activation::SoftCap => "soft_cap",
             Activation::Relu => "relu",
         }
     }
@@ -49,7 +57,11 @@ impl Activation {
     /// The real function, and its limit at minus infinity.
     pub fn real(self, x: f64) -> f64 {
         if x == f64::NEG_INFINITY {
-            return if self == Activation::Tanh { -1.0 } else { 0.0 };
+            return match self {
+                Activation::Tanh => -1.0,
+                Activation::SoftCap => -CAP,
+                _ => 0.0,
+            };
         }
         let cubic = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
         match self {
@@ -59,6 +71,7 @@ impl Activation {
             Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
             Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Activation::Tanh => x.tanh(),
+            Activation::SoftCap => CAP * (x / CAP).tanh(),
             Activation::Relu => x.max(0.0),
         }
     }
@@ -70,6 +83,7 @@ impl Activation {
             Activation::Gelu | Activation::GeluTanh => (4.0, 7),
             Activation::Sigmoid => (8.0, 7),
             Activation::Tanh => (4.0, 8),
+            Activation::SoftCap => (16.0, 9),
             Activation::Relu => unreachable!("ReLU has no table"),
         }
     }
@@ -79,6 +93,7 @@ impl Activation {
         match self {
             Activation::Gelu | Activation::GeluTanh | Activation::Tanh | Activation::Relu => 507.0,
             Activation::Silu | Activation::Softplus | Activation::Sigmoid => 503.0,
+            Activation::SoftCap => 495.0,
         }
     }
 }

@@ -96,6 +96,8 @@ pub enum Function {
     Softmax(Vec<usize>),
     /// An activation of so many numbers, to this ring.
     Activation(Activation, usize, Ring),
+    /// A soft cap of rows that see so many positions each, to this ring.
+    SoftCap(Vec<usize>, Ring),
 }
 
 impl Function {
@@ -109,6 +111,10 @@ impl Function {
                 softmax::cost(precision, schedule, &visible)
             }
             Function::Activation(f, n, ring) => activation::cost(*f, precision, schedule, *n, ring.bits()),
+            Function::SoftCap(visible, ring) => {
+                let n = visible.iter().map(|n| n + positions).sum();
+                activation::cost(Activation::SoftCap, precision, schedule, n, ring.bits())
+            }
         }
     }
 
@@ -281,7 +287,7 @@ impl<'a, M: Matrix> Demand<'a, M> {
         // for them.
         let later = if step.repeats() { more } else { 0 };
         for (i, part) in step.parts[index..].iter().enumerate() {
-            let (mut needs, rows) = (part.linear(more), part.rows(precision));
+            let (mut needs, rows) = (part.linear(more, step.tokens), part.rows(precision));
             if let Some(Attention { cache, positions, .. }) = part.attention {
                 let cache = caches[cache].take().expect("each part has a cache of its own");
                 needs.push(Need::positions(cache, positions).with_more(more).within(step.reach));
@@ -343,8 +349,9 @@ impl<'a, M: Matrix> Demand<'a, M> {
 }
 
 impl<W> Part<W> {
-    /// Masks for its matrices.
-    fn linear<'a, M: Matrix>(&'a self, more: usize) -> Vec<Need<'a, M>>
+    /// Masks for its matrices, and for so many tokens more. A matrix of heads multiplies several
+    /// rows of a token.
+    fn linear<'a, M: Matrix>(&'a self, more: usize, tokens: usize) -> Vec<Need<'a, M>>
     where
         W: Borrow<M>,
     {
@@ -352,7 +359,10 @@ impl<W> Part<W> {
             Kind::Embedding => "embedding",
             Kind::Layer | Kind::Head => "linear masks",
         };
-        let need = |(w, n): &'a (W, usize)| Need::new(What::Linear(w.borrow(), span), *n).with_more(more);
+        let need = |(w, n): &'a (W, usize)| {
+            let later = more * n.div_ceil(tokens.max(1));
+            Need::new(What::Linear(w.borrow(), span), *n).with_more(later)
+        };
         self.matrices.iter().map(need).collect()
     }
 
