@@ -11,6 +11,9 @@ pub enum Ending {
     /// It had not joined yet, and newer connections needed its place.
     #[error("the client has not joined, and its place was needed for a newer connection")]
     Displaced,
+    /// Its client had no request, and another client waited.
+    #[error("the session was idle, and its place was needed for a client that waited")]
+    Idle,
     /// The server stops.
     #[error("the server stops")]
     Stopping,

@@ -9,8 +9,8 @@ use sotto_shares::Rng;
 
 use crate::{
     error::Error,
-    events::{Event, Events, Served},
-    model::{Model, Rules},
+    events::{Event, Events},
+    model::{Model, Rules, Turn},
     queue::Place,
     transport::{JoinedClient, PendingClient, Transport},
 };
@@ -87,7 +87,13 @@ impl ServerState {
             }
             Ok(()) => {
                 events.tell(Event::Begun { addr, client });
-                let each = |served: Served| events.tell(Event::Served { addr, served });
+                let each = |turn| match turn {
+                    Turn::Served(served) => {
+                        place.set_idle(true);
+                        events.tell(Event::Served { addr, served });
+                    }
+                    Turn::Next => place.set_idle(false),
+                };
                 self.converse(channel, binding, place, each)
             }
         }
@@ -99,7 +105,7 @@ impl ServerState {
         mut channel: Channel,
         binding: [u8; 32],
         place: &Place,
-        each: impl FnMut(Served),
+        each: impl FnMut(Turn),
     ) -> Outcome {
         let (deadlines, alarm) = (self.deadlines, &place.alarm);
         self.runtime.block_on(async {

@@ -35,6 +35,14 @@ pub struct Rules {
     pub max_prompt: usize,
 }
 
+/// How far a session is.
+pub enum Turn {
+    /// A request was served; the client has none now.
+    Served(Served),
+    /// It has another one.
+    Next,
+}
+
 impl Model {
     /// Loads a folder, a GGUF file, or the built-in model; `calibrate` is a file of texts, `cache`
     /// has what came of texts before.
@@ -121,7 +129,8 @@ impl Model {
     }
 
     /// Offers the model in a session, and serves its requests, one after the other; `each` hears
-    /// what was seen of each. The client may be idle for so long between two.
+    /// what was seen of each, and when the next one begins. The client may be idle for so long
+    /// between two.
     ///
     /// # Errors
     /// A request does not fit the model or the rules, or the client or the connection fails.
@@ -130,7 +139,7 @@ impl Model {
         me: &mut Server,
         rules: Rules,
         [silence, idle]: [Duration; 2],
-        mut each: impl FnMut(Served),
+        mut each: impl FnMut(Turn),
     ) -> Result<(), Error> {
         let Rules { reveal: answers, max_prompt } = rules;
         let policy = Policy { answers, max_prompt, audited: self.findings.is_empty() };
@@ -140,7 +149,7 @@ impl Model {
             let served = service::serve(me, &self.weights, policy, &mut history).await?;
             let cost = me.session.ch.meter.total() - before;
             let (positions, cached) = served.cached;
-            each(Served {
+            each(Turn::Served(Served {
                 task: self.task(),
                 past: served.request.past,
                 prompt: served.tokens,
@@ -150,11 +159,12 @@ impl Model {
                 bytes: cost.bytes(),
                 turns: cost.turns,
                 cache_bytes: cached as f64 / positions.max(1) as f64,
-            });
+            }));
             me.session.ch.set_timeout(idle);
             if !service::hear_more(me).await? {
                 return Ok(());
             }
+            each(Turn::Next);
             me.session.ch.set_timeout(silence);
             before = me.session.ch.meter.total();
         }

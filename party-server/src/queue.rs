@@ -9,7 +9,8 @@
 //! | handshake | in all; of an address            | the oldest of them is displaced     |
 //! | queue     | in all; with sessions also of an | refused, and told why               |
 //! |           | address and of an identity       |                                     |
-//! | session   | in all                           | waits, first come first served      |
+//! | session   | in all                           | waits, first come first served; the |
+//! |           |                                  | session idle for longest ends       |
 //!
 //! A connection leaves the handshake stage when the client has shown its key and has joined. Those
 //! that say nothing displace each other and take no place in the queue.
@@ -75,6 +76,14 @@ enum Stage {
     /// With the order of joining.
     Waiting(u64),
     Session,
+    /// Between two requests of a session. With the order of becoming so.
+    Idle(u64),
+}
+
+impl Stage {
+    fn has_session(self) -> bool {
+        matches!(self, Stage::Session | Stage::Idle(_))
+    }
 }
 
 /// One connection's place; free again when dropped.
@@ -105,13 +114,14 @@ impl Connections {
         Place { connections: self.clone(), id, alarm }
     }
 
-    /// Admits nobody any more; those who wait are told, those who have not joined go at once.
+    /// Admits nobody any more; those who wait are told, those who have not joined or are idle go at
+    /// once.
     pub fn close(&self) {
         let mut all = lock(&self.0.all);
         all.closed = true;
         all.connections
             .values()
-            .filter(|c| c.stage == Stage::Handshake)
+            .filter(|c| matches!(c.stage, Stage::Handshake | Stage::Idle(_)))
             .for_each(|c| c.alarm.ring(Ending::Stopping));
         self.0.changed.notify_all();
     }
@@ -147,8 +157,23 @@ impl All {
         }
     }
 
+    /// Ends as many idle sessions as clients wait for, those that are idle for longest.
+    fn make_way(&self, sessions: usize) {
+        let going = |c: &&Connection| c.stage.has_session() && c.alarm.rung().is_some();
+        let going = self.connections.values().filter(going).count();
+        let missing = (self.waiting() + self.sessions()).saturating_sub(sessions + going);
+        let order = |c: &&Connection| match c.stage {
+            Stage::Idle(order) => order,
+            _ => u64::MAX,
+        };
+        let idle = |c: &&Connection| matches!(c.stage, Stage::Idle(_)) && c.alarm.rung().is_none();
+        let mut idle: Vec<&Connection> = self.connections.values().filter(idle).collect();
+        idle.sort_by_key(order);
+        idle.into_iter().take(missing).for_each(|c| c.alarm.ring(Ending::Idle));
+    }
+
     fn sessions(&self) -> usize {
-        self.connections.values().filter(|c| c.stage == Stage::Session).count()
+        self.connections.values().filter(|c| c.stage.has_session()).count()
     }
 
     fn waiting(&self) -> usize {
@@ -157,7 +182,7 @@ impl All {
 
     /// Clients in queue and sessions that are `alike`.
     fn joined(&self, alike: impl Fn(&Connection) -> bool) -> usize {
-        let joined = |c: &&Connection| matches!(c.stage, Stage::Waiting(_) | Stage::Session);
+        let joined = |c: &&Connection| matches!(c.stage, Stage::Waiting(_)) || c.stage.has_session();
         self.connections.values().filter(joined).filter(|c| alike(c)).count()
     }
 
@@ -201,7 +226,22 @@ impl Place {
         if let Some(own) = all.connections.get_mut(&self.id) {
             (own.client, own.stage) = (client, Stage::Waiting(order));
         }
+        all.make_way(limits.sessions);
         Ok(())
+    }
+
+    /// The session is idle, or has a request again.
+    pub fn set_idle(&self, idle: bool) {
+        let mut all = lock(&self.connections.0.all);
+        all.next += 1;
+        let stage = if idle { Stage::Idle(all.next) } else { Stage::Session };
+        if let Some(own) = all.connections.get_mut(&self.id) {
+            own.stage = stage;
+        }
+        if all.closed && idle {
+            self.alarm.ring(Ending::Stopping);
+        }
+        all.make_way(self.connections.0.limits.sessions);
     }
 
     /// Waits for a session's place. `tell` hears the place in the queue: when it has changed, and
@@ -325,6 +365,31 @@ mod tests {
             drop(second);
             assert_eq!(heard.recv().unwrap(), (3, 0));
         });
+    }
+
+    #[test]
+    fn idle_sessions_give_way_to_those_who_wait() {
+        let all = Connections::new(Limits { sessions: 2, ..LIMITS });
+        let places: Vec<_> = (1..=4).map(|last| all.arrive(address(last))).collect();
+        let [first, second, third, fourth] = places.try_into().ok().unwrap();
+        for place in [&first, &second] {
+            place.join(None).unwrap();
+            place.wait(LONG, |_| ()).unwrap();
+            place.set_idle(true);
+        }
+        assert_eq!((all.sessions(), first.alarm.rung()), (2, None), "nobody waits");
+        first.set_idle(false);
+        third.join(None).unwrap();
+        assert_eq!((first.alarm.rung(), second.alarm.rung()), (None, Some(Ending::Idle)));
+        fourth.join(None).unwrap();
+        assert_eq!(first.alarm.rung(), None, "it has a request");
+        first.set_idle(true);
+        assert_eq!(first.alarm.rung(), Some(Ending::Idle), "two wait, and one goes already");
+        drop((first, second));
+        third.wait(LONG, |_| panic!("its turn")).unwrap();
+        all.close();
+        third.set_idle(true);
+        assert_eq!(third.alarm.rung(), Some(Ending::Stopping));
     }
 
     #[test]
