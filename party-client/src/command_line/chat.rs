@@ -21,7 +21,10 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
-    Error, GenerationRequest, Message, Options, Prompt, Report, Stop, error::Fault, session::Session,
+    Error, GenerationRequest, Message, Options, Prompt, Report, Stop,
+    error::Fault,
+    events::{Event, Events},
+    session::Session,
 };
 
 /// Talks with a chat model, turn by turn.
@@ -92,15 +95,26 @@ fn talk(args: &ChatArgs, options: &Options, under_way: &UnderWay) -> Result<Exit
     let mut session = Some(connect(args, options)?);
     let mut code = ExitCode::SUCCESS;
     while let Some(line) = next_turn().map_err(unreadable)? {
-        let mut open = match session.take() {
-            Some(open) => open,
-            None => connect(args, options)?,
+        let (mut open, used) = match session.take() {
+            Some(open) => (open, true),
+            None => (connect(args, options)?, false),
         };
         turns.push(Message::new("user", line));
         let stop = Stop::default();
+        under_way.set(Some(stop.clone()));
         open.stop_by(&stop);
-        under_way.set(Some(stop));
-        let result = answer(args, &mut open, &turns);
+        let (mut result, begun) = answer(args, &mut open, &turns);
+        // The server may have ended a session that was idle.
+        if let Err(e) = &result
+            && e.fault() != Fault::User
+            && used
+            && !begun
+        {
+            open.close(&result);
+            open = connect(args, options)?;
+            open.stop_by(&stop);
+            (result, _) = answer(args, &mut open, &turns);
+        }
         under_way.set(None);
         match result {
             Ok(report) if report.in_range() => {
@@ -154,16 +168,29 @@ fn terminal(args: &ChatArgs) -> Terminal {
     Terminal::showing(!args.quiet, args.log >= Level::Warn, true)
 }
 
-/// An answer, as it is made.
-fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> Result<Report, Error> {
+/// The terminal, and whether an answer has begun.
+struct Shown {
+    terminal: Terminal,
+    begun: bool,
+}
+
+impl Events for Shown {
+    fn tell(&mut self, event: Event) {
+        self.begun |= matches!(event, Event::Token { .. });
+        self.terminal.tell(event);
+    }
+}
+
+/// An answer, as it is made; whether there is something of it.
+fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> (Result<Report, Error>, bool) {
     let request = GenerationRequest {
         max_tokens: Some(args.max_tokens as usize),
         ..args.sampling.of(Prompt::Conversation(turns.to_vec()))
     };
-    let mut terminal = terminal(args);
-    let result = session.generate(&request, &mut terminal);
+    let mut shown = Shown { terminal: terminal(args), begun: false };
+    let result = session.generate(&request, &mut shown);
     // Whoever does not read the answer may read the next one.
-    let _ = terminal.finish();
+    let _ = shown.terminal.finish();
     if let (Ok(report), false) = (&result, args.quiet) {
         let (seconds, bytes) = report.total();
         let (all, before) = (report.prompt_tokens(), report.read_before());
@@ -174,7 +201,7 @@ fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> Result<R
             bytes as f64 / 1e6
         ));
     }
-    result
+    (result, shown.begun)
 }
 
 /// The next line that is not empty; nothing at the end of the input.
