@@ -167,6 +167,62 @@ fn a_window_ends_the_context() {
     }
 }
 
+/// Gemma 3's layers with windows have frequencies of their own.
+#[test]
+fn gemma_3_in_both_spellings() {
+    let sizes = json!({
+        "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "num_hidden_layers": 6,
+        "sliding_window": 512, "head_dim": null,
+    });
+    let (mut old, mut new) = (with(sizes.clone()), with(sizes));
+    for file in [&mut old, &mut new] {
+        file.as_object_mut().unwrap().remove("head_dim");
+    }
+    old["rope_scaling"] = json!({ "rope_type": "linear", "factor": 8.0 });
+    old["rope_local_base_freq"] = json!(10000.0);
+    let sliding = ["sliding_attention"; 5].into_iter().chain(["full_attention"]);
+    new["layer_types"] = sliding.collect();
+    new["rope_parameters"] = json!({
+        "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 1e6 },
+        "sliding_attention": { "rope_type": "default", "rope_theta": 10000.0 },
+    });
+    let config = read(&old);
+    assert_eq!(config, read(&new));
+    let local = config.local_rope.as_ref().unwrap();
+    assert_eq!((local.rope_theta, &local.layers[..]), (10_000.0, &[0, 1, 2, 3, 4][..]));
+    assert_eq!((config.rope_theta, config.head_dim, config.max_position_embeddings), (1e6, 256, 512));
+    assert_eq!(config.multipliers.scores, Some(1.0 / 16.0));
+
+    let refused = |field: &str, value: Value| {
+        let mut file = new.clone();
+        file[field] = value;
+        let message = Config::from_json(file.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(message.contains(field), "{message}");
+    };
+    refused("layer_types", json!(["full_attention"]));
+    refused("use_bidirectional_attention", json!(true));
+    refused("attn_logit_softcapping", json!(50.0));
+    refused("rope_parameters", json!({ "full_attention": { "rope_theta": 1e6 } }));
+    refused("model_type", json!("gemma3"));
+}
+
+/// Gemma 2 has soft caps unless it says that it has none.
+#[test]
+fn gemma_2_has_soft_caps() {
+    let mut file = with(json!({ "model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"] }));
+    let config = read(&file);
+    assert_eq!((config.score_cap, config.logit_cap), (Some(50.0), Some(30.0)));
+    let mut logits = [0.0, 1.0, 30.0, 1e4, f32::NEG_INFINITY];
+    config.cap_logits(&mut logits);
+    assert!(logits.is_sorted_by(|a, b| a < b || *b == f32::NEG_INFINITY), "{logits:?}");
+    assert_eq!((logits[0], logits[3], logits[4]), (0.0, 30.0, f32::NEG_INFINITY));
+    file["attn_logit_softcapping"] = Value::Null;
+    assert_eq!(read(&file).score_cap, None);
+    file["attn_logit_softcapping"] = json!(1000.0);
+    let message = Config::from_json(file.to_string().as_bytes()).unwrap_err().to_string();
+    assert!(message.contains("attn_logit_softcapping"), "{message}");
+}
+
 #[test]
 fn variants_are_refused_by_name() {
     refused(

@@ -1,7 +1,8 @@
 //! Trained models, by hand: `MODELS=folder cargo test -p sotto-models --test trained -- --ignored`.
 //!
 //! The folder holds `smollm2-135m-instruct/` in the Hugging Face layout, converted from
-//! `smollm2-135m-instruct.gguf` beside it with half-precision weights.
+//! `smollm2-135m-instruct.gguf` beside it with half-precision weights; and
+//! `gemma-3-270m-q4_k_m.gguf`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +11,8 @@ mod common;
 use std::path::PathBuf;
 
 use common::{read, tensors};
-use sotto_models::{Folder, Message, Reference};
+use sotto_models::{Folder, Message, Model, Reference, Texts};
+use sotto_protocol::Precision;
 
 const NAME: &str = "smollm2-135m-instruct";
 
@@ -54,4 +56,24 @@ fn a_question_is_answered() {
     let text = [pieces.concat(), stream.finish().unwrap()].concat();
     assert!(text.contains("Paris"), "{text}");
     assert_eq!(answer.last(), Some(&2), "{text}");
+}
+
+/// Norms of heads, norms behind blocks, and windows.
+#[test]
+#[ignore = "needs trained models"]
+fn gemma_3_goes_on_and_is_served() {
+    let models = PathBuf::from(std::env::var_os("MODELS").expect("MODELS names a folder of models"));
+    let gguf = Folder::open(&models.join("gemma-3-270m-q4_k_m.gguf")).unwrap();
+    assert!(gguf.warnings()[0].contains("window"));
+    let prompt = gguf.tokenizer().encode("The capital of France is", 99).unwrap();
+    let answer = Reference::load(&gguf).unwrap().generate(&prompt, 8);
+    let text = gguf.tokenizer().decode(&answer).unwrap();
+    assert!(text.contains("Paris"), "{text}");
+    let model = Model::load(&gguf, &Texts::default()).unwrap();
+    eprintln!("{:?}", model.scales());
+    assert_eq!(model.findings(), []);
+    let texts = [[prompt, answer].concat()];
+    let agreement = model.agreement(&gguf, &texts, Precision::Default).unwrap();
+    eprintln!("{agreement:?}");
+    assert_eq!(agreement.clear_same, agreement.clear);
 }
