@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn idle_sessions_give_way_to_those_who_wait() {
-        let all = Connections::new(Limits { sessions: 2, ..LIMITS });
+        let all = Connections::new(Limits { sessions: 2, handshakes: 9, ..LIMITS });
         let places: Vec<_> = (1..=4).map(|last| all.arrive(address(last))).collect();
         let [first, second, third, fourth] = places.try_into().ok().unwrap();
         for place in [&first, &second] {
