@@ -110,7 +110,10 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
     let positions = 2.0 * WANTED_POSITIONS * 1.001;
     let layers = observed.inner.iter().enumerate().map(|(i, &reach)| {
         let inner = 11 + doublings(f64::from(reach) * ROOM / unit).clamp(0, 3) as u32;
-        let (bound, seen) = (bounds.values[i], observed.values.get(i).copied().unwrap_or(0.0));
+        let (bound, seen) = (
+            bounds.values.get(i).copied().unwrap_or_default(),
+            observed.values.get(i).copied().unwrap_or(0.0),
+        );
         let checked = doublings(f64::from(seen) * ROOM / REACH).max(0) as u32;
         let values = (bound * positions >= SUM).then_some(checked);
         Scale {

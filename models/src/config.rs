@@ -415,6 +415,10 @@ fn check_heads(f: &Fields) -> Result<(), ConfigError> {
         let expected = format!("an even number up to head_dim = {}", f.head_dim);
         return Err(refuse("rotary_dim", turned, expected));
     }
+    // A norm spans all of them.
+    if f.architecture == Architecture::Olmo2 && heads * f.head_dim > 1 << 15 {
+        return Err(refuse("num_attention_heads", heads, "at most 32768 columns of queries"));
+    }
     check_layers(f, "no_rope_layers", &f.unrotated_layers)?;
     match &f.local_rope {
         None => Ok(()),

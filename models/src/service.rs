@@ -37,11 +37,11 @@ pub use encode::{Text, encode};
 pub use error::Error;
 pub use generate::{Choose, History, evaluate, generate};
 pub use offer::{Answers, Policy, RemoteModel, TokenizerSource, digest, offer, receive_offer};
-pub use request::{Ranges, Request, Served, hear_more, tell_more};
+pub use request::{Ranges, Request, Served, admit, hear_more, tell_no_more, wake};
 pub use step::{Revealed, Wanted, step};
 
 use crate::{Model, Task, evaluator::two_party::Caches};
-use request::{admit, length};
+use request::length;
 
 /// What two parties do together, in a box: compiled here once, and not in every program again.
 pub type Conversation<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
@@ -59,6 +59,22 @@ pub fn serve<'a>(
 ) -> Conversation<'a, Served> {
     Box::pin(async move {
         let request = admit(me, model, policy, history).await?;
+        serve_admitted(me, model, policy, request, history).await
+    })
+}
+
+/// The same, from the request on.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_admitted<'a>(
+    me: &'a mut Server,
+    model: &'a Model,
+    policy: Policy,
+    request: Request,
+    history: &'a mut Caches,
+) -> Conversation<'a, Served> {
+    Box::pin(async move {
         me.session.set_precision(request.precision);
         match model.config().task() {
             Task::Generate => generate::serve(me, model, policy, request, history).await,

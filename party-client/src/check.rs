@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sotto_models::{Agreement, CLEAR_LEAD, service::History};
+use sotto_models::{Agreement, CLEAR_LEAD};
 
 use crate::{
     error::Error,
@@ -57,10 +57,11 @@ impl Session {
         let mut tokens = model.tokenizer().encode(&request.text, usize::MAX)?;
         tokens.truncate(request.tokens.min(model.positions()));
         events.tell(Event::Stage(Stage::Evaluating { tokens: tokens.len() }));
-        self.next_request()?;
-        self.history = History::default();
+        self.begin()?;
         let Session { runtime, me, model, .. } = self;
         let (got, in_range) = runtime.block_on(model.evaluate(me, &tokens))?;
+        self.end();
+        let model = &self.model;
         let comparison = compare(&got, &reference.logits(&tokens), model.vocabulary());
         let saw = model.disclosure_of_evaluation(tokens.len());
         Ok(self.report(saw, in_range).with_comparison(comparison))

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use sotto_models::{Message, Penalties, Stream};
+use sotto_models::{Message, Penalties, Stream, service::History};
 use sotto_net::{Cost, SpanKey};
 
 use crate::{
@@ -109,7 +109,11 @@ impl Session {
     ) -> Result<Report, Error> {
         request.check()?;
         let (prompt, new) = self.model.plan(request)?;
-        self.next_request()?;
+        self.begin()?;
+        // Hidden tokens are not part of what comes next, and whether there were any is not to show.
+        if request.constant_length {
+            self.history = History::default();
+        }
         let Session { runtime, me, model, stop, history, .. } = self;
         let (model, stop) = (&*model, &*stop);
         let past = history.covered(&prompt);
@@ -128,16 +132,15 @@ impl Session {
                 Step::Prompt(InRange(false)) => (Made::Garbage, true),
                 Step::Token(Picked { token, logits, cost }) => {
                     steps.set(steps.get() + 1);
-                    if over {
-                        return !stop.is_asked();
-                    }
                     let (ended, seconds) = (ends.contains(&token), begun.elapsed().as_secs_f64());
                     begun = Instant::now();
-                    over = ended || cut.falls_at(token);
+                    // What follows the end is worked on like the rest, so that it takes as long.
+                    let (hidden, cut_here) = (over, cut.falls_at(token));
+                    over |= ended || cut_here;
                     let go_on = (!over || request.constant_length) && !stop.is_asked();
                     let logits = request.likelihoods.and(logits).map(<[f32]>::to_vec);
                     let traffic = Traffic { sent: cost.sent, received: cost.received };
-                    (Made::Token { token, ended, seconds, traffic, logits }, go_on)
+                    (Made::Token { token, ended, hidden, seconds, traffic, logits }, go_on)
                 }
             };
             // If the other thread has failed, the server is not to know.
@@ -153,7 +156,10 @@ impl Session {
             (in_range, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         let in_range = in_range.unwrap_or(Err(Error::Stopped))?;
-        self.done = true;
+        self.end();
+        if request.constant_length {
+            self.history = History::default();
+        }
         let answer = answer?;
         let saw = self.model.disclosure([past, prompt.len()], new, made.get());
         Ok(self.report(saw, in_range).with_answer(answer))
@@ -179,6 +185,8 @@ enum Made {
         token: u32,
         /// Whether it ends the answer.
         ended: bool,
+        /// Whether it stands behind the end.
+        hidden: bool,
         seconds: f64,
         /// Of the session so far.
         traffic: Traffic,
@@ -225,11 +233,14 @@ fn show(
     let mut answer = Answer::default();
     let mut garbage = false;
     for made in tokens {
-        let Made::Token { token, ended, seconds, traffic, logits } = made else {
+        let Made::Token { token, ended, hidden, seconds, traffic, logits } = made else {
             garbage = true;
             events.tell(Event::Warning(Warning::PromptOutOfRange));
             continue;
         };
+        if hidden {
+            continue;
+        }
         answer.tokens.push(token);
         answer.token_seconds.push(seconds);
         answer.ended = ended;

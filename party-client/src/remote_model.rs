@@ -36,7 +36,7 @@ impl RemoteModel {
     pub(crate) async fn receive(me: &mut Client, tokenizer: &TokenizerSource) -> Result<RemoteModel, Error> {
         match service::receive_offer(&mut me.session.ch, tokenizer).await {
             Ok(offered) => Ok(RemoteModel { offered }),
-            Err(Service::Model(e)) if !matches!(tokenizer, TokenizerSource::File(_)) => {
+            Err(Service::Model(e)) if !matches!(tokenizer, TokenizerSource::File(..)) => {
                 Err(Error::BadOffer(e))
             }
             Err(e) => Err(e.into()),
@@ -120,6 +120,11 @@ impl RemoteModel {
         Ok(self.tokenizer().encode_places(text, None, self.positions())?.ids)
     }
 
+    /// The text of an answer's tokens, as far as they are one.
+    pub(crate) fn text_of(&self, tokens: &[u32]) -> String {
+        self.tokenizer().decode(tokens).unwrap_or_default()
+    }
+
     pub(crate) fn vocabulary(&self) -> usize {
         self.config().vocab_size
     }
@@ -170,8 +175,14 @@ impl RemoteModel {
             _ => {}
         }
         let prompt = self.encode(request)?;
-        let room = self.positions() + 1 - prompt.len();
-        Ok((prompt, request.max_tokens.unwrap_or(DEFAULT_NEW.min(room))))
+        // The last new token is not read.
+        let (context, prompt_len) = (self.positions(), prompt.len());
+        let room = context + 1 - prompt_len;
+        let new = request.max_tokens.unwrap_or(DEFAULT_NEW.min(room));
+        if new > room {
+            return Err(Service::TooLong { prompt: prompt_len, new, context }.into());
+        }
+        Ok((prompt, new))
     }
 
     /// The tokens of a prompt; of a conversation, by the model's template.

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     events::{Event, Events, Stage, Warning},
     remote_model::RemoteModel,
-    stop::Stop,
+    stop::{GivenUp, Stop},
 };
 
 /// How to reach a server.
@@ -57,12 +57,20 @@ pub struct Session {
     pub(crate) stop: Stop,
     /// What it has read, and what can be continued.
     pub(crate) history: History,
-    /// Requests so far.
-    pub(crate) requests: usize,
+    state: State,
     /// What these have cost.
     pub(crate) spent: BTreeMap<SpanKey, Cost>,
-    /// Whether the server has done its part.
-    pub(crate) done: bool,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The server waits for a request.
+    Ready,
+    /// A request is under way, or has failed.
+    Busy,
+    /// The server has done its part.
+    Idle,
 }
 
 impl Session {
@@ -105,8 +113,8 @@ impl Session {
             events.tell(Event::Warning(Warning::Unaudited));
         }
         let (options, stop, history) = (options.clone(), stop.clone(), History::default());
-        let (requests, spent, done) = (0, BTreeMap::new(), false);
-        Ok(Session { runtime, me, model, options, stop, history, requests, spent, done })
+        let (state, spent) = (State::Ready, BTreeMap::new());
+        Ok(Session { runtime, me, model, options, stop, history, state, spent })
     }
 
     /// From now on, `stop` ends the session's requests.
@@ -119,14 +127,37 @@ impl Session {
         self.history.covered(prompt)
     }
 
-    /// Tells the server that there is one more request, if there was one before.
-    pub(crate) fn next_request(&mut self) -> Result<(), Error> {
-        if self.requests > 0 {
-            service::tell_more(&mut self.me, true)?;
+    /// Gets ready for one more request: the server may have ended a session that was idle. Nothing
+    /// of a request is told before. Requests do this by themselves.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub fn wake(&mut self) -> Result<(), Error> {
+        if self.state == State::Idle {
+            match self.runtime.block_on(self.stop.or_stop(service::wake(&mut self.me))) {
+                Ok(woken) => woken?,
+                Err(GivenUp) => return Err(Error::Stopped),
+            }
+            self.state = State::Ready;
         }
-        self.requests += 1;
-        self.done = false;
         Ok(())
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
+        self.wake()?;
+        self.state = State::Busy;
+        Ok(())
+    }
+
+    /// The server has done its part of a request.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Whether it can take another request.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state != State::Busy
     }
 
     /// The model that the server offers.
@@ -137,10 +168,11 @@ impl Session {
     /// Ends the session: all is said, or the server is told why not.
     pub fn close<T>(mut self, result: &Result<T, Error>) {
         // What goes wrong once the server has done its part is none of its business.
-        let result = if self.done { Ok(()) } else { result.as_ref().map(|_| ()) };
-        if result.is_ok() && self.requests > 0 {
+        let idle = self.state == State::Idle;
+        let result = if idle { Ok(()) } else { result.as_ref().map(|_| ()) };
+        if idle {
             // If the server has gone, so be it.
-            let _ = service::tell_more(&mut self.me, false);
+            let _ = service::tell_no_more(&mut self.me);
         }
         self.runtime.block_on(say_farewell(&mut self.me, result));
     }

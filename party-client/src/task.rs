@@ -129,7 +129,7 @@ impl Session {
         let encoded: Vec<Encoded> = encoded.collect::<Result<_, Error>>()?;
         let texts: Vec<Text> =
             encoded.iter().map(|text| Text { ids: text.ids.clone(), first: text.first }).collect();
-        self.next_request()?;
+        self.begin()?;
         let Session { runtime, me, model, .. } = self;
         let of = texts.len();
         events.tell(Event::Stage(Stage::Texts { done: 0, of }));
@@ -156,8 +156,8 @@ impl Session {
             (in_range, shown.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         let in_range = in_range?;
-        self.done = true;
-        let saw = model.disclosure_of_task(texts.iter().map(|text| text.ids.len()).collect());
+        self.end();
+        let saw = self.model.disclosure_of_task(texts.iter().map(|text| text.ids.len()).collect());
         Ok(self.report(saw, in_range).with_results(results))
     }
 }

@@ -8,6 +8,7 @@ use sotto_protocol::Server;
 use sotto_shares::Rng;
 
 use crate::{
+    alarm::Ending,
     error::Error,
     events::{Event, Events},
     model::{Model, Rules, Turn},
@@ -134,7 +135,11 @@ impl ServerState {
                     }
                 }
             }
-            Outcome::Session(served)
+            match served {
+                // All its requests were served.
+                Err(Error::Ended(Ending::Idle)) => Outcome::Session(Ok(())),
+                served => Outcome::Session(served),
+            }
         })
     }
 }

@@ -23,6 +23,8 @@ pub struct Model {
     findings: Vec<String>,
 }
 
+/// How long a client that has another request may take to make it.
+const REQUEST: Duration = Duration::from_secs(30);
 /// Texts on which agreement is looked at.
 const AGREEMENT_TEXTS: usize = 3;
 
@@ -146,7 +148,9 @@ impl Model {
         service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
         let (mut history, mut before) = (Caches::default(), Cost::default());
         loop {
-            let served = service::serve(me, &self.weights, policy, &mut history).await?;
+            let request = service::admit(me, &self.weights, policy, &history).await?;
+            me.session.ch.set_timeout(silence);
+            let served = service::serve_admitted(me, &self.weights, policy, request, &mut history).await?;
             let cost = me.session.ch.meter.total() - before;
             let (positions, cached) = served.cached;
             each(Turn::Served(Served {
@@ -165,7 +169,7 @@ impl Model {
                 return Ok(());
             }
             each(Turn::Next);
-            me.session.ch.set_timeout(silence);
+            me.session.ch.set_timeout(silence.min(REQUEST));
             before = me.session.ch.meter.total();
         }
     }

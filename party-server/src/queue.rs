@@ -9,8 +9,9 @@
 //! | handshake | in all; of an address            | the oldest of them is displaced     |
 //! | queue     | in all; with sessions also of an | refused, and told why               |
 //! |           | address and of an identity       |                                     |
-//! | session   | in all                           | waits, first come first served; the |
-//! |           |                                  | session idle for longest ends       |
+//! | session   | in all                           | waits, first come first served; who |
+//! |           |                                  | has waited for some seconds ends    |
+//! |           |                                  | the session that is idle longest    |
 //!
 //! A connection leaves the handshake stage when the client has shown its key and has joined. Those
 //! that say nothing displace each other and take no place in the queue.
@@ -65,8 +66,13 @@ struct Connection {
     network: IpAddr,
     client: Option<Fingerprint>,
     stage: Stage,
+    /// When the stage began.
+    since: Instant,
     alarm: Alarm,
 }
+
+/// How long a client waits before an idle session ends for it: who only comes and goes ends none.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -109,7 +115,13 @@ impl Connections {
         all.displace(limits.handshakes, |_| true);
         all.next += 1;
         let id = all.next;
-        let connection = Connection { network, client: None, stage: Stage::Handshake, alarm: alarm.clone() };
+        let connection = Connection {
+            network,
+            client: None,
+            stage: Stage::Handshake,
+            since: Instant::now(),
+            alarm: alarm.clone(),
+        };
         all.connections.insert(id, connection);
         Place { connections: self.clone(), id, alarm }
     }
@@ -157,19 +169,39 @@ impl All {
         }
     }
 
-    /// Ends as many idle sessions as clients wait for, those that are idle for longest.
-    fn make_way(&self, sessions: usize) {
+    /// Ends as many idle sessions as clients have waited for, those that are idle for longest.
+    fn make_way(&self, sessions: usize, patience: Duration) {
+        let patient = |c: &&Connection| matches!(c.stage, Stage::Waiting(_)) && c.since.elapsed() >= patience;
+        let waiting = self.connections.values().filter(patient).count();
         let going = |c: &&Connection| c.stage.has_session() && c.alarm.rung().is_some();
         let going = self.connections.values().filter(going).count();
-        let missing = (self.waiting() + self.sessions()).saturating_sub(sessions + going);
+        let missing = (waiting + self.sessions()).saturating_sub(sessions + going);
+        self.idle(|_| true).into_iter().take(missing).for_each(|c| c.alarm.ring(Ending::Idle));
+    }
+
+    /// Idle sessions that are `alike` and have not been ended, those that are idle for longest
+    /// first.
+    fn idle(&self, alike: impl Fn(&Connection) -> bool) -> Vec<&Connection> {
         let order = |c: &&Connection| match c.stage {
-            Stage::Idle(order) => order,
-            _ => u64::MAX,
+            Stage::Idle(order) if c.alarm.rung().is_none() && alike(c) => Some(order),
+            _ => None,
         };
-        let idle = |c: &&Connection| matches!(c.stage, Stage::Idle(_)) && c.alarm.rung().is_none();
-        let mut idle: Vec<&Connection> = self.connections.values().filter(idle).collect();
-        idle.sort_by_key(order);
-        idle.into_iter().take(missing).for_each(|c| c.alarm.ring(Ending::Idle));
+        let mut idle: Vec<&Connection> = self.connections.values().filter(|c| order(c).is_some()).collect();
+        idle.sort_by_key(|c| order(c));
+        idle
+    }
+
+    /// Whether there is room for one more of those that are `alike`, of which there are `most`; an
+    /// idle session of theirs gives way.
+    fn has_room(&self, most: usize, alike: impl Fn(&Connection) -> bool) -> bool {
+        let joined = self.joined(|c| alike(c) && c.alarm.rung().is_none());
+        let surplus = (joined + 1).saturating_sub(most);
+        let idle = self.idle(&alike);
+        let room = idle.len() >= surplus;
+        if room {
+            idle.into_iter().take(surplus).for_each(|c| c.alarm.ring(Ending::Idle));
+        }
+        room
     }
 
     fn sessions(&self) -> usize {
@@ -211,22 +243,22 @@ impl Place {
         if self.alarm.rung().is_some() {
             return Err(Refusal::QueueFull);
         }
-        if all.joined(|c| c.network == network) >= limits.per_address {
+        let waits = all.waiting() + all.sessions() >= limits.sessions;
+        // Who takes an idle session's place hardly waits.
+        if waits && all.waiting() >= limits.queue + all.idle(|_| true).len() {
+            return Err(Refusal::QueueFull);
+        }
+        if !all.has_room(limits.per_address, |c| c.network == network) {
             return Err(Refusal::Address);
         }
-        if client.is_some() && all.joined(|c| c.client == client) >= limits.per_client {
+        if client.is_some() && !all.has_room(limits.per_client, |c| c.client == client) {
             return Err(Refusal::Client);
-        }
-        let waits = all.waiting() + all.sessions() >= limits.sessions;
-        if waits && all.waiting() >= limits.queue {
-            return Err(Refusal::QueueFull);
         }
         all.next += 1;
         let order = all.next;
         if let Some(own) = all.connections.get_mut(&self.id) {
-            (own.client, own.stage) = (client, Stage::Waiting(order));
+            (own.client, own.stage, own.since) = (client, Stage::Waiting(order), Instant::now());
         }
-        all.make_way(limits.sessions);
         Ok(())
     }
 
@@ -236,12 +268,12 @@ impl Place {
         all.next += 1;
         let stage = if idle { Stage::Idle(all.next) } else { Stage::Session };
         if let Some(own) = all.connections.get_mut(&self.id) {
-            own.stage = stage;
+            (own.stage, own.since) = (stage, Instant::now());
         }
         if all.closed && idle {
             self.alarm.ring(Ending::Stopping);
         }
-        all.make_way(self.connections.0.limits.sessions);
+        self.connections.0.changed.notify_all();
     }
 
     /// Waits for a session's place. `tell` hears the place in the queue: when it has changed, and
@@ -251,7 +283,7 @@ impl Place {
     /// Why the server will not serve this client after all.
     pub fn wait(&self, heartbeat: Duration, mut tell: impl FnMut(u32)) -> Result<(), Refusal> {
         let sessions = self.connections.0.limits.sessions;
-        let (mut told, mut next) = (0, Instant::now());
+        let (begun, mut told, mut next) = (Instant::now(), 0, Instant::now());
         loop {
             let mut all = lock(&self.connections.0.all);
             if all.closed || self.alarm.rung().is_some() {
@@ -265,8 +297,13 @@ impl Place {
                 self.connections.0.changed.notify_all();
                 return Ok(());
             }
-            let left = next.saturating_duration_since(Instant::now());
+            all.make_way(sessions, PATIENCE);
+            let mut left = next.saturating_duration_since(Instant::now());
             if ahead == told && !left.is_zero() {
+                // To look again once it has waited long enough.
+                if let Some(rest) = PATIENCE.checked_sub(begun.elapsed()) {
+                    left = left.min(rest);
+                }
                 let _ = self.connections.0.changed.wait_timeout(all, left);
                 continue;
             }
@@ -380,16 +417,41 @@ mod tests {
         assert_eq!((all.sessions(), first.alarm.rung()), (2, None), "nobody waits");
         first.set_idle(false);
         third.join(None).unwrap();
+        let make_way = |patience| lock(&all.0.all).make_way(2, patience);
+        make_way(LONG);
+        assert_eq!(second.alarm.rung(), None, "nobody has waited for long");
+        make_way(Duration::ZERO);
         assert_eq!((first.alarm.rung(), second.alarm.rung()), (None, Some(Ending::Idle)));
         fourth.join(None).unwrap();
+        make_way(Duration::ZERO);
         assert_eq!(first.alarm.rung(), None, "it has a request");
         first.set_idle(true);
+        make_way(Duration::ZERO);
         assert_eq!(first.alarm.rung(), Some(Ending::Idle), "two wait, and one goes already");
         drop((first, second));
         third.wait(LONG, |_| panic!("its turn")).unwrap();
         all.close();
         third.set_idle(true);
         assert_eq!(third.alarm.rung(), Some(Ending::Stopping));
+    }
+
+    #[test]
+    fn an_idle_session_locks_nobody_out() {
+        let someone = Some(sotto_net::Identity::generate().fingerprint());
+        let all = Connections::new(Limits { queue: 0, per_address: 1, per_client: 1, ..LIMITS });
+        let (first, other, again) = (all.arrive(address(1)), all.arrive(address(2)), all.arrive(address(1)));
+        first.join(someone).unwrap();
+        first.wait(LONG, |_| ()).unwrap();
+        assert_eq!(other.join(None), Err(Refusal::QueueFull));
+        assert_eq!(again.join(None), Err(Refusal::QueueFull));
+        first.set_idle(true);
+        again.join(someone).unwrap();
+        assert_eq!(first.alarm.rung(), Some(Ending::Idle), "its own client needs the place");
+        drop(first);
+        again.wait(LONG, |_| panic!("its turn")).unwrap();
+        again.set_idle(true);
+        other.join(None).unwrap();
+        assert_eq!(again.alarm.rung(), None, "it may wait for some seconds");
     }
 
     #[test]

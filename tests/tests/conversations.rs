@@ -80,18 +80,18 @@ fn a_conversation_goes_on_without_reading_what_was_read() {
         assert_eq!(history.covered(&longer), prompt.len() + 4);
         let total = |me: &Client| me.session.ch.meter.total().bytes();
         let before = total(&me);
-        service::tell_more(&mut me, true).unwrap();
+        service::wake(&mut me).await.unwrap();
         assert_eq!(answer(&mut me, &offered, &mut history, &longer, 5).await, second);
         let went_on = total(&me) - before;
         // Another text is read from its start.
         assert_eq!(history.covered(&prompt), 0);
-        service::tell_more(&mut me, true).unwrap();
+        service::wake(&mut me).await.unwrap();
         assert_eq!(answer(&mut me, &offered, &mut history, &prompt, 5).await, first);
-        service::tell_more(&mut me, true).unwrap();
+        service::wake(&mut me).await.unwrap();
         let before = total(&me);
         let mut fresh = History::default();
         assert_eq!(answer(&mut me, &offered, &mut fresh, &longer, 5).await, second);
-        service::tell_more(&mut me, false).unwrap();
+        service::tell_no_more(&mut me).unwrap();
         (went_on, total(&me) - before)
     });
     let past: Vec<(u32, u32)> =
@@ -110,7 +110,7 @@ fn a_client_cannot_continue_what_the_session_has_not_read() {
         let (refused, seen) = session(&folder, &model, async |mut me, offered| {
             let mut history = History::default();
             answer(&mut me, &offered, &mut history, &prompt, 2).await;
-            service::tell_more(&mut me, true).unwrap();
+            service::wake(&mut me).await.unwrap();
             // A request as the library does not make it.
             let past = if other_precision { prompt.len() as u32 + 1 } else { 1 };
             let precision = if other_precision { Precision::High } else { me.session.precision() };
@@ -144,7 +144,7 @@ fn a_long_prompt_is_read_part_by_part() {
     let ((logits, made), seen) = session(&folder, &model, async |mut me, offered| {
         let (logits, ranges) = service::evaluate(&mut me, &offered, &tokens).await.unwrap();
         assert_eq!(ranges, Ranges::Kept);
-        service::tell_more(&mut me, true).unwrap();
+        service::wake(&mut me).await.unwrap();
         (logits, answer(&mut me, &offered, &mut History::default(), &tokens, 3).await)
     });
     assert_eq!(seen.unwrap().len(), 2);

@@ -5,14 +5,16 @@
 //! A file that is not there, cannot be read or is damaged costs a calibration, nothing else.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use crate::{Folder, error::Error, evaluator::float::Observed};
 
-/// Raised whenever the same model would be observed otherwise.
-const VERSION: &str = "sotto observed 1";
+/// Another version of the program may observe the same model otherwise. The number is raised where
+/// it does so between versions.
+const VERSION: &str = concat!("sotto ", env!("CARGO_PKG_VERSION"), " observed 2");
 /// Bytes of a file at most.
 const LIMIT: u64 = 16 << 20;
 
@@ -35,7 +37,7 @@ impl Cache {
     ) -> Result<Observed, Error> {
         let Some(dir) = &self.0 else { return observe() };
         let file = dir.join(format!("{}.json", name(folder, tokens)));
-        if let Some(observed) = read(&file) {
+        if let Some(observed) = read(&file, folder.config().num_hidden_layers) {
             return Ok(observed);
         }
         let observed = observe()?;
@@ -57,18 +59,54 @@ fn name(folder: &Folder, tokens: &[Vec<u32>]) -> String {
     hash.finalize().to_string()
 }
 
-fn read(file: &Path) -> Option<Observed> {
-    let small = fs::metadata(file).ok()?.len() <= LIMIT;
-    let text = small.then(|| fs::read_to_string(file).ok()).flatten()?;
+/// What is in a file that is whole, fits the model, and only its owner may have written.
+fn read(file: &Path, layers: usize) -> Option<Observed> {
+    // A pipe or a device would be waited for.
+    if !fs::metadata(file).ok()?.is_file() {
+        return None;
+    }
+    let open = File::open(file).ok()?;
+    let mut text = String::new();
+    if !is_own(&open.metadata().ok()?) || open.take(LIMIT).read_to_string(&mut text).is_err() {
+        return None;
+    }
     let (digest, rest) = text.split_once('\n')?;
-    (digest == blake3::hash(rest.as_bytes()).to_string()).then(|| serde_json::from_str(rest).ok()).flatten()
+    let whole = digest == blake3::hash(rest.as_bytes()).to_string();
+    let observed: Observed = whole.then(|| serde_json::from_str(rest).ok()).flatten()?;
+    let Observed { stream, inner, values, .. } = &observed;
+    let mut all = stream.iter().chain(inner).chain(values);
+    (inner.len() <= layers && all.all(|x| x.is_finite() && *x >= 0.0)).then_some(observed)
 }
 
 /// Writes a file beside, and gives it its name: nobody sees half of one.
 fn write(dir: &Path, file: &Path, observed: &Observed) -> io::Result<()> {
     let text = serde_json::to_string(observed)?;
-    fs::create_dir_all(dir)?;
+    let (mut folders, mut options) = (fs::DirBuilder::new(), File::options());
+    folders.recursive(true);
+    options.write(true).create_new(true);
+    // How large the numbers of a secret model become is nobody else's business.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        folders.mode(0o700);
+        options.mode(0o600);
+    }
+    folders.create(dir)?;
     let beside = file.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&beside, format!("{}\n{text}", blake3::hash(text.as_bytes())))?;
+    let _ = fs::remove_file(&beside);
+    options.open(&beside)?.write_all(format!("{}\n{text}", blake3::hash(text.as_bytes())).as_bytes())?;
     fs::rename(&beside, file)
+}
+
+/// Whether only its owner may change a file.
+#[cfg(unix)]
+fn is_own(file: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.mode() & 0o022 == 0
+}
+
+/// Whether only its owner may change a file: not known here.
+#[cfg(not(unix))]
+fn is_own(_: &fs::Metadata) -> bool {
+    true
 }

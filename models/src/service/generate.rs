@@ -46,6 +46,9 @@ impl<F: FnMut(&Revealed) -> (u32, bool)> Choose for F {
 pub struct History {
     caches: Caches,
     tokens: Zeroizing<Vec<u32>>,
+    /// Whether a number left its range: what follows from it is in what can be continued, and a
+    /// verdict looks at what is new only.
+    left: bool,
 }
 
 impl History {
@@ -94,7 +97,7 @@ async fn answer(
     };
     ask(me, remote, &request).await?;
     let (network, scales) = (&remote.network, &remote.scales);
-    let History { caches, tokens: read } = history;
+    let History { caches, tokens: read, left } = history;
     let last = read_to_last(me, network, scales, caches, Tokens::Known(unread), new).await?;
     read.extend(&unread[..unread.len() - last.count()]);
     let (mut next, mut ranges) = (Zeroizing::new(last.ids().unwrap_or_default().to_vec()), Ranges::Kept);
@@ -113,7 +116,8 @@ async fn answer(
         let revealed = step(me, network, scales, caches, (tokens, wanted), progress).await?;
         read.extend(next.iter());
         if number == 0 {
-            ranges = verdict(me).await?;
+            *left |= verdict(me).await? == Ranges::Left;
+            ranges = if *left { Ranges::Left } else { Ranges::Kept };
             choose.prompt_read(ranges);
         }
         choose.spent(me.session.ch.meter.total());
@@ -123,7 +127,7 @@ async fn answer(
         me.session.ch.send("model/next", vec![u8::from(more)])?;
         if !more {
             if number > 0 && verdict(me).await? == Ranges::Left {
-                ranges = Ranges::Left;
+                (*left, ranges) = (true, Ranges::Left);
             }
             break;
         }
@@ -134,7 +138,7 @@ async fn answer(
 }
 
 /// The client's side of an evaluation: logits `[T, V]` of every position of `tokens`, from a fresh
-/// start.
+/// start. What the session has read before can be continued after it.
 ///
 /// # Errors
 /// As [`generate`].
@@ -184,14 +188,14 @@ pub(super) async fn serve(
     request: Request,
     history: &mut Caches,
 ) -> Result<Served, Error> {
-    if request.past == 0 {
-        *history = Caches::default();
-    }
     let (network, scales) = (&model.network, &model.scales);
     let (hidden, new) = (Tokens::Hidden(request.prompt as usize), request.new as usize);
     let made = match request.all_positions {
-        true => serve_all(me, model, hidden, history).await?,
+        true => serve_all(me, model, hidden, &mut Caches::default()).await?,
         false => {
+            if request.past == 0 {
+                *history = Caches::default();
+            }
             let wanted = wanted(policy.answers(model.config().outputs()), &[]);
             let mut next = read_to_last(me, network, scales, history, hidden, new).await?;
             let mut made = 0;

@@ -190,8 +190,19 @@ pub enum TokenizerSource {
     Server,
     /// The server sends it; its digest with the chat template is this one.
     Pinned(Digest),
-    /// It is in a file here.
-    File(PathBuf),
+    /// It is in a file here. The chat template comes from the server all the same; with it, the
+    /// digest is this one, if there is one.
+    File(PathBuf, Option<Digest>),
+}
+
+impl TokenizerSource {
+    fn pinned(&self) -> Option<Digest> {
+        match *self {
+            TokenizerSource::Server => None,
+            TokenizerSource::Pinned(digest) => Some(digest),
+            TokenizerSource::File(_, digest) => digest,
+        }
+    }
 }
 
 /// Learns what model the server has.
@@ -239,15 +250,15 @@ async fn take_offer(ch: &mut Channel, source: &TokenizerSource) -> Result<Remote
     if !fits(answers, config.task()) {
         return Err(Error::Offer("it reveals the largest of what has none"));
     }
-    if let TokenizerSource::Pinned(pinned) = *source
+    if let Some(pinned) = source.pinned()
         && pinned != digest.with(of_template)
     {
         return Err(Error::OtherTokenizer { found: digest.with(of_template), pinned });
     }
-    let sent = !matches!(source, TokenizerSource::File(_));
+    let sent = !matches!(source, TokenizerSource::File(..));
     ch.send("model/want-tokenizer", vec![u8::from(sent)])?;
     let tokenizer = match source {
-        TokenizerSource::File(file) => {
+        TokenizerSource::File(file, _) => {
             let own = Tokenizer::open(file, &config)?;
             if own.digest() == digest { own } else { return Err(Error::Tokenizer) }
         }

@@ -87,9 +87,12 @@ pub(super) async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request
     }
 }
 
-/// The next request, if it fits the model and what its owner has decided.
-/// The session has read `history` positions.
-pub(super) async fn admit(
+/// The next request, if it fits the model, what its owner has decided, and what the session has
+/// read.
+///
+/// # Errors
+/// It does not fit, or the peer or the connection fails.
+pub async fn admit(
     me: &mut Server,
     model: &Model,
     policy: Policy,
@@ -119,12 +122,23 @@ pub(super) async fn verdict(me: &mut Client) -> Result<Ranges, Error> {
     Ok(if kept { Ranges::Kept } else { Ranges::Left })
 }
 
-/// Tells the server that another request follows, or that none does.
+/// Tells the server that another request follows, and waits until it is ready: a session that was
+/// idle may have ended, and nothing of the request was told then.
+///
+/// # Errors
+/// The session has ended.
+pub async fn wake(me: &mut Client) -> Result<(), Error> {
+    me.session.ch.send("model/more", vec![1])?;
+    me.session.ch.recv("model/ready", 1).await?;
+    Ok(())
+}
+
+/// Tells the server that no other request follows.
 ///
 /// # Errors
 /// The connection.
-pub fn tell_more(me: &mut Client, more: bool) -> Result<(), Error> {
-    Ok(me.session.ch.send("model/more", vec![u8::from(more)])?)
+pub fn tell_no_more(me: &mut Client) -> Result<(), Error> {
+    Ok(me.session.ch.send("model/more", vec![0])?)
 }
 
 /// Whether the client has another request. One that leaves without a word, or is idle for longer
@@ -134,7 +148,11 @@ pub fn tell_more(me: &mut Client, more: bool) -> Result<(), Error> {
 /// The connection, or the client.
 pub async fn hear_more(me: &mut Server) -> Result<bool, Error> {
     match me.session.ch.recv("model/more", 1).await {
-        Ok(more) => Ok(more == [1]),
+        Ok(more) if more == [1] => {
+            me.session.ch.send("model/ready", vec![1])?;
+            Ok(true)
+        }
+        Ok(_) => Ok(false),
         Err(sotto_net::Error::Closed { .. } | sotto_net::Error::Timeout { .. }) => Ok(false),
         Err(e) => Err(e.into()),
     }

@@ -286,7 +286,7 @@ pub struct Target {
 
     /// The digest of the model's tokenizer and chat template, as the server prints it at the start:
     /// others are refused before anything reads them.
-    #[arg(long, value_name = "DIGEST", conflicts_with = "tokenizer")]
+    #[arg(long, value_name = "DIGEST")]
     tokenizer_digest: Option<Digest>,
 
     /// The precision of activations: default (12 fraction bits) or high (14, and finer tables; 5 to
@@ -373,7 +373,7 @@ impl Target {
             precision: self.precision,
             patience: Duration::from_secs(self.timeout),
             tokenizer: match (&self.tokenizer, self.tokenizer_digest) {
-                (Some(file), _) => TokenizerSource::File(file.clone()),
+                (Some(file), digest) => TokenizerSource::File(file.clone(), digest),
                 (None, Some(digest)) => TokenizerSource::Pinned(digest),
                 (None, None) => TokenizerSource::Server,
             },

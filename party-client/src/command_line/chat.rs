@@ -21,10 +21,7 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
-    Error, GenerationRequest, Message, Options, Prompt, Report, Stop,
-    error::Fault,
-    events::{Event, Events},
-    session::Session,
+    Error, GenerationRequest, Message, Options, Prompt, Report, Stop, error::Fault, session::Session,
 };
 
 /// Talks with a chat model, turn by turn.
@@ -95,41 +92,35 @@ fn talk(args: &ChatArgs, options: &Options, under_way: &UnderWay) -> Result<Exit
     let mut session = Some(connect(args, options)?);
     let mut code = ExitCode::SUCCESS;
     while let Some(line) = next_turn().map_err(unreadable)? {
-        let (mut open, used) = match session.take() {
-            Some(open) => (open, true),
-            None => (connect(args, options)?, false),
+        let mut open = match session.take() {
+            Some(open) => open,
+            None => connect(args, options)?,
         };
         turns.push(Message::new("user", line));
         let stop = Stop::default();
         under_way.set(Some(stop.clone()));
         open.stop_by(&stop);
-        let (mut result, begun) = answer(args, &mut open, &turns);
         // The server may have ended a session that was idle.
-        if let Err(e) = &result
-            && e.fault() != Fault::User
-            && used
-            && !begun
-        {
-            open.close(&result);
+        if open.wake().is_err() {
+            open.close(&Err::<(), _>(Error::Stopped));
             open = connect(args, options)?;
             open.stop_by(&stop);
-            (result, _) = answer(args, &mut open, &turns);
         }
+        let result = answer(args, &mut open, &turns);
         under_way.set(None);
         match result {
-            Ok(report) if report.in_range() => {
-                let text = report.answer().map(|answer| answer.text.clone()).unwrap_or_default();
-                turns.push(Message::new("assistant", text));
-                session = Some(open);
-            }
-            Ok(_) => {
-                turns.pop();
-                command_line::report(PROGRAM, &OutOfRange, "range", code::OUT_OF_RANGE, false);
-                code = ExitCode::from(code::OUT_OF_RANGE);
+            Ok(report) => {
+                // Also of garbage, which is not shown: the server is not to see which it was.
+                let tokens = report.answer().map(|answer| &answer.tokens[..]).unwrap_or_default();
+                turns.push(Message::new("assistant", open.model().text_of(tokens)));
+                if !report.in_range() {
+                    command_line::report(PROGRAM, &OutOfRange, "range", code::OUT_OF_RANGE, false);
+                    code = ExitCode::from(code::OUT_OF_RANGE);
+                }
                 session = Some(open);
             }
             // A turn that does not fit: nothing of it was sent.
-            Err(e) if e.fault() == Fault::User && !matches!(e, Error::Stopped) => {
+            Err(e) if e.fault() == Fault::User && open.is_whole() => {
                 turns.pop();
                 failure(&e, false);
                 session = Some(open);
@@ -168,29 +159,16 @@ fn terminal(args: &ChatArgs) -> Terminal {
     Terminal::showing(!args.quiet, args.log >= Level::Warn, true)
 }
 
-/// The terminal, and whether an answer has begun.
-struct Shown {
-    terminal: Terminal,
-    begun: bool,
-}
-
-impl Events for Shown {
-    fn tell(&mut self, event: Event) {
-        self.begun |= matches!(event, Event::Token { .. });
-        self.terminal.tell(event);
-    }
-}
-
-/// An answer, as it is made; whether there is something of it.
-fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> (Result<Report, Error>, bool) {
+/// An answer, as it is made.
+fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> Result<Report, Error> {
     let request = GenerationRequest {
         max_tokens: Some(args.max_tokens as usize),
         ..args.sampling.of(Prompt::Conversation(turns.to_vec()))
     };
-    let mut shown = Shown { terminal: terminal(args), begun: false };
-    let result = session.generate(&request, &mut shown);
+    let mut terminal = terminal(args);
+    let result = session.generate(&request, &mut terminal);
     // Whoever does not read the answer may read the next one.
-    let _ = shown.terminal.finish();
+    let _ = terminal.finish();
     if let (Ok(report), false) = (&result, args.quiet) {
         let (seconds, bytes) = report.total();
         let (all, before) = (report.prompt_tokens(), report.read_before());
@@ -201,7 +179,7 @@ fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> (Result<
             bytes as f64 / 1e6
         ));
     }
-    (result, shown.begun)
+    result
 }
 
 /// The next line that is not empty; nothing at the end of the input.

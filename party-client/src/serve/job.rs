@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Endpoint, Event as Told, places::Place, refusal::Refusal};
 use crate::{
-    error::{Error, Fault},
+    error::Error,
     events::{Event, Events, Stage},
     generate::{GenerationRequest, Prompt},
     report::Report,
@@ -39,16 +39,11 @@ pub enum News {
     End(Box<Result<Report, Refusal>>),
 }
 
-struct Ear {
-    sender: UnboundedSender<News>,
-    /// Whether there is something of the answer.
-    begun: bool,
-}
+struct Ear(UnboundedSender<News>);
 
 impl Events for Ear {
     fn tell(&mut self, event: Event) {
-        self.begun |= matches!(event, Event::Token { .. } | Event::Text(_));
-        let _ = self.sender.send(News::Event(event));
+        let _ = self.0.send(News::Event(event));
     }
 }
 
@@ -62,7 +57,7 @@ impl Job {
         let stop = Stop::default();
         let (endpoint, place, told) = (endpoint.clone(), place.clone(), stop.clone());
         let run = move || {
-            let mut ear = Ear { sender, begun: false };
+            let mut ear = Ear(sender);
             let result = perform(&endpoint, &work, &told, &mut ear);
             match &result {
                 Ok(report) => endpoint.events.tell(Told::served(report)),
@@ -74,7 +69,7 @@ impl Job {
             let result = result.map_err(|failure| failure.refusal());
             // The place is free before the answer is complete: a client may ask again at once.
             drop(place);
-            let _ = ear.sender.send(News::End(Box::new(result)));
+            let _ = ear.0.send(News::End(Box::new(result)));
         };
         let started = thread::Builder::new().name("session".into()).spawn(run);
         started.map_err(|e| Refusal::internal(format_args!("no thread for a session: {e}")))?;
@@ -146,11 +141,12 @@ fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> R
         Work::Answer(GenerationRequest { prompt: Prompt::Tokens(tokens), .. }) => &tokens[..],
         Work::Answer(_) | Work::Texts(_) => &[],
     };
-    if let Some(session) = endpoint.sessions.take(prompt) {
-        match perform_in(session, endpoint, work, stop, events) {
-            // The server has ended it meanwhile, or is gone: a new session tells.
-            Err(Failure::Session(e)) if e.fault() != Fault::User && !events.begun => {}
-            result => return result,
+    if let Some(mut session) = endpoint.sessions.take(prompt) {
+        session.stop_by(stop);
+        // The server may have ended it meanwhile, or is gone: a new session tells.
+        match session.wake() {
+            Ok(()) => return perform_in(session, endpoint, work, stop, events),
+            Err(e) => session.close(&Err::<(), _>(e)),
         }
     }
     let session =

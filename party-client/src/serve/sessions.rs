@@ -4,6 +4,7 @@
 use std::{
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -42,7 +43,7 @@ impl Sessions {
         first.into_iter().for_each(end);
     }
 
-    /// Ends those that were idle for too long. It blocks.
+    /// Ends those that were idle for too long.
     pub fn expire(&self) {
         let expired: Vec<_> = {
             let mut idle = self.lock();
@@ -54,10 +55,10 @@ impl Sessions {
         expired.into_iter().for_each(|(session, _)| end(session));
     }
 
-    /// Ends all. It blocks.
+    /// Ends all, one after the other.
     pub fn end_all(&self) {
         let all = mem::take(&mut *self.lock());
-        all.into_iter().for_each(|(session, _)| end(session));
+        all.into_iter().for_each(|(session, _)| session.close(&Ok::<_, Error>(())));
     }
 
     /// How many there are.
@@ -70,6 +71,7 @@ impl Sessions {
     }
 }
 
+/// On a thread of its own: the server may take its time to part.
 fn end(session: Session) {
-    session.close(&Ok::<_, Error>(()));
+    let _ = thread::Builder::new().name("parting".into()).spawn(|| session.close(&Ok::<_, Error>(())));
 }

@@ -122,7 +122,7 @@ fn an_answer_that_may_be_wrong_says_so() {
 #[test]
 fn an_unproven_model_is_refused_or_warned_of() {
     let dir = tempfile::tempdir().unwrap();
-    extreme_model(dir.path(), |w| w[3 * 48..4 * 48].fill(12.0));
+    extreme_model(dir.path(), |w| w[3 * 48..4 * 48].fill(4000.0));
     let mut refused = server_command();
     refused.arg("--model").arg(dir.path()).args(["--insecure-no-tls", "--log", "error"]);
     mistake(&mut refused, 2, &["gate", "--accept-unproven-ranges"]);
