@@ -31,13 +31,8 @@
 //! By high precision there are twice as many segments, and inside the window errors are a third or
 //! less: 2.4e-4 (SiLU), 3e-4, 1.8e-4, 2.6e-4, 1.7e-4, 1.7e-4, for 896, 855, 892, 693, 806, 848 bits
 //! to ring 46. The edges are where they were: 2.8e-3 (SiLU), 2e-4, 4e-4, 4e-4, 7.2e-4, 2.8e-3.
-<<<<<<< HEAD
-//! Where bits are saved, the lowest bit of the window's digit is apart, for a one-hot of half the size:
-//! then an AND by it comes in the second turn, and the line in the third.
-=======
 //! Where bits are saved, the lowest bit of the window's digit is apart, for a one-hot of half the
 //! size: then an AND by it comes in the second turn, and the line in the third.
->>>>>>> families
 //!
 //! Beyond the edges it saturates exactly. The dropped carry moves the right edge: the last `a`
 //! below 512 count as left, so the bound on `|x|` is what the range audit has to check. Leakage:
