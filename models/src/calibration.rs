@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     evaluator::{
         Scales,
-        fixed_point::STREAM_UNIT,
+        fixed_point::{STREAM_UNIT, VALUE_TOP},
         float::Observed,
         scales::{EXPONENTS, LOGITS, Scale, Stream},
     },
@@ -114,7 +114,9 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
             bounds.values.get(i).copied().unwrap_or_default(),
             observed.values.get(i).copied().unwrap_or(0.0),
         );
-        let checked = doublings(f64::from(seen) * ROOM / REACH).max(0) as u32;
+        // As large as what was seen, and as what the check cannot see otherwise.
+        let unseen = doublings(bound * 1.002) - (VALUE_TOP as i32 - 1);
+        let checked = doublings(f64::from(seen) * ROOM / REACH).max(unseen).clamp(0, 9) as u32;
         let values = (bound * positions >= SUM).then_some(checked);
         Scale {
             inner,

@@ -47,9 +47,10 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_cached(folder: &Folder, texts: &Texts, cache: &Cache) -> Result<Model, Error> {
+        let mut seen = BTreeMap::new();
         let plain = Model::by_scales(folder, Scales::default())?;
         let whole = plain.config.max_position_embeddings <= plain.positions;
-        let bounds = bound(&plain.network, &plain.config, &plain.scales);
+        let bounds = bound(&plain.network, &plain.config, &plain.scales, &seen);
         if plain.findings.is_empty() && whole && bounds.added.iter().sum::<f64>() < SMALL {
             return Ok(plain);
         }
@@ -57,7 +58,11 @@ impl Model {
         let tokens = texts.tokens(folder)?;
         let observed = cache.observed(folder, &tokens, || Ok(Reference::load(folder)?.observe(&tokens)))?;
         let scales = calibration::choose(&observed, &bounds);
-        let model = Model::by_scales(folder, scales)?;
+        for &(visit, least) in &observed.least_square {
+            let seen = seen.entry(visit).or_insert(least);
+            *seen = seen.min(least);
+        }
+        let model = Model::fitted(folder, scales, &seen)?;
         Ok(Model { observed: model.scales != plain.scales, ..model })
     }
 
@@ -65,14 +70,20 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn by_scales(folder: &Folder, mut scales: Scales) -> Result<Model, Error> {
+    pub fn by_scales(folder: &Folder, scales: Scales) -> Result<Model, Error> {
+        Model::fitted(folder, scales, &BTreeMap::new())
+    }
+
+    /// The same, where rows of the residual stream were seen to have so large variances at least,
+    /// by their visit of it.
+    fn fitted(folder: &Folder, mut scales: Scales, seen: &BTreeMap<usize, f64>) -> Result<Model, Error> {
         let config = folder.config().clone();
         let mut caps = BTreeMap::new();
         loop {
             let source = Quantised::new(folder.checkpoint(), &caps);
             let network = AnyNetwork::load(&config, &source)?;
             let fractions = source.fractions();
-            let found = settled(&network, &config, &mut scales, &fractions);
+            let found = settled(&network, &config, &mut scales, &fractions, seen);
             if found.caps.iter().any(|(id, cap)| caps.get(id).is_none_or(|old| cap < old)) {
                 caps.extend(found.caps);
                 continue;
@@ -137,8 +148,13 @@ pub(crate) struct Bounded {
     findings: Vec<Finding>,
 }
 
-fn bound(network: &AnyNetwork<Weight>, config: &Config, scales: &Scales) -> Bounded {
-    let mut bounds = Bounds::new(scales);
+fn bound(
+    network: &AnyNetwork<Weight>,
+    config: &Config,
+    scales: &Scales,
+    seen: &BTreeMap<usize, f64>,
+) -> Bounded {
+    let mut bounds = Bounds::new(scales, seen);
     let types = config.encoder.as_ref().map_or(0, |encoder| encoder.token_types);
     // Of the types that a token may have, the second one adds to the first.
     let tokens = if types > 1 { Tokens::Pair(&[0], 0) } else { Tokens::Hidden(1) };
@@ -157,9 +173,15 @@ fn bound(network: &AnyNetwork<Weight>, config: &Config, scales: &Scales) -> Boun
 
 /// The same, once the scales have what these bounds ask of them; the network's matrices have so
 /// many fraction bits.
-fn settled(network: &AnyNetwork<Weight>, config: &Config, scales: &mut Scales, fractions: &[u32]) -> Bounded {
+fn settled(
+    network: &AnyNetwork<Weight>,
+    config: &Config,
+    scales: &mut Scales,
+    fractions: &[u32],
+    seen: &BTreeMap<usize, f64>,
+) -> Bounded {
     loop {
-        let found = bound(network, config, scales);
+        let found = bound(network, config, scales, seen);
         if scales.adopt(&found.wanted, config.num_hidden_layers) {
             continue;
         }

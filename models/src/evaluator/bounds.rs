@@ -75,6 +75,8 @@ const SLACK: f64 = 1.001;
 /// Rows of a smaller variance than this may come out of a norm less exact, where its epsilon is too
 /// small for the rings.
 const LEAST_VARIANCE: f64 = 1e-4;
+/// The same of rows whose variance was seen on texts: so many times smaller.
+const VARIANCE_ROOM: f64 = 64.0;
 /// How far a norm's output may be off, relatively, because of that.
 const NORM_ERROR: f64 = 1.0 / 16384.0;
 /// Limit of what is extended from a truncated ring.
@@ -146,13 +148,17 @@ pub struct Bounds<'a> {
     pub caps: BTreeMap<u32, u32>,
     /// Layers that should have other scales.
     pub wanted: BTreeMap<usize, Scale>,
+    /// Least variances that were seen of rows, by their visit of the residual stream.
+    seen: &'a BTreeMap<usize, f64>,
 }
 
 impl<'a> Bounds<'a> {
-    /// By a model's scales.
-    pub fn new(scales: &'a Scales) -> Bounds<'a> {
+    /// By a model's scales, and the least variances that were seen of rows, by their visit of the
+    /// residual stream.
+    pub fn new(scales: &'a Scales, seen: &'a BTreeMap<usize, f64>) -> Bounds<'a> {
         Bounds {
             scales,
+            seen,
             place: String::new(),
             layer: 0,
             visit: 0,
@@ -224,12 +230,14 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// Reports a norm's epsilon for which rows in units of `2^exponent` have no room.
-    fn find_eps(&mut self, norm: &Norm, exponent: i32) {
+    /// Reports a norm's epsilon for which rows in units of `2^exponent` have no room, of a variance
+    /// that was seen or not.
+    fn find_eps(&mut self, norm: &Norm, exponent: i32, seen: Option<f64>) {
         let eps = scaled_eps(norm.eps, exponent);
         let effective = eps.max(rms_norm::least_eps(norm.width));
         // What that changes of a row of the least variance.
-        let least = LEAST_VARIANCE * (-2.0 * f64::from(exponent)).exp2();
+        let variance = seen.map_or(0.0, |seen| seen / VARIANCE_ROOM).max(LEAST_VARIANCE);
+        let least = variance * (-2.0 * f64::from(exponent)).exp2();
         if (effective - eps) / (2.0 * least) > NORM_ERROR {
             let what = "the least epsilon of a norm".into();
             self.findings.push(Finding { what, bound: effective, limit: eps });
@@ -336,7 +344,8 @@ impl Evaluator for Bounds<'_> {
     }
 
     async fn norm(&mut self, norm: &Norm, _: &Bound) -> Result<Bound, Error> {
-        self.find_eps(norm, self.scales.stream(self.visit.saturating_sub(1)).exponent);
+        let visit = self.visit.saturating_sub(1);
+        self.find_eps(norm, self.scales.stream(visit).exponent, self.seen.get(&visit).copied());
         Ok(normed(norm, 1))
     }
 
@@ -353,7 +362,7 @@ impl Evaluator for Bounds<'_> {
         }
         self.beside += 1;
         self.find("the norm of what is normalised", bound, BESIDE * f64::from(unit).exp2());
-        self.find_eps(norm, unit as i32);
+        self.find_eps(norm, unit as i32, None);
         Ok(normed(norm, norms.len()))
     }
 
