@@ -439,9 +439,10 @@ mod tests {
     fn an_idle_session_locks_nobody_out() {
         let someone = Some(sotto_net::Identity::generate().fingerprint());
         let all = Connections::new(Limits { queue: 0, per_address: 1, per_client: 1, ..LIMITS });
-        let (first, other, again) = (all.arrive(address(1)), all.arrive(address(2)), all.arrive(address(1)));
+        let first = all.arrive(address(1));
         first.join(someone).unwrap();
         first.wait(LONG, |_| ()).unwrap();
+        let (other, again) = (all.arrive(address(2)), all.arrive(address(1)));
         assert_eq!(other.join(None), Err(Refusal::QueueFull));
         assert_eq!(again.join(None), Err(Refusal::QueueFull));
         first.set_idle(true);
