@@ -130,8 +130,8 @@ impl Trace {
 const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
 const FAR: Link = Link { rate: Some(1e9), rtt: Duration::from_millis(1) };
 
-/// Three new tokens after `prompt`, or to a far peer as many as make a batch and more; what each
-/// party saw.
+/// Three new tokens after `prompt`, or to a far peer as many as make a batch and more, and two more
+/// after these and another one; what each party saw.
 fn session(
     link: Link,
     folder: &Folder,
@@ -156,12 +156,23 @@ fn session(
             let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
             let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
-            let mut go_on = |revealed: &Revealed| (revealed.token(greedy), true);
-            let ranges =
-                service::generate(&mut me, &offered, &mut History::default(), prompt, new, &mut go_on)
-                    .await
-                    .unwrap();
-            assert_eq!(ranges, Ranges::Kept);
+            let (mut history, mut prompt) = (History::default(), prompt.to_vec());
+            for new in [new, 2] {
+                let mut made = vec![];
+                let mut go_on = |revealed: &Revealed| {
+                    made.push(revealed.token(greedy));
+                    (revealed.token(greedy), true)
+                };
+                let ranges =
+                    service::generate(&mut me, &offered, &mut history, &prompt, new, &mut go_on).await;
+                assert_eq!(ranges.unwrap(), Ranges::Kept);
+                prompt.extend(made.into_iter().chain([7]));
+                assert!(history.covered(&prompt) > 0);
+                if new > 2 {
+                    service::wake(&mut me).await.unwrap();
+                }
+            }
+            service::tell_no_more(&mut me).unwrap();
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },
@@ -171,7 +182,11 @@ fn session(
             let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
             settle(&mut me.session);
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
-            service::serve(&mut me, model, policy, &mut Caches::default()).await.unwrap();
+            let mut history = Caches::default();
+            service::serve(&mut me, model, policy, &mut history).await.unwrap();
+            assert!(service::hear_more(&mut me).await.unwrap());
+            service::serve(&mut me, model, policy, &mut history).await.unwrap();
+            assert!(!service::hear_more(&mut me).await.unwrap());
             me.session.ch.part().await.unwrap();
             Trace::of(&me.session.ch)
         },
