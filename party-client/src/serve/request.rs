@@ -366,12 +366,14 @@ fn refuse_what_there_is_not(fields: &mut Fields, kind: Kind, choices: usize) -> 
 /// The request with its prompt as tokens and its length as a number, and how many tokens the prompt
 /// has.
 fn fit(
-    request: GenerationRequest,
+    mut request: GenerationRequest,
     kind: Kind,
     model: &RemoteModel,
 ) -> Result<(GenerationRequest, usize), Refusal> {
     let field = if kind == Kind::Chat { "messages" } else { "prompt" };
     request.check().map_err(|e| Refusal::from(&e).param(field))?;
+    // Whether both fit is told below, by the name of the field.
+    let wanted = request.max_tokens.take();
     let (tokens, _) = model.plan(&request).map_err(|e| Refusal::from(&e).param(field))?;
     let (prompt, context) = (tokens.len(), model.positions());
     // The last token is not read again.
@@ -380,7 +382,7 @@ fn fit(
         Kind::Chat => room,
         Kind::Text => room.min(DEFAULT_COMPLETION),
     };
-    let new = request.max_tokens.unwrap_or(default);
+    let new = wanted.unwrap_or(default);
     if new > room {
         return Err(Refusal::too_long(format!(
             "the model's context is {context} tokens, and {prompt} of the prompt with {new} new ones exceed it; \
