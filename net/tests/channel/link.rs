@@ -1,7 +1,5 @@
 //! A simulated link is never faster than it claims, and does not store what it cannot carry.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::{
     future::Future,
     time::{Duration, Instant},

@@ -1,7 +1,5 @@
 //! Two parties over TLS, and those who are not let in.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use sotto_net::{

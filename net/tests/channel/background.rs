@@ -1,7 +1,5 @@
 //! Background requests: requests and replies that travel behind everything else.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::time::Duration;
 
 use sotto_net::{

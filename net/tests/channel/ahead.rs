@@ -1,7 +1,5 @@
 //! Messages that are announced before they are read, and the rate at which long ones arrive.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::time::Duration;
 
 use sotto_net::{Channel, Error, HEADER_LEN, Half, Link, Runtime, SpanKey, memory_pair, run_pair};

@@ -1,7 +1,5 @@
 //! What is counted is what happened.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use sotto_net::{Channel, Cost, HEADER_LEN, Half, Link, Runtime, SpanKey, memory_pair, run_pair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -1,7 +1,5 @@
 //! What a party holds for a peer that does not read, and how long it waits for a slow one.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::{future::Future, time::Duration};
 
 use sotto_net::{Abort, BackgroundRequest, Channel, Error, HEADER_LEN, Runtime, run_pair};

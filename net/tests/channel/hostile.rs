@@ -1,7 +1,5 @@
 //! A peer that breaks the framing: each time a named error, soon, and never a panic.
 
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
-
 use std::{future::Future, time::Duration};
 
 use sotto_net::{Abort, Channel, Error, HEADER_LEN, Link, MAX_CONTROL_LEN, Runtime, memory_pair, run_pair};
