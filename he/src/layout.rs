@@ -121,8 +121,8 @@ impl Layout {
     /// Two layouts of the same ciphertexts, for a group of `rows` rows (a power of two) of `width`
     /// elements: transposed, `[width, rows]`, to be multiplied by a diagonal `[rows, rows]`; and
     /// flat, `[1, width rows]` in the same order, to be multiplied by a `[width rows, rows]` with
-    /// `width` entries a column ([`crate::EncryptedMatrix::viewed`]). Tolerances as in
-    /// [`Self::search`], for ring elements.
+    /// `width` entries a column ([`crate::EncryptedMatrix::viewed`]). Each with as many levels on
+    /// the input as are cheapest. Tolerances as in [`Self::search`], for ring elements.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -150,7 +150,7 @@ impl Layout {
         };
         let quiet = |levels| {
             let [transposed, flat] = layouts(levels);
-            Some([transposed.split(1)?, flat.split(1)?])
+            Some([transposed.with_cheapest_split(1)?, flat.with_cheapest_split(1)?])
         };
         (MIN_LEVELS..=MAX_LEVELS).find_map(quiet).ok_or_else(|| {
             let [_, flat] = layouts(MAX_LEVELS);
@@ -159,11 +159,13 @@ impl Layout {
     }
 
     /// This layout with the cheapest number of levels on the input of those that are quiet enough.
-    fn split(&self, batch: usize) -> Option<Self> {
+    fn with_cheapest_split(&self, batch: usize) -> Option<Self> {
         let splits = 0..=search::MAX_SPLIT.min(self.k.ilog2()).min(63 - self.bits.min(63));
         let layouts = splits.map(|split| Self { split, ..*self });
-        let full = |layout: &Self| layout.split == 0 || layout.unit_columns() < 2 * layout.shape.outer;
-        let fit = layouts.filter(full).filter(search::images_fit).filter(noise::acceptable);
+        let fit = layouts
+            .filter(|layout| !search::is_mostly_empty(layout))
+            .filter(search::images_fit)
+            .filter(noise::acceptable);
         fit.min_by_key(|layout| layout.price(batch))
     }
 
@@ -192,7 +194,7 @@ impl Layout {
         let (n, terms) = (1, inner);
         let layout = Self { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split: 0 };
         let noise = || Error::Noise { best: layout.error_log2(), allowed: f64::from(tolerance) };
-        layout.split(batch).ok_or_else(noise)
+        layout.with_cheapest_split(batch).ok_or_else(noise)
     }
 
     fn check(shape: MatmulShape, bits: u32, tolerance: i32) -> Result<(), Error> {

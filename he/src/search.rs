@@ -65,10 +65,14 @@ pub(crate) fn candidates(
             let (t, k, n) = (1 << log_t, 1 << log_k, 1 << (log_n - log_k - log_t));
             let terms = shape.inner;
             let layout = Layout { degree, levels, shape, operand, bits, tolerance, terms, t, n, k, split };
-            let empty = split > 0 && layout.unit_columns() >= 2 * shape.outer;
-            (!empty && images_fit(&layout)).then_some(layout)
+            (!is_mostly_empty(&layout) && images_fit(&layout)).then_some(layout)
         })
     })
+}
+
+/// Whether fewer levels on the input would give as few units.
+pub(crate) fn is_mostly_empty(layout: &Layout) -> bool {
+    layout.split > 0 && layout.unit_columns() >= 2 * layout.shape.outer
 }
 
 /// Whether the images of all inputs keep within their bound.

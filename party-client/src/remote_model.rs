@@ -60,13 +60,11 @@ impl RemoteModel {
 
     /// Whether the two are alike in all that a request is checked against.
     pub(crate) fn is_like(&self, other: &RemoteModel) -> bool {
-        let template = |model: &RemoteModel| model.offered.template.as_ref().map(|t| t.source().to_string());
         self.config() == other.config()
             && self.positions() == other.positions()
             && self.answers() == other.answers()
             && self.offered.audited == other.offered.audited
-            && self.tokenizer().digest() == other.tokenizer().digest()
-            && template(self) == template(other)
+            && self.offered.digest == other.offered.digest
     }
 
     /// What the server reveals of each step, in words.
@@ -183,6 +181,15 @@ impl RemoteModel {
             return Err(Service::TooLong { prompt: prompt_len, new, context }.into());
         }
         Ok((prompt, new))
+    }
+
+    /// New tokens that the context has room for behind a request's prompt.
+    ///
+    /// # Errors
+    /// The prompt does not fit.
+    pub(crate) fn room(&self, request: &GenerationRequest) -> Result<usize, Error> {
+        // The last new token is not read.
+        Ok(self.positions() + 1 - self.encode(request)?.len())
     }
 
     /// The tokens of a prompt; of a conversation, by the model's template.

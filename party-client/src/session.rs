@@ -117,11 +117,6 @@ impl Session {
         Ok(Session { runtime, me, model, options, stop, history, state, spent })
     }
 
-    /// From now on, `stop` ends the session's requests.
-    pub fn stop_by(&mut self, stop: &Stop) {
-        self.stop = stop.clone();
-    }
-
     /// How many tokens of a prompt the session has read already, so that they cost nothing more.
     pub fn covered(&self, prompt: &[u32]) -> usize {
         self.history.covered(prompt)
@@ -132,7 +127,7 @@ impl Session {
     ///
     /// # Errors
     /// The session has ended.
-    pub fn wake(&mut self) -> Result<(), Error> {
+    fn wake(&mut self) -> Result<(), Error> {
         if self.state == State::Idle {
             match self.runtime.block_on(self.stop.or_stop(service::wake(&mut self.me))) {
                 Ok(woken) => woken?,
@@ -141,6 +136,19 @@ impl Session {
             self.state = State::Ready;
         }
         Ok(())
+    }
+
+    /// The session for a next request, which `stop` ends, if the server still keeps it. Otherwise it
+    /// is over.
+    pub fn woken(mut self, stop: &Stop) -> Option<Session> {
+        self.stop = stop.clone();
+        match self.wake() {
+            Ok(()) => Some(self),
+            Err(e) => {
+                self.close(&Err::<(), _>(e));
+                None
+            }
+        }
     }
 
     /// A request begins.

@@ -82,13 +82,13 @@ enum Stage {
     /// With the order of joining.
     Waiting(u64),
     Session,
-    /// Between two requests of a session. With the order of becoming so.
-    Idle(u64),
+    /// Between two requests of a session.
+    Idle,
 }
 
 impl Stage {
     fn has_session(self) -> bool {
-        matches!(self, Stage::Session | Stage::Idle(_))
+        matches!(self, Stage::Session | Stage::Idle)
     }
 }
 
@@ -133,7 +133,7 @@ impl Connections {
         all.closed = true;
         all.connections
             .values()
-            .filter(|c| matches!(c.stage, Stage::Handshake | Stage::Idle(_)))
+            .filter(|c| matches!(c.stage, Stage::Handshake | Stage::Idle))
             .for_each(|c| c.alarm.ring(Ending::Stopping));
         self.0.changed.notify_all();
     }
@@ -182,12 +182,9 @@ impl All {
     /// Idle sessions that are `alike` and have not been ended, those that are idle for longest
     /// first.
     fn idle(&self, alike: impl Fn(&Connection) -> bool) -> Vec<&Connection> {
-        let order = |c: &&Connection| match c.stage {
-            Stage::Idle(order) if c.alarm.rung().is_none() && alike(c) => Some(order),
-            _ => None,
-        };
-        let mut idle: Vec<&Connection> = self.connections.values().filter(|c| order(c).is_some()).collect();
-        idle.sort_by_key(|c| order(c));
+        let idle = |c: &&Connection| c.stage == Stage::Idle && c.alarm.rung().is_none() && alike(c);
+        let mut idle: Vec<&Connection> = self.connections.values().filter(idle).collect();
+        idle.sort_by_key(|c| c.since);
         idle
     }
 
@@ -265,8 +262,7 @@ impl Place {
     /// The session is idle, or has a request again.
     pub fn set_idle(&self, idle: bool) {
         let mut all = lock(&self.connections.0.all);
-        all.next += 1;
-        let stage = if idle { Stage::Idle(all.next) } else { Stage::Session };
+        let stage = if idle { Stage::Idle } else { Stage::Session };
         if let Some(own) = all.connections.get_mut(&self.id) {
             (own.stage, own.since) = (stage, Instant::now());
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Write, stderr, stdin},
+    num::NonZeroUsize,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,9 +21,7 @@ use super::{
     code, failure,
     terminal::Terminal,
 };
-use crate::{
-    Error, GenerationRequest, Message, Options, Prompt, Report, Stop, error::Fault, session::Session,
-};
+use crate::{Error, GenerationRequest, Message, Options, Prompt, Report, Stop, session::Session};
 
 /// Talks with a chat model, turn by turn.
 ///
@@ -38,9 +37,10 @@ pub struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
-    /// Tokens of an answer at most; the server learns this number.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
+    /// Tokens of an answer at most; the server learns this number. [default: 256, or what the
+    /// model's context has room for]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<NonZeroUsize>,
 
     #[command(flatten)]
     sampling: Sampling,
@@ -53,6 +53,9 @@ pub struct ChatArgs {
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: Level,
 }
+
+/// Tokens of an answer at most, if nobody says how many.
+const DEFAULT_NEW: usize = 256;
 
 /// What Ctrl-C stops: an answer, if one is under way.
 #[derive(Clone, Default)]
@@ -89,52 +92,36 @@ pub fn run(args: &ChatArgs) -> ExitCode {
 fn talk(args: &ChatArgs, options: &Options, under_way: &UnderWay) -> Result<ExitCode, Error> {
     let mut turns: Vec<Message> =
         args.system.iter().map(|text| Message::new("system", text.clone())).collect();
-    let mut session = Some(connect(args, options)?);
+    let mut session = Some(connect(args, options, &Stop::default())?);
     let mut code = ExitCode::SUCCESS;
     while let Some(line) = next_turn().map_err(unreadable)? {
-        let mut open = match session.take() {
-            Some(open) => open,
-            None => connect(args, options)?,
-        };
         turns.push(Message::new("user", line));
         let stop = Stop::default();
         under_way.set(Some(stop.clone()));
-        open.stop_by(&stop);
-        // The server may have ended a session that was idle.
-        if open.wake().is_err() {
-            open.close(&Err::<(), _>(Error::Stopped));
-            open = connect(args, options)?;
-            open.stop_by(&stop);
-        }
-        let result = answer(args, &mut open, &turns);
+        let result;
+        (session, result) = answer(args, options, session, &turns, &stop);
         under_way.set(None);
         match result {
             Ok(report) => {
                 // Also of garbage, which is not shown: the server is not to see which it was.
-                let tokens = report.answer().map(|answer| &answer.tokens[..]).unwrap_or_default();
-                turns.push(Message::new("assistant", open.model().text_of(tokens)));
+                let tokens = report.answer().map_or(&[][..], |answer| &answer.tokens);
+                let said = session.as_ref().map(|session| session.model().text_of(tokens));
+                turns.push(Message::new("assistant", said.unwrap_or_default()));
                 if !report.in_range() {
                     command_line::report(PROGRAM, &OutOfRange, "range", code::OUT_OF_RANGE, false);
                     code = ExitCode::from(code::OUT_OF_RANGE);
                 }
-                session = Some(open);
             }
-            // A turn that does not fit: nothing of it was sent.
-            Err(e) if e.fault() == Fault::User && open.is_whole() => {
+            Err(Error::Stopped) => {
                 turns.pop();
-                failure(&e, false);
-                session = Some(open);
-            }
-            Err(e @ Error::Stopped) => {
-                turns.pop();
-                open.close(&Err::<(), _>(e));
                 note(&format!("{PROGRAM}: stopped; the next turn begins a new session"));
             }
-            Err(e) => {
-                let result = Err(e);
-                open.close(&result);
-                return result;
+            // A turn that does not fit: nothing of it was sent.
+            Err(e) if session.is_some() => {
+                turns.pop();
+                failure(&e, false);
             }
+            Err(e) => return Err(e),
         }
     }
     if let Some(session) = session {
@@ -143,9 +130,9 @@ fn talk(args: &ChatArgs, options: &Options, under_way: &UnderWay) -> Result<Exit
     Ok(code)
 }
 
-fn connect(args: &ChatArgs, options: &Options) -> Result<Session, Error> {
+fn connect(args: &ChatArgs, options: &Options, stop: &Stop) -> Result<Session, Error> {
     let mut terminal = terminal(args);
-    let session = Session::connect(options, &mut terminal);
+    let session = Session::connect_until(options, &mut terminal, stop);
     let _ = terminal.finish();
     let session = session?;
     if session.model().is_conversational() {
@@ -159,14 +146,26 @@ fn terminal(args: &ChatArgs) -> Terminal {
     Terminal::showing(!args.quiet, args.log >= Level::Warn, true)
 }
 
-/// An answer, as it is made.
-fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> Result<Report, Error> {
-    let request = GenerationRequest {
-        max_tokens: Some(args.max_tokens as usize),
-        ..args.sampling.of(Prompt::Conversation(turns.to_vec()))
+/// An answer, as it is made: in this session if the server still keeps it, otherwise in a new one.
+/// The session comes back if it can be used again.
+fn answer(
+    args: &ChatArgs,
+    options: &Options,
+    session: Option<Session>,
+    turns: &[Message],
+    stop: &Stop,
+) -> (Option<Session>, Result<Report, Error>) {
+    let woken = session.and_then(|session| session.woken(stop));
+    let mut session = match woken.map_or_else(|| connect(args, options, stop), Ok) {
+        Ok(session) => session,
+        Err(e) => return (None, Err(e)),
     };
+    let request = args.sampling.of(Prompt::Conversation(turns.to_vec()));
     let mut terminal = terminal(args);
-    let result = session.generate(&request, &mut terminal);
+    let result = session.model().room(&request).and_then(|room| {
+        let most = args.max_tokens.map_or(room.min(DEFAULT_NEW), NonZeroUsize::get);
+        session.generate(&GenerationRequest { max_tokens: Some(most), ..request }, &mut terminal)
+    });
     // Whoever does not read the answer may read the next one.
     let _ = terminal.finish();
     if let (Ok(report), false) = (&result, args.quiet) {
@@ -179,7 +178,11 @@ fn answer(args: &ChatArgs, session: &mut Session, turns: &[Message]) -> Result<R
             bytes as f64 / 1e6
         ));
     }
-    result
+    if session.is_whole() {
+        return (Some(session), result);
+    }
+    session.close(&result);
+    (None, result)
 }
 
 /// The next line that is not empty; nothing at the end of the input.

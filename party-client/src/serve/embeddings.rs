@@ -13,7 +13,6 @@ use super::{
     request::check_model,
 };
 use crate::{
-    remote_model::RemoteModel,
     report::Report,
     task::{Input, Outcome, TaskRequest},
 };
@@ -32,13 +31,13 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads a request for the model that is called `name`.
+    /// Reads a request.
     ///
     /// # Errors
     /// What is wrong with it, or cannot be had.
-    pub fn read(body: &[u8], name: &str, model: &RemoteModel) -> Result<Wanted, Refusal> {
-        let mut fields = Fields::parse(body)?;
-        check_model(&mut fields, name)?;
+    pub fn read(body: &[u8], endpoint: &Endpoint) -> Result<Wanted, Refusal> {
+        let (mut fields, model) = (Fields::parse(body)?, &endpoint.model);
+        check_model(&mut fields, &endpoint.name)?;
         let texts = texts(&mut fields)?;
         let packed = match fields.text("encoding_format")?.as_deref() {
             None | Some("float") => false,

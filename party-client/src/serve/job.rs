@@ -141,13 +141,9 @@ fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> R
         Work::Answer(GenerationRequest { prompt: Prompt::Tokens(tokens), .. }) => &tokens[..],
         Work::Answer(_) | Work::Texts(_) => &[],
     };
-    if let Some(mut session) = endpoint.sessions.take(prompt) {
-        session.stop_by(stop);
-        // The server may have ended it meanwhile, or is gone: a new session tells.
-        match session.wake() {
-            Ok(()) => return perform_in(session, endpoint, work, stop, events),
-            Err(e) => session.close(&Err::<(), _>(e)),
-        }
+    // The server may have ended it meanwhile, or is gone: a new session tells.
+    if let Some(session) = endpoint.sessions.take(prompt).and_then(|session| session.woken(stop)) {
+        return perform_in(session, endpoint, work, events);
     }
     let session =
         Session::connect_until(&endpoint.upstream, events, stop).map_err(|e| Failure::Session(e.into()))?;
@@ -155,7 +151,7 @@ fn perform(endpoint: &Endpoint, work: &Work, stop: &Stop, events: &mut Ear) -> R
         session.into_model();
         return Err(Failure::ModelChanged);
     }
-    perform_in(session, endpoint, work, stop, events)
+    perform_in(session, endpoint, work, events)
 }
 
 /// In a session that is kept if it can be used again.
@@ -163,15 +159,10 @@ fn perform_in(
     mut session: Session,
     endpoint: &Endpoint,
     work: &Work,
-    stop: &Stop,
     events: &mut Ear,
 ) -> Result<Report, Failure> {
-    session.stop_by(stop);
     let result = match work {
-        Work::Answer(request) => {
-            let constant_length = endpoint.constant_length;
-            session.generate(&GenerationRequest { constant_length, ..request.clone() }, events)
-        }
+        Work::Answer(request) => session.generate(request, events),
         Work::Texts(request) => session.run(request, events),
     };
     match &result {

@@ -9,6 +9,7 @@ use sotto_net::compute;
 use sotto_shares::Rng;
 
 use super::{
+    Endpoint,
     fields::{Fields, kind, wrong},
     refusal::Refusal,
 };
@@ -69,16 +70,17 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads a request for the model that is called `name`.
+    /// Reads a request.
     ///
     /// # Errors
     /// What is wrong with it, or cannot be had.
-    pub fn read(body: &[u8], kind: Kind, name: &str, model: &RemoteModel) -> Result<Wanted, Refusal> {
-        let mut fields = Fields::parse(body)?;
-        check_model(&mut fields, name)?;
+    pub fn read(body: &[u8], kind: Kind, endpoint: &Endpoint) -> Result<Wanted, Refusal> {
+        let (mut fields, model) = (Fields::parse(body)?, &endpoint.model);
+        check_model(&mut fields, &endpoint.name)?;
         let stream = stream_options(&mut fields)?;
         let choices = fields.count("n", 1..=CHOICES)?.unwrap_or(1);
-        let common = options(&mut fields, kind, model)?;
+        let constant_length = endpoint.constant_length;
+        let common = GenerationRequest { constant_length, ..options(&mut fields, kind, model)? };
         let prompts = match kind {
             Kind::Chat => vec![conversation(&mut fields, model)?],
             Kind::Text => prompts(&mut fields)?,

@@ -174,7 +174,7 @@ async fn generate(
     let body = body::read(request.into_body()).await?;
     let wanted = {
         let _turn = endpoint.reading.acquire().await;
-        compute(|| Wanted::read(&body, kind, &endpoint.name, &endpoint.model))?
+        compute(|| Wanted::read(&body, kind, endpoint))?
     };
     drop(body);
     let reply = Reply::new(kind, endpoint);
@@ -225,7 +225,7 @@ async fn embed(endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Result<R
     let body = body::read(request.into_body()).await?;
     let wanted = {
         let _turn = endpoint.reading.acquire().await;
-        compute(|| embeddings::Wanted::read(&body, &endpoint.name, &endpoint.model))?
+        compute(|| embeddings::Wanted::read(&body, endpoint))?
     };
     drop(body);
     let place = endpoint.places.take().await?;
