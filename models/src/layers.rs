@@ -7,10 +7,10 @@ mod gated_mlp;
 mod mlp;
 mod norm;
 
-pub use attention::{Attention, causal, in_pairs};
+pub use attention::{Attention, causal, in_pairs, projections};
 pub use decoder::{Decoder, Layer, Names};
 pub use encoder::{Encoder, EncoderLayer, EncoderNames, Head, LayerNames, LayerShape};
-pub use gated_mlp::GatedMlp;
+pub use gated_mlp::{GatedMlp, gated_projections};
 pub use mlp::Mlp;
 pub use norm::GainedNorm;
 

@@ -58,17 +58,9 @@ fn layer<W, S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Resul
     let (attention, mlp) = (s.at("self_attn"), s.at("mlp"));
     let (attention_norm, mlp_norm) =
         (norm(c, s.name("input_layernorm")), norm(c, s.name("post_attention_layernorm")));
-    let qkv = [
-        attention.part("q_proj", c.query_size(), c.qkv_bias),
-        attention.part("k_proj", c.key_value_size(), c.qkv_bias),
-        attention.part("v_proj", c.key_value_size(), c.qkv_bias),
-    ];
-    let parts = [
-        mlp.part("gate_proj", c.intermediate_size, false),
-        mlp.part("up_proj", c.intermediate_size, false),
-        mlp.part("down_proj", c.hidden_size, false),
-    ];
-    let (shape, output) = (layers::causal(c, index), attention.part("o_proj", c.hidden_size, c.output_bias));
+    let (qkv, output) = layers::projections(c, &attention);
+    let parts = layers::gated_projections(c, &mlp);
+    let shape = layers::causal(c, index);
     Ok(Layer {
         attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,
         mlp: GatedMlp::load(s.source, &mlp_norm, c.activation, parts)?,

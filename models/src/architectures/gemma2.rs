@@ -89,19 +89,10 @@ impl<W> Layer<W> {
         let (attention, mlp) = (s.at("self_attn"), s.at("mlp"));
         let attention_norm = norm(c, s.name("input_layernorm"));
         let mlp_norm = norm(c, s.name("pre_feedforward_layernorm"));
-        let qkv = [
-            attention.part("q_proj", c.query_size(), c.qkv_bias),
-            attention.part("k_proj", c.key_value_size(), c.qkv_bias),
-            attention.part("v_proj", c.key_value_size(), c.qkv_bias),
-        ];
+        let (qkv, output) = layers::projections(c, &attention);
         let of_head = |name: &str| Norm { width: c.head_dim, ..norm(c, attention.name(name)) };
         let norms = [of_head("q_norm"), of_head("k_norm")];
-        let output = attention.part("o_proj", c.hidden_size, c.output_bias);
-        let parts = [
-            mlp.part("gate_proj", c.intermediate_size, false),
-            mlp.part("up_proj", c.intermediate_size, false),
-            mlp.part("down_proj", c.hidden_size, false),
-        ];
+        let parts = layers::gated_projections(c, &mlp);
         let behind = |name: &str| GainedNorm::load(s.source, norm(c, s.name(name)), 1.0);
         let shape = layers::causal(c, index);
         let attention = match normalised {

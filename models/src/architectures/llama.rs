@@ -74,17 +74,10 @@ impl<W> Layer<W> {
         let (attention, mlp, m) = (s.at("self_attn"), s.at("mlp"), c.multipliers);
         let attention_norm = Norm::rms(c, s.name("input_layernorm"));
         let mlp_norm = Norm::rms(c, s.name("post_attention_layernorm"));
-        let qkv = [
-            attention.part("q_proj", c.query_size(), c.qkv_bias),
-            attention.part("k_proj", c.key_value_size(), c.qkv_bias),
-            attention.part("v_proj", c.key_value_size(), c.qkv_bias),
-        ];
-        let output = attention.part("o_proj", c.hidden_size, c.output_bias).times(m.residual);
-        let mlp = [
-            mlp.part("gate_proj", c.intermediate_size, c.mlp_bias),
-            mlp.part("up_proj", c.intermediate_size, c.mlp_bias),
-            mlp.part("down_proj", c.hidden_size, c.mlp_bias).times(m.residual),
-        ];
+        let (qkv, output) = layers::projections(c, &attention);
+        let output = output.times(m.residual);
+        let [gate, up, down] = layers::gated_projections(c, &mlp);
+        let mlp = [gate, up, down.times(m.residual)];
         let shape = layers::causal(c, index);
         Ok(Layer {
             attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,

@@ -54,19 +54,10 @@ impl<W> Olmo2<W> {
 impl<W> Layer<W> {
     fn load<S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Result<Layer<W>, LoadError> {
         let (attention, mlp, input) = (s.at("self_attn"), s.at("mlp"), Input::stream(c));
-        let qkv = [
-            attention.part("q_proj", c.query_size(), c.qkv_bias),
-            attention.part("k_proj", c.key_value_size(), c.qkv_bias),
-            attention.part("v_proj", c.key_value_size(), c.qkv_bias),
-        ];
+        let (qkv, output) = layers::projections(c, &attention);
         let of_all = |name: &str, width| Norm { width, ..Norm::rms(c, attention.name(name)) };
         let norms = [of_all("q_norm", c.query_size()), of_all("k_norm", c.key_value_size())];
-        let output = attention.part("o_proj", c.hidden_size, c.output_bias);
-        let parts = [
-            mlp.part("gate_proj", c.intermediate_size, false),
-            mlp.part("up_proj", c.intermediate_size, false),
-            mlp.part("down_proj", c.hidden_size, false),
-        ];
+        let parts = layers::gated_projections(c, &mlp);
         let behind = |name: &str| GainedNorm::load(s.source, Norm::rms(c, s.name(name)), 1.0);
         let shape = layers::causal(c, index);
         Ok(Layer {

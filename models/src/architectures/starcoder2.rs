@@ -48,14 +48,10 @@ fn layer<W, S: Source<Weight = W>>(c: &Config, s: &At<S>, index: usize) -> Resul
     let (attention, mlp) = (s.at("self_attn"), s.at("mlp"));
     let attention_norm = Norm::layer(c, s.name("input_layernorm"));
     let mlp_norm = Norm::layer(c, s.name("post_attention_layernorm"));
-    let qkv = [
-        attention.part("q_proj", c.query_size(), c.qkv_bias),
-        attention.part("k_proj", c.key_value_size(), c.qkv_bias),
-        attention.part("v_proj", c.key_value_size(), c.qkv_bias),
-    ];
+    let (qkv, output) = layers::projections(c, &attention);
     let parts =
         [mlp.part("c_fc", c.intermediate_size, c.mlp_bias), mlp.part("c_proj", c.hidden_size, c.mlp_bias)];
-    let (shape, output) = (layers::causal(c, index), attention.part("o_proj", c.hidden_size, c.output_bias));
+    let shape = layers::causal(c, index);
     Ok(Layer {
         attention: Attention::load(s.source, &attention_norm, shape, qkv, output, false)?,
         mlp: Mlp::load(s.source, &mlp_norm, c.activation, parts, false)?,

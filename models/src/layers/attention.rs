@@ -8,7 +8,7 @@ use crate::{
     error::Error as LoadError,
     evaluator::{AttentionShape, Evaluator, Norm},
     rope,
-    weights::{DIAGONAL, ProjectionPart, Source},
+    weights::{At, DIAGONAL, ProjectionPart, Source},
 };
 
 /// An attention as one side knows it.
@@ -133,6 +133,14 @@ impl<W> Attention<W> {
         let means = self.means(e, layer, &all).await?;
         Ok([e.linear(&self.output, &means).await?, stream])
     }
+}
+
+/// The projections of queries, keys and values and of the output, below their place, by the names
+/// that most have.
+pub fn projections<S: Source>(c: &Config, s: &At<S>) -> ([ProjectionPart; 3], ProjectionPart) {
+    let qkv = [("q_proj", c.query_size()), ("k_proj", c.key_value_size()), ("v_proj", c.key_value_size())];
+    let qkv = qkv.map(|(name, outputs)| s.part(name, outputs, c.qkv_bias));
+    (qkv, s.part("o_proj", c.hidden_size, c.output_bias))
 }
 
 /// The attention of a decoder's layer, as its configuration says.

@@ -4,9 +4,10 @@ use sotto_protocol::{Error, activation::Activation};
 
 use super::Input;
 use crate::{
+    Config,
     error::Error as LoadError,
     evaluator::Evaluator,
-    weights::{ProjectionPart, Source},
+    weights::{At, ProjectionPart, Source},
 };
 
 /// A gated MLP as one side knows it.
@@ -52,4 +53,11 @@ impl<W> GatedMlp<W> {
         let inside = e.gate(self.function, &gate, &up).await?;
         e.linear(&self.down, &inside).await
     }
+}
+
+/// The projections called gate, up and down, below their place, by the names that most have.
+pub fn gated_projections<S: Source>(c: &Config, s: &At<S>) -> [ProjectionPart; 3] {
+    let all =
+        [("gate_proj", c.intermediate_size), ("up_proj", c.intermediate_size), ("down_proj", c.hidden_size)];
+    all.map(|(name, outputs)| s.part(name, outputs, c.mlp_bias))
 }
