@@ -3,24 +3,27 @@
 //!
 //! | client                       |                             | server                                        |
 //! |------------------------------|-----------------------------|-----------------------------------------------|
-//! |                              | `<- model/offer --`         | configuration, fraction bits, tokenizer's digest |
-//! | has it, or not               | `-- model/want-tokenizer ->`|                                               |
-//! | checks the digest            | `<- model/tokenizer --`     | the file, if wanted                           |
-//! | parses it                    | `<- model/template --`      | the chat template, or nothing                 |
-//! | lengths of prompt and answer, precision | `-- model/request ->` |                                          |
-//! |                              | `<- model/verdict --`       | whether context and server admit them          |
-//! | the prompt, privately        | `<- ... ->`                 | all layers; logits go to the client           |
+//! |                              | `<- model/offer --`         | configuration, fraction bits, scales, digests of tokenizer and template |
+//! | has the tokenizer, or not    | `-- model/want-tokenizer ->`|                                               |
+//! | checks the digest, parses it | `<- model/tokenizer --`     | the file, if wanted                           |
+//! | the same                     | `<- model/template --`      | the chat template, or nothing                 |
+//! | lengths of what is to be read, was read before, and of the answer; precision | `-- model/request ->` |  |
+//! |                              | `<- model/verdict --`       | whether context, owner and session admit them |
+//! | the prompt, privately, part by part | `<- ... ->`          | all layers; the last position's logits go to the client |
 //! | whether all numbers stayed in range | `<- ... ->`          | ([`sotto_protocol::overflow_check`])          |
 //! | one more, or the end         | `-- model/next ->`          |                                               |
 //! | the tokens, one at a time; the same again | `<- ... ->`    |                                               |
 //! |                              | `<- model/done --`          | has heard the end                             |
+//! | later: another request, or none | `-- model/more ->`       |                                               |
+//! |                              | `<- model/ready --`         | still keeps the session; again from the request on |
 //!
 //! An encoder's client asks for one text after the other ([`encode`](fn@encode)): a request, the
 //! verdict, the text, what its task takes, and whether there is one more.
 //!
-//! The server learns the lengths and the precision asked for and how many tokens were made. The
-//! client learns the public shape, the tokenizer, whether the audit has cleared the model, the
-//! logits it was sent, and the two bits about ranges.
+//! The server learns the lengths and the precision asked for, whether a request goes on with what
+//! the session has read, and how many tokens were made. The client learns the public shape, the
+//! tokenizer, whether the audit has cleared the model, the logits it was sent, and the two bits
+//! about ranges.
 
 mod encode;
 mod error;

@@ -3,10 +3,10 @@
 //!
 //! | client           |                             | server                                           |
 //! |------------------|-----------------------------|--------------------------------------------------|
-//! |                  | `<- model/offer --`         | configuration, fraction bits, tokenizer's digest |
-//! | has it, or not   | `-- model/want-tokenizer ->`|                                                  |
-//! | checks the digest| `<- model/tokenizer --`     | the file, if wanted                              |
-//! | parses it        | `<- model/template --`      | the chat template, or nothing                    |
+//! | compares the digests, if they are pinned | `<- model/offer --` | configuration, fraction bits, scales, digests of tokenizer and template |
+//! | has the tokenizer, or not | `-- model/want-tokenizer ->` |                                         |
+//! | checks its digest, parses it | `<- model/tokenizer --` | the file, if wanted                          |
+//! | the same         | `<- model/template --`      | the chat template, or nothing                    |
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,11 @@
 //! | the request's steps                 | `<- ... ->`           |                                     |
 //! | whether all numbers stayed in range | `<- ... ->`           | ([`sotto_protocol::overflow_check`])|
 //! |                                     | `<- model/done --`    | has heard the end                   |
+//! | another request, or none            | `-- model/more ->`    |                                     |
+//! |                                     | `<- model/ready --`   | still keeps the session             |
+//!
+//! Between two requests the client may be idle, and the server may end the session. Nothing of a
+//! request is told before the server says that it is ready.
 
 use serde::{Deserialize, Serialize};
 use sotto_net::Half;
