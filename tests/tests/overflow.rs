@@ -5,13 +5,13 @@
 
 use sotto_models::{
     Config, Fields, Folder, Model, Reference, Texts,
-    evaluator::Scales,
-    evaluator::two_party::Caches,
+    evaluator::{Scales, two_party::Caches},
     random::RandomFolder,
-    service::{self, Policy, Ranges, TokenizerSource},
+    service::{self, History, Policy, Ranges, Revealed, TokenizerSource},
 };
 use sotto_protocol::{Client, Precision, Server};
 use sotto_shares::Rng;
+use tempfile::TempDir;
 
 const TOKENS: [u32; 8] = [1, 17, 140, 5, 5, 64, 128, 77];
 
@@ -41,12 +41,8 @@ fn calibrated(folder: &Folder) -> Model {
     Model::load(folder, &Texts::Tokens(vec![TOKENS.to_vec()])).unwrap()
 }
 
-/// The same by some precisions, with scales that are chosen so.
-fn fate_by(
-    precisions: &[Precision],
-    load: fn(&Folder) -> Model,
-    edit: impl FnOnce(RandomFolder) -> RandomFolder,
-) -> Fate {
+/// A small LLaMA, edited.
+fn small(edit: impl FnOnce(RandomFolder) -> RandomFolder) -> (TempDir, Folder) {
     let fields = Fields {
         vocab_size: 150,
         hidden_size: 48,
@@ -67,6 +63,16 @@ fn fate_by(
     let dir = tempfile::tempdir().unwrap();
     edit(RandomFolder::new(&config, 3)).write(dir.path()).unwrap();
     let folder = Folder::open(dir.path()).unwrap();
+    (dir, folder)
+}
+
+/// The same as [`fate`] by some precisions, with scales that are chosen so.
+fn fate_by(
+    precisions: &[Precision],
+    load: fn(&Folder) -> Model,
+    edit: impl FnOnce(RandomFolder) -> RandomFolder,
+) -> Fate {
+    let (_dir, folder) = small(edit);
     let model = load(&folder);
     let findings = model.findings();
     if let Some(first) = findings.first() {
@@ -123,13 +129,15 @@ fn firing(strength: Edit, weight: Edit) -> Fate {
 }
 
 fn firing_by(load: fn(&Folder) -> Model, strength: Edit, weight: Edit) -> Fate {
+    fate_by(&Precision::ALL, load, |f| fired(f, strength, weight))
+}
+
+fn fired(f: RandomFolder, strength: Edit, weight: Edit) -> RandomFolder {
     let token: Edit = |w| (0..48).for_each(|i| w[17 * 48 + i] = direction(i));
-    fate_by(&Precision::ALL, load, |f| {
-        let f = f.edit("model.embed_tokens.weight", token);
-        let f = f.edit("model.layers.0.mlp.gate_proj.weight", strength);
-        let f = f.edit("model.layers.0.mlp.up_proj.weight", strength);
-        f.edit("model.layers.0.mlp.down_proj.weight", weight)
-    })
+    let f = f.edit("model.embed_tokens.weight", token);
+    let f = f.edit("model.layers.0.mlp.gate_proj.weight", strength);
+    let f = f.edit("model.layers.0.mlp.up_proj.weight", strength);
+    f.edit("model.layers.0.mlp.down_proj.weight", weight)
 }
 
 macro_rules! neuron {
@@ -169,6 +177,46 @@ fn larger_spikes_are_told() {
     // A neuron out of bounds whose output stays small, and one whose output wraps.
     assert_eq!(firing(neuron!(2.4), weight!(0.05)), Fate::Told);
     assert_eq!(firing(neuron!(8.0), weight!(1.0)), Fate::Told);
+}
+
+/// A verdict is of what a request reads anew. What a text has left in the caches stays there.
+#[test]
+fn a_text_that_is_continued_keeps_its_verdict() {
+    let (_dir, folder) = small(|f| fired(f, neuron!(1.0), weight!(5.0)));
+    let model = by_default(&folder);
+    let (verdicts, served) = sotto_net::run_pair(
+        |ch| async {
+            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
+            let (mut history, mut verdicts) = (History::default(), vec![]);
+            let texts: [&[u32]; 3] = [&[1, 17], &[1, 17, 5, 64], &[1, 5, 64]];
+            for (i, text) in texts.into_iter().enumerate() {
+                if i > 0 {
+                    service::wake(&mut me).await.unwrap();
+                }
+                let covered = history.covered(text);
+                let mut choose = |_: &Revealed| (5, true);
+                let ranges = service::generate(&mut me, &offered, &mut history, text, 1, &mut choose).await;
+                verdicts.push((covered, ranges.unwrap()));
+            }
+            service::tell_no_more(&mut me).unwrap();
+            verdicts
+        },
+        |ch| async {
+            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let policy = Policy::default();
+            service::offer(&mut me.session.ch, &model, folder.tokenizer(), policy).await.unwrap();
+            let mut history = Caches::default();
+            loop {
+                service::serve(&mut me, &model, policy, &mut history).await?;
+                if !service::hear_more(&mut me).await? {
+                    return Ok::<_, service::Error>(());
+                }
+            }
+        },
+    );
+    served.unwrap();
+    assert_eq!(verdicts, [(0, Ranges::Left), (2, Ranges::Left), (0, Ranges::Kept)]);
 }
 
 /// Trained models have such numbers at the first position, in every text.

@@ -203,5 +203,13 @@ fn a_server_tells_what_it_offers() {
     };
     good(&pinned(digest).output().unwrap());
     mistake(&mut pinned(&"7".repeat(64)), 4, &[digest, "--tokenizer-digest"]);
+    // The template is the server's even where the tokenizer is at hand.
+    let with_file = |digest: &str| {
+        let mut client = pinned(digest);
+        client.arg("--tokenizer").arg(builtin("tokenizer.json"));
+        client
+    };
+    good(&with_file(digest).output().unwrap());
+    mistake(&mut with_file(&"7".repeat(64)), 4, &[digest, "--tokenizer-digest"]);
     mistake(&mut pinned("77"), 2, &["64 hexadecimal digits"]);
 }
