@@ -138,8 +138,8 @@ impl Session {
         Ok(())
     }
 
-    /// The session for a next request, which `stop` ends, if the server still keeps it. Otherwise it
-    /// is over.
+    /// The session for a next request, which `stop` ends, if the server still keeps it. Otherwise
+    /// it is over.
     pub fn woken(mut self, stop: &Stop) -> Option<Session> {
         self.stop = stop.clone();
         match self.wake() {
