@@ -21,13 +21,13 @@ fn session<T: Send>(
 ) -> (T, Result<Vec<Served>, service::Error>) {
     sotto_net::run_pair(
         |ch| async move {
-            let mut me = Client::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let mut me = Client::establish(ch, Rng::from_seed([1; 32]), [0; 32]).await.unwrap();
             me.session.assume_low_latency();
             let offered = service::receive_offer(&mut me.session.ch, &TokenizerSource::Server).await.unwrap();
             client(me, offered).await
         },
         |ch| async {
-            let mut me = Server::establish(ch, Rng::from_os(), [0; 32]).await.unwrap();
+            let mut me = Server::establish(ch, Rng::from_seed([2; 32]), [0; 32]).await.unwrap();
             me.session.assume_low_latency();
             let policy = Policy::default();
             service::offer(&mut me.session.ch, model, folder.tokenizer(), policy).await.unwrap();
