@@ -28,6 +28,7 @@
 mod encode;
 mod error;
 mod generate;
+mod memory;
 mod offer;
 mod request;
 mod step;
@@ -39,6 +40,7 @@ use sotto_protocol::Server;
 pub use encode::{Text, encode};
 pub use error::Error;
 pub use generate::{Choose, History, evaluate, generate};
+pub use memory::Memory;
 pub use offer::{Answers, Policy, RemoteModel, TokenizerSource, digest, offer, receive_offer};
 pub use request::{Ranges, Request, Served, admit, hear_more, tell_no_more, wake};
 pub use step::{Revealed, Wanted, step};

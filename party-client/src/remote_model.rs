@@ -5,15 +5,19 @@ use std::path::Path;
 use serde_json::Value;
 use sotto_models::{
     Config, Folder, Sampler, Sampling, Task, Tokenizer,
-    service::{self, Answers, Choose, Error as Service, History, Ranges, Revealed, Text, TokenizerSource},
+    service::{
+        self, Answers, Choose, Error as Service, History, Memory, Ranges, Revealed, Text, TokenizerSource,
+    },
 };
 use sotto_net::Cost;
+use sotto_party::memory;
 use sotto_protocol::Client;
 
 use crate::{
     error::Error,
     generate::{GenerationRequest, Prompt},
     report::{Disclosure, Logits, ModelSummary},
+    session::Options,
 };
 
 /// Tokens to make unless the user says how many.
@@ -22,6 +26,8 @@ const DEFAULT_NEW: usize = 40;
 /// A model that a server offers.
 pub struct RemoteModel {
     offered: service::RemoteModel,
+    /// Bytes that a session may come to hold.
+    memory: Option<usize>,
 }
 
 /// Whether every number that was watched stayed in its range.
@@ -33,9 +39,10 @@ impl RemoteModel {
     ///
     /// # Errors
     /// The offer makes no sense, or the user's tokenizer is not the model's.
-    pub(crate) async fn receive(me: &mut Client, tokenizer: &TokenizerSource) -> Result<RemoteModel, Error> {
+    pub(crate) async fn receive(me: &mut Client, options: &Options) -> Result<RemoteModel, Error> {
+        let (tokenizer, memory) = (&options.tokenizer, options.memory);
         match service::receive_offer(&mut me.session.ch, tokenizer).await {
-            Ok(offered) => Ok(RemoteModel { offered }),
+            Ok(offered) => Ok(RemoteModel { offered, memory }),
             Err(Service::Model(e)) if !matches!(tokenizer, TokenizerSource::File(..)) => {
                 Err(Error::BadOffer(e))
             }
@@ -233,6 +240,7 @@ impl RemoteModel {
         request: &GenerationRequest,
         next: impl FnMut(Step<'_>) -> bool,
     ) -> Result<InRange, Error> {
+        self.check_memory(prompt.len() + new)?;
         let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
         let mut choice = Choice { sampler, cost: Cost::default(), next };
         let ranges = service::generate(me, &self.offered, history, prompt, new, &mut choice).await?;
@@ -248,8 +256,28 @@ impl RemoteModel {
         me: &mut Client,
         tokens: &[u32],
     ) -> Result<(Vec<f32>, InRange), Error> {
+        self.check_memory(tokens.len())?;
         let (logits, ranges) = service::evaluate(me, &self.offered, tokens).await?;
         Ok((logits, InRange(ranges == Ranges::Kept)))
+    }
+
+    /// Whether a session that reads a text of so many positions keeps within memory.
+    ///
+    /// # Errors
+    /// It may not.
+    fn check_memory(&self, positions: usize) -> Result<(), Error> {
+        let (network, task) = (self.offered.network(), self.task());
+        let needed = Memory::of(network, self.offered.scales(), task, positions)?.client;
+        let free = self.memory.unwrap_or_else(memory::available);
+        if needed <= free {
+            return Ok(());
+        }
+        let (needed, free) = (memory::in_words(needed), memory::in_words(free));
+        let advice = match self.memory {
+            Some(_) => format!("more than --memory {free} permits: raise it, or ask for fewer tokens"),
+            None => format!("and {free} are free: ask for fewer tokens, or pass --memory if there is more"),
+        };
+        Err(Error::Usage(format!("{positions} tokens of this model may take {needed} here, {advice}")))
     }
 
     /// Whether it is for this.
@@ -270,6 +298,7 @@ impl RemoteModel {
         texts: &[Text],
         each: &mut dyn FnMut(usize, Revealed),
     ) -> Result<InRange, Error> {
+        self.check_memory(texts.iter().map(|text| text.ids.len()).max().unwrap_or(0))?;
         let ranges = service::encode(me, &self.offered, texts, each).await?;
         Ok(InRange(ranges == Ranges::Kept))
     }

@@ -32,6 +32,8 @@ pub struct Options {
     pub patience: Duration,
     /// Where the model's tokenizer comes from.
     pub tokenizer: TokenizerSource,
+    /// Bytes that a session may come to hold; by default, what is free.
+    pub memory: Option<usize>,
 }
 
 /// How a connection is secured.
@@ -100,7 +102,7 @@ impl Session {
         let (me, model) = runtime.block_on(async {
             let established = stop.or_stop(establish(options, events)).await;
             let mut me = established.unwrap_or(Err(Error::Stopped))?;
-            let received = stop.or_stop(RemoteModel::receive(&mut me, &options.tokenizer)).await;
+            let received = stop.or_stop(RemoteModel::receive(&mut me, options)).await;
             match received.unwrap_or(Err(Error::Stopped)) {
                 Ok(model) => Ok((me, model)),
                 Err(e) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sotto_models::service::Policy;
 use sotto_net::{Channel, Link, Runtime};
 use sotto_party::admission::{self, Admission, HEARTBEAT, Refusal};
 use sotto_protocol::Server;
@@ -11,7 +12,7 @@ use crate::{
     alarm::Ending,
     error::Error,
     events::{Event, Events},
-    model::{Model, Rules, Turn},
+    model::{Model, Turn},
     queue::Place,
     transport::{JoinedClient, PendingClient, Transport},
 };
@@ -37,8 +38,8 @@ pub struct Deadlines {
 pub struct ServerState {
     /// The model.
     pub model: Model,
-    /// What its owner has decided.
-    pub rules: Rules,
+    /// What clients may ask for.
+    pub policy: Policy,
     /// How clients connect.
     pub transport: Transport,
     /// Where connections are read and written.
@@ -122,7 +123,7 @@ impl ServerState {
                 Err(ending) => return Outcome::Before(ending.into()),
             };
             me.session.ch.set_deadline("session", deadlines.session);
-            let served = self.model.serve(&mut me, self.rules, [deadlines.silence, deadlines.idle], each);
+            let served = self.model.serve(&mut me, self.policy, [deadlines.silence, deadlines.idle], each);
             let served = alarm.unless_rung(served).await;
             let served = served.unwrap_or_else(|ending| Err(ending.into()));
             match &served {

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use sotto_models::{CLEAR_LEAD, Cache, Task, network::MODEL_TYPES};
+use sotto_models::{CLEAR_LEAD, Cache, Task, network::MODEL_TYPES, service::Ranges};
 use sotto_party::{
     command_line, key_file,
     log::{self, Level},
@@ -19,6 +19,7 @@ use sotto_party::{
     process::{self, Signal},
 };
 
+use sotto_net::Cost;
 use sotto_protocol::Precision;
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     listener::{self, Options},
     model::Model,
     transport::Transport,
+    trial::Trial,
 };
 use args::{CheckModelArgs, Cli, Command, ServeArgs};
 
@@ -181,7 +183,34 @@ fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
         let largest = all.largest;
         print(&format!("agreement   precision {name}: {likeliest}largest difference {largest:.3}\n"));
     }
+    print(&format!("memory      {}\n", model.memory()?));
+    if args.trial_tokens > 0 {
+        let trial = model.trial(args.calibrate.as_deref(), args.trial_tokens as usize, TRIAL_ANSWER)?;
+        print(&costs(&trial));
+    }
     Ok(())
+}
+
+/// Tokens of an answer whose costs are looked at.
+const TRIAL_ANSWER: usize = 9;
+
+/// What a request costs, in words.
+fn costs(trial: &Trial) -> String {
+    let line = |what: String, cost: Cost, times: f64| {
+        let (seconds, megabytes) = (cost.seconds / times, cost.bytes() as f64 / 1e6 / times);
+        let turns = cost.turns as f64 / times;
+        format!("costs       {what}: {seconds:.2} s, {megabytes:.1} MB, {turns:.0} turns\n")
+    };
+    let mut text = line(format!("a text of {} tokens", trial.prompt), trial.reading, 1.0);
+    if trial.further > 0 {
+        let each = format!("each further token of {}", trial.further + 1);
+        text.push_str(&line(each, trial.making, trial.further as f64));
+    }
+    if trial.ranges == Ranges::Left {
+        text.push_str("            a number has left its range on the way: the answer may be wrong\n");
+    }
+    text.push_str("            (both parties on this machine, no network between them)\n");
+    text
 }
 
 /// Prints the fingerprint of a key, which is made if it is not there.

@@ -11,7 +11,7 @@ use sotto_models::{Task, tokenizer::Digest};
 use sotto_net::Fingerprint;
 use sotto_party::{admission::Refusal, log::Severity, output::one_line};
 
-use crate::error::Error;
+use crate::{error::Error, model::Lengths};
 
 /// Something has happened.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub enum Event {
         /// By which clients may pin its tokenizer and its chat template.
         tokenizer: Digest,
     },
+    /// For how long prompts the model is served, and what memory that may take.
+    Lengths(Lengths),
     /// What the model's files say and is read otherwise.
     Remark(String),
     /// The ranges of the model's numbers were chosen on texts.
@@ -127,6 +129,7 @@ impl Event {
             | Event::UnprovenRange(_)
             | Event::Remark(_)
             | Event::Reread(Err(_)) => Severity::Warning,
+            Event::Lengths(lengths) if lengths.exceed_memory() => Severity::Warning,
             _ => Severity::Info,
         }
     }
@@ -136,6 +139,7 @@ impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Event::Loaded { model, tokenizer } => write!(f, "model loaded: {model}; tokenizer {tokenizer}"),
+            Event::Lengths(lengths) => write!(f, "{lengths}"),
             Event::Remark(remark) => write!(f, "{remark}"),
             Event::Calibrated { ranges } => write!(f, "ranges chosen on texts: {ranges}"),
             Event::UnprovenRange(finding) => write!(f, "unproven range: {finding}"),

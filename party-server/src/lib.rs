@@ -12,6 +12,7 @@
 //! | `client_session` | one client, from its connection to its end                     |
 //! | `alarm`          | what ends a connection before its time                         |
 //! | `model`          | the model that is served: all calls of `sotto_models`          |
+//! | `trial`          | both parties in this process: what requests cost               |
 //! | `events`         | what a front end is told                                       |
 //! | `error`          | what went wrong, through whom, and what the client is told     |
 //! | `command_line`   | the program: options, signals, log, exit codes                 |
@@ -26,6 +27,7 @@ mod listener;
 mod model;
 mod queue;
 mod transport;
+mod trial;
 
 pub use alarm::{Alarm, Ending};
 pub use allow_list::AllowList;
@@ -33,6 +35,6 @@ pub use client_session::Deadlines;
 pub use error::{Error, Fault};
 pub use events::{Event, Events, Served};
 pub use listener::{Options, serve};
-pub use model::{Model, Reveal, Rules};
+pub use model::{Lengths, Model, Reveal, Rules};
 pub use queue::Limits;
 pub use transport::Transport;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sotto_models::Cache;
+use sotto_models::{Cache, service::Policy};
 use sotto_net::{Error as Net, Link, Listener, Runtime};
 
 use crate::{
@@ -66,13 +66,13 @@ pub fn serve(options: Options, stop: &Alarm, events: &Arc<dyn Events>) -> Result
     TcpListener::bind(options.listen)
         .map_err(|source| Net::Listen { addr: options.listen, source })
         .map(drop)?;
-    let model = load(&options, &**events)?;
+    let (model, policy) = load(&options, &**events)?;
     let runtime = Runtime::new();
     let listener = runtime.block_on(Listener::bind(options.listen))?;
     let (addr, fingerprint) = (listener.addr(), options.transport.fingerprint());
-    let Options { rules, transport, limits, deadlines, link, once, .. } = options;
+    let Options { transport, limits, deadlines, link, once, .. } = options;
     let server = Arc::new(Server {
-        state: ServerState { model, rules, transport, runtime, deadlines, link },
+        state: ServerState { model, policy, transport, runtime, deadlines, link },
         connections: Connections::new(limits),
         events: events.clone(),
         once: once.then(|| Once { stop: stop.clone(), result: Mutex::default() }),
@@ -107,12 +107,15 @@ fn check_transport(options: &Options) -> Result<(), Error> {
 }
 
 /// Loads the model. One that may overflow is refused, unless that is accepted.
-fn load(options: &Options, events: &dyn Events) -> Result<Model, Error> {
+fn load(options: &Options, events: &dyn Events) -> Result<(Model, Policy), Error> {
     let model = Model::load(&options.model, options.calibrate.as_deref(), &options.cache)?;
-    model.check(options.rules)?;
+    let (rules, sessions) = (options.rules, options.limits.sessions);
+    let lengths = model.lengths(rules, sessions)?;
+    let policy = model.policy(rules.reveal, lengths.max_prompt)?;
     model.remarks().iter().for_each(|remark| events.tell(Event::Remark(remark.clone())));
     model.ranges().into_iter().for_each(|ranges| events.tell(Event::Calibrated { ranges }));
     events.tell(Event::Loaded { model: model.describe(), tokenizer: model.tokenizer_digest() });
+    events.tell(Event::Lengths(lengths));
     let findings = model.findings();
     findings.iter().for_each(|finding| events.tell(Event::UnprovenRange(finding.clone())));
     match findings.first() {
@@ -121,7 +124,7 @@ fn load(options: &Options, events: &dyn Events) -> Result<Model, Error> {
              start with --accept-unproven-ranges",
             findings.len()
         ))),
-        _ => Ok(model),
+        _ => Ok((model, policy)),
     }
 }
 

@@ -1,6 +1,10 @@
 //! The model that is served. All calls of the model library are here.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fmt::{self, Display, Formatter},
+    path::Path,
+    time::Duration,
+};
 
 use sotto_models::{
     Agreement, Cache, Folder, Task, Texts,
@@ -9,9 +13,10 @@ use sotto_models::{
     tokenizer::Digest,
 };
 use sotto_net::Cost;
+use sotto_party::memory;
 use sotto_protocol::{Precision, Server};
 
-use crate::{error::Error, events::Served};
+use crate::{error::Error, events::Served, trial::Trial};
 
 /// What clients see of each step.
 pub use sotto_models::service::Answers as Reveal;
@@ -25,6 +30,10 @@ pub struct Model {
 
 /// How long a client that has another request may take to make it.
 const REQUEST: Duration = Duration::from_secs(30);
+/// Lengths of texts that owners are told of.
+const LENGTHS: [usize; 2] = [32, 256];
+/// Prompts of this length are served whatever memory there seems to be.
+const SHORTEST: usize = 128;
 /// Texts on which agreement is looked at.
 const AGREEMENT_TEXTS: usize = 3;
 
@@ -33,8 +42,46 @@ const AGREEMENT_TEXTS: usize = 3;
 pub struct Rules {
     /// What clients see.
     pub reveal: Reveal,
+    /// Tokens of a prompt at most; by default, as many as memory permits.
+    pub max_prompt: Option<usize>,
+    /// Bytes for all sessions together; by default, most of what is free when the model is loaded.
+    pub memory: Option<usize>,
+}
+
+/// The lengths that a model is served for.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
     /// Tokens of a prompt at most.
     pub max_prompt: usize,
+    /// Bytes that a session may come to hold with it, about.
+    pub session: usize,
+    /// Bytes that there are for all sessions.
+    pub memory: usize,
+    /// Sessions at a time.
+    pub sessions: usize,
+}
+
+impl Lengths {
+    /// Whether all sessions together may come to hold more than there is.
+    pub fn exceed_memory(&self) -> bool {
+        self.session > self.memory / self.sessions
+    }
+}
+
+impl Display for Lengths {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Lengths { max_prompt, session, memory, sessions } = *self;
+        let (session, memory) = (memory::in_words(session), memory::in_words(memory));
+        write!(
+            f,
+            "prompts of up to {max_prompt} tokens; a session may take {session}, and there are {memory} for \
+             {sessions} at a time"
+        )?;
+        if self.exceed_memory() {
+            f.write_str(", which is too little: lower --max-prompt or --max-sessions")?;
+        }
+        Ok(())
+    }
 }
 
 /// How far a session is.
@@ -59,13 +106,62 @@ impl Model {
         Ok(Model { weights, folder, findings })
     }
 
-    /// Whether it can be served by these rules.
+    /// What clients may ask for, as far as it can be served so.
     ///
     /// # Errors
     /// It has no largest answer, and no other is to be revealed.
-    pub fn check(&self, rules: Rules) -> Result<(), Error> {
-        let policy = Policy { answers: rules.reveal, ..Policy::default() };
-        policy.check(self.weights.config()).map_err(|e| Error::Usage(e.to_string()))
+    pub fn policy(&self, answers: Reveal, max_prompt: usize) -> Result<Policy, Error> {
+        let policy = Policy { answers, max_prompt, audited: self.findings.is_empty() };
+        policy.check(self.weights.config()).map_err(|e| Error::Usage(e.to_string()))?;
+        Ok(policy)
+    }
+
+    /// For how long prompts it is served: at most as long as every session keeps within its part of
+    /// the memory, if there is a limit, or the owner leaves the length to memory.
+    ///
+    /// # Errors
+    /// The owner's limits contradict each other.
+    pub fn lengths(&self, rules: Rules, sessions: usize) -> Result<Lengths, Error> {
+        let memory = rules.memory.unwrap_or_else(|| memory::available() / 5 * 4);
+        let (each, most) = (memory / sessions, self.weights.positions());
+        let fits = self.weights.longest(each)?;
+        let max_prompt = match (rules.max_prompt, rules.memory) {
+            (_, Some(_)) if fits == 0 => {
+                return Err(Error::Usage(format!(
+                    "--memory {} is too little for {sessions} sessions of this model, which take {} each and \
+                     more: raise --memory, or lower --max-sessions",
+                    memory::in_words(memory),
+                    memory::in_words(self.weights.memory(1)?.server)
+                )));
+            }
+            (Some(wanted), Some(_)) if wanted.min(most) > fits => {
+                return Err(Error::Usage(format!(
+                    "--memory {} for {sessions} sessions permits prompts of {fits} tokens, not the {wanted} of \
+                     --max-prompt: raise --memory, or lower --max-prompt or --max-sessions",
+                    memory::in_words(memory)
+                )));
+            }
+            (Some(wanted), _) => wanted,
+            (None, Some(_)) => fits,
+            (None, None) => fits.max(SHORTEST.min(most)),
+        };
+        let session = self.weights.memory(max_prompt.min(most))?.server;
+        Ok(Lengths { max_prompt, session, memory, sessions })
+    }
+
+    /// What a session takes for texts of some lengths, in words.
+    ///
+    /// # Errors
+    /// The network has no plan.
+    pub fn memory(&self) -> Result<String, Error> {
+        let most = self.weights.positions();
+        let lengths = [LENGTHS.into_iter().filter(|&length| length < most).collect(), vec![most]].concat();
+        let of = |&length: &usize| {
+            let memory = self.weights.memory(length)?;
+            Ok(format!("{} at {length} positions", memory::in_words(memory.server)))
+        };
+        let all: Result<Vec<String>, Error> = lengths.iter().map(of).collect();
+        Ok(format!("a session takes up to {}, besides the model", all?.join(", ")))
     }
 
     /// What it does with a text.
@@ -125,6 +221,20 @@ impl Model {
         Ok(self.weights.agreement(&self.folder, &tokens, precision)?)
     }
 
+    /// What a request for a text of `tokens` tokens costs, and of `new` tokens that go on with it
+    /// if the model generates: tried, on the first of the texts that is long enough, or the longest.
+    ///
+    /// # Errors
+    /// The texts cannot be read, or a party fails.
+    pub fn trial(&self, texts: Option<&Path>, tokens: usize, new: usize) -> Result<Trial, Error> {
+        let texts = texts.map(Texts::open).transpose()?.unwrap_or_default().tokens(&self.folder)?;
+        let room = self.weights.positions().saturating_sub(new).max(1);
+        let fits = texts.iter().find(|text| text.len() >= tokens);
+        let text = fits.or_else(|| texts.iter().max_by_key(|text| text.len())).expect("there are texts");
+        let text = &text[..text.len().min(tokens).min(room)];
+        Trial::run(&self.weights, self.folder.tokenizer(), Precision::Default, text, new)
+    }
+
     /// The digest of the tokenizer and the chat template.
     pub fn tokenizer_digest(&self) -> Digest {
         service::digest(&self.weights, self.folder.tokenizer())
@@ -139,12 +249,10 @@ impl Model {
     pub async fn serve(
         &self,
         me: &mut Server,
-        rules: Rules,
+        policy: Policy,
         [silence, idle]: [Duration; 2],
         mut each: impl FnMut(Turn),
     ) -> Result<(), Error> {
-        let Rules { reveal: answers, max_prompt } = rules;
-        let policy = Policy { answers, max_prompt, audited: self.findings.is_empty() };
         service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
         let (mut history, mut before) = (Caches::default(), Cost::default());
         loop {

@@ -9,6 +9,7 @@
 //! | `command_line` | reading a command line; its mistakes as a line or as JSON     |
 //! | `log`          | a log on standard error: levels, and how much events matter   |
 //! | `key_file`     | the file of a private key: who may own it, how it is made     |
+//! | `memory`       | amounts of memory, and what there is                          |
 //! | `output`       | writing to streams that may be gone or full                   |
 //! | `process`      | core dumps, panics, signals, the end of a parent              |
 
@@ -18,5 +19,6 @@ pub mod alarm;
 pub mod command_line;
 pub mod key_file;
 pub mod log;
+pub mod memory;
 pub mod output;
 pub mod process;

@@ -165,7 +165,7 @@ async fn all_logits(
     let (network, scales) = (&remote.network, &remote.scales);
     let (mut caches, mut rest, mut logits) = (Caches::default(), Tokens::Known(tokens), vec![]);
     while rest.count() > 0 {
-        let (part, after) = next_part(network, scales, caches.len(), rest).await?;
+        let (part, after) = next_part(network, scales, caches.len(), rest)?;
         let progress = enter_prompt(me, network, scales, &caches, part, [0, after.count()]).await?;
         let revealed = step(me, network, scales, &mut caches, (part, Wanted::All), progress).await?;
         match revealed.map(|revealed| revealed.capped(&remote.config)) {
@@ -234,7 +234,7 @@ async fn serve_all(
 ) -> Result<usize, Error> {
     let (network, scales) = (&model.network, &model.scales);
     while rest.count() > 0 {
-        let (part, after) = next_part(network, scales, caches.len(), rest).await?;
+        let (part, after) = next_part(network, scales, caches.len(), rest)?;
         let progress = enter_prompt(me, network, scales, caches, part, [0, after.count()]).await?;
         step(me, network, scales, caches, (part, Wanted::All), progress).await?;
         rest = after;

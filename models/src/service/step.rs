@@ -3,7 +3,7 @@
 use sotto_protocol::{Precision, Role, Schedule, Session, linear::Matrix};
 use zeroize::Zeroizing;
 
-use super::{Answers, Error};
+use super::{Answers, Error, memory::Size};
 use crate::{
     Config,
     evaluator::{
@@ -146,7 +146,7 @@ async fn reveal<R: Role>(
 
 /// The next part of a prompt after `past` positions, and what is left of it: a long one is read
 /// part by part, so that what is made for one step keeps within bounds. Both parties cut it alike.
-pub(super) async fn next_part<'t, W, N>(
+pub(super) fn next_part<'t, W, N>(
     network: &N,
     scales: &Scales,
     past: usize,
@@ -156,22 +156,10 @@ where
     W: Matrix + Clone,
     N: Network<Weight = W>,
 {
-    let one = Tokens::Hidden(1);
-    let plan = plan(network, scales, Precision::default(), 0, one, Outputs::Nothing).await?;
-    let (layers, neurons) = (plan.layers(), plan.neurons());
-    let heads = plan.heads().first().map_or(0, |heads| heads.key_value * heads.group);
-    let fits = |rows: &usize| rows * layers * (neurons + heads * (past + rows) / 2) <= PART;
-    let most = PARTS.into_iter().rev().find(fits).unwrap_or(PARTS[0]);
-    let all = tokens.count();
+    let (most, all) = (Size::of(network, scales)?.rows(past), tokens.count());
     // Parts of equal length, but for the last.
     Ok(tokens.split_at(all.div_ceil(all.div_ceil(most).max(1))))
 }
-
-/// Rows of a part at most.
-const PARTS: [usize; 5] = [16, 32, 64, 128, 256];
-/// Arguments of activation functions, and half the scores, of all layers of a part, where it has
-/// more than the fewest rows.
-const PART: usize = 5 << 20;
 
 /// Reads a prompt up to its last part, which is left to whoever wants something of it.
 pub(super) async fn read_to_last<'t, R, N>(
@@ -187,7 +175,7 @@ where
     N: Network<Weight = R::Weight>,
 {
     loop {
-        let (part, rest) = next_part(network, scales, caches.len(), tokens).await?;
+        let (part, rest) = next_part(network, scales, caches.len(), tokens)?;
         if rest.count() == 0 {
             return Ok(part);
         }

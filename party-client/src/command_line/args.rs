@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sotto_net::{Fingerprint, Link};
-use sotto_party::log::Level;
+use sotto_party::{log::Level, memory};
 use sotto_protocol::Precision;
 use sotto_shares::Rng;
 
@@ -294,6 +294,11 @@ pub struct Target {
     #[arg(long, value_name = "HOW", default_value = "default")]
     precision: Precision,
 
+    /// What a session may come to hold here: 2GB, say. Requests that may take more are not made.
+    /// [default: what is free]
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse)]
+    memory: Option<usize>,
+
     /// How long to wait for a server that sends nothing.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -372,6 +377,7 @@ impl Target {
             link: self.link,
             precision: self.precision,
             patience: Duration::from_secs(self.timeout),
+            memory: self.memory,
             tokenizer: match (&self.tokenizer, self.tokenizer_digest) {
                 (Some(file), digest) => TokenizerSource::File(file.clone(), digest),
                 (None, Some(digest)) => TokenizerSource::Pinned(digest),

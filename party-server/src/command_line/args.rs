@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use sotto_net::{Fingerprint, HANDSHAKE_TIMEOUT, Link};
-use sotto_party::log::Level;
+use sotto_party::{log::Level, memory};
 
 use crate::{Deadlines, Limits, Reveal, Rules};
 
@@ -76,11 +76,17 @@ pub struct ServeArgs {
     #[arg(long)]
     pub accept_unproven_ranges: bool,
 
-    /// The longest prompt that is served, in tokens. Memory grows with its square: at 256 tokens a
-    /// small model takes about 2 GB.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    /// The longest prompt that is served, in tokens, with what the session has read before.
+    /// [default: what the model has room for, as far as --memory permits]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    max_prompt: u32,
+    max_prompt: Option<u32>,
+
+    /// What all sessions together may come to hold, besides the model: 8GB, say. Each has an equal
+    /// part, which limits --max-prompt. [default: four fifths of what is free once the model is
+    /// loaded]
+    #[arg(long, value_name = "SIZE", value_parser = memory::parse, help_heading = "Limits")]
+    memory: Option<usize>,
 
     /// Where to listen. Port 0 takes a free one; the line printed at the start says which.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700", help_heading = "Clients")]
@@ -171,8 +177,10 @@ pub struct ServeArgs {
 }
 
 /// Shows what the owner of a model wants to know before serving it: its shape, the ranges of its
-/// numbers, what the audit finds (values that may exceed their fixed-point rings), and how far it
-/// agrees with the same model in f32. All of it are functions of the weights.
+/// numbers, what the audit finds (values that may exceed their fixed-point rings), how far it
+/// agrees with the same model in f32, and what requests cost: memory as computed, and seconds,
+/// bytes and turns as a request takes them that is run here, both parties in this process. All of
+/// it are functions of the weights and of this machine.
 #[derive(Args)]
 pub struct CheckModelArgs {
     /// The model: a folder in the Hugging Face layout, a GGUF file, or `builtin`.
@@ -189,6 +197,12 @@ pub struct CheckModelArgs {
     /// nothing. [default: ~/.cache/sotto]
     #[arg(long, value_name = "DIR|none")]
     pub cache: Option<PathBuf>,
+
+    /// Tokens of the text of the request that is run to see what it costs; 0 runs none. A large
+    /// model takes seconds a token.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=65_536))]
+    pub trial_tokens: u32,
 }
 
 /// Prints which models can be served: the `model_type` of their `config.json`, what they are for,
@@ -226,7 +240,8 @@ fn reveal(text: &str) -> Result<Reveal, String> {
 impl ServeArgs {
     /// What the owner has decided.
     pub fn rules(&self) -> Rules {
-        Rules { reveal: self.reveal, max_prompt: self.max_prompt as usize }
+        let max_prompt = self.max_prompt.map(|tokens| tokens as usize);
+        Rules { reveal: self.reveal, max_prompt, memory: self.memory }
     }
 
     /// How many at a time.

@@ -193,6 +193,14 @@ fn a_server_tells_what_it_offers() {
     let text = good(&info.output().unwrap());
     assert!(text.contains("5 layers of width 128") && text.contains("the 20 largest logits"), "{text}");
     let inspected = good(&server_command().args(["check-model", "builtin"]).output().unwrap());
+    for told in [
+        "memory      a session takes up to",
+        "at 256 positions, besides the model",
+        "costs       a text of 32 tokens:",
+        "costs       each further token of 9:",
+    ] {
+        assert!(inspected.contains(told), "{told}: {inspected}");
+    }
     let digest = text.lines().find(|line| line.starts_with("tokenizer")).unwrap();
     assert!(inspected.contains(digest), "{inspected}");
     let digest = digest.split_whitespace().last().unwrap();

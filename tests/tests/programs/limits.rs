@@ -49,6 +49,16 @@ fn ask(server: &Server, tokens: &str) -> Command {
 }
 
 #[test]
+fn prompts_are_as_long_as_memory_permits() {
+    let server = Server::start(&["--max-sessions", "1", "--memory", "330MB"]);
+    let long = "Once upon a time there was a little fox who lived in the forest. ".repeat(6);
+    let out = server.client().args(["--prompt", &long, "--max-tokens", "1"]).output().unwrap();
+    assert!(!out.status.success());
+    server.logs("exceeds this server's limit of");
+    good(&ask(&server, "1").output().unwrap());
+}
+
+#[test]
 fn crowds_that_say_nothing_do_not_keep_a_good_client_out() {
     let server = Server::start(&["--max-sessions", "1", "--max-queue", "1", "--log", "error"]);
     let (over, kept) = (AtomicBool::new(false), Mutex::new(vec![]));

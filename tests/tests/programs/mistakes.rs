@@ -42,6 +42,21 @@ fn the_servers_operator_is_told_what_is_wrong() {
     );
     mistake(&mut insecure("127.0.0.1:0"), 2, &["--model"]);
     mistake(
+        insecure("127.0.0.1:0").args(["--model", "builtin", "--memory", "plenty"]),
+        2,
+        &["plenty", "--memory", "8GB"],
+    );
+    mistake(
+        insecure("127.0.0.1:0").args(["--model", "builtin", "--memory", "1GB"]),
+        2,
+        &["--memory 1.0 GB is too little for 4 sessions", "--max-sessions"],
+    );
+    mistake(
+        insecure("127.0.0.1:0").args(["--model", "builtin", "--memory", "2GB", "--max-prompt", "256"]),
+        2,
+        &["permits prompts of", "not the 256 of --max-prompt"],
+    );
+    mistake(
         insecure("127.0.0.1:0").args(["--model", "builtin", "--calibrate", "/no/such"]),
         2,
         &["/no/such", "no such file"],
@@ -135,6 +150,11 @@ fn requests_that_do_not_fit_and_clients_that_misbehave_end_no_server() {
         server.client().args(["--prompt", "fox", "--max-tokens", "1000"]),
         2,
         &["1000", "256", "--max-tokens"],
+    );
+    mistake(
+        server.client().args(["--prompt", "fox", "--memory", "1MB"]),
+        2,
+        &["tokens of this model may take", "more than --memory 1.0 MB permits"],
     );
     mistake(server.client().args(["--prompt", "fox", "--chat"]), 2, &["no chat template", "--chat"]);
     let tokenizer = server.folder.path().join("tokenizer.json");
