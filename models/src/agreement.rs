@@ -82,7 +82,7 @@ impl Model {
         let logits = logits.expect("nobody is talked to");
         // They come in units of 2^logits.
         let (unit, share) = (self.scales().logits, logits.share);
-        let frac = share.frac.wrapping_add_signed(unit);
+        let frac = share.frac().wrapping_add_signed(unit);
         let revealed = e.arithmetic.reveal(&share.with_frac(frac));
         let mut logits: Vec<f32> =
             revealed.into_iter().map(|x| (x * f64::from(unit).exp2()) as f32).collect();

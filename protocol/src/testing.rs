@@ -311,14 +311,14 @@ pub(crate) trait Open {
 impl Open for Share {
     type Clear = Vec<u64>;
     fn open(client: Share, server: Share) -> Vec<u64> {
-        (&client + &server).data.clone()
+        (&client + &server).data().to_vec()
     }
 }
 
 impl Open for XorShare {
     type Clear = Vec<u64>;
     fn open(client: XorShare, server: XorShare) -> Vec<u64> {
-        client.xor(&server).words.clone()
+        client.xor(&server).words().to_vec()
     }
 }
 

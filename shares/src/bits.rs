@@ -7,10 +7,10 @@ use zeroize::Zeroize;
 ///
 /// Wiped on drop, not printable.
 pub struct XorShare {
-    /// Bits per element, `1..=64`.
-    pub width: u32,
-    /// One word per element.
-    pub words: Vec<u64>,
+    /// `1..=64`.
+    width: u32,
+    /// One for each element.
+    words: Vec<u64>,
 }
 
 impl Drop for XorShare {
@@ -24,6 +24,16 @@ impl XorShare {
     pub fn new(width: u32, words: Vec<u64>) -> XorShare {
         debug_assert!(words.iter().all(|w| width == 64 || w >> width == 0), "words fit the width");
         XorShare { width, words }
+    }
+
+    /// Bits per element, `1..=64`.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// One word per element.
+    pub fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// Number of elements.

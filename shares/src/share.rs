@@ -52,14 +52,11 @@ impl Shape {
 ///
 /// The sum of both parties' shares modulo 2^l is the value. Wiped on drop, not printable.
 pub struct Share {
-    /// The ring.
-    pub ring: Ring,
-    /// Fraction bits of the shared value.
-    pub frac: u32,
-    /// The shape.
-    pub shape: Shape,
-    /// Row-major elements, reduced modulo 2^l.
-    pub data: Vec<u64>,
+    ring: Ring,
+    frac: u32,
+    shape: Shape,
+    /// Row-major, reduced modulo 2^l; as many as the shape has.
+    data: Vec<u64>,
 }
 
 impl Drop for Share {
@@ -83,6 +80,26 @@ impl Share {
     /// is the other party's share.
     pub fn zeros(ring: Ring, frac: u32, shape: Shape) -> Share {
         Share::new(ring, frac, shape, vec![0; shape.len()])
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    /// Fraction bits of the shared value.
+    pub fn frac(&self) -> u32 {
+        self.frac
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The elements, row by row, reduced modulo 2^l.
+    pub fn data(&self) -> &[u64] {
+        &self.data
     }
 
     /// Number of elements.

@@ -351,11 +351,11 @@ fn bert(precision: Precision) {
     let (ring, frac) = (precision.linear(), precision.frac());
     let data = values.map(|x| encode(x, frac, ring)).collect();
     let x = Share::new(ring, frac, Shape::new(rows, d), data);
-    let nothing = Share::zeros(ring, frac, x.shape);
+    let nothing = Share::zeros(ring, frac, x.shape());
     let scales = Scales::default();
     let mut clear = FixedPoint::new(Clear::new(precision), &scales);
     let want = immediate(layer.forward(&mut clear, 0, &x.duplicate().into())).unwrap().share;
-    let real = |x: &Share, i: usize| decode(x.data[i], x.frac, x.ring);
+    let real = |x: &Share, i: usize| decode(x.data()[i], x.frac(), x.ring());
     // The same shares in every run, on every machine; three times, as the largest of so many
     // differences is a matter of luck.
     let mut largest = [1u8, 3, 5].map(|seed| {
@@ -390,11 +390,11 @@ async fn one_layer<R: Role<Weight: Clone>>(me: &mut R, layer: &EncoderLayer<R::W
     let (scales, mut caches) = (Scales::default(), Caches::default());
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let mut plan = Plan::new(0, precision, &scales);
-    plan.rows = x.shape.rows;
+    plan.rows = x.shape().rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await.unwrap();
     }
-    layer.forward(&mut plan, 0, &x.shape).await.unwrap();
+    layer.forward(&mut plan, 0, &x.shape()).await.unwrap();
     plan.enter(Part::Head).await.unwrap();
     let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), &scales);
     e.enter(Part::Layer(0)).await.unwrap();

@@ -9,11 +9,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    fmt::Write,
-    fs,
-    sync::{Arc, mpsc},
-};
+use std::{fmt::Write, fs, sync::mpsc};
 
 use sotto_net::{Channel, Half, Link, memory_pair, run_pair};
 use sotto_ot::{BitTriples, Columns, Extension, OtSession, SemiHonest};
@@ -78,7 +74,7 @@ fn lines() -> String {
         "truncate-faithful",
         run(async |s| one(truncate::faithful(s, &scaled(s, 44, 28, 64), 20, reveal::RING).await)),
     );
-    line("compare", run(async |s| plain(compare::less_than(s, &row(s, 44, 64).data, 44).await)));
+    line("compare", run(async |s| plain(compare::less_than(s, row(s, 44, 64).data(), 44).await)));
     line("compare-sign", run(async |s| plain(compare::is_negative(s, &row(s, 44, 64)).await)));
     line(
         "mul-small",
@@ -101,8 +97,8 @@ fn lines() -> String {
         "pick",
         run(async |s| {
             let x = row(s, 44, 64);
-            let picked = select::select(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data[i]).await?;
-            one(Ok(Share::new(WIDE, 0, x.shape, picked)))
+            let picked = select::select(s, &bits(s, 4, 64), WIDE, &[0, 1, 7, 20], |i, _| x.data()[i]).await?;
+            one(Ok(Share::new(WIDE, 0, x.shape(), picked)))
         }),
     );
     line(
@@ -315,7 +311,7 @@ where
 fn linear(exactness: Exactness) -> [Side; 2] {
     let shape = WeightShape { id: 1, inner: 64, outer: 96, frac: 8, exactness };
     let data = (0..64 * 96).map(|i| (i * 37 % 4001) as i16 - 2000).collect();
-    let weight = Weight { shape, data: Arc::new(Weights::plain(data, shape.outer)), bias: vec![] };
+    let weight = Weight::new(shape, Weights::plain(data, shape.outer), vec![]);
     keyed(
         async |me| {
             let x = scaled(&me.session, 44, 12, 4 * 64).reshape(Shape::new(4, 64));
@@ -377,12 +373,12 @@ fn products() -> [Side; 2] {
         async |me| {
             let pairs = pairs(&me.session);
             let out = matmul::client(me, &pairs).await?;
-            Ok(out.iter().flat_map(|x| x.data.clone()).collect())
+            Ok(out.iter().flat_map(|x| x.data().to_vec()).collect())
         },
         async |me| {
             let pairs = pairs(&me.session);
             let out = matmul::server(me, &pairs).await?;
-            Ok(out.iter().flat_map(|x| x.data.clone()).collect())
+            Ok(out.iter().flat_map(|x| x.data().to_vec()).collect())
         },
     )
 }
@@ -491,11 +487,11 @@ fn column(s: &Session, bits: u32, frac: u32) -> Share {
 }
 
 fn bits(s: &Session, width: u32, n: usize) -> XorShare {
-    XorShare::new(width, row(s, width, n).data.clone())
+    XorShare::new(width, row(s, width, n).data().to_vec())
 }
 
 fn words<const K: usize>(out: Result<[Share; K], Error>) -> Result<Vec<u64>, Error> {
-    out.map(|out| out.iter().flat_map(|x| x.data.clone()).collect())
+    out.map(|out| out.iter().flat_map(|x| x.data().to_vec()).collect())
 }
 
 fn one(out: Result<Share, Error>) -> Result<Vec<u64>, Error> {
@@ -503,5 +499,5 @@ fn one(out: Result<Share, Error>) -> Result<Vec<u64>, Error> {
 }
 
 fn plain(out: Result<XorShare, Error>) -> Result<Vec<u64>, Error> {
-    out.map(|x| x.words.clone())
+    out.map(|x| x.words().to_vec())
 }

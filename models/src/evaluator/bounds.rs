@@ -226,9 +226,9 @@ impl<'a> Bounds<'a> {
             self.want(|scale| scale.coarse = ((FEW_BITS - fits) as u32 + 1).min(MOST_COARSE));
         }
         let fits = fits + f64::from(coarse.unwrap_or(0));
-        if fits < f64::from(w.shape.frac) {
+        if fits < f64::from(w.shape().frac) {
             let cap = fits.max(0.0) as u32;
-            let least = self.caps.entry(w.shape.id).or_insert(cap);
+            let least = self.caps.entry(w.shape().id).or_insert(cap);
             *least = cap.min(*least);
         }
     }
@@ -265,7 +265,7 @@ impl Bound {
                 column_bounds(w, *norm, columns.clone()).into_iter().fold(0.0, f64::max)
             }
             Bound::Output { w, reached, .. } => {
-                let bias = w.bias.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+                let bias = w.bias().iter().fold(0.0, |most: f64, b| most.max(b.abs()));
                 reached.iter().copied().fold(0.0, f64::max) + bias
             }
             _ => panic!("outputs of a matrix"),
@@ -284,9 +284,9 @@ impl Bound {
                 (0..count).into_par_iter().map(|i| row_norm(w, *input, part(i))).collect()
             }
             Bound::Output { w, input, reached, .. } => {
-                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                let bias = w.bias().iter().map(|b| b * b).sum::<f64>().sqrt();
                 let reached = reached.iter().map(|x| x * x).sum::<f64>().sqrt() + bias;
-                vec![row_norm(w, *input, 0..w.shape.outer).min(reached)]
+                vec![row_norm(w, *input, 0..w.shape().outer).min(reached)]
             }
             _ => panic!("outputs of a matrix"),
         }
@@ -296,11 +296,11 @@ impl Bound {
     fn joining(&self) -> f64 {
         match self {
             Bound::Linear(w, input, _) => {
-                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                let bias = w.bias().iter().map(|b| b * b).sum::<f64>().sqrt();
                 input * schur_bound(w) + bias
             }
             Bound::Output { w, reached, .. } => {
-                let bias = w.bias.iter().map(|b| b * b).sum::<f64>().sqrt();
+                let bias = w.bias().iter().map(|b| b * b).sum::<f64>().sqrt();
                 reached.iter().map(|x| x * x).sum::<f64>().sqrt() + bias
             }
             _ => panic!("outputs of a matrix"),
@@ -326,16 +326,16 @@ impl Evaluator for Bounds<'_> {
 
     async fn embed(&mut self, table: &Weight, tokens: Tokens<'_>) -> Result<Bound, Error> {
         // Tokens of a second text add the last row.
-        let second = if tokens.is_second(0) { largest(table.data.rows().last(), table) } else { 0.0 };
-        self.added.push(largest(table.data.rows(), table) + second);
+        let second = if tokens.is_second(0) { largest(table.data().rows().last(), table) } else { 0.0 };
+        self.added.push(largest(table.data().rows(), table) + second);
         self.next_visit();
-        Ok(Bound::Stream(longest(table.data.rows(), table) + second * (table.shape.outer as f64).sqrt()))
+        Ok(Bound::Stream(longest(table.data().rows(), table) + second * (table.shape().outer as f64).sqrt()))
     }
 
     async fn add_positions(&mut self, h: &Bound, table: &Weight) -> Result<Bound, Error> {
         let Bound::Stream(norm) = h else { panic!("positions join the stream") };
-        *self.added.last_mut().expect("an embedding comes first") += largest(table.data.rows(), table);
-        Ok(Bound::Stream(norm + longest(table.data.rows(), table)))
+        *self.added.last_mut().expect("an embedding comes first") += largest(table.data().rows(), table);
+        Ok(Bound::Stream(norm + longest(table.data().rows(), table)))
     }
 
     async fn norm(&mut self, norm: &Norm, _: &Bound) -> Result<Bound, Error> {
@@ -369,26 +369,26 @@ impl Evaluator for Bounds<'_> {
     }
 
     async fn linear(&mut self, w: &Weight, x: &Bound) -> Result<Bound, Error> {
-        let all = 0..w.shape.outer;
+        let all = 0..w.shape().outer;
         let coarse = if let Bound::Inner(_, coarse) = x { *coarse } else { None };
         let output = |input, reached| Bound::Output { w: w.clone(), input, reached, coarse };
         Ok(match x {
-            Bound::Normed { norm, parts, .. } => Bound::Linear(w.clone(), *norm, 0..parts * w.shape.outer),
+            Bound::Normed { norm, parts, .. } => Bound::Linear(w.clone(), *norm, 0..parts * w.shape().outer),
             Bound::Inner(neurons, _) => {
-                let unit = (-f64::from(w.shape.frac)).exp2();
-                let mut reached = vec![0f64; w.shape.outer];
-                for (neuron, row) in neurons.iter().zip(w.data.rows()) {
+                let unit = (-f64::from(w.shape().frac)).exp2();
+                let mut reached = vec![0f64; w.shape().outer];
+                for (neuron, row) in neurons.iter().zip(w.data().rows()) {
                     reached.iter_mut().zip(row).for_each(|(sum, q)| {
                         *sum += neuron * unit * f64::from(q).abs();
                     });
                 }
                 let checked = 4.4 * f64::from(self.scales.layer(self.layer).inner).exp2();
-                let norms = column_norms(w, 0..w.shape.inner, all);
+                let norms = column_norms(w, 0..w.shape().inner, all);
                 output(checked, reached.into_iter().zip(norms).map(|(a, b)| a.min(b * checked)).collect())
             }
             Bound::Means(heads) => {
-                let width = w.shape.inner / heads.len();
-                let mut sums = vec![0f64; w.shape.outer];
+                let width = w.shape().inner / heads.len();
+                let mut sums = vec![0f64; w.shape().outer];
                 for (head, value) in heads.iter().enumerate() {
                     let columns = column_norms(w, head * width..(head + 1) * width, all.clone());
                     sums.iter_mut().zip(columns).for_each(|(sum, norm)| *sum += norm * value);

@@ -84,13 +84,13 @@ impl<'a, A: Arithmetic> FixedPoint<'a, A> {
 
     /// A linear layer's output in units of `2^exponent`, in the ring of the residual stream.
     async fn in_stream_units(&mut self, y: &Share, exponent: i32) -> Result<Share, Error> {
-        let bits = (i64::from(y.frac) - i64::from(RESIDUAL_FRAC) + i64::from(exponent)).max(0) as u32;
-        let short = Ring::new(y.ring.bits() - bits);
+        let bits = (i64::from(y.frac()) - i64::from(RESIDUAL_FRAC) + i64::from(exponent)).max(0) as u32;
+        let short = Ring::new(y.ring().bits() - bits);
         let short = match bits {
             0 => y.duplicate(),
             bits => self.arithmetic.truncate(y, bits, short).await?,
         };
-        let missing = i64::from(RESIDUAL_FRAC) - i64::from(exponent) - i64::from(short.frac);
+        let missing = i64::from(RESIDUAL_FRAC) - i64::from(exponent) - i64::from(short.frac());
         let wide = self.arithmetic.extend(&short, RESIDUAL).await?;
         let wide = if missing > 0 { wide.shift_left(missing as u32) } else { wide };
         Ok(wide.with_frac(RESIDUAL_FRAC))
@@ -134,14 +134,16 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 
     async fn add_positions(&mut self, h: &Scaled, table: &A::Weight) -> Result<Scaled, Error> {
-        let (start, mut share) = (self.position(), h.share.duplicate());
-        let rows = start..start + share.shape.rows;
-        if let Some((numbers, frac)) = self.arithmetic.rows_of(table, rows) {
-            let unit = i64::from(RESIDUAL_FRAC) - i64::from(h.exponent) - i64::from(frac);
-            let added = numbers.iter().map(|&q| in_units(q, unit));
-            share.data.iter_mut().zip(added).for_each(|(h, p)| *h = h.wrapping_add(p as u64));
-        }
-        Ok(Scaled { share, exponent: h.exponent })
+        let (start, share, exponent) = (self.position(), &h.share, h.exponent);
+        let rows = start..start + share.shape().rows;
+        let Some((numbers, frac)) = self.arithmetic.rows_of(table, rows) else {
+            return Ok(Scaled { share: share.duplicate(), exponent });
+        };
+        let unit = i64::from(RESIDUAL_FRAC) - i64::from(exponent) - i64::from(frac);
+        let added = numbers.iter().map(|&q| in_units(q, unit) as u64);
+        let sums = share.data().iter().zip(added).map(|(h, p)| share.ring().reduce(h.wrapping_add(p)));
+        let share = Share::new(share.ring(), share.frac(), share.shape(), sums.collect());
+        Ok(Scaled { share, exponent })
     }
 
     async fn norm(&mut self, norm: &Norm, x: &Scaled) -> Result<Scaled, Error> {
@@ -156,7 +158,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 
     async fn norm_parts(&mut self, norm: &Norm, y: &Scaled) -> Result<Scaled, Error> {
-        let (exponent, Shape { rows, cols }) = (self.scale().beside[self.beside], y.share.shape);
+        let (exponent, Shape { rows, cols }) = (self.scale().beside[self.beside], y.share.shape());
         self.beside += 1;
         let parts = y.share.duplicate().reshape(Shape::new(rows * cols / norm.width, norm.width));
         let x = self.in_stream_units(&parts, exponent as i32).await?;
@@ -179,7 +181,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 
     async fn linear(&mut self, w: &A::Weight, x: &Scaled) -> Result<Scaled, Error> {
-        let (WeightShape { inner, outer, .. }, Shape { rows, cols }) = (*w.shape(), x.share.shape);
+        let (WeightShape { inner, outer, .. }, Shape { rows, cols }) = (*w.shape(), x.share.shape());
         let parts = cols / inner;
         if parts == 1 {
             return Ok(self.arithmetic.linear(w, &x.share).await?.into());
@@ -197,7 +199,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     ) -> Result<Scaled, Error> {
         let (heads, p) = (shape.heads, self.precision());
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
-        let (rows, room) = (v.share.shape.rows, self.scale().scores);
+        let (rows, room) = (v.share.shape().rows, self.scale().scores);
         if let Some(unit) = self.scale().values {
             self.arithmetic.check_numbers(&v.share, unit, VALUE_TOP);
         }
@@ -209,7 +211,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
             }
             None => {
                 let qkv = self.side_by_side(&[q, k, v]).await?;
-                let qkv = self.arithmetic.truncate(&qkv, qkv.frac - p.frac(), p.sums()).await?;
+                let qkv = self.arithmetic.truncate(&qkv, qkv.frac() - p.frac(), p.sums()).await?;
                 let v = qkv.columns(q_columns + k_columns..q_columns + 2 * k_columns);
                 (qkv.columns(0..q_columns + k_columns), v)
             }
@@ -222,7 +224,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
             // What is left of them below sees less.
             self.arithmetic.check_numbers(&scores, SCORE_UNIT, SCORE_TOP + 2 * room);
         }
-        let scores = self.arithmetic.truncate(&scores, scores.frac - p.frac(), p.score()).await?;
+        let scores = self.arithmetic.truncate(&scores, scores.frac() - p.frac(), p.score()).await?;
         let visible = shape.visible(rows, past);
         let scores = match shape.cap {
             None => scores,
@@ -230,13 +232,13 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         };
         let [sums, reciprocal] = self.arithmetic.attend(layer, &scores, &visible, &v).await?;
         let means = self.arithmetic.mul_rows(&sums, &reciprocal).await?;
-        let means = self.arithmetic.truncate(&means, means.frac - p.frac(), p.linear()).await?;
+        let means = self.arithmetic.truncate(&means, means.frac() - p.frac(), p.linear()).await?;
         Ok(by_row(heads, &means, rows).into())
     }
 
     async fn activate(&mut self, f: Activation, x: &Scaled) -> Result<Scaled, Error> {
         let p = self.precision();
-        let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
+        let x = self.arithmetic.truncate(&x.share, x.share.frac() - p.frac(), p.argument()).await?;
         let y = self.arithmetic.activate(f, &x, p.linear()).await?;
         self.check_inner(&y);
         Ok(y.into())
@@ -248,7 +250,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
             self.arithmetic.check_numbers(&x.share, GATE_UNIT, top);
             self.arithmetic.check_numbers(&y.share, UP_UNIT, top);
         }
-        let x = self.arithmetic.truncate(&x.share, x.share.frac - p.frac(), p.argument()).await?;
+        let x = self.arithmetic.truncate(&x.share, x.share.frac() - p.frac(), p.argument()).await?;
         let bits = p.frac() + self.scale().coarse;
         let product = self.arithmetic.gate(f, &x, &y.share, bits).await?;
         let product = self.arithmetic.truncate(&product, bits, p.linear()).await?;
@@ -264,7 +266,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 
     async fn stream(&mut self, y: &Scaled, doublings: u32) -> Result<Scaled, Error> {
-        let frac = y.share.frac - doublings;
+        let frac = y.share.frac() - doublings;
         let y = y.share.duplicate().with_frac(frac);
         // The next addition is in the same units.
         let exponent = self.scales.stream(self.next).exponent;
@@ -277,9 +279,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     }
 
     async fn mean(&mut self, x: &Scaled) -> Result<Scaled, Error> {
-        let Share { ring, frac, shape: Shape { rows, cols }, .. } = x.share;
+        let (x, Shape { rows, cols }) = (&x.share, x.share.shape());
+        let (ring, frac) = (x.ring(), x.frac());
         let reciprocal = (f64::from(MEAN_FRAC).exp2() / rows as f64).round() as u64;
-        let column = |j: usize| (0..rows).fold(0u64, |sum, i| sum.wrapping_add(x.share.data[i * cols + j]));
+        let column = |j: usize| (0..rows).fold(0u64, |sum, i| sum.wrapping_add(x.data()[i * cols + j]));
         let sums = (0..cols).map(|j| ring.reduce(column(j).wrapping_mul(reciprocal))).collect();
         let means = Share::new(ring, frac + MEAN_FRAC, Shape::new(1, cols), sums);
         Ok(self.arithmetic.truncate(&means, MEAN_FRAC, ring).await?.into())
@@ -334,29 +337,29 @@ impl<A: Arithmetic> FixedPoint<'_, A> {
 
     /// Scores `x` under their soft cap and times `factor`, as far as rows see.
     async fn capped(&mut self, x: &Share, visible: &[usize], factor: f64) -> Result<Share, Error> {
-        let (p, columns) = (self.precision(), x.shape.cols);
+        let (p, columns) = (self.precision(), x.shape().cols);
         let places = || visible.iter().enumerate().flat_map(|(i, &n)| i * columns..i * columns + n);
-        let seen: Vec<u64> = places().map(|at| x.data[at]).collect();
-        let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
+        let seen: Vec<u64> = places().map(|at| x.data()[at]).collect();
+        let seen = Share::new(x.ring(), x.frac(), Shape::new(seen.len(), 1), seen);
         self.arithmetic.check_numbers(&seen, CAP_UNIT, CAP_TOP);
         let (ring, factor) = (capped_ring(p), (factor * f64::from(CAP_FRAC).exp2()).round() as u64);
         let y = self.arithmetic.activate(Activation::SoftCap, &seen.reduce(p.argument()), ring).await?;
-        let y = y.map(|y| ring.reduce(y.wrapping_mul(factor))).with_frac(y.frac + CAP_FRAC);
+        let y = y.map(|y| ring.reduce(y.wrapping_mul(factor))).with_frac(y.frac() + CAP_FRAC);
         let y = self.arithmetic.truncate(&y, CAP_FRAC, p.score()).await?;
-        let mut all = Share::zeros(y.ring, y.frac, x.shape);
-        places().zip(&y.data).for_each(|(at, &y)| all.data[at] = y);
-        Ok(all)
+        let mut all = vec![0; x.len()];
+        places().zip(y.data()).for_each(|(at, &y)| all[at] = y);
+        Ok(Share::new(y.ring(), y.frac(), x.shape(), all))
     }
 
     /// Outputs of linear layers side by side, with the fraction bits of that which has the fewest.
     /// Local. They keep as many integer bits as that has which has the fewest.
     async fn side_by_side(&mut self, parts: &[&Scaled]) -> Result<Share, Error> {
-        let fracs = || parts.iter().map(|part| part.share.frac);
+        let fracs = || parts.iter().map(|part| part.share.frac());
         let (frac, most) = (fracs().min().unwrap_or(0), fracs().max().unwrap_or(0));
         let ring = Ring::new(self.precision().linear().bits() - (most - frac));
         let mut all = vec![];
         for part in parts.iter().map(|part| &part.share) {
-            all.push(match part.frac - frac {
+            all.push(match part.frac() - frac {
                 0 => part.reduce(ring),
                 bits => self.arithmetic.truncate(part, bits, ring).await?,
             });

@@ -134,11 +134,11 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
     }
 
     fn check_rows(&mut self, x: &Share, unit: u32, top: u32) {
-        overflow_check::rows(self.me.session_mut(), &x.reduce(Ring::new(x.frac + unit + top)), top);
+        overflow_check::rows(self.me.session_mut(), &x.reduce(Ring::new(x.frac() + unit + top)), top);
     }
 
     fn check_numbers(&mut self, x: &Share, unit: u32, top: u32) {
-        overflow_check::numbers(self.me.session_mut(), &x.reduce(Ring::new(x.frac + unit + top)), top);
+        overflow_check::numbers(self.me.session_mut(), &x.reduce(Ring::new(x.frac() + unit + top)), top);
     }
 
     async fn rms_norm(&mut self, x: &Share, eps: f64) -> Result<Share, Error> {
@@ -182,7 +182,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
             Schedule::Throughput => p.product(),
             Schedule::Latency => Ring::new(p.linear().bits() + dropped),
         };
-        let y = y.truncate_reduce(y.frac - p.frac()).add_public(self.me.session().me, 1);
+        let y = y.truncate_reduce(y.frac() - p.frac()).add_public(self.me.session().me, 1);
         let [x, y] = span!(
             self.me,
             "activation",
@@ -192,7 +192,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
     }
 
     async fn row_of(&mut self, x: &Share, tokens: Tokens<'_>, id: u32) -> Result<Share, Error> {
-        let Shape { rows, cols } = x.shape;
+        let Shape { rows, cols } = x.shape();
         // The client knows the bits; the server's shares of them are zero.
         let is_it = |at: usize| tokens.ids().is_some_and(|ids| ids[at] == id);
         let bits = (0..rows).flat_map(|at| repeat_n(u64::from(is_it(at)), cols)).collect();
@@ -263,13 +263,14 @@ pub async fn reveal_top<R: Role>(
 /// # Panics
 /// If an id is not below `vocabulary`.
 pub(crate) fn one_hots(tokens: Tokens<'_>, vocabulary: usize, precision: Precision) -> Share {
-    let mut x = Share::zeros(precision.linear(), precision.frac(), Shape::new(tokens.count(), vocabulary));
+    let shape = Shape::new(tokens.count(), vocabulary);
+    let mut data = vec![0; shape.len()];
     for (at, &id) in tokens.ids().unwrap_or_default().iter().enumerate() {
-        let row = &mut x.data[at * vocabulary..(at + 1) * vocabulary];
+        let row = &mut data[at * vocabulary..(at + 1) * vocabulary];
         row[id as usize] = 1 << precision.frac();
         if tokens.is_second(at) {
             row[vocabulary - 1] = 1 << precision.frac();
         }
     }
-    x
+    Share::new(precision.linear(), precision.frac(), shape, data)
 }

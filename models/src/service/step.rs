@@ -122,9 +122,9 @@ async fn reveal<R: Role>(
         return Ok(None);
     }
     let unit = f64::from(scales.logits).exp2();
-    let frac = logits.share.frac.wrapping_add_signed(scales.logits);
+    let frac = logits.share.frac().wrapping_add_signed(scales.logits);
     let logits = logits.share.duplicate().with_frac(frac);
-    let vocabulary = logits.shape.cols;
+    let vocabulary = logits.shape().cols;
     Ok(match wanted {
         Wanted::Nothing => None,
         Wanted::Token(added) => {

@@ -67,7 +67,7 @@ impl<'a> Quantised<'a> {
         self.fractions.borrow_mut().push(frac);
         let shape = WeightShape { id, inner, outer, frac, exactness };
         let bias = folded.bias.iter().map(|&b| f64::from(b)).collect();
-        Ok(Weight { shape, data: quantised.data.into(), bias })
+        Ok(Weight::new(shape, quantised.data, bias))
     }
 }
 

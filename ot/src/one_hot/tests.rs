@@ -114,7 +114,7 @@ fn rotated_vectors_select_table_entries() {
             let opened = a.parity(&columns).xor(&b.parity(&columns));
             for i in 0..n - 3 {
                 let at = (r[i] + d[i] as usize) % (1 << k);
-                assert_eq!(opened.words[i], table[at], "k = {k}, width = {width}");
+                assert_eq!(opened.words()[i], table[at], "k = {k}, width = {width}");
             }
         }
     }

@@ -38,11 +38,11 @@ pub(crate) fn begin(
     b: &XorShare,
     v: &XorShare,
 ) -> Result<Begun, Error> {
-    assert_eq!((b.width, b.len()), (1, v.len()), "one bit per vector");
-    let choices: Vec<u8> = b.words.iter().map(|&b| b as u8).collect();
-    let products = cross::begin_xor(s, cots, TAG, &choices, &v.words, v.width)?;
-    let local = b.words.iter().zip(&v.words).map(|(b, v)| v & b.wrapping_neg()).collect();
-    Ok(Begun { local: XorShare::new(v.width, local), products })
+    assert_eq!((b.width(), b.len()), (1, v.len()), "one bit per vector");
+    let choices: Vec<u8> = b.words().iter().map(|&b| b as u8).collect();
+    let products = cross::begin_xor(s, cots, TAG, &choices, v.words(), v.width())?;
+    let local = b.words().iter().zip(v.words()).map(|(b, v)| v & b.wrapping_neg()).collect();
+    Ok(Begun { local: XorShare::new(v.width(), local), products })
 }
 
 impl Begun {
@@ -50,8 +50,8 @@ impl Begun {
     pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
         let products = self.products.finish(s).await?;
         let words =
-            products.own.iter().zip(&products.got).zip(&self.local.words).map(|((o, g), l)| l ^ o ^ g);
-        Ok(XorShare::new(self.local.width, words.collect()))
+            products.own.iter().zip(&products.got).zip(self.local.words()).map(|((o, g), l)| l ^ o ^ g);
+        Ok(XorShare::new(self.local.width(), words.collect()))
     }
 }
 
@@ -66,15 +66,15 @@ pub async fn and_words<const K: usize>(
     b: [&XorShare; K],
 ) -> Result<[XorShare; K], Error> {
     for b in b {
-        assert_eq!((a.width, a.len()), (b.width, b.len()), "words of one width");
+        assert_eq!((a.width(), a.len()), (b.width(), b.len()), "words of one width");
     }
     let bits = |words: &[u64]| -> Vec<u64> {
-        words.iter().flat_map(|w| (0..a.width).map(move |j| (w >> j) & 1)).collect()
+        words.iter().flat_map(|w| (0..a.width()).map(move |j| (w >> j) & 1)).collect()
     };
-    let selector = XorShare::new(1, bits(&a.words));
+    let selector = XorShare::new(1, bits(a.words()));
     let mut vectors = vec![0; selector.len()];
     for (k, b) in b.iter().enumerate() {
-        for (vector, bit) in vectors.iter_mut().zip(bits(&b.words)) {
+        for (vector, bit) in vectors.iter_mut().zip(bits(b.words())) {
             *vector |= bit << k;
         }
     }
@@ -82,7 +82,7 @@ pub async fn and_words<const K: usize>(
     let mut k = 0;
     Ok([(); K].map(|()| {
         let word = |chunk: &[u64]| chunk.iter().enumerate().fold(0, |w, (j, v)| w | ((v >> k) & 1) << j);
-        let out = XorShare::new(a.width, product.words.chunks(a.width as usize).map(word).collect());
+        let out = XorShare::new(a.width(), product.words().chunks(a.width() as usize).map(word).collect());
         k += 1;
         out
     }))

@@ -53,7 +53,7 @@ async fn by_digits(s: &mut Session, mine: &[u64], bits: u32, k: u32, by: Digits)
     };
     // Bit 0 is "less", bit 1 is "equal".
     let mut level: Vec<XorShare> =
-        leaves.words.chunks(mine.len().max(1)).map(|words| XorShare::new(2, words.to_vec())).collect();
+        leaves.words().chunks(mine.len().max(1)).map(|words| XorShare::new(2, words.to_vec())).collect();
     if level.is_empty() {
         return Ok(XorShare::new(1, vec![]));
     }
@@ -119,21 +119,21 @@ pub async fn carry(s: &mut Session, mine: &[u64], bits: u32) -> Result<XorShare,
 
 /// The sign bit of each shared number: 1 where it is negative.
 pub async fn is_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
-    let low = Ring::new(x.ring.bits() - 1);
-    let mine: Vec<u64> = x.data.iter().map(|&x| low.reduce(x)).collect();
+    let low = Ring::new(x.ring().bits() - 1);
+    let mine: Vec<u64> = x.data().iter().map(|&x| low.reduce(x)).collect();
     let carries = carry(s, &mine, low.bits()).await?;
-    let tops = XorShare::new(1, x.data.iter().map(|&v| x.ring.msb(v)).collect());
+    let tops = XorShare::new(1, x.data().iter().map(|&v| x.ring().msb(v)).collect());
     Ok(carries.xor(&tops))
 }
 
 /// The sign bits of a handful of numbers, of at least three bits, in two turns whatever it costs:
 /// two digits.
 pub(crate) async fn few_are_negative(s: &mut Session, x: &Share) -> Result<XorShare, Error> {
-    let low = Ring::new(x.ring.bits() - 1);
+    let low = Ring::new(x.ring().bits() - 1);
     let mask = if s.me == Party::Client { low.mask() } else { 0 };
-    let mine: Vec<u64> = x.data.iter().map(|&x| low.reduce(x) ^ mask).collect();
+    let mine: Vec<u64> = x.data().iter().map(|&x| low.reduce(x) ^ mask).collect();
     let carries = by_digits(s, &mine, low.bits(), low.bits().div_ceil(2), Digits::Indicators).await?;
-    let tops = XorShare::new(1, x.data.iter().map(|&v| x.ring.msb(v)).collect());
+    let tops = XorShare::new(1, x.data().iter().map(|&v| x.ring().msb(v)).collect());
     Ok(carries.xor(&tops))
 }
 
@@ -158,7 +158,7 @@ async fn join(s: &mut Session, level: &[XorShare]) -> Result<XorShare, Error> {
     let shift = |i: usize| if i == 0 { 0 } else { 2 * i as u32 - 1 };
     let place = |i: usize, word: u64| (word & if i == 0 { 1 } else { 3 }) << shift(i);
     let index =
-        |at: usize| level.iter().enumerate().fold(0, |all, (i, digit)| all | place(i, digit.words[at]));
+        |at: usize| level.iter().enumerate().fold(0, |all, (i, digit)| all | place(i, digit.words()[at]));
     let index = XorShare::new(bits, (0..level[0].len()).map(index).collect());
     let less = |index: u64| {
         let digits = (0..level.len()).map(|i| index >> shift(i) & if i == 0 { 1 } else { 3 });
@@ -173,15 +173,15 @@ async fn join(s: &mut Session, level: &[XorShare]) -> Result<XorShare, Error> {
 async fn merge(s: &mut Session, level: Vec<XorShare>) -> Result<Vec<XorShare>, Error> {
     let n = level[0].len();
     let pairs = level.len() / 2;
-    let selectors = (1..pairs).flat_map(|p| level[2 * p + 1].words.iter().map(|w| w >> 1)).collect();
-    let vectors = (1..pairs).flat_map(|p| level[2 * p].words.iter().copied()).collect();
+    let selectors = (1..pairs).flat_map(|p| level[2 * p + 1].words().iter().map(|w| w >> 1)).collect();
+    let vectors = (1..pairs).flat_map(|p| level[2 * p].words().iter().copied()).collect();
     let [of_lowest, of_others] = s.cots_for([(n, n), ((pairs - 1) * n, (pairs - 1) * n)]).await?;
     let lowest = and::begin(s, of_lowest, &level[1].bit(1), &level[0].bit(0))?;
     let others = and::begin(s, of_others, &XorShare::new(1, selectors), &XorShare::new(2, vectors))?;
     let (lowest, others) = (lowest.finish(s).await?, others.finish(s).await?);
-    let products = lowest.words.chunks(n).chain(others.words.chunks(n));
+    let products = lowest.words().chunks(n).chain(others.words().chunks(n));
     let join = |(pair, products): (&[XorShare], &[u64])| {
-        let high = pair[1].words.iter().map(|w| w & 1);
+        let high = pair[1].words().iter().map(|w| w & 1);
         XorShare::new(2, high.zip(products).map(|(high, product)| high ^ product).collect())
     };
     let mut next: Vec<XorShare> = level.chunks_exact(2).zip(products).map(join).collect();

@@ -30,14 +30,14 @@ const TAG: &str = "decompose/cross";
 /// # Panics
 /// If there is no digit below them, or none is asked for.
 pub async fn decompose(s: &mut Session, x: &Share, count: usize) -> Result<Vec<XorShare>, Error> {
-    let (l, n) = (x.ring.bits(), x.len());
+    let (l, n) = (x.ring().bits(), x.len());
     let digits = l.div_ceil(2) as usize;
     let low = digits - count;
     assert!(low > 0 && count > 0, "digits on both sides");
     // Digit i of all elements, then the next.
     let digit = |i: usize| move |v: &u64| (u128::from(*v) << (l % 2) >> (2 * i)) as u64 & 3;
     let of = |range: Range<usize>| -> Zeroizing<Vec<u64>> {
-        Zeroizing::new(range.flat_map(|i| x.data.iter().map(digit(i))).collect())
+        Zeroizing::new(range.flat_map(|i| x.data().iter().map(digit(i))).collect())
     };
     let cots = [low * n, count * n].map(|items| indicators::cots(s.me, items, 2));
     let [of_low, of_top] = s.cots_for(cots).await?;
@@ -50,7 +50,7 @@ pub async fn decompose(s: &mut Session, x: &Share, count: usize) -> Result<Vec<X
     let of_sum = |w: u64| w >> 3 | (w >> 1 & 2);
     let mut states: Vec<XorShare> = [lower, upper.map_linear(2, of_sum)]
         .iter()
-        .flat_map(|of| of.words.chunks(n).map(|words| XorShare::new(2, words.to_vec())))
+        .flat_map(|of| of.words().chunks(n).map(|words| XorShare::new(2, words.to_vec())))
         .collect();
     for level in prefixes(low - 1..digits - 1) {
         join(s, &mut states, &level).await?;
@@ -60,12 +60,12 @@ pub async fn decompose(s: &mut Session, x: &Share, count: usize) -> Result<Vec<X
     let sums = upper.map_linear(3, |w| w & 7);
     // What a carry changes: 1, 2, 3 are what 0, 1, 2 were.
     let carried = |w: &u64| (w << 1 & 7) | (parity(*w) ^ one);
-    let changes = sums.words.iter().map(|w| w ^ carried(w)).collect();
+    let changes = sums.words().iter().map(|w| w ^ carried(w)).collect();
     let carries =
-        states[low - 1..digits - 1].iter().flat_map(|state| state.words.iter().map(|w| w & 1)).collect();
+        states[low - 1..digits - 1].iter().flat_map(|state| state.words().iter().map(|w| w & 1)).collect();
     let changed = and::and(s, &XorShare::new(1, carries), &XorShare::new(3, changes)).await?;
     let sums = changed.xor(&sums);
-    Ok(sums.words.chunks(n).rev().map(|words| XorShare::new(3, words.to_vec())).collect())
+    Ok(sums.words().chunks(n).rev().map(|words| XorShare::new(3, words.to_vec())).collect())
 }
 
 /// Whether two digits carry, and whether they pass a carry on.
@@ -107,9 +107,10 @@ fn prefixes(wanted: Range<usize>) -> Vec<Level> {
 async fn join(s: &mut Session, states: &mut [XorShare], level: &Level) -> Result<(), Error> {
     let n = states[0].len();
     let operands = |pairs: &[(usize, usize)], width: u32| {
-        let passing = pairs.iter().flat_map(|&(high, _)| states[high].words.iter().map(|w| w >> 1)).collect();
+        let passing =
+            pairs.iter().flat_map(|&(high, _)| states[high].words().iter().map(|w| w >> 1)).collect();
         let below =
-            pairs.iter().flat_map(|&(_, low)| states[low].words.iter().map(|w| w & ((1 << width) - 1)));
+            pairs.iter().flat_map(|&(_, low)| states[low].words().iter().map(|w| w & ((1 << width) - 1)));
         (XorShare::new(1, passing), XorShare::new(width, below.collect()))
     };
     let (of_whole, of_parts) = (operands(&level.whole, 1), operands(&level.parts, 2));
@@ -119,9 +120,9 @@ async fn join(s: &mut Session, states: &mut [XorShare], level: &Level) -> Result
     let parts = and::begin(s, second, &of_parts.0, &of_parts.1)?;
     for (pairs, products) in [(&level.whole, whole.finish(s).await?), (&level.parts, parts.finish(s).await?)]
     {
-        for (&(high, _), products) in pairs.iter().zip(products.words.chunks(n)) {
+        for (&(high, _), products) in pairs.iter().zip(products.words().chunks(n)) {
             // A product takes the place of what was passed on.
-            let words = states[high].words.iter().zip(products).map(|(w, product)| (w & 1) ^ product);
+            let words = states[high].words().iter().zip(products).map(|(w, product)| (w & 1) ^ product);
             states[high] = XorShare::new(2, words.collect());
         }
     }

@@ -72,12 +72,12 @@ pub(crate) fn begin(
     places: Range<u32>,
     step: u32,
 ) -> Result<Begun, Error> {
-    assert!(!places.is_empty() && (places.end - 1) * step < x.ring.bits(), "places within {:?}", x.ring);
+    assert!(!places.is_empty() && (places.end - 1) * step < x.ring().bits(), "places within {:?}", x.ring());
     // The place's bits and the one below them.
     let mask = (2u64 << step) - 1;
     let digits = |v: u64| places.clone().map(move |t| (u128::from(v) << 1 >> (t * step)) as u64 & mask);
     let negate = s.me == Party::Client;
-    let mine = x.data.iter().map(|&v| x.ring.reduce(if negate { v.wrapping_neg() } else { v }));
+    let mine = x.data().iter().map(|&v| x.ring().reduce(if negate { v.wrapping_neg() } else { v }));
     let mine = Zeroizing::new(mine.flat_map(digits).collect::<Vec<_>>());
     let (tag, f) = ("leading-one/anticipate", |b, a| anticipated(b, a, step));
     let anticipated = indicators::begin(s, cots, tag, &mine, step + 1, f, 1)?;
@@ -89,7 +89,7 @@ impl Begun {
     pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
         let places = self.anticipated.finish(s).await?;
         let string = |of: &[u64]| of.iter().enumerate().fold(0, |f, (j, place)| f | place << j);
-        Ok(XorShare::new(self.places, places.words.chunks(self.places as usize).map(string).collect()))
+        Ok(XorShare::new(self.places, places.words().chunks(self.places as usize).map(string).collect()))
     }
 }
 
@@ -101,28 +101,28 @@ fn anticipated(b: u64, a: u64, step: u32) -> u64 {
 
 /// The highest set bit alone of each word; zero for zero.
 async fn highest(s: &mut Session, f: &XorShare) -> Result<XorShare, Error> {
-    let (groups, size) = grouping(s.schedule, f.width);
+    let (groups, size) = grouping(s.schedule, f.width());
     let inner = lookup(s, &split(f, groups, size), &highest_table(size)).await?;
     if groups <= 2 {
         let Some((none_above, lower)) = lower_of_two(s, &inner, groups) else {
             return Ok(inner);
         };
-        return Ok(joined(&inner, &and(s, &none_above, &lower).await?, f.width));
+        return Ok(joined(&inner, &and(s, &none_above, &lower).await?, f.width()));
     }
-    let any = inner.words.chunks(groups as usize);
+    let any = inner.words().chunks(groups as usize);
     let any = any.map(|g| g.iter().enumerate().fold(0, |w, (j, e)| w | parity(*e) << j));
     let outer = lookup(s, &XorShare::new(groups, any.collect()), &highest_table(groups)).await?;
-    let outer = outer.words.iter().flat_map(|w| (0..groups).map(move |g| w >> g & 1)).collect();
+    let outer = outer.words().iter().flat_map(|w| (0..groups).map(move |g| w >> g & 1)).collect();
     let both = and(s, &XorShare::new(1, outer), &inner).await?;
     // The last group may reach beyond the word, where everything is zero.
-    let mask = Ring::new(f.width).mask();
+    let mask = Ring::new(f.width()).mask();
     let word = |g: &[u64]| g.iter().enumerate().fold(0, |w, (j, e)| w | e << (j as u32 * size)) & mask;
-    Ok(XorShare::new(f.width, both.words.chunks(groups as usize).map(word).collect()))
+    Ok(XorShare::new(f.width(), both.words().chunks(groups as usize).map(word).collect()))
 }
 
 /// The groups of each word, lowest first.
 pub(crate) fn split(f: &XorShare, groups: u32, size: u32) -> XorShare {
-    let words = f.words.iter().flat_map(|w| (0..groups).map(move |g| w >> (g * size) & ((1 << size) - 1)));
+    let words = f.words().iter().flat_map(|w| (0..groups).map(move |g| w >> (g * size) & ((1 << size) - 1)));
     XorShare::new(size, words.collect())
 }
 
@@ -133,15 +133,15 @@ pub(crate) fn lower_of_two(s: &Session, inner: &XorShare, groups: u32) -> Option
         return None;
     }
     let one = s.me.server_only(1);
-    let (none_above, lower) = inner.words.chunks(2).map(|pair| (parity(pair[1]) ^ one, pair[0])).unzip();
-    Some((XorShare::new(1, none_above), XorShare::new(inner.width, lower)))
+    let (none_above, lower) = inner.words().chunks(2).map(|pair| (parity(pair[1]) ^ one, pair[0])).unzip();
+    Some((XorShare::new(1, none_above), XorShare::new(inner.width(), lower)))
 }
 
 /// The upper of two groups, and below it the lower one where it counts.
 pub(crate) fn joined(inner: &XorShare, lower: &XorShare, width: u32) -> XorShare {
     let mask = Ring::new(width).mask();
-    let pairs = inner.words.chunks(2).zip(&lower.words);
-    XorShare::new(width, pairs.map(|(pair, low)| (pair[1] << inner.width | low) & mask).collect())
+    let pairs = inner.words().chunks(2).zip(lower.words());
+    XorShare::new(width, pairs.map(|(pair, low)| (pair[1] << inner.width() | low) & mask).collect())
 }
 
 /// Groups and their size, for a word of so many bits.

@@ -23,7 +23,7 @@ use crate::{
 /// # Panics
 /// If the table does not have `2^k` entries for indices of `k` bits.
 pub async fn lookup(s: &mut Session, x: &XorShare, table: &Columns) -> Result<XorShare, Error> {
-    let masks = s.one_hots(x.width, Ring::new(x.width), x.len()).await?;
+    let masks = s.one_hots(x.width(), Ring::new(x.width()), x.len()).await?;
     begin(s, masks, x, table)?.finish(s).await
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn begin<'a>(
     x: &XorShare,
     table: &'a Columns,
 ) -> Result<Begun<'a>, Error> {
-    let masked = x.xor(&XorShare::new(x.width, masks.bits().to_vec()));
+    let masked = x.xor(&XorShare::new(x.width(), masks.bits().to_vec()));
     send_bits(s, TAG, &masked)?;
     Ok(Begun { masks, masked, table })
 }

@@ -149,10 +149,10 @@ async fn blocks(
     let (mut data, mut extended) = (Vec::with_capacity(x.len()), None);
     for block in x.blocks(BLOCK) {
         let (y, numbers) = activate_block(s, f, &block, ring, other.take()).await?;
-        data.extend_from_slice(&y.data);
+        data.extend_from_slice(y.data());
         extended = extended.or(numbers);
     }
-    Ok((Share::new(ring, x.frac, x.shape, data), extended))
+    Ok((Share::new(ring, x.frac(), x.shape(), data), extended))
 }
 
 async fn activate_block(
@@ -164,13 +164,13 @@ async fn activate_block(
 ) -> Result<(Share, Option<Share>), Error> {
     let (precision, table) = (s.precision, tables::activation(s.precision, f));
     let fit = &table.fit;
-    assert_eq!(x.frac, fit.argument_frac, "fraction bits of an activation's argument");
+    assert_eq!(x.frac(), fit.argument_frac, "fraction bits of an activation's argument");
     let x = x.reduce(precision.argument());
     let moved = x.add_public(s.me, (-fit.low) as u64);
     let digits = moved.truncate_reduce(fit.shift);
 
-    let window = Window::draw(s, fit.index_bits, digits.ring, x.len()).await?;
-    let upper = Upper::draw(s, digits.ring.bits() - fit.index_bits, x.len()).await?;
+    let window = Window::draw(s, fit.index_bits, digits.ring(), x.len()).await?;
+    let upper = Upper::draw(s, digits.ring().bits() - fit.index_bits, x.len()).await?;
     let pairs = window.index().into_iter().zip(upper.index());
     let mask: Vec<u64> = pairs.map(|(w, u)| w.wrapping_add(u << fit.index_bits)).collect();
     let cots = extend::cots(s.me, other.map_or(0, |(y, _)| y.len()));
@@ -193,7 +193,7 @@ async fn activate_block(
         Right::Identity => x,
         Right::Ones(ones) => {
             let ring = Ring::new(ring.bits() - fit.argument_frac);
-            Share::zeros(ring, 0, x.shape).add_public(s.me, ones)
+            Share::zeros(ring, 0, x.shape()).add_public(s.me, ones)
         }
     };
     let [mid, part] = mux(s, [(&inside, &centred), (&right, &part)]).await?;
@@ -271,8 +271,8 @@ async fn sides_and_line(
 fn by_carry(products: &XorShare) -> (XorShare, XorShare) {
     // They say whether not negative; zero is not negative.
     let case = |p: &[u64]| p[0] | (p[1] ^ p[0]) << 1;
-    let without = products.words.chunks(4).map(|p| case(&p[..2])).collect();
-    let with = products.words.chunks(4).map(|p| case(&p[2..])).collect();
+    let without = products.words().chunks(4).map(|p| case(&p[..2])).collect();
+    let with = products.words().chunks(4).map(|p| case(&p[2..])).collect();
     let (without, with) = (XorShare::new(2, without), XorShare::new(2, with));
     let change = without.xor(&with);
     (without, change)
@@ -289,9 +289,9 @@ async fn finish(
     let extra = table.fit.value_frac - table.fit.argument_frac;
     let mid = mid.add_public(s.me, table.offset);
     let wide = Ring::new(ring.bits() + extra);
-    let [mid, part] = if mid.ring == wide {
+    let [mid, part] = if mid.ring() == wide {
         [mid, part.duplicate()]
-    } else if ring == part.ring {
+    } else if ring == part.ring() {
         let [mid] = extend_positive(s, [(&mid, wide)]).await?;
         [mid, part.duplicate()]
     } else {

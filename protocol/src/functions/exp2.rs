@@ -96,12 +96,12 @@ impl Precision {
 /// bits as the result has of fraction.
 pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
     let p = s.precision;
-    assert_eq!((z.ring, z.frac), (p.exponent(), p.frac()), "argument of 2^z");
+    assert_eq!((z.ring(), z.frac()), (p.exponent(), p.frac()), "argument of 2^z");
     let mut data = Vec::with_capacity(z.len());
     for block in z.blocks(BLOCK) {
-        data.extend_from_slice(&exp2_block(s, &block, ring).await?.data);
+        data.extend_from_slice(exp2_block(s, &block, ring).await?.data());
     }
-    Ok(Share::new(ring, p.power_frac(), z.shape, data))
+    Ok(Share::new(ring, p.power_frac(), z.shape(), data))
 }
 
 async fn exp2_block(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
@@ -121,15 +121,15 @@ async fn in_turn(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
     let entries = and(s, &zero, &masks.windows(precision, &opened)).await?;
     let entries = either_carry(&entries);
     let power: Zeroizing<Vec<u64>> =
-        Zeroizing::new(z.data.iter().map(|&z| local_power(precision, z)).collect());
+        Zeroizing::new(z.data().iter().map(|&z| local_power(precision, z)).collect());
     let small = precision.scaled();
-    let scaled = Share::new(small, frac, z.shape, scale(s, &entries, &power, small).await?);
+    let scaled = Share::new(small, frac, z.shape(), scale(s, &entries, &power, small).await?);
     let [scaled] = extend_positive(s, [(&scaled, precision.squared())]).await?;
     let (send, recv) = product_cots(s, z.len());
     let cots = s.cots(send, recv).await?;
-    let product = begin_product(s, cots, &scaled.data, &power)?.finish(s).await?;
+    let product = begin_product(s, cots, scaled.data(), &power)?.finish(s).await?;
     let [y] = extend_positive(s, [(&rounded(s, &product, frac), ring)]).await?;
-    Ok(y.reshape(z.shape))
+    Ok(y.reshape(z.shape()))
 }
 
 /// The second one.
@@ -142,7 +142,7 @@ async fn at_once(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
     let masked = masks.masked(s.me, z);
     open::send(s, OPEN, [&masked])?;
     let power: Zeroizing<Vec<u64>> =
-        Zeroizing::new(z.data.iter().map(|&z| local_power(precision, z)).collect());
+        Zeroizing::new(z.data().iter().map(|&z| local_power(precision, z)).collect());
     let none = vec![0; n];
     let product = begin_product(s, of_product, if s.me == Party::Client { &none } else { &power }, &power)?;
     let [opened] = open::receive(s, OPEN, [&masked]).await?;
@@ -157,13 +157,13 @@ async fn at_once(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error>
 
     let me = s.me;
     let number = |i: usize, j: usize| match precision.lowest() + j as i64 {
-        0.. => y.data[i],
+        0.. => y.data()[i],
         _ if j == 0 => me.server_only(1),
         // Rounded up by the server and down by the client: without bias.
-        below => y.data[i].wrapping_add(me.server_only((1 << -below) - 1)) >> -below,
+        below => y.data()[i].wrapping_add(me.server_only((1 << -below) - 1)) >> -below,
     };
     let data = select(s, &entries, ring, &left_shifts(precision), number).await?;
-    Ok(Share::new(ring, frac, z.shape, data))
+    Ok(Share::new(ring, frac, z.shape(), data))
 }
 
 /// The ring of `y` of which the least shift to be selected is a local truncation.
@@ -213,7 +213,7 @@ impl Masks {
 
     /// This party's share of the exponents, masked.
     fn masked(&self, me: Party, z: &Share) -> Share {
-        let n = z.truncate_reduce(z.frac).add_public(me, MOVE);
+        let n = z.truncate_reduce(z.frac()).add_public(me, MOVE);
         let top = |i: usize| self.top.as_ref().map_or(0, |top| top.index()[i] << UPPER.0);
         let uppers = self.upper.index().iter().enumerate().map(|(i, u)| u.wrapping_add(top(i)));
         let mask: Vec<u64> =
@@ -247,7 +247,7 @@ impl Masks {
 
 /// The entries of either carry, of which one at most is not zero.
 fn either_carry(entries: &XorShare) -> XorShare {
-    XorShare::new(entries.width, entries.words.chunks(2).map(|pair| pair[0] ^ pair[1]).collect())
+    XorShare::new(entries.width(), entries.words().chunks(2).map(|pair| pair[0] ^ pair[1]).collect())
 }
 
 /// For each element, without and with a carry, the mask's upper digits that give zero together with
@@ -265,7 +265,7 @@ fn entry(vectors: &OneHots, i: usize, at: u64) -> u64 {
 async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], ring: Ring) -> Result<Vec<u64>, Error> {
     let (tag, widths, count) = ("exp2/scale", [ring.bits()], s.precision.exponents() as usize);
     let lowest = s.precision.lowest();
-    let bits = entries.words.iter().flat_map(|&w| (0..count).map(move |j| (w >> j) & 1));
+    let bits = entries.words().iter().flat_map(|&w| (0..count).map(move |j| (w >> j) & 1));
     let sum = |products: Vec<u64>| -> Vec<u64> {
         products.chunks(count).map(|p| p.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect()
     };

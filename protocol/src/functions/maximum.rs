@@ -44,7 +44,7 @@ pub async fn row_argmax(s: &mut Session, x: &Share, lengths: &[usize]) -> Result
     let longest = lengths.iter().copied().max().unwrap_or(1);
     let ring = position_ring(longest);
     let positions = lengths.iter().flat_map(|&n| (0..n as u64).map(|j| s.me.server_only(j))).collect();
-    let positions = Share::new(ring, 0, x.shape, positions);
+    let positions = Share::new(ring, 0, x.shape(), positions);
     let [_, argmax] = tournament(s, [x.duplicate(), positions], lengths).await?;
     Ok(argmax)
 }
@@ -85,23 +85,26 @@ async fn level<const K: usize>(
     let firsts: Vec<usize> =
         starts.zip(lengths).flat_map(|(start, n)| (0..n / 2).map(move |p| start + 2 * p)).collect();
     let differences = players.each_ref().map(|x| {
-        let data = firsts.iter().map(|&i| x.ring.reduce(x.data[i].wrapping_sub(x.data[i + 1]))).collect();
-        Share::new(x.ring, x.frac, Shape::new(firsts.len(), 1), data)
+        let data =
+            firsts.iter().map(|&i| x.ring().reduce(x.data()[i].wrapping_sub(x.data()[i + 1]))).collect();
+        Share::new(x.ring(), x.frac(), Shape::new(firsts.len(), 1), data)
     });
     let loses = is_negative(s, &differences[0]).await?;
     let deficits = mux(s, differences.each_ref().map(|d| (&loses, d))).await?;
     let mut k = 0;
     Ok(players.map(|x| {
-        let mut winners =
-            firsts.iter().zip(&deficits[k].data).map(|(&i, d)| x.ring.reduce(x.data[i].wrapping_sub(*d)));
+        let mut winners = firsts
+            .iter()
+            .zip(deficits[k].data())
+            .map(|(&i, d)| x.ring().reduce(x.data()[i].wrapping_sub(*d)));
         let (mut next, mut end) = (vec![], 0);
         for &n in lengths {
             end += n;
             next.extend(winners.by_ref().take(n / 2));
-            next.extend((n % 2 == 1).then(|| x.data[end - 1]));
+            next.extend((n % 2 == 1).then(|| x.data()[end - 1]));
         }
         k += 1;
-        Share::new(x.ring, x.frac, Shape::new(next.len(), 1), next)
+        Share::new(x.ring(), x.frac(), Shape::new(next.len(), 1), next)
     }))
 }
 
@@ -138,14 +141,14 @@ async fn level_of_tables<const K: usize>(
     let pairs: Vec<(usize, usize)> = (0..size).flat_map(|a| (a + 1..size).map(move |b| (a, b))).collect();
     let x = &players[0];
     let differences =
-        played.iter().flat_map(|t| pairs.iter().map(|&(a, b)| x.data[t[a]].wrapping_sub(x.data[t[b]])));
-    let differences = differences.map(|d| x.ring.reduce(d)).collect();
+        played.iter().flat_map(|t| pairs.iter().map(|&(a, b)| x.data()[t[a]].wrapping_sub(x.data()[t[b]])));
+    let differences = differences.map(|d| x.ring().reduce(d)).collect();
     let shape = Shape::new(pairs.len() * played.len(), 1);
-    let less = is_negative(s, &Share::new(x.ring, x.frac, shape, differences)).await?;
+    let less = is_negative(s, &Share::new(x.ring(), x.frac(), shape, differences)).await?;
 
     // Whom a player loses to: of equal ones, to those before it. Who loses to nobody wins.
     let one = s.me.server_only(1);
-    let losses = less.words.chunks(pairs.len()).flat_map(|less| {
+    let losses = less.words().chunks(pairs.len()).flat_map(|less| {
         let mut losses = vec![(0u64, 0u32); size];
         for (&(a, b), less) in pairs.iter().zip(less) {
             for (player, lost) in [(a, *less), (b, less ^ one)] {
@@ -159,16 +162,16 @@ async fn level_of_tables<const K: usize>(
     let none: Vec<u64> = (0..1 << others).map(|losses| u64::from(losses == 0)).collect();
     let wins = lookup(s, &XorShare::new(others, losses.collect()), &Columns::new(&none, 1)).await?;
     let winner =
-        wins.words.chunks(size).map(|w| w.iter().enumerate().fold(0, |all, (i, win)| all | win << i));
+        wins.words().chunks(size).map(|w| w.iter().enumerate().fold(0, |all, (i, win)| all | win << i));
     let winner = XorShare::new(size as u32, winner.collect());
     let mut out = vec![];
     for x in players {
-        let selected = select(s, &winner, x.ring, &vec![0; size], |i, j| x.data[played[i][j]]).await?;
+        let selected = select(s, &winner, x.ring(), &vec![0; size], |i, j| x.data()[played[i][j]]).await?;
         let mut selected = selected.into_iter();
         let next = tables
             .iter()
-            .map(|t| if alone(t) { x.data[t[0]] } else { selected.next().expect("one winner a table") });
-        out.push(Share::new(x.ring, x.frac, Shape::new(tables.len(), 1), next.collect()));
+            .map(|t| if alone(t) { x.data()[t[0]] } else { selected.next().expect("one winner a table") });
+        out.push(Share::new(x.ring(), x.frac(), Shape::new(tables.len(), 1), next.collect()));
     }
     Ok(out.try_into().ok().expect("as many players as before"))
 }

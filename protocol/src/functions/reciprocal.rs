@@ -237,7 +237,7 @@ pub(crate) async fn evaluate_in_parallel(
         other.finish(s).await?;
         in_turn(s, x, form, &widening).await?
     };
-    let out = Share::new(widening.ring, form.frac + widening.drop, x.shape, out);
+    let out = Share::new(widening.ring, form.frac + widening.drop, x.shape(), out);
     if widening.drop == 0 { Ok(out) } else { truncate(s, &out, widening.drop, form.ring).await }
 }
 
@@ -246,11 +246,11 @@ async fn in_turn(s: &mut Session, x: &Share, form: &Form, widening: &Widening) -
     let window = form.window();
     let lead = leading_one(s, x, form.shifts.clone(), form.step).await?;
     let unshifted = vec![0; form.shifts.len()];
-    let u = select(s, &lead, window, &unshifted, |i, j| form.shifted(x.data[i], j)).await?;
-    let u = Share::new(window, form.table.fit.argument_frac, x.shape, u);
+    let u = select(s, &lead, window, &unshifted, |i, j| form.shifted(x.data()[i], j)).await?;
+    let u = Share::new(window, form.table.fit.argument_frac, x.shape(), u);
     let y = segments::evaluate(s, &u, form.table).await?;
     let [y] = extend_positive(s, [(&y, widening.ring)]).await?;
-    select(s, &lead, widening.ring, &widening.selected(), |i, _| y.data[i]).await
+    select(s, &lead, widening.ring, &widening.selected(), |i, _| y.data()[i]).await
 }
 
 /// Steps 1 to 4 in three turns, or four.
@@ -275,7 +275,7 @@ async fn at_once(
         ])
         .await?;
 
-    let u = x.data.iter().flat_map(|&x| (0..m).map(move |j| form.shifted(x, j)));
+    let u = x.data().iter().flat_map(|&x| (0..m).map(move |j| form.shifted(x, j)));
     let u = u.map(|u| form.window().reduce(u)).collect();
     let u = Share::new(form.window(), fit.argument_frac, Shape::new(n, m), u);
     let masked = subtract(&u.truncate_reduce(fit.shift), masks.index());
@@ -312,7 +312,7 @@ async fn at_once(
         [y] = extension.finish(s).await?;
     }
     let me = s.me;
-    select(s, &lead, widening.ring, &widening.selected(), |i, j| widening.value(me, y.data[i * m + j], j))
+    select(s, &lead, widening.ring, &widening.selected(), |i, j| widening.value(me, y.data()[i * m + j], j))
         .await
 }
 

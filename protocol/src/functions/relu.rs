@@ -24,9 +24,9 @@ use crate::{
 pub(crate) async fn relu(s: &mut Session, x: &Share, ring: Ring) -> Result<Share, Error> {
     let negative = is_negative(s, x).await?;
     let flip = u64::from(s.me == Party::Client);
-    let kept = XorShare::new(1, negative.words.iter().map(|bit| bit ^ flip).collect());
+    let kept = XorShare::new(1, negative.words().iter().map(|bit| bit ^ flip).collect());
     let [y] = mux(s, [(&kept, x)]).await?;
-    if ring == y.ring {
+    if ring == y.ring() {
         return Ok(y);
     }
     let [y] = extend_positive(s, [(&y, ring)]).await?;

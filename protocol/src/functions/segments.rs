@@ -51,9 +51,9 @@ pub async fn evaluate(s: &mut Session, x: &Share, table: &Segments) -> Result<Sh
 /// As [`evaluate`], the result in the table's ring or a larger one.
 async fn evaluate_in(s: &mut Session, x: &Share, table: &Segments, ring: Ring) -> Result<Share, Error> {
     let fit = &table.fit;
-    assert_eq!((x.ring.bits(), fit.low), (fit.index_bits + fit.shift, 0), "window of {}", fit.name);
+    assert_eq!((x.ring().bits(), fit.low), (fit.index_bits + fit.shift, 0), "window of {}", fit.name);
     let index = x.truncate_reduce(fit.shift);
-    let mask = s.one_hots(fit.index_bits, index.ring, x.len()).await?;
+    let mask = s.one_hots(fit.index_bits, index.ring(), x.len()).await?;
     let masked = crate::mul::subtract(&index, mask.index());
     let [opened] = open(s, OPEN, [&masked]).await?;
     let located = mask.rotate(&opened);
@@ -96,18 +96,19 @@ pub(crate) fn begin<'a>(
     ring: Ring,
 ) -> Result<Begun<'a>, Error> {
     let (values, slopes) = (table.value_bits as usize, table.slope_bits as usize);
-    let offsets: Vec<u64> = x.data.iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
+    let offsets: Vec<u64> = x.data().iter().map(|&x| x & ((1 << table.fit.shift) - 1)).collect();
     let cut = cut_bits(table, ring);
     let slope_widths = slope_widths(table, ring);
     let value_widths = crate::b2a::widths(table.value_bits, ring);
     let all_widths = [value_widths, slope_widths.clone()].concat();
     let slope_choices =
-        entries.words.iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
-    let all_choices = entries.words.iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
+        entries.words().iter().flat_map(|&e| (values..values + slopes).map(move |j| bit(e, j) as u8));
+    let all_choices =
+        entries.words().iter().flat_map(|&e| (0..values + slopes).map(move |j| bit(e, j) as u8));
     let slope_inputs =
         |e: u64, t: u64| (0..slopes).map(move |j| flip_sign(multiple(t, j, cut).0, bit(e, values + j)));
     let value_inputs = |e: u64| (0..values).map(move |j| bit(e, j).wrapping_neg());
-    let pairs = entries.words.iter().zip(&offsets);
+    let pairs = entries.words().iter().zip(&offsets);
     let (choices, inputs): (Vec<u8>, Vec<u64>) = match s.me {
         Party::Client => (all_choices.collect(), pairs.flat_map(|(&e, &t)| slope_inputs(e, t)).collect()),
         Party::Server => {
@@ -121,7 +122,7 @@ pub(crate) fn begin<'a>(
     };
     let c = Cross { tag: TAG, choices: &choices, widths_in, inputs: &inputs, widths_out };
     let products = cross::begin_add(s, cots, c)?;
-    Ok(Begun { table, ring, entries, offsets: Zeroizing::new(offsets), shape: x.shape, products })
+    Ok(Begun { table, ring, entries, offsets: Zeroizing::new(offsets), shape: x.shape(), products })
 }
 
 impl Begun<'_> {
@@ -140,7 +141,7 @@ impl Begun<'_> {
         let (value_ring, cut) = (self.ring, cut_bits(table, self.ring));
         let drop = table.drop_bits() - cut;
         let half = (1u64 << drop) / 2;
-        let data = self.entries.words.iter().zip(self.offsets.iter()).enumerate().map(|(i, (&e, &t))| {
+        let data = self.entries.words().iter().zip(self.offsets.iter()).enumerate().map(|(i, (&e, &t))| {
             let value_at = i * stride(value_products);
             let value = (0..values).fold(0u64, |sum, j| {
                 sum.wrapping_add(bit(e, j).wrapping_add(value_products[value_at + j] << 1) << j)

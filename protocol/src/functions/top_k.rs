@@ -50,9 +50,9 @@ const DIGITS: usize = RING.bits() as usize / 2;
 /// dropped.
 pub async fn top_to_client(s: &mut Session, x: &Share, k: usize) -> Result<Option<Vec<(usize, f64)>>, Error> {
     let n = x.len();
-    assert!(x.shape.rows == 1 && (1..=n).contains(&k), "the {k} largest of {n} numbers");
-    assert!(x.frac >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
-    let dropped = x.frac - FRAC;
+    assert!(x.shape().rows == 1 && (1..=n).contains(&k), "the {k} largest of {n} numbers");
+    assert!(x.frac() >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
+    let dropped = x.frac() - FRAC;
     let moved = x.add_public(s.me, 1 << (dropped + RING.bits() - 1)).reduce(Ring::new(dropped + RING.bits()));
     let digits = decompose(s, &moved, DIGITS).await?;
 
@@ -81,7 +81,7 @@ async fn enough(s: &mut Session, kept: &XorShare, matching: &XorShare, k: usize)
     let ring = count_ring(n);
     let reaching = b2a(s, &reaching, ring, 0, Shape::new(3, n)).await?;
     let counts =
-        reaching.data.chunks(n).map(|row| ring.reduce(row.iter().fold(0, |sum, x| sum.wrapping_add(*x))));
+        reaching.data().chunks(n).map(|row| ring.reduce(row.iter().fold(0, |sum, x| sum.wrapping_add(*x))));
     let counts = Share::new(ring, 0, Shape::new(1, 3), counts.collect());
     let fewer = few_are_negative(s, &counts.add_public(s.me, (k as u64).wrapping_neg())).await?;
     let one = s.me.server_only(1);
@@ -95,7 +95,7 @@ fn count_ring(n: usize) -> Ring {
 
 /// The digit to the client: as many as are enough, since fewer numbers have larger digits.
 async fn tell(s: &mut Session, enough: &XorShare) -> Result<Option<u32>, Error> {
-    let mine = enough.words.iter().enumerate().fold(0, |all, (j, w)| all | w << j);
+    let mine = enough.words().iter().enumerate().fold(0, |all, (j, w)| all | w << j);
     match s.me {
         Party::Server => {
             s.ch.send("top-k/digit", vec![mine as u8])?;
@@ -150,7 +150,7 @@ fn cases<'a>(
     matching: &'a XorShare,
     f: impl Fn(u64, u64) -> u64 + 'a,
 ) -> impl Iterator<Item = u64> + 'a {
-    kept.words.iter().zip(&matching.words).map(move |(w, m)| f(*w, *m))
+    kept.words().iter().zip(matching.words()).map(move |(w, m)| f(*w, *m))
 }
 
 /// Words of two bits, 32 to a word.
@@ -168,7 +168,7 @@ fn unpacked(words: &[u64], n: usize) -> XorShare {
 fn joined(digits: &[XorShare]) -> XorShare {
     // 1, 2, 3 have a bit each.
     let digit = |w: u64| parity(w & 0b101) | parity(w & 0b110) << 1;
-    let number = |i: usize| digits.iter().fold(0, |all, of| all << 2 | digit(of.words[i]));
+    let number = |i: usize| digits.iter().fold(0, |all, of| all << 2 | digit(of.words()[i]));
     XorShare::new(RING.bits(), (0..digits[0].len()).map(number).collect())
 }
 
@@ -179,7 +179,7 @@ async fn reveal(
     k: usize,
 ) -> Result<Option<Vec<(usize, f64)>>, Error> {
     let (tag, n, width) = ("top-k/share", chosen.len(), 1 + RING.bits());
-    let mine: Vec<u64> = chosen.words.iter().zip(&values.words).map(|(c, v)| c | v << 1).collect();
+    let mine: Vec<u64> = chosen.words().iter().zip(values.words()).map(|(c, v)| c | v << 1).collect();
     match s.me {
         Party::Server => {
             s.ch.send(tag, pack(&mine, width))?;

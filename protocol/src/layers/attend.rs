@@ -77,7 +77,7 @@ impl InParallel for Values<'_> {
         let sums = begun.finish(s, self.cache).await?;
         overflow_check::numbers(s, &sums, CHECKED);
         // Rounded without bias, as every truncation is.
-        let short = sums.truncate_reduce(sums.frac - s.precision.power_frac()).add_public(s.me, 1);
+        let short = sums.truncate_reduce(sums.frac() - s.precision.power_frac()).add_public(s.me, 1);
         let (send, recv) = extend::cots(s.me, short.len());
         let cots = s.cots(send, recv).await?;
         self.step = Step::Extending(extend::begin_signed(s, cots, &short, s.precision.reciprocal().0)?);

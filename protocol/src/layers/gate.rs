@@ -43,21 +43,21 @@ const BLOCK: usize = 1 << 19;
 pub async fn product<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error> {
     let mut data = Vec::with_capacity(x.len());
     for (x, y) in x.blocks(BLOCK).zip(y.blocks(BLOCK)) {
-        data.extend_from_slice(&block(me, &x, &y).await?.data);
+        data.extend_from_slice(block(me, &x, &y).await?.data());
     }
-    Ok(Share::new(y.ring, x.frac + y.frac, x.shape, data))
+    Ok(Share::new(y.ring(), x.frac() + y.frac(), x.shape(), data))
 }
 
 async fn block<R: Role>(me: &mut R, x: &Share, y: &Share) -> Result<Share, Error> {
     let least = activation::least(me.session().precision());
-    let (n, m, l) = (x.len(), x.ring.bits(), y.ring.bits());
+    let (n, m, l) = (x.len(), x.ring().bits(), y.ring().bits());
     if me.session().schedule() == Schedule::Latency || takes_ots(n, m, l) {
         return mul_small(me.session_mut(), x, y, least).await;
     }
-    planner::ensure(me, vec![Need::triples(y.ring, n)]).await?;
+    planner::ensure(me, vec![Need::triples(y.ring(), n)]).await?;
     let s = me.session_mut();
     let moved = x.add_public(s.me, least);
-    let [wide] = extend::extend_positive(s, [(&moved, y.ring)]).await?;
+    let [wide] = extend::extend_positive(s, [(&moved, y.ring())]).await?;
     let wide = wide.add_public(s.me, least.wrapping_neg());
     mul(s, &wide, y).await
 }

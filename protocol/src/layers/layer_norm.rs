@@ -28,15 +28,15 @@ const MEAN_FRAC: u32 = 26;
 /// # Panics
 /// If the stock is too small, or `x` is in another ring.
 pub async fn layer_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
-    assert_eq!(x.ring, WIDE, "rows are normalised modulo 2^64");
-    let Shape { rows, cols } = x.shape;
+    assert_eq!(x.ring(), WIDE, "rows are normalised modulo 2^64");
+    let Shape { rows, cols } = x.shape();
     let reciprocal = (f64::from(MEAN_FRAC).exp2() / cols as f64).round() as u64;
-    let sums = x.data.chunks(cols).map(|row| row.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+    let sums = x.data().chunks(cols).map(|row| row.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
     let sums = sums.map(|sum| sum.wrapping_mul(reciprocal)).collect();
-    let means = Share::new(WIDE, x.frac + MEAN_FRAC, Shape::new(rows, 1), sums);
+    let means = Share::new(WIDE, x.frac() + MEAN_FRAC, Shape::new(rows, 1), sums);
     let means = truncate(s, &means, MEAN_FRAC, WIDE).await?;
-    let centred = x.data.iter().enumerate().map(|(i, x)| x.wrapping_sub(means.data[i / cols])).collect();
-    rms_norm::rms_norm(s, &Share::new(WIDE, x.frac, x.shape, centred), eps).await
+    let centred = x.data().iter().enumerate().map(|(i, x)| x.wrapping_sub(means.data()[i / cols])).collect();
+    rms_norm::rms_norm(s, &Share::new(WIDE, x.frac(), x.shape(), centred), eps).await
 }
 
 /// The functionality in real arithmetic.

@@ -126,8 +126,8 @@ fn digest() -> blake3::Hasher {
 /// # Panics
 /// Unless `4 <= k <= 8`, and less than the ring's bits.
 pub fn numbers(s: &mut Session, x: &Share, k: u32) {
-    assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
-    s.overflow.queue(k, x.data.iter().map(|x_i| x_i >> (x.ring.bits() - k)));
+    assert!((4..=8).contains(&k) && k < x.ring().bits(), "{k} bits of {:?}", x.ring());
+    s.overflow.queue(k, x.data().iter().map(|x_i| x_i >> (x.ring().bits() - k)));
 }
 
 /// Adds rows of `x` `[T, d]` to the check: their elements, and their norms. Local.
@@ -135,8 +135,8 @@ pub fn numbers(s: &mut Session, x: &Share, k: u32) {
 /// # Panics
 /// As [`numbers`].
 pub fn rows(s: &mut Session, x: &Share, k: u32) {
-    assert!((4..=8).contains(&k) && k < x.ring.bits(), "{k} bits of {:?}", x.ring);
-    let signs = s.overflow.signs(x.shape.cols);
+    assert!((4..=8).contains(&k) && k < x.ring().bits(), "{k} bits of {:?}", x.ring());
+    let signs = s.overflow.signs(x.shape().cols);
     let sums = sotto_net::compute(|| row_sums(x, signs));
     s.overflow.queue(k, sums.into_iter().map(|z| u64::from(z) >> (u32::BITS - k)));
 }
@@ -144,7 +144,7 @@ pub fn rows(s: &mut Session, x: &Share, k: u32) {
 /// `[T, SUMS]`: the sums, in the highest 32 bits of the ring. The bits below change them by at most
 /// `2 d` units of `2^(l - 32)`.
 fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
-    let bits = x.ring.bits();
+    let bits = x.ring().bits();
     let high = |x: u64| if bits < 32 { (x << (32 - bits)) as u32 } else { (x >> (bits - 32)) as u32 };
     let row = |row: &[u64]| {
         let mut sums = [0u32; SUMS];
@@ -154,7 +154,7 @@ fn row_sums(x: &Share, signs: &[i8]) -> Vec<u32> {
         }
         sums
     };
-    x.data.chunks(x.shape.cols.max(1)).flat_map(row).collect()
+    x.data().chunks(x.shape().cols.max(1)).flat_map(row).collect()
 }
 
 /// Tests the queued numbers if a queue is full.
@@ -190,7 +190,7 @@ pub async fn run(s: &mut Session) -> Result<(), Error> {
         }
         for answered in answered {
             let bits = answered.finish(s).await?;
-            s.overflow.digest.update(&pack(&bits.words, 1));
+            s.overflow.digest.update(&pack(bits.words(), 1));
         }
     }
     Ok(())
@@ -232,7 +232,7 @@ pub async fn finish(s: &mut Session) -> Result<Option<bool>, Error> {
             return Ok(reveal::flag_to_client(s, &bits).await?.map(|differs| !differs));
         }
         let digit = |bits: &[u64]| bits.iter().rev().fold(0, |digit, bit| digit << 1 | bit);
-        words = bits.words.chunks(DIGIT as usize).map(digit).collect();
+        words = bits.words().chunks(DIGIT as usize).map(digit).collect();
     }
 }
 

@@ -53,26 +53,28 @@ const COMPARED: Ring = Ring::new(18);
 /// If fewer than [`DROPPED`] bits would be dropped, or the server adds something.
 pub async fn best_to_client(s: &mut Session, x: &Share, added: &[f64]) -> Result<Option<Vec<u64>>, Error> {
     assert!(added.is_empty() || s.me == Party::Client && added.len() == x.len(), "numbers of the client's");
-    assert!(x.frac >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
-    let mut short = faithful(s, x, x.frac - FRAC, COMPARED).await?;
-    for (x, added) in short.data.iter_mut().zip(added) {
-        *x = COMPARED.reduce(x.wrapping_add(encode(added.clamp(-ADDED, ADDED), FRAC, COMPARED)));
-    }
-    let best = row_argmax(s, &short, &vec![x.shape.cols; x.shape.rows]).await?;
+    assert!(x.frac() >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
+    let short = faithful(s, x, x.frac() - FRAC, COMPARED).await?;
+    let added = added.iter().map(|added| encode(added.clamp(-ADDED, ADDED), FRAC, COMPARED));
+    let sums =
+        short.data().iter().zip(added.chain(std::iter::repeat(0))).map(|(x, added)| x.wrapping_add(added));
+    let data = sums.map(|x| COMPARED.reduce(x)).collect();
+    let short = Share::new(COMPARED, short.frac(), short.shape(), data);
+    let best = row_argmax(s, &short, &vec![x.shape().cols; x.shape().rows]).await?;
     match s.me {
         Party::Server => {
-            s.ch.send("reveal/position", pack(&best.data, best.ring.bits()))?;
+            s.ch.send("reveal/position", pack(best.data(), best.ring().bits()))?;
             Ok(None)
         }
         Party::Client => {
-            let (n, bits) = (best.len(), best.ring.bits());
+            let (n, bits) = (best.len(), best.ring().bits());
             let bytes = s.ch.recv("reveal/position", packed_len(n, bits)).await?;
             let theirs = unpack(&bytes, n, bits);
-            let position = |(a, b): (&u64, &u64)| match best.ring.reduce(a.wrapping_add(*b)) {
-                position if position < x.shape.cols as u64 => Ok(position),
-                position => Err(Error::Position { position, of: x.shape.cols }),
+            let position = |(a, b): (&u64, &u64)| match best.ring().reduce(a.wrapping_add(*b)) {
+                position if position < x.shape().cols as u64 => Ok(position),
+                position => Err(Error::Position { position, of: x.shape().cols }),
             };
-            best.data.iter().zip(&theirs).map(position).collect::<Result<_, _>>().map(Some)
+            best.data().iter().zip(&theirs).map(position).collect::<Result<_, _>>().map(Some)
         }
     }
 }
@@ -83,15 +85,15 @@ pub async fn best_to_client(s: &mut Session, x: &Share, added: &[f64]) -> Result
 /// # Panics
 /// If it is not one bit.
 pub async fn flag_to_client(s: &mut Session, x: &XorShare) -> Result<Option<bool>, Error> {
-    assert_eq!((x.len(), x.width), (1, 1), "one bit");
+    assert_eq!((x.len(), x.width()), (1, 1), "one bit");
     match s.me {
         Party::Server => {
-            s.ch.send("reveal/flag", vec![x.words[0] as u8])?;
+            s.ch.send("reveal/flag", vec![x.words()[0] as u8])?;
             Ok(None)
         }
         Party::Client => {
             let theirs = s.ch.recv("reveal/flag", 1).await?[0];
-            Ok(Some((x.words[0] ^ u64::from(theirs)) & 1 == 1))
+            Ok(Some((x.words()[0] ^ u64::from(theirs)) & 1 == 1))
         }
     }
 }
@@ -101,17 +103,17 @@ pub async fn flag_to_client(s: &mut Session, x: &XorShare) -> Result<Option<bool
 /// # Panics
 /// If fewer than [`DROPPED`] bits would be dropped.
 pub async fn to_client(s: &mut Session, x: &Share) -> Result<Option<Vec<f64>>, Error> {
-    assert!(x.frac >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
-    let short = faithful(s, x, x.frac - FRAC, RING).await?;
+    assert!(x.frac() >= FRAC + DROPPED, "at least {DROPPED} bits are dropped before a value is revealed");
+    let short = faithful(s, x, x.frac() - FRAC, RING).await?;
     match s.me {
         Party::Server => {
-            s.ch.send("reveal/share", pack(&short.data, RING.bits()))?;
+            s.ch.send("reveal/share", pack(short.data(), RING.bits()))?;
             Ok(None)
         }
         Party::Client => {
             let n = short.len();
             let bytes = s.ch.recv("reveal/share", packed_len(n, RING.bits())).await?;
-            let other = Share::new(RING, FRAC, short.shape, unpack(&bytes, n, RING.bits()));
+            let other = Share::new(RING, FRAC, short.shape(), unpack(&bytes, n, RING.bits()));
             Ok(Some(short.open_with(&other)))
         }
     }
@@ -202,7 +204,7 @@ mod tests {
                 faithful(&mut lab.me, &x, 20, RING).await.unwrap()
             });
             let mut counts = [0f64; 16];
-            for (mine, sent) in client.data.iter().zip(&server.data) {
+            for (mine, sent) in client.data().iter().zip(server.data()) {
                 assert_eq!(*sent, RING.reduce(1234u64.wrapping_sub(*mine)));
                 counts[(sent & 15) as usize] += 1.0;
             }

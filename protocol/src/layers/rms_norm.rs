@@ -51,9 +51,9 @@ pub fn row_shape(precision: Precision, width: usize) -> RowShape {
 /// # Panics
 /// If the stock is too small, or `x` is in another ring.
 pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Error> {
-    assert_eq!(x.ring, WIDE, "rows are normalised modulo 2^64");
+    assert_eq!(x.ring(), WIDE, "rows are normalised modulo 2^64");
     let precision = s.precision;
-    let (Shape { rows, cols }, shape) = (x.shape, row_shape(precision, x.shape.cols));
+    let (Shape { rows, cols }, shape) = (x.shape(), row_shape(precision, x.shape().cols));
     let eps = eps.max(least_eps(cols));
     let triples = rows::draw(s, shape, rows).await?;
     let [delta] = open(s, "rms-norm/open", [&subtract(x, &triples.a)]).await?;
@@ -63,13 +63,13 @@ pub async fn rms_norm(s: &mut Session, x: &Share, eps: f64) -> Result<Share, Err
                 sum.wrapping_add(d.wrapping_mul(s.me.server_only(*d))).wrapping_add(d.wrapping_mul(*a) << 1)
             })
         });
-    let sums = Share::new(WIDE, 2 * x.frac, Shape::new(rows, 1), sums.collect());
-    let sums = sums.add_public(s.me, encode(eps * cols as f64, sums.frac, WIDE));
-    let form = normaliser(precision, s.schedule, cols, eps, sums.frac);
+    let sums = Share::new(WIDE, 2 * x.frac(), Shape::new(rows, 1), sums.collect());
+    let sums = sums.add_public(s.me, encode(eps * cols as f64, sums.frac(), WIDE));
+    let form = normaliser(precision, s.schedule, cols, eps, sums.frac());
     let rho = reciprocal::evaluate(s, &sums, &form).await?;
     let [e] = open(s, "rows/open", [&subtract(&rho, &triples.b)]).await?;
-    let product = rows::product(shape, &triples, &delta, &rho, &e, x.frac);
-    truncate(s, &product, product.frac - precision.frac(), precision.linear()).await
+    let product = rows::product(shape, &triples, &delta, &rho, &e, x.frac());
+    truncate(s, &product, product.frac() - precision.frac(), precision.linear()).await
 }
 
 /// The least `eps` of rows of width `d`: then `d eps` is eight deviations of the noise of the sums,

@@ -40,24 +40,23 @@ pub async fn rope(
     (v, v_ring): (&Share, Ring),
     [frac, v_frac]: [u32; 2],
 ) -> Result<[Share; 2], Error> {
-    let short = |x: &Share, frac: u32| x.truncate_reduce(x.frac - frac).add_public(s.me, 1);
+    let short = |x: &Share, frac: u32| x.truncate_reduce(x.frac() - frac).add_public(s.me, 1);
     let (x, v) = (short(x, frac + SPARE), short(v, v_frac));
     let factor_frac = factor_frac(frac);
     let wide = Ring::new(ring.bits() + SPARE + factor_frac);
-    let [mut x, v] = extend_each(s, [(&x, wide), (&v, v_ring)]).await?;
-    rotate(&mut x, &angles, factor_frac);
+    let [x, v] = extend_each(s, [(&x, wide), (&v, v_ring)]).await?;
+    let x = rotate(&x, &angles, factor_frac);
     Ok([truncate(s, &x, SPARE + factor_frac, ring).await?, v])
 }
 
 /// The rotation itself, on a share or on the value: it is linear. The result has `factor_frac` more
 /// fraction bits.
-pub fn rotate(x: &mut Share, angles: &Angles<'_>, factor_frac: u32) {
+pub fn rotate(x: &Share, angles: &Angles<'_>, factor_frac: u32) -> Share {
     let half = angles.frequencies.len();
-    assert_eq!(x.shape.cols % (2 * half), 0, "whole heads");
-    let ring = x.ring;
+    assert_eq!(x.shape().cols % (2 * half), 0, "whole heads");
+    let (ring, mut data) = (x.ring(), x.data().to_vec());
     let unit = f64::from(1 << factor_frac);
-    x.frac += factor_frac;
-    for (row, values) in x.data.chunks_mut(x.shape.cols).enumerate() {
+    for (row, values) in data.chunks_mut(x.shape().cols).enumerate() {
         let position = (angles.start + row) as f64;
         let factor = |v: f64| (v * unit).round() as i64 as u64;
         for head in values.chunks_mut(2 * half) {
@@ -72,6 +71,7 @@ pub fn rotate(x: &mut Share, angles: &Angles<'_>, factor_frac: u32) {
             }
         }
     }
+    Share::new(ring, x.frac() + factor_frac, x.shape(), data)
 }
 
 #[cfg(test)]

@@ -60,35 +60,35 @@ pub(crate) async fn numerators(
     visible: &[usize],
 ) -> Result<(Share, Share), Error> {
     let (precision, ring) = (s.precision, s.precision.sums());
-    assert_eq!((x.ring, x.frac), (precision.score(), precision.frac()), "scale of scores");
-    assert_eq!(visible.len(), x.shape.rows, "one length per row");
-    let n = x.shape.cols;
+    assert_eq!((x.ring(), x.frac()), (precision.score(), precision.frac()), "scale of scores");
+    assert_eq!(visible.len(), x.shape().rows, "one length per row");
+    let n = x.shape().cols;
     let seen: Vec<u64> =
-        (0..visible.len()).flat_map(|i| &x.data[i * n..i * n + visible[i]]).copied().collect();
-    let seen = Share::new(x.ring, x.frac, Shape::new(seen.len(), 1), seen);
+        (0..visible.len()).flat_map(|i| &x.data()[i * n..i * n + visible[i]]).copied().collect();
+    let seen = Share::new(x.ring(), x.frac(), Shape::new(seen.len(), 1), seen);
     overflow_check::numbers(s, &seen, CHECKED);
     overflow_check::run_if_full(s).await?;
     let x = x.reduce(precision.exponent());
-    let seen = seen.reduce(x.ring);
+    let seen = seen.reduce(x.ring());
 
-    let coarse = seen.truncate_reduce(x.frac - MAX_FRAC);
-    let max = row_max(s, &coarse, visible).await?.widen_left(x.frac - MAX_FRAC);
-    let spread = max.data.iter().zip(visible).flat_map(|(&m, &n)| std::iter::repeat_n(m, n)).collect();
-    let shifted = &seen - &Share::new(x.ring, x.frac, seen.shape, spread);
+    let coarse = seen.truncate_reduce(x.frac() - MAX_FRAC);
+    let max = row_max(s, &coarse, visible).await?.widen_left(x.frac() - MAX_FRAC);
+    let spread = max.data().iter().zip(visible).flat_map(|(&m, &n)| std::iter::repeat_n(m, n)).collect();
+    let shifted = &seen - &Share::new(x.ring(), x.frac(), seen.shape(), spread);
 
     let powers = exp2(s, &shifted, ring).await?;
-    let sum_ring = Ring::new(powers.frac + SUM);
+    let sum_ring = Ring::new(powers.frac() + SUM);
     let mut numerators = vec![0; x.len()];
     let mut sums = Vec::with_capacity(visible.len());
-    let mut rest = &powers.data[..];
+    let mut rest = powers.data();
     for (i, &m) in visible.iter().enumerate() {
         let (row, after) = rest.split_at(m);
         numerators[i * n..i * n + m].copy_from_slice(row);
         sums.push(sum_ring.reduce(row.iter().fold(0u64, |a, b| a.wrapping_add(*b))));
         rest = after;
     }
-    let sums = Share::new(sum_ring, powers.frac, Shape::new(visible.len(), 1), sums);
-    Ok((Share::new(ring, powers.frac, x.shape, numerators), sums))
+    let sums = Share::new(sum_ring, powers.frac(), Shape::new(visible.len(), 1), sums);
+    Ok((Share::new(ring, powers.frac(), x.shape(), numerators), sums))
 }
 
 /// Step 3: the sums' reciprocals, with what travels along.

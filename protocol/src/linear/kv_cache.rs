@@ -241,11 +241,11 @@ impl KvCache {
 /// If rings or shapes do not fit, or there are too few masks, or an earlier step has failed.
 pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) -> Result<Share, Error> {
     let Heads { key_value, group, width } = cache.heads;
-    let positions = k.shape.rows;
+    let positions = k.shape().rows;
     let (rows, ring) = (positions * group, cache.precision.attention());
-    assert_eq!((q.ring, k.ring), (ring, ring), "ring of queries and keys");
-    assert_eq!(q.shape, Shape::new(key_value * rows, width), "queries of the new positions");
-    assert_eq!(k.shape.cols, cache.heads.row(), "keys of all heads");
+    assert_eq!((q.ring(), k.ring()), (ring, ring), "ring of queries and keys");
+    assert_eq!(q.shape(), Shape::new(key_value * rows, width), "queries of the new positions");
+    assert_eq!(k.shape().cols, cache.heads.row(), "keys of all heads");
     cache.arrive(s, positions).await?;
     s.stocks.record("scores", cache.length as u64, positions);
     // Used up before anything is sent, whatever comes of it.
@@ -264,7 +264,7 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
             let range = head * rows * width..(head + 1) * rows * width;
             let keys = cache.head(&cache.keys, head);
             let masks = cache.chunks.head(0, head, width, length);
-            let first = times_transposed(&q.data[range.clone()], &keys, width);
+            let first = times_transposed(&q.data()[range.clone()], &keys, width);
             let second = times_transposed(&q_open[range], &masks, width);
             for (i, (first, second)) in first.iter().zip(second.iter()).enumerate() {
                 let third = a_keys[i / length * columns + i % length];
@@ -273,7 +273,7 @@ pub async fn scores(s: &mut Session, cache: &mut KvCache, q: &Share, k: &Share) 
         }
         data
     });
-    Ok(Share::new(ring, q.frac + k.frac, Shape::new(key_value * rows, length), data))
+    Ok(Share::new(ring, q.frac() + k.frac(), Shape::new(key_value * rows, length), data))
 }
 
 /// Sums of values of which this party has sent its part.
@@ -297,22 +297,22 @@ pub(crate) fn begin_sums(
     v: &Share,
 ) -> Result<BegunSums, Error> {
     let Heads { key_value, group, width } = cache.heads;
-    let (positions, length) = (v.shape.rows, cache.length);
+    let (positions, length) = (v.shape().rows, cache.length);
     let (rows, ring) = (positions * group, cache.precision.sums());
-    assert_eq!((p.ring, v.ring), (ring, ring), "ring of weights and values");
-    assert_eq!(v.frac, cache.precision.frac(), "fraction bits of values");
-    assert_eq!(p.shape, Shape::new(key_value * rows, length), "weights of the new positions");
-    assert_eq!(v.shape.cols, cache.heads.row(), "values of all heads");
+    assert_eq!((p.ring(), v.ring()), (ring, ring), "ring of weights and values");
+    assert_eq!(v.frac(), cache.precision.frac(), "fraction bits of values");
+    assert_eq!(p.shape(), Shape::new(key_value * rows, length), "weights of the new positions");
+    assert_eq!(v.shape().cols, cache.heads.row(), "values of all heads");
     let pending = cache.pending.take().expect("scores come first");
     assert_eq!(pending.positions, positions, "values of the positions whose scores were made");
     s.stocks.record("sums", length as u64, positions);
     let columns = pending.columns;
     // Positions to come are opened too, as nothing less their masks.
     let wide = p
-        .data
+        .data()
         .chunks(length)
         .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, columns - length)));
-    let wide = Share::new(ring, p.frac, Shape::new(key_value * rows, columns), wide.collect());
+    let wide = Share::new(ring, p.frac(), Shape::new(key_value * rows, columns), wide.collect());
     let p_masked = subtract(&wide, pending.weights.iter().flat_map(|w| w.iter()));
     let v_masked = subtract(v, cache.chunks.rows(1, width, length - positions..length).iter());
     open::send(s, VALUES, [&p_masked, &v_masked])?;
@@ -334,14 +334,14 @@ impl KvCache {
     /// The local end of [`BegunSums::finish`].
     fn weighted(&self, p: &Share, p_open: &[u64], pending: &Pending) -> Share {
         let Heads { key_value, width, .. } = self.heads;
-        let (length, columns, ring) = (self.length, pending.columns, p.ring);
-        let rows = p.shape.rows / key_value;
-        let mut data = Vec::with_capacity(p.shape.rows * width);
+        let (length, columns, ring) = (self.length, pending.columns, p.ring());
+        let rows = p.shape().rows / key_value;
+        let mut data = Vec::with_capacity(p.shape().rows * width);
         for head in 0..key_value {
             let values = self.head(&self.values, head);
             let masks = self.chunks.head(1, head, width, columns);
             let (of_p, of_open) = (rows * length, rows * columns);
-            let first = Zeroizing::new(product(&p.data[head * of_p..][..of_p], &values, length, width));
+            let first = Zeroizing::new(product(&p.data()[head * of_p..][..of_p], &values, length, width));
             let second =
                 Zeroizing::new(product(&p_open[head * of_open..][..of_open], &masks, columns, width));
             let third = &pending.weights_values[head];
@@ -349,7 +349,7 @@ impl KvCache {
                 data.push(ring.reduce(first.wrapping_add(*second).wrapping_add(*third)));
             }
         }
-        Share::new(ring, p.frac + self.precision.frac(), Shape::new(p.shape.rows, width), data)
+        Share::new(ring, p.frac() + self.precision.frac(), Shape::new(p.shape().rows, width), data)
     }
 }
 

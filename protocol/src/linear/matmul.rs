@@ -57,11 +57,11 @@ impl MatmulShape {
     pub fn of(pairs: &[(Share, Share)]) -> MatmulShape {
         let (x, y) = pairs.first().expect("at least one product");
         for (a, b) in pairs {
-            assert_eq!((a.shape, b.shape), (x.shape, y.shape), "equal products");
-            assert_eq!((a.ring, b.ring), (RING, RING), "ring of matrix products");
+            assert_eq!((a.shape(), b.shape()), (x.shape(), y.shape()), "equal products");
+            assert_eq!((a.ring(), b.ring()), (RING, RING), "ring of matrix products");
         }
-        assert_eq!(x.shape.cols, y.shape.rows, "inner dimension of a product");
-        MatmulShape { batch: pairs.len(), rows: x.shape.rows, inner: x.shape.cols, cols: y.shape.cols }
+        assert_eq!(x.shape().cols, y.shape().rows, "inner dimension of a product");
+        MatmulShape { batch: pairs.len(), rows: x.shape().rows, inner: x.shape().cols, cols: y.shape().cols }
     }
 
     fn layouts(self) -> Result<(Layout, Layout), Error> {
@@ -131,7 +131,7 @@ async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -
     let stock = s.stocks.matmul.entry(shape).or_default();
     let masks = stock.pop_front().expect("the stock was filled before it is drawn from");
     let flat = |f: &dyn Fn(usize) -> Share| -> Share {
-        let data: Vec<u64> = (0..pairs.len()).flat_map(|i| f(i).data.clone()).collect();
+        let data: Vec<u64> = (0..pairs.len()).flat_map(|i| f(i).data().to_vec()).collect();
         Share::new(RING, 0, Shape::new(1, data.len()), data)
     };
     let x = flat(&|i| subtract(&pairs[i].0, &masks.a[i]));
@@ -148,7 +148,7 @@ async fn online(s: &mut Session, shape: MatmulShape, pairs: &[(Share, Share)]) -
         });
         let terms = parts[0].iter().zip(&parts[1]).zip(&masks.c[i]);
         let data = terms.map(|((p, q), c)| RING.reduce(p.wrapping_add(*q).wrapping_add(*c))).collect();
-        Share::new(RING, x.frac + y.frac, Shape::new(shape.rows, shape.cols), data)
+        Share::new(RING, x.frac() + y.frac(), Shape::new(shape.rows, shape.cols), data)
     });
     Ok(out.collect())
 }

@@ -203,12 +203,12 @@ pub(crate) fn bytes(shape: RowShape, n: usize) -> usize {
 /// # Panics
 /// If rings or shapes do not fit, or the stock is too small.
 pub async fn scale(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
-    let shape = RowShape::scale(s.precision, x.shape.cols);
-    assert_eq!((x.ring, y.ring), (shape.ring, shape.product), "rings of rows and numbers");
-    assert_eq!(y.shape, Shape::new(x.shape.rows, 1), "one number per row");
-    let triples = draw(s, shape, x.shape.rows).await?;
+    let shape = RowShape::scale(s.precision, x.shape().cols);
+    assert_eq!((x.ring(), y.ring()), (shape.ring, shape.product), "rings of rows and numbers");
+    assert_eq!(y.shape(), Shape::new(x.shape().rows, 1), "one number per row");
+    let triples = draw(s, shape, x.shape().rows).await?;
     let [d, e] = open(s, "rows/open", [&subtract(x, &triples.a), &subtract(y, &triples.b)]).await?;
-    Ok(product(shape, &triples, &d, y, &e, x.frac))
+    Ok(product(shape, &triples, &d, y, &e, x.frac()))
 }
 
 /// `d y + e a + c`: the local end.
@@ -222,12 +222,12 @@ pub(crate) fn product(
 ) -> Share {
     let ring = shape.product;
     let rows = d.chunks(shape.width).zip(triples.a.chunks(shape.width)).zip(triples.c.chunks(shape.width));
-    let data = rows.zip(y.data.iter().zip(e)).flat_map(|(((d, a), c), (&y, &e))| {
+    let data = rows.zip(y.data().iter().zip(e)).flat_map(|(((d, a), c), (&y, &e))| {
         d.iter().zip(a).zip(c).map(move |((d, a), c)| {
             ring.reduce(d.wrapping_mul(y).wrapping_add(e.wrapping_mul(*a)).wrapping_add(*c))
         })
     });
-    Share::new(ring, frac + y.frac, Shape::new(y.shape.rows, shape.width), data.collect())
+    Share::new(ring, frac + y.frac(), Shape::new(y.shape().rows, shape.width), data.collect())
 }
 
 /// Layouts and messages of the requests for at least `n` rows.

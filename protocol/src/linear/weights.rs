@@ -71,12 +71,11 @@ pub struct WeightShape {
 /// A matrix of the server.
 #[derive(Clone)]
 pub struct Weight {
-    /// What the client knows of it.
-    pub shape: WeightShape,
+    shape: WeightShape,
     /// `[inner, outer]`.
-    pub data: Arc<Weights>,
-    /// What the server adds to each row of the product, `[outer]`; or nothing.
-    pub bias: Vec<f64>,
+    data: Arc<Weights>,
+    /// `[outer]`, or nothing.
+    bias: Vec<f64>,
 }
 
 /// What both parties know of a matrix.
@@ -112,12 +111,36 @@ impl Matrix for WeightShape {
 }
 
 impl Weight {
-    /// The bias as elements of the product's `ring`, for inputs with `frac` fraction bits.
+    /// The matrix `data` `[inner, outer]`, and what the server adds to each row of a product with
+    /// it, `[outer]`, or nothing.
     ///
     /// # Panics
-    /// If there is a bias, but not for every column.
+    /// If there are as many integers as the shape does not have, or a bias that is not for every
+    /// column.
+    pub fn new(shape: WeightShape, data: impl Into<Arc<Weights>>, bias: Vec<f64>) -> Weight {
+        let data = data.into();
+        assert_eq!(data.len(), shape.inner * shape.outer, "integers of a [inner, outer] matrix");
+        assert!(bias.is_empty() || bias.len() == shape.outer, "one bias per output");
+        Weight { shape, data, bias }
+    }
+
+    /// What the client knows of it.
+    pub fn shape(&self) -> &WeightShape {
+        &self.shape
+    }
+
+    /// The integers, `[inner, outer]`.
+    pub fn data(&self) -> &Weights {
+        &self.data
+    }
+
+    /// What is added to each row of a product, `[outer]`; or nothing.
+    pub fn bias(&self) -> &[f64] {
+        &self.bias
+    }
+
+    /// The bias as elements of the product's `ring`, for inputs with `frac` fraction bits.
     pub fn encoded_bias(&self, frac: u32, ring: Ring) -> Vec<u64> {
-        assert!(self.bias.is_empty() || self.bias.len() == self.shape.outer, "one bias per output");
         self.bias.iter().map(|&b| encode(b, frac + self.shape.frac, ring)).collect()
     }
 }
@@ -166,11 +189,11 @@ impl Entries for LinearMasks {
 /// If ring or width do not fit, or there are too few masks.
 pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, w, x);
-    let (rows, ring, s) = (x.shape.rows, x.ring, &mut me.session);
+    let (rows, ring, s) = (x.shape().rows, x.ring(), &mut me.session);
     let mut masks = draw(s, w, rows).await?;
-    let masked: Vec<u64> = x.data.iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
+    let masked: Vec<u64> = x.data().iter().zip(&masks.r).map(|(x, r)| x.wrapping_sub(*r)).collect();
     s.ch.send("linear/open", pack(&masked, ring.bits()))?;
-    Ok(Share::new(ring, x.frac + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
+    Ok(Share::new(ring, x.frac() + w.frac, Shape::new(rows, w.outer), std::mem::take(&mut masks.y)))
 }
 
 /// The server's side; learns nothing of `x`. Takes a mask from stock for each row.
@@ -182,16 +205,16 @@ pub async fn client(me: &mut Client, w: &WeightShape, x: &Share) -> Result<Share
 /// If ring or width do not fit, or there are too few masks.
 pub async fn server(me: &mut Server, w: &Weight, x: &Share) -> Result<Share, Error> {
     check(me.session.precision, &w.shape, x);
-    let (rows, ring, s) = (x.shape.rows, x.ring, &mut me.session);
+    let (rows, ring, s) = (x.shape().rows, x.ring(), &mut me.session);
     let masks = draw(s, &w.shape, rows).await?;
     let bytes = s.ch.recv("linear/open", packed_len(x.len(), ring.bits())).await?;
     let masked = unpack(&bytes, x.len(), ring.bits());
-    let input: Vec<u64> = x.data.iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
+    let input: Vec<u64> = x.data().iter().zip(&masked).map(|(a, b)| a.wrapping_add(*b)).collect();
     let mut y = sotto_net::compute(|| sotto_he::product(&input, &w.data, w.shape.inner, w.shape.outer));
     y.iter_mut().zip(&masks.y).for_each(|(y, mask)| *y = ring.reduce(y.wrapping_add(*mask)));
-    let bias = w.encoded_bias(x.frac, ring);
+    let bias = w.encoded_bias(x.frac(), ring);
     y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, b)| *y = ring.reduce(y.wrapping_add(*b)));
-    Ok(Share::new(ring, x.frac + w.shape.frac, Shape::new(rows, w.shape.outer), y))
+    Ok(Share::new(ring, x.frac() + w.shape.frac, Shape::new(rows, w.shape.outer), y))
 }
 
 /// The functionality: `x W` in `ring`, `x` `[T, K]`.
@@ -290,8 +313,8 @@ pub(crate) fn layout(precision: Precision, w: &WeightShape, rows: usize) -> Resu
 }
 
 fn check(precision: Precision, w: &WeightShape, x: &Share) {
-    assert_eq!(x.ring, precision.linear(), "ring of a linear layer's input");
-    assert_eq!(x.shape.cols, w.inner, "width of a linear layer's input");
+    assert_eq!(x.ring(), precision.linear(), "ring of a linear layer's input");
+    assert_eq!(x.shape().cols, w.inner, "width of a linear layer's input");
 }
 
 #[cfg(test)]
@@ -308,7 +331,7 @@ mod tests {
         let draws = elements(inner * outer, Ring::new(16));
         let digits = draws.iter().map(|&w| w as u16 as i16).collect();
         let data = Arc::new(Weights::new(digits, (0..outer).map(|i| i as u8 % 7).collect()));
-        Weight { shape: WeightShape { id, inner, outer, frac: 8, exactness }, data, bias: vec![] }
+        Weight::new(WeightShape { id, inner, outer, frac: 8, exactness }, data, vec![])
     }
 
     fn weights() -> [Weight; 4] {

@@ -24,9 +24,9 @@ const TAG: &str = "b2a/cross";
 /// # Panics
 /// If a word is wider than the ring.
 pub async fn b2a(s: &mut Session, x: &XorShare, ring: Ring, frac: u32, shape: Shape) -> Result<Share, Error> {
-    assert!(x.width <= ring.bits(), "the ring holds the word");
-    let halves = products(s, x, &widths(x.width, ring)).await?;
-    let data = x.words.iter().zip(halves.chunks(x.width as usize)).map(|(w, halves)| {
+    assert!(x.width() <= ring.bits(), "the ring holds the word");
+    let halves = products(s, x, &widths(x.width(), ring)).await?;
+    let data = x.words().iter().zip(halves.chunks(x.width() as usize)).map(|(w, halves)| {
         let sum = halves.iter().enumerate().fold(0u64, |sum, (j, half)| sum.wrapping_add(half << 1 << j));
         ring.reduce(w.wrapping_add(sum))
     });
@@ -40,7 +40,7 @@ pub(crate) fn widths(bits: u32, ring: Ring) -> Vec<u32> {
 
 /// Shares of `-b0 b1` for every bit.
 async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u64>, Error> {
-    let bits = x.words.iter().flat_map(|w| (0..x.width).map(move |j| (w >> j) & 1));
+    let bits = x.words().iter().flat_map(|w| (0..x.width()).map(move |j| (w >> j) & 1));
     match s.me {
         Party::Client => {
             let choices: Vec<u8> = bits.map(|b| b as u8).collect();

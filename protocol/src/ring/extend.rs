@@ -28,7 +28,7 @@ const TAG: &str = "extend/cross";
 /// # Panics
 /// If a target ring is not larger, or lengths differ.
 pub async fn extend<const K: usize>(s: &mut Session, x: [(&Share, Ring); K]) -> Result<[Share; K], Error> {
-    let bias = |x: &Share| 1u64 << (x.ring.bits() - 2);
+    let bias = |x: &Share| 1u64 << (x.ring().bits() - 2);
     let moved = x.map(|(x, to)| (x.add_public(s.me, bias(x)), to));
     let mut i = 0;
     let wide = extend_positive(s, moved.each_ref().map(|(x, to)| (x, *to))).await?;
@@ -74,7 +74,7 @@ pub(crate) fn begin_signed(
     x: &Share,
     to: Ring,
 ) -> Result<BegunSigned, Error> {
-    let bias = 1u64 << (x.ring.bits() - 2);
+    let bias = 1u64 << (x.ring().bits() - 2);
     let moved = begin(s, cots, [(&x.add_public(s.me, bias), to)])?;
     Ok(BegunSigned { bias, moved })
 }
@@ -123,10 +123,10 @@ pub(crate) fn begin<const K: usize>(
 ) -> Result<Begun<K>, Error> {
     let n = x[0].0.len();
     for (x, to) in x {
-        assert!(to > x.ring && x.len() == n, "extension of {n} elements to a larger ring");
+        assert!(to > x.ring() && x.len() == n, "extension of {n} elements to a larger ring");
     }
-    let widths = x.map(|(x, to)| to.bits() - x.ring.bits());
-    let clear: Vec<u64> = (0..n).flat_map(|i| x.map(|(x, _)| 1 - x.ring.msb(x.data[i]))).collect();
+    let widths = x.map(|(x, to)| to.bits() - x.ring().bits());
+    let clear: Vec<u64> = (0..n).flat_map(|i| x.map(|(x, _)| 1 - x.ring().msb(x.data()[i]))).collect();
     let choices: Vec<u8> = clear.iter().map(|&m| m as u8).collect();
     let c = match s.me {
         Party::Client => {
@@ -150,11 +150,11 @@ impl<const K: usize> Begun<K> {
         };
         let mut k = 0;
         Ok(self.x.map(|(x, to)| {
-            let data = x.data.iter().enumerate().map(|(i, &x_i)| {
+            let data = x.data().iter().enumerate().map(|(i, &x_i)| {
                 let wraps = one.wrapping_sub(no_wrap[i * K + k]);
-                to.reduce(x_i.wrapping_sub(wraps << x.ring.bits()))
+                to.reduce(x_i.wrapping_sub(wraps << x.ring().bits()))
             });
-            let out = Share::new(to, x.frac, x.shape, data.collect());
+            let out = Share::new(to, x.frac(), x.shape(), data.collect());
             k += 1;
             out
         }))

@@ -195,16 +195,16 @@ async fn prepare_batch(s: &mut Session, ring: Ring, n: usize) -> Result<Triples,
 /// # Panics
 /// If rings or shapes differ.
 pub async fn mul(s: &mut Session, x: &Share, y: &Share) -> Result<Share, Error> {
-    assert_eq!((x.ring, x.shape), (y.ring, y.shape), "factors of a product");
-    let triples = s.triples(x.ring, x.len()).await?;
+    assert_eq!((x.ring(), x.shape()), (y.ring(), y.shape()), "factors of a product");
+    let triples = s.triples(x.ring(), x.len()).await?;
     let [d, e] = open(s, "mul/open", [&subtract(x, &triples.a), &subtract(y, &triples.b)]).await?;
     let data = (0..x.len()).map(|i| {
         let both = s.me.server_only(d[i].wrapping_mul(e[i]));
         let mine = d[i].wrapping_mul(triples.b[i]).wrapping_add(e[i].wrapping_mul(triples.a[i]));
-        x.ring.reduce(both.wrapping_add(mine).wrapping_add(triples.c[i]))
+        x.ring().reduce(both.wrapping_add(mine).wrapping_add(triples.c[i]))
     });
     let data = data.collect();
-    Ok(Share::new(x.ring, x.frac + y.frac, x.shape, data))
+    Ok(Share::new(x.ring(), x.frac() + y.frac(), x.shape(), data))
 }
 
 /// The functionality on one element.
@@ -214,8 +214,8 @@ pub fn ideal(x: u64, y: u64, ring: Ring) -> u64 {
 
 /// `x - mask`, to be opened.
 pub(crate) fn subtract<'a>(x: &Share, mask: impl IntoIterator<Item = &'a u64>) -> Share {
-    let data = x.data.iter().zip(mask).map(|(v, m)| x.ring.reduce(v.wrapping_sub(*m))).collect();
-    Share::new(x.ring, x.frac, x.shape, data)
+    let data = x.data().iter().zip(mask).map(|(v, m)| x.ring().reduce(v.wrapping_sub(*m))).collect();
+    Share::new(x.ring(), x.frac(), x.shape(), data)
 }
 
 /// What is sent for `n` products of `l` bits, and which COTs it takes.
@@ -244,7 +244,7 @@ pub(crate) mod tests {
                 let (x, y) = (lab.share(&x, ring, 3, shape), lab.share(&y, ring, 4, shape));
                 lab.stock_triples(ring, 35).await;
                 let (out, side) = lab.measure(async |s| mul(s, &x, &y).await).await;
-                assert_eq!((out.frac, out.shape), (7, shape));
+                assert_eq!((out.frac(), out.shape()), (7, shape));
                 (out, side)
             });
             assert_eq!(got, x.iter().zip(&y).map(|(&x, &y)| ideal(x, y, ring)).collect::<Vec<_>>());

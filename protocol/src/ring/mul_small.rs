@@ -34,37 +34,40 @@ const BLOCK: usize = 1 << 16;
 /// # Panics
 /// If shapes differ or the ring of `x` is not the smaller one.
 pub async fn mul_small(s: &mut Session, x: &Share, y: &Share, least: u64) -> Result<Share, Error> {
-    assert!(x.shape == y.shape && x.ring < y.ring, "a small number for each large one");
+    assert!(x.shape() == y.shape() && x.ring() < y.ring(), "a small number for each large one");
     let moved = x.add_public(s.me, least);
     let mut data = Vec::with_capacity(x.len());
     for (x, y) in moved.blocks(BLOCK).zip(y.blocks(BLOCK)) {
         data.extend(positive(s, &x, &y).await?);
     }
     let unmoved =
-        data.iter().zip(&y.data).map(|(z, y)| y.wrapping_mul(least).wrapping_neg().wrapping_add(*z));
-    let unmoved = unmoved.map(|z| y.ring.reduce(z)).collect();
-    Ok(Share::new(y.ring, x.frac + y.frac, x.shape, unmoved))
+        data.iter().zip(y.data()).map(|(z, y)| y.wrapping_mul(least).wrapping_neg().wrapping_add(*z));
+    let unmoved = unmoved.map(|z| y.ring().reduce(z)).collect();
+    Ok(Share::new(y.ring(), x.frac() + y.frac(), x.shape(), unmoved))
 }
 
 /// The figure, for `0 <= x < 2^(m-1)`.
 async fn positive(s: &mut Session, x: &Share, y: &Share) -> Result<Vec<u64>, Error> {
-    let (m, l, ring) = (x.ring.bits(), y.ring.bits(), y.ring);
+    let (m, l, ring) = (x.ring().bits(), y.ring().bits(), y.ring());
     let items = m as usize + 1;
     let widths: Vec<u32> = (0..=m).map(|j| l - j).collect();
     let clear = |x: &u64| 1 ^ (x >> (m - 1));
-    let choices: Vec<u8> =
-        x.data.iter().flat_map(|x| (0..m).map(move |j| (x >> j) as u8 & 1).chain([clear(x) as u8])).collect();
-    let inputs: Vec<u64> = x
-        .data
+    let choices: Vec<u8> = x
+        .data()
         .iter()
-        .zip(&y.data)
+        .flat_map(|x| (0..m).map(move |j| (x >> j) as u8 & 1).chain([clear(x) as u8]))
+        .collect();
+    let inputs: Vec<u64> = x
+        .data()
+        .iter()
+        .zip(y.data())
         .flat_map(|(x, &y)| std::iter::repeat_n(y, m as usize).chain([y.wrapping_mul(clear(x))]))
         .collect();
     let c = Cross { tag: TAG, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
     let products = cross::add(s, c).await?;
     let horner = |v: &[u64]| v.iter().enumerate().fold(0u64, |sum, (j, v)| sum.wrapping_add(v << j));
     let halves = products.own.chunks(items).zip(products.got.chunks(items));
-    let out = halves.zip(x.data.iter().zip(&y.data)).map(|((own, got), (x, y))| {
+    let out = halves.zip(x.data().iter().zip(y.data())).map(|((own, got), (x, y))| {
         let local = x.wrapping_sub(1 << m).wrapping_mul(*y);
         ring.reduce(local.wrapping_add(horner(own)).wrapping_add(horner(got)))
     });
@@ -99,7 +102,7 @@ pub(crate) mod tests {
             let y = lab.share(y, large, 10, Shape::new(n, 1));
             lab.stock_cots((m as usize + 1) * n).await;
             let (out, side) = lab.measure(async |s| mul_small(s, &x, &y, least).await).await;
-            assert_eq!((out.frac, out.shape), (22, Shape::new(n, 1)));
+            assert_eq!((out.frac(), out.shape()), (22, Shape::new(n, 1)));
             (out, side)
         });
         assert_eq!(got, x.iter().zip(y).map(|(&x, &y)| ideal(x, y, large)).collect::<Vec<_>>());

@@ -27,12 +27,13 @@ pub async fn mux<const K: usize>(
 ) -> Result<[Share; K], Error> {
     let n = pairs[0].1.len();
     for (b, x) in &pairs {
-        assert_eq!((b.width, b.len(), x.len()), (1, n, n), "one selector bit per number");
+        assert_eq!((b.width(), b.len(), x.len()), (1, n, n), "one selector bit per number");
     }
-    let widths = pairs.map(|(_, x)| x.ring.bits());
-    let choices: Vec<u8> = (0..n).flat_map(|i| pairs.map(|(b, _)| b.words[i] as u8)).collect();
-    let inputs: Vec<u64> =
-        (0..n).flat_map(|i| pairs.map(|(b, x)| x.ring.reduce(flip_sign(x.data[i], b.words[i])))).collect();
+    let widths = pairs.map(|(_, x)| x.ring().bits());
+    let choices: Vec<u8> = (0..n).flat_map(|i| pairs.map(|(b, _)| b.words()[i] as u8)).collect();
+    let inputs: Vec<u64> = (0..n)
+        .flat_map(|i| pairs.map(|(b, x)| x.ring().reduce(flip_sign(x.data()[i], b.words()[i]))))
+        .collect();
     let tag = "mux/cross";
     let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
     let products = cross::add(s, c).await?;
@@ -40,10 +41,10 @@ pub async fn mux<const K: usize>(
     Ok(pairs.map(|(b, x)| {
         let at = |i: usize| i * K + k;
         let data = (0..n).map(|i| {
-            let local = b.words[i].wrapping_mul(x.data[i]);
-            x.ring.reduce(local.wrapping_add(products.own[at(i)]).wrapping_add(products.got[at(i)]))
+            let local = b.words()[i].wrapping_mul(x.data()[i]);
+            x.ring().reduce(local.wrapping_add(products.own[at(i)]).wrapping_add(products.got[at(i)]))
         });
-        let out = Share::new(x.ring, x.frac, x.shape, data.collect());
+        let out = Share::new(x.ring(), x.frac(), x.shape(), data.collect());
         k += 1;
         out
     }))

@@ -32,7 +32,7 @@ pub(crate) fn send<const K: usize>(
     let mut mine = vec![0; bytes(masked)];
     let mut writer = BitWriter::new(&mut mine);
     for x in masked {
-        x.data.iter().for_each(|&v| writer.push(v, x.ring.bits()));
+        x.data().iter().for_each(|&v| writer.push(v, x.ring().bits()));
     }
     writer.finish();
     Ok(s.ch.send(tag, mine)?)
@@ -46,12 +46,12 @@ pub(crate) async fn receive<const K: usize>(
 ) -> Result<[Vec<u64>; K], Error> {
     let theirs = s.ch.recv(tag, bytes(masked)).await?;
     let mut reader = BitReader::new(&theirs);
-    Ok(masked.map(|x| add(x, &mut reader, x.ring)))
+    Ok(masked.map(|x| add(x, &mut reader, x.ring())))
 }
 
 /// This party's half of opening words masked by XOR.
 pub(crate) fn send_bits(s: &mut Session, tag: &'static str, masked: &XorShare) -> Result<(), Error> {
-    Ok(s.ch.send(tag, pack(&masked.words, masked.width))?)
+    Ok(s.ch.send(tag, pack(masked.words(), masked.width()))?)
 }
 
 /// The other half.
@@ -60,15 +60,15 @@ pub(crate) async fn receive_bits(
     tag: &'static str,
     masked: &XorShare,
 ) -> Result<Vec<u64>, Error> {
-    let theirs = s.ch.recv(tag, packed_len(masked.len(), masked.width)).await?;
+    let theirs = s.ch.recv(tag, packed_len(masked.len(), masked.width())).await?;
     let mut reader = BitReader::new(&theirs);
-    Ok(masked.words.iter().map(|w| w ^ reader.pull(masked.width)).collect())
+    Ok(masked.words().iter().map(|w| w ^ reader.pull(masked.width())).collect())
 }
 
 fn bytes<const K: usize>(masked: [&Share; K]) -> usize {
-    masked.iter().map(|x| x.len() * x.ring.bits() as usize).sum::<usize>().div_ceil(8)
+    masked.iter().map(|x| x.len() * x.ring().bits() as usize).sum::<usize>().div_ceil(8)
 }
 
 fn add(mine: &Share, theirs: &mut BitReader<'_>, ring: Ring) -> Vec<u64> {
-    mine.data.iter().map(|&v| ring.reduce(v.wrapping_add(theirs.pull(ring.bits())))).collect()
+    mine.data().iter().map(|&v| ring.reduce(v.wrapping_add(theirs.pull(ring.bits())))).collect()
 }

@@ -33,10 +33,11 @@ pub async fn select(
     shifts: &[u32],
     number: impl Fn(usize, usize) -> u64,
 ) -> Result<Vec<u64>, Error> {
-    assert_eq!(e.width as usize, shifts.len(), "one shift per position");
+    assert_eq!(e.width() as usize, shifts.len(), "one shift per position");
     let widths: Vec<u32> = shifts.iter().map(|k| ring.bits() - k).collect();
-    let bits =
-        || e.words.iter().enumerate().flat_map(|(i, w)| (0..shifts.len()).map(move |j| (i, j, (w >> j) & 1)));
+    let bits = || {
+        e.words().iter().enumerate().flat_map(|(i, w)| (0..shifts.len()).map(move |j| (i, j, (w >> j) & 1)))
+    };
     let choices: Vec<u8> = bits().map(|(.., b)| b as u8).collect();
     let inputs: Vec<u64> = bits().map(|(i, j, b)| flip_sign(number(i, j), b)).collect();
     let tag = "pick/cross";
@@ -79,7 +80,7 @@ pub(crate) mod tests {
             let (got, traffic) = testing::run(async |lab| {
                 let (e, x) = (lab.bits(&e, 4), lab.row(&x, ring));
                 let selected = async |s: &mut Session| {
-                    let selected = select(s, &e, ring, &shifts, |i, j| x.data[4 * i + j]).await?;
+                    let selected = select(s, &e, ring, &shifts, |i, j| x.data()[4 * i + j]).await?;
                     Ok(Share::new(ring, 0, Shape::new(1, n), selected))
                 };
                 lab.measure(selected).await

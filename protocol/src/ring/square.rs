@@ -95,14 +95,14 @@ async fn prepare_batch(s: &mut Session, ring: Ring, n: usize) -> Result<Squares,
 
 /// Elementwise square; fraction bits double.
 pub async fn square(s: &mut Session, x: &Share) -> Result<Share, Error> {
-    let pairs = s.squares(x.ring, x.len()).await?;
+    let pairs = s.squares(x.ring(), x.len()).await?;
     let [d] = open(s, "square/open", [&subtract(x, &pairs.a)]).await?;
     let data = d.iter().zip(pairs.a.iter().zip(&pairs.c)).map(|(&d, (a, c))| {
         let both = s.me.server_only(d.wrapping_mul(d));
-        x.ring.reduce(both.wrapping_add(d.wrapping_mul(*a) << 1).wrapping_add(*c))
+        x.ring().reduce(both.wrapping_add(d.wrapping_mul(*a) << 1).wrapping_add(*c))
     });
     let data = data.collect();
-    Ok(Share::new(x.ring, 2 * x.frac, x.shape, data))
+    Ok(Share::new(x.ring(), 2 * x.frac(), x.shape(), data))
 }
 
 /// The functionality on one element.

@@ -24,7 +24,7 @@ use crate::{Error, Session, b2a::b2a, compare, cost::CostModel, extend::extend};
 /// back, since sums over many entries (softmax's denominators) would feel it.
 pub async fn truncate(s: &mut Session, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
     let short = x.truncate_reduce(bits).add_public(s.me, 1);
-    if ring <= short.ring {
+    if ring <= short.ring() {
         return Ok(short.reduce(ring));
     }
     let [out] = extend(s, [(&short, ring)]).await?;
@@ -37,9 +37,9 @@ pub async fn truncate(s: &mut Session, x: &Share, bits: u32, ring: Ring) -> Resu
 /// If `ring` is larger than the ring of `x` less `bits`.
 pub async fn faithful(s: &mut Session, x: &Share, bits: u32, ring: Ring) -> Result<Share, Error> {
     let low = Ring::new(bits);
-    let mine: Vec<u64> = x.data.iter().map(|&x| low.reduce(x)).collect();
+    let mine: Vec<u64> = x.data().iter().map(|&x| low.reduce(x)).collect();
     let carries = compare::carry(s, &mine, bits).await?;
-    let carries = b2a(s, &carries, ring, x.frac - bits, x.shape).await?;
+    let carries = b2a(s, &carries, ring, x.frac() - bits, x.shape()).await?;
     Ok(&x.truncate_reduce(bits).reduce(ring) + &carries)
 }
 

@@ -36,7 +36,7 @@ fn everything(scores: &[u64], words: &[u64]) -> [View; 2] {
         reveal::to_client(s, &silu.duplicate().with_frac(20)).await.unwrap();
         s.checkpoint().await.unwrap();
         let shares = [softmax.numerators, softmax.reciprocal, square, silu];
-        let words = shares.iter().flat_map(|x: &Share| x.data.clone()).collect();
+        let words = shares.iter().flat_map(|x: &Share| x.data().to_vec()).collect();
         (words, s.ch.trace_digest(), s.ch.meter.tags().iter().map(|(tag, bytes)| (*tag, *bytes)).collect())
     })
 }

@@ -30,8 +30,8 @@ pub fn write(file: &Path, tensors: &[Tensor]) -> Result<Vec<Header>> {
     let mut bytes = vec![];
     let headers = tensors.iter().map(|tensor| {
         let (ring, frac, words) = match tensor {
-            Tensor::Sum(share) => (Some(share.ring.bits()), share.frac, &share.data),
-            Tensor::Xor(share) => (None, 0, &share.words),
+            Tensor::Sum(share) => (Some(share.ring().bits()), share.frac(), share.data()),
+            Tensor::Xor(share) => (None, 0, share.words()),
         };
         bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         Header { ring, frac, len: words.len() }

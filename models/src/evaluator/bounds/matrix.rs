@@ -8,27 +8,27 @@ use sotto_protocol::linear::Weight;
 /// The largest magnitudes of some outputs of a matrix, by the norm of its input.
 pub(super) fn column_bounds(w: &Weight, norm: f64, columns: Range<usize>) -> Vec<f64> {
     let columns = stored(w, columns);
-    let bias = |i: usize| w.bias.get(i).map_or(0.0, |b| b.abs());
-    let norms = column_norms(w, 0..w.shape.inner, columns.clone());
+    let bias = |i: usize| w.bias().get(i).map_or(0.0, |b| b.abs());
+    let norms = column_norms(w, 0..w.shape().inner, columns.clone());
     norms.into_iter().zip(columns).map(|(column, i)| column * norm + bias(i)).collect()
 }
 
 /// The largest magnitude in some rows of a table.
 pub(super) fn largest(rows: impl IntoIterator<Item: IntoIterator<Item = i32>>, table: &Weight) -> f64 {
     let most = rows.into_iter().flatten().map(i32::unsigned_abs).max().unwrap_or(0);
-    f64::from(most) * (-f64::from(table.shape.frac)).exp2()
+    f64::from(most) * (-f64::from(table.shape().frac)).exp2()
 }
 
 /// The largest norm of some rows of a table.
 pub(super) fn longest<R: IntoIterator<Item = i32>>(rows: impl IntoIterator<Item = R>, table: &Weight) -> f64 {
     let square = |row: R| row.into_iter().map(|q| f64::from(q).powi(2)).sum::<f64>();
     let most = rows.into_iter().map(square).fold(0.0, f64::max);
-    most.sqrt() * (-f64::from(table.shape.frac)).exp2()
+    most.sqrt() * (-f64::from(table.shape().frac)).exp2()
 }
 
 /// The columns of a matrix that outputs of a row's parts come from: those of one part, or all.
 fn stored(w: &Weight, columns: Range<usize>) -> Range<usize> {
-    let (outer, start) = (w.shape.outer, columns.start % w.shape.outer);
+    let (outer, start) = (w.shape().outer, columns.start % w.shape().outer);
     if start + columns.len() <= outer { start..start + columns.len() } else { 0..outer }
 }
 
@@ -36,7 +36,7 @@ fn stored(w: &Weight, columns: Range<usize>) -> Range<usize> {
 pub(super) fn row_norm(w: &Weight, input: f64, columns: Range<usize>) -> f64 {
     let (count, columns) = (columns.len(), stored(w, columns));
     assert_eq!(columns.len(), count, "outputs of one part of a row");
-    let bias = columns.clone().filter_map(|i| w.bias.get(i)).map(|b| b * b).sum::<f64>().sqrt();
+    let bias = columns.clone().filter_map(|i| w.bias().get(i)).map(|b| b * b).sum::<f64>().sqrt();
     if columns.len() <= WIDEST {
         return norm_bound(w, input, columns) + bias;
     }
@@ -54,8 +54,8 @@ const BLOCK: usize = 128;
 /// Schur's bound on the norm of a matrix, the root of the largest row sum times the largest column
 /// sum: that of a diagonal one.
 pub(super) fn schur_bound(w: &Weight) -> f64 {
-    let (mut columns, mut most) = (vec![0f64; w.shape.outer], 0f64);
-    for row in w.data.rows() {
+    let (mut columns, mut most) = (vec![0f64; w.shape().outer], 0f64);
+    for row in w.data().rows() {
         let mut sum = 0.0;
         for (column, q) in columns.iter_mut().zip(row) {
             let size = f64::from(q).abs();
@@ -64,19 +64,19 @@ pub(super) fn schur_bound(w: &Weight) -> f64 {
         }
         most = most.max(sum);
     }
-    let unit = (-f64::from(w.shape.frac)).exp2();
+    let unit = (-f64::from(w.shape().frac)).exp2();
     (columns.into_iter().fold(0.0, f64::max) * most).sqrt() * unit
 }
 
 /// Euclidean norms of a block's columns.
 pub(super) fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>) -> Vec<f64> {
     let mut squares = vec![0f64; columns.len()];
-    for row in w.data.rows().skip(rows.start).take(rows.len()) {
+    for row in w.data().rows().skip(rows.start).take(rows.len()) {
         for (sum, q) in squares.iter_mut().zip(row.skip(columns.start)) {
             *sum += f64::from(q).powi(2);
         }
     }
-    let unit = (-f64::from(w.shape.frac)).exp2();
+    let unit = (-f64::from(w.shape().frac)).exp2();
     squares.into_iter().map(|square| square.sqrt() * unit).collect()
 }
 
@@ -86,7 +86,7 @@ pub(super) fn column_norms(w: &Weight, rows: Range<usize>, columns: Range<usize>
 fn norm_bound(w: &Weight, norm: f64, columns: Range<usize>) -> f64 {
     let n = columns.len();
     let mut gram = vec![0f64; n * n];
-    for row in w.data.rows() {
+    for row in w.data().rows() {
         let row: Vec<f64> = row.skip(columns.start).take(n).map(f64::from).collect();
         for (line, &a) in gram.chunks_exact_mut(n).zip(&row) {
             line.iter_mut().zip(&row).for_each(|(g, b)| *g += a * b);
@@ -108,7 +108,7 @@ fn norm_bound(w: &Weight, norm: f64, columns: Range<usize>) -> f64 {
         gram = squared(&gram, n);
         power *= 2.0;
     }
-    let unit = (-f64::from(w.shape.frac)).exp2();
+    let unit = (-f64::from(w.shape().frac)).exp2();
     (log / 2.0).exp2() * unit * norm
 }
 
@@ -129,14 +129,11 @@ mod tests {
     #[test]
     fn the_bound_is_attained_by_the_worst_input() {
         let shape = WeightShape { id: 0, inner: 4, outer: 2, frac: 1, exactness: Exactness::Rounded };
-        let w = Weight {
-            shape,
-            data: Weights::new(vec![1, 100, 1, 100, 1, 100, 1, 100], vec![0, 0]).into(),
-            bias: vec![],
-        };
+        let data = Arc::new(Weights::new(vec![1, 100, 1, 100, 1, 100, 1, 100], vec![0, 0]));
+        let w = Weight::new(shape, data.clone(), vec![]);
         // An input of norm 2 along the column: all ones. Its output is half the column's sum.
         assert_eq!(column_bounds(&w, 2.0, 0..2), [2.0, 200.0]);
-        let biased = Weight { bias: vec![-1.0, 0.5], ..w };
+        let biased = Weight::new(shape, data, vec![-1.0, 0.5]);
         assert_eq!(column_bounds(&biased, 2.0, 0..2), [3.0, 200.5]);
     }
 
@@ -146,8 +143,7 @@ mod tests {
         // A matrix of rank one, a diagonal one, nothing.
         let of = |f: fn(i64, i64) -> i64| {
             let data = (0..9).flat_map(|i| (0..6).map(move |j| f(i, j) as i16)).collect();
-            let data = Arc::new(Weights::plain(data, 6));
-            norm_bound(&Weight { shape, data, bias: vec![] }, 8.0, 0..5)
+            norm_bound(&Weight::new(shape, Weights::plain(data, 6), vec![]), 8.0, 0..5)
         };
         let (u, v): (f64, f64) =
             ((0..9).map(|i| (i * i) as f64).sum(), (0..5).map(|j| ((j + 1) * (j + 1)) as f64).sum());

@@ -83,22 +83,22 @@ impl Window {
         let [even, odd, next] = table.staggered.each_ref().map(|columns| located.parity(columns));
         let (mut entries, mut changes) = (Vec::with_capacity(opened.len()), Vec::with_capacity(opened.len()));
         for (i, d) in opened.iter().map(|d| d & 1).enumerate() {
-            let [without, with] = if d == 0 { [&even, &odd] } else { [&odd, &next] }.map(|e| e.words[i]);
+            let [without, with] = if d == 0 { [&even, &odd] } else { [&odd, &next] }.map(|e| e.words()[i]);
             // A carry of the lowest bit goes on from the last of the other positions.
             let carried = d & digit::bit(located.words(), bits - 1, i, (1 << (bits - 1)) - 1);
             entries.push(without);
-            changes.push(without ^ with | carried << even.width);
+            changes.push(without ^ with | carried << even.width());
         }
         let masks = (0..opened.len()).map(|i| digit::bit(lowest.words(), 1, i, 1)).collect();
-        let choice = Some((XorShare::new(1, masks), XorShare::new(even.width + 1, changes)));
-        Place { entries: XorShare::new(even.width, entries), carries, choice }
+        let choice = Some((XorShare::new(1, masks), XorShare::new(even.width() + 1, changes)));
+        Place { entries: XorShare::new(even.width(), entries), carries, choice }
     }
 }
 
 impl Place {
     /// With what the lowest bits' masks turned out to change.
     pub(super) fn chosen(self, changes: &XorShare) -> Place {
-        let width = self.entries.width;
+        let width = self.entries.width();
         let entries = self.entries.xor(&changes.map_linear(width, |c| c & Ring::new(width).mask()));
         Place { entries, carries: self.carries.xor(&changes.bit(width)), choice: None }
     }

@@ -96,11 +96,11 @@ async fn layer<R: Role<Weight: Clone>>(
 ) -> Result<Share> {
     let (scales, mut caches, schedule) = (Scales::default(), Caches::default(), me.session().schedule());
     let mut plan = Plan::new(0, me.session().precision(), &scales);
-    plan.rows = x.shape.rows;
+    plan.rows = x.shape().rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await?;
     }
-    layer.forward(&mut plan, 0, &x.shape).await?;
+    layer.forward(&mut plan, 0, &x.shape()).await?;
     plan.enter(Part::Head).await?;
     let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), &scales);
     e.enter(Part::Layer(0)).await?;

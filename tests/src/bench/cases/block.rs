@@ -166,11 +166,11 @@ async fn layer<R: Role<Weight: Clone>>(
     let page = first_layer(network);
     let (precision, schedule) = (me.session().precision(), me.session().schedule());
     let (mut plan, mut caches) = (Plan::new(0, precision, scales), Caches::default());
-    plan.rows = h.shape.rows;
+    plan.rows = h.shape().rows;
     for part in [Part::Embedding, Part::Layer(0)] {
         plan.enter(part).await?;
     }
-    page.forward(&mut plan, 0, &h.shape).await?;
+    page.forward(&mut plan, 0, &h.shape()).await?;
     plan.enter(Part::Head).await?;
     let mut e = FixedPoint::new(TwoParty::new(me, &mut caches, plan, Progress::alone(schedule)), scales);
     e.enter(Part::Layer(0)).await?;

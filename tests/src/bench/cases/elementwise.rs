@@ -117,15 +117,15 @@ impl Op {
 
     async fn evaluate(self, s: &mut Session, x: &Share, y: &Share) -> Result<Tensor, Error> {
         let p = s.precision();
-        let shorten = |z: Share| (z.frac - x.frac, z);
+        let shorten = |z: Share| (z.frac() - x.frac(), z);
         Ok(Tensor::Sum(match self {
             Op::Mul => {
                 let (bits, z) = shorten(mul::mul(s, x, y).await?);
-                truncate::truncate(s, &z, bits, x.ring).await?
+                truncate::truncate(s, &z, bits, x.ring()).await?
             }
             Op::Square => {
                 let (bits, z) = shorten(square::square(s, x).await?);
-                truncate::truncate(s, &z, bits, x.ring).await?
+                truncate::truncate(s, &z, bits, x.ring()).await?
             }
             Op::Compare => return Ok(Tensor::Xor(compare::is_negative(s, x).await?)),
             Op::Truncate => truncate::truncate(s, x, DROPPED, WIDE).await?,

@@ -77,11 +77,7 @@ impl Case for Embed {
                     embed(&mut **me, &shape, Tokens::Known(&ids)).await?
                 }
                 Me::Server(me) => {
-                    let table = Weight {
-                        shape,
-                        data: inputs::weights(self.vocabulary, self.width).into(),
-                        bias: vec![],
-                    };
+                    let table = Weight::new(shape, inputs::weights(self.vocabulary, self.width), vec![]);
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     embed(&mut **me, &table, Tokens::Hidden(self.tokens)).await?
                 }

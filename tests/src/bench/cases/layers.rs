@@ -94,19 +94,19 @@ impl Layer {
         match self.function {
             Function::Activation(f) => Ok(vec![activate(s, f, x, self.precision.linear()).await?]),
             Function::Softmax => {
-                let visible = vec![x.shape.cols; x.shape.rows];
+                let visible = vec![x.shape().cols; x.shape().rows];
                 let softmax = softmax::softmax(s, x, &visible).await?;
                 Ok(vec![softmax.numerators, softmax.reciprocal])
             }
             Function::RmsNorm => Ok(vec![rms_norm::rms_norm(s, x, EPS).await?]),
             Function::LayerNorm => Ok(vec![layer_norm::layer_norm(s, x, EPS).await?]),
-            Function::Argmax => Ok(vec![maximum::row_argmax(s, x, &[x.shape.cols]).await?]),
+            Function::Argmax => Ok(vec![maximum::row_argmax(s, x, &[x.shape().cols]).await?]),
             Function::TopK => {
-                let mut shown = Share::zeros(reveal::RING, reveal::FRAC, x.shape);
+                let mut shown = vec![0; x.len()];
                 for (j, value) in top_k::top_to_client(s, x, LARGEST).await?.into_iter().flatten() {
-                    shown.data[j] = encode(value, reveal::FRAC, reveal::RING);
+                    shown[j] = encode(value, reveal::FRAC, reveal::RING);
                 }
-                Ok(vec![shown])
+                Ok(vec![Share::new(reveal::RING, reveal::FRAC, x.shape(), shown)])
             }
         }
     }
@@ -153,13 +153,13 @@ impl Case for Layer {
             let x = self.share(stage.party);
             stage.watch.start(me.ch(), Half::Online).await?;
             if let Function::RmsNorm | Function::LayerNorm = self.function {
-                let shape = rms_norm::row_shape(self.precision, x.shape.cols);
+                let shape = rms_norm::row_shape(self.precision, x.shape().cols);
                 match me {
                     Me::Client(me) => {
-                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape().rows)]).await?
                     }
                     Me::Server(me) => {
-                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape.rows)]).await?
+                        planner::ensure(&mut **me, vec![Need::rows(shape, x.shape().rows)]).await?
                     }
                 }
             }

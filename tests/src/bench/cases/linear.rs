@@ -71,8 +71,7 @@ impl Case for Linear {
                     linear::client(me, &shape, &x).await?
                 }
                 Me::Server(me) => {
-                    let weight =
-                        Weight { shape, data: inputs::weights(self.inner, self.outer).into(), bias: vec![] };
+                    let weight = Weight::new(shape, inputs::weights(self.inner, self.outer), vec![]);
                     stage.watch.start(&mut me.session.ch, Half::Online).await?;
                     planner::ensure(&mut **me, vec![Need::linear(&weight, self.rows)]).await?;
                     linear::server(me, &weight, &x).await?
