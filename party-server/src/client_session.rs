@@ -95,6 +95,7 @@ impl ServerState {
                         events.tell(Event::Served { addr, served });
                     }
                     Turn::Next => place.set_idle(false),
+                    Turn::Left => events.tell(Event::Left { addr }),
                 };
                 self.converse(channel, binding, place, each)
             }

@@ -71,6 +71,11 @@ pub enum Event {
         /// What was seen of its request.
         served: Served,
     },
+    /// A client has heard what is offered, and gone without a request.
+    Left {
+        /// The client.
+        addr: SocketAddr,
+    },
     /// A connection has ended before its time.
     Failed {
         /// The client.
@@ -155,6 +160,7 @@ impl Display for Event {
             Event::Begun { addr, client: Some(client) } => write!(f, "{addr}: session begins ({client})"),
             Event::Begun { addr, client: None } => write!(f, "{addr}: session begins (no identity)"),
             Event::Served { addr, served } => write!(f, "{addr}: served: {served}"),
+            Event::Left { addr } => write!(f, "{addr}: left without a request"),
             Event::Failed { addr, error } => write!(f, "{addr}: {}", one_line(error)),
             Event::Reread(Ok(Some(clients))) => write!(f, "list of clients read again: {clients} clients"),
             Event::Reread(Ok(None)) => write!(f, "there is no list of clients to read again"),

@@ -9,12 +9,12 @@ use std::{
 use sotto_models::{
     Agreement, Cache, Folder, Task, Texts,
     evaluator::two_party::Caches,
-    service::{self, Policy},
+    service::{self, Error as Service, Policy},
     tokenizer::Digest,
 };
-use sotto_net::Cost;
+use sotto_net::{Cost, Error as Net};
 use sotto_party::memory;
-use sotto_protocol::{Precision, Server};
+use sotto_protocol::{Error as Protocol, Precision, Server};
 
 use crate::{error::Error, events::Served, trial::Trial};
 
@@ -33,7 +33,7 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// Lengths of texts that owners are told of.
 const LENGTHS: [usize; 2] = [32, 256];
 /// Prompts of this length are served whatever memory there seems to be.
-const SHORTEST: usize = 128;
+const SHORTEST: usize = 256;
 /// Texts on which agreement is looked at.
 const AGREEMENT_TEXTS: usize = 3;
 
@@ -90,6 +90,8 @@ pub enum Turn {
     Served(Served),
     /// It has another one.
     Next,
+    /// The client has heard what is offered, and gone without a request.
+    Left,
 }
 
 impl Model {
@@ -255,8 +257,13 @@ impl Model {
     ) -> Result<(), Error> {
         service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
         let (mut history, mut before) = (Caches::default(), Cost::default());
+        let mut admitted = service::admit(me, &self.weights, policy, &history).await;
+        if let Err(Service::Protocol(Protocol::Net(Net::Closed { .. }))) = admitted {
+            each(Turn::Left);
+            return Ok(());
+        }
         loop {
-            let request = service::admit(me, &self.weights, policy, &history).await?;
+            let request = admitted?;
             me.session.ch.set_timeout(silence);
             let served = service::serve_admitted(me, &self.weights, policy, request, &mut history).await?;
             let cost = me.session.ch.meter.total() - before;
@@ -279,6 +286,7 @@ impl Model {
             each(Turn::Next);
             me.session.ch.set_timeout(silence.min(REQUEST));
             before = me.session.ch.meter.total();
+            admitted = service::admit(me, &self.weights, policy, &history).await;
         }
     }
 }

@@ -192,6 +192,7 @@ fn a_server_tells_what_it_offers() {
     info.args(["info", "--server", &server.addr, "--fingerprint", server.fingerprint.as_ref().unwrap()]);
     let text = good(&info.output().unwrap());
     assert!(text.contains("5 layers of width 128") && text.contains("the 20 largest logits"), "{text}");
+    server.logs("left without a request");
     let inspected = good(&server_command().args(["check-model", "builtin"]).output().unwrap());
     for told in [
         "memory      a session takes up to",
