@@ -224,7 +224,8 @@ impl Model {
     }
 
     /// What a request for a text of `tokens` tokens costs, and of `new` tokens that go on with it
-    /// if the model generates: tried, on the first of the texts that is long enough, or the longest.
+    /// if the model generates: tried, on the first of the texts that is long enough, or on the
+    /// longest.
     ///
     /// # Errors
     /// The texts cannot be read, or a party fails.
