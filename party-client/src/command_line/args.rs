@@ -149,6 +149,11 @@ pub struct Sampling {
     #[arg(long, value_name = "K", requires = "temperature")]
     top_k: Option<usize>,
 
+    /// End the answer before this text; may be repeated. The server does not learn the text, but sees
+    /// that the answer ends.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+
     /// Goes on with tokens that nobody sees until --max-tokens are made: the server does not learn
     /// how long the answer is. Every answer then takes as long as the longest.
     #[arg(long)]
@@ -420,6 +425,7 @@ impl Sampling {
             top_k: self.top_k,
             top_p: self.top_p,
             constant_length: self.constant_length,
+            stop_sequences: self.stop.clone(),
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
             ..GenerationRequest::greedy(prompt)
         }

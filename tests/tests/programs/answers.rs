@@ -186,6 +186,30 @@ fn a_conversation_goes_by_the_models_template() {
 }
 
 #[test]
+fn an_answer_ends_before_a_stop_sequence() {
+    let (server, text) = (Server::start(&[]), reference(12).1);
+    let stop = text.split(' ').nth(4).unwrap();
+    let stopped = |stop: &str| {
+        let mut client = server.client();
+        client.args([
+            "--prompt",
+            PROMPT,
+            "--max-tokens",
+            "12",
+            "--quiet",
+            "--stop",
+            "nothing of it",
+            "--stop",
+        ]);
+        client.arg(stop);
+        client
+    };
+    let cut = text.split(stop).next().unwrap();
+    assert_eq!(good(&stopped(stop).output().unwrap()), format!("{cut}\n"));
+    mistake(&mut stopped(""), 2, &["a stop sequence is empty"]);
+}
+
+#[test]
 fn a_server_tells_what_it_offers() {
     let server = Server::start(&["--reveal", "top=20"]);
     let mut info = client_command();
