@@ -149,8 +149,8 @@ pub struct Sampling {
     #[arg(long, value_name = "K", requires = "temperature")]
     top_k: Option<usize>,
 
-    /// End the answer before this text; may be repeated. The server does not learn the text, but sees
-    /// that the answer ends.
+    /// End the answer before this text; may be repeated. The server does not learn the text, but
+    /// sees that the answer ends.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
