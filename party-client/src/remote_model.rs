@@ -240,7 +240,7 @@ impl RemoteModel {
         request: &GenerationRequest,
         next: impl FnMut(Step<'_>) -> bool,
     ) -> Result<InRange, Error> {
-        self.check_memory(prompt.len() + new)?;
+        self.check_memory([prompt.len(), prompt.len() + new])?;
         let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
         let mut choice = Choice { sampler, cost: Cost::default(), next };
         let ranges = service::generate(me, &self.offered, history, prompt, new, &mut choice).await?;
@@ -256,18 +256,19 @@ impl RemoteModel {
         me: &mut Client,
         tokens: &[u32],
     ) -> Result<(Vec<f32>, InRange), Error> {
-        self.check_memory(tokens.len())?;
+        self.check_memory([tokens.len(); 2])?;
         let (logits, ranges) = service::evaluate(me, &self.offered, tokens).await?;
         Ok((logits, InRange(ranges == Ranges::Kept)))
     }
 
-    /// Whether a session that reads a text of so many positions keeps within memory.
+    /// Whether a session that reads so many positions, and then one at a time up to `positions`,
+    /// keeps within memory.
     ///
     /// # Errors
     /// It may not.
-    fn check_memory(&self, positions: usize) -> Result<(), Error> {
+    fn check_memory(&self, [read, positions]: [usize; 2]) -> Result<(), Error> {
         let (network, task) = (self.offered.network(), self.task());
-        let needed = Memory::of(network, self.offered.scales(), task, positions)?.client;
+        let needed = Memory::of(network, self.offered.scales(), task, [read, positions])?.client;
         let free = self.memory.unwrap_or_else(memory::available);
         if needed <= free {
             return Ok(());
@@ -298,7 +299,7 @@ impl RemoteModel {
         texts: &[Text],
         each: &mut dyn FnMut(usize, Revealed),
     ) -> Result<InRange, Error> {
-        self.check_memory(texts.iter().map(|text| text.ids.len()).max().unwrap_or(0))?;
+        self.check_memory([texts.iter().map(|text| text.ids.len()).max().unwrap_or(0); 2])?;
         let ranges = service::encode(me, &self.offered, texts, each).await?;
         Ok(InRange(ranges == Ranges::Kept))
     }

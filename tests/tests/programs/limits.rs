@@ -50,7 +50,7 @@ fn ask(server: &Server, tokens: &str) -> Command {
 
 #[test]
 fn prompts_are_as_long_as_memory_permits() {
-    let server = Server::start(&["--max-sessions", "1", "--memory", "330MB"]);
+    let server = Server::start(&["--max-sessions", "1", "--memory", "400MB"]);
     let long = "Once upon a time there was a little fox who lived in the forest. ".repeat(6);
     let out = server.client().args(["--prompt", &long, "--max-tokens", "1"]).output().unwrap();
     assert!(!out.status.success());
