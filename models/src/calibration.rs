@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     evaluator::{
         Scales,
-        fixed_point::{STREAM_UNIT, VALUE_TOP},
+        fixed_point::{SCORE_UNIT, STREAM_UNIT, VALUE_TOP},
         float::Observed,
         scales::{EXPONENTS, LOGITS, Scale, Stream},
     },
@@ -118,8 +118,12 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
         let unseen = doublings(bound * 1.002) - (VALUE_TOP as i32 - 1);
         let checked = doublings(f64::from(seen) * ROOM / REACH).max(unseen).clamp(0, 9) as u32;
         let values = (bound * positions >= SUM).then_some(checked);
+        let largest = |all: &[f32]| all.get(i).copied().unwrap_or_default();
+        let (score, spread) = (largest(&observed.scores), largest(&observed.spread));
+        let unit = f64::from(SCORE_UNIT).exp2();
         Scale {
             inner,
+            relative: f64::from(score) * ROOM > REACH * unit && spread < score,
             values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound),
             ..Scale::default()
         }

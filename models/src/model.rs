@@ -51,7 +51,8 @@ impl Model {
         let plain = Model::by_scales(folder, Scales::default())?;
         let whole = plain.config.max_position_embeddings <= plain.positions;
         let bounds = bound(&plain.network, &plain.config, &plain.scales, &seen);
-        if plain.findings.is_empty() && whole && bounds.added.iter().sum::<f64>() < SMALL {
+        let small = bounds.added.iter().sum::<f64>() < SMALL && bounds.scores < SMALL_SCORES;
+        if plain.findings.is_empty() && whole && small {
             return Ok(plain);
         }
         drop(plain.network);
@@ -133,6 +134,8 @@ pub const MAX_POSITIONS: usize = 1 << 16;
 
 /// A residual stream of numbers below this needs no other scales than the default ones.
 const SMALL: f64 = 1536.0;
+/// Scores below this pass their check in any case.
+const SMALL_SCORES: f64 = 767.0;
 
 /// What a network's weights admit.
 pub(crate) struct Bounded {
@@ -142,6 +145,8 @@ pub(crate) struct Bounded {
     pub(crate) added: Vec<f64>,
     /// Largest values, layer by layer.
     pub(crate) values: Vec<f64>,
+    /// Largest scores, in base-2 units.
+    scores: f64,
     /// Of logits, in real units.
     pub(crate) logits: f64,
     positions: usize,
@@ -165,6 +170,7 @@ fn bound(
         wanted: std::mem::take(&mut bounds.wanted),
         added: std::mem::take(&mut bounds.added),
         values: bounds.values.clone(),
+        scores: bounds.scores,
         logits: logits.largest(),
         positions: bounds.positions(),
         findings: bounds.findings(&logits),

@@ -14,7 +14,7 @@ use crate::{Folder, error::Error, evaluator::float::Observed};
 
 /// Another version of the program may observe the same model otherwise. The number is raised where
 /// it does so between versions.
-const VERSION: &str = concat!("sotto ", env!("CARGO_PKG_VERSION"), " observed 2");
+const VERSION: &str = concat!("sotto ", env!("CARGO_PKG_VERSION"), " observed 3");
 /// Bytes of a file at most.
 const LIMIT: u64 = 16 << 20;
 
@@ -73,8 +73,8 @@ fn read(file: &Path, layers: usize) -> Option<Observed> {
     let (digest, rest) = text.split_once('\n')?;
     let whole = digest == blake3::hash(rest.as_bytes()).to_string();
     let observed: Observed = whole.then(|| serde_json::from_str(rest).ok()).flatten()?;
-    let Observed { stream, inner, values, .. } = &observed;
-    let mut all = stream.iter().chain(inner).chain(values);
+    let Observed { stream, inner, values, scores, spread, .. } = &observed;
+    let mut all = stream.iter().chain(inner).chain(values).chain(scores).chain(spread);
     (inner.len() <= layers && all.all(|x| x.is_finite() && *x >= 0.0)).then_some(observed)
 }
 

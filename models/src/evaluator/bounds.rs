@@ -145,6 +145,8 @@ pub struct Bounds<'a> {
     findings: Vec<Finding>,
     /// Largest magnitude of values, layer by layer.
     pub values: Vec<f64>,
+    /// Largest magnitude of scores in base-2 units.
+    pub scores: f64,
     /// What joins the residual stream, visit by visit.
     pub added: Vec<f64>,
     /// Matrices by number whose weights must have fewer fraction bits, and how many they may have.
@@ -168,6 +170,7 @@ impl<'a> Bounds<'a> {
             beside: 0,
             findings: vec![],
             values: vec![],
+            scores: 0.0,
             added: vec![],
             caps: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -422,12 +425,17 @@ impl Evaluator for Bounds<'_> {
             let limit = f64::from(CAP_UNIT + CAP_TOP).exp2() - 4.0 * f64::from(CAP_UNIT).exp2();
             self.find("scores before their soft cap", score, limit);
         }
+        let Scale { scores: room, relative, .. } = self.scales.layer(layer);
         let score = if shape.cap.is_some() { 0.0 } else { score };
-        let room = self.scales.layer(layer).scores;
-        if room == 0 && shape.rotary.is_some() && score * SLACK >= SCORE {
-            self.want(|scale| scale.scores = MOST_ROOM);
+        self.scores = self.scores.max(score);
+        let score = if relative { 2.0 * score } else { score };
+        let limit = |room: u32| (SCORE + 1024.0) * f64::from(2 * room).exp2() - 1024.0;
+        let fits = |&room: &u32| score * SLACK < limit(room);
+        let most = if shape.rotary.is_some() { MOST_ROOM } else { 0 };
+        if let Some(more) = (room + 1..=most).find(fits).filter(|_| !fits(&room)) {
+            self.want(|scale| scale.scores = more);
         }
-        self.find("scores", score, (SCORE + 1024.0) * f64::from(2 * room).exp2() - 1024.0);
+        self.find("scores", score, limit(room));
         self.values.push(values);
         let of_query = |i: usize| head_values[i / shape.heads.group];
         Ok(Bound::Means((0..queries.len()).map(of_query).collect()))

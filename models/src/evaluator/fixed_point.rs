@@ -199,8 +199,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     ) -> Result<Scaled, Error> {
         let (heads, p) = (shape.heads, self.precision());
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
-        let (rows, room) = (v.share.shape().rows, self.scale().scores);
-        if let Some(unit) = self.scale().values {
+        let Scale { scores: room, relative, values, .. } = self.scale();
+        let rows = v.share.shape().rows;
+        let visible = shape.visible(rows, self.position());
+        if let Some(unit) = values {
             self.arithmetic.check_numbers(&v.share, unit, VALUE_TOP);
         }
         let (qk, v) = match &shape.rotary {
@@ -218,14 +220,14 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         };
         let q = by_group(heads, &qk.columns(0..q_columns)).reduce(p.attention());
         let k = qk.columns(q_columns..q_columns + k_columns).reduce(p.attention());
-        let past = self.position();
         let scores = self.arithmetic.scores(layer, heads, &q, &k).await?;
+        let scores = if relative { less_last(&scores, &visible) } else { scores };
         if room > 0 {
             // What is left of them below sees less.
-            self.arithmetic.check_numbers(&scores, SCORE_UNIT, SCORE_TOP + 2 * room);
+            let top = (SCORE_TOP + 2 * room).min(MOST_TOP);
+            self.arithmetic.check_numbers(&scores, SCORE_UNIT + SCORE_TOP + 2 * room - top, top);
         }
         let scores = self.arithmetic.truncate(&scores, scores.frac() - p.frac(), p.score()).await?;
-        let visible = shape.visible(rows, past);
         let scores = match shape.cap {
             None => scores,
             Some(cap) => self.capped(&scores, &visible, AttentionShape::after_cap(cap)).await?,
@@ -307,8 +309,10 @@ const MEAN_FRAC: u32 = 20;
 /// norm of the others add up to less than `3 * 2^11`.
 pub(crate) const STREAM_UNIT: u32 = 11;
 /// The unit of the check of scores, and the bits that are looked at above it.
-const SCORE_UNIT: u32 = 8;
+pub(crate) const SCORE_UNIT: u32 = 8;
 const SCORE_TOP: u32 = 6;
+/// Bits that a check looks at at most.
+const MOST_TOP: u32 = 8;
 /// Bits of values that are looked at, above their unit.
 pub(crate) const VALUE_TOP: u32 = 7;
 /// The unit of the check of scores before their soft cap, and the bits that are looked at above it.
@@ -385,6 +389,18 @@ fn in_units(q: i32, bits: i64) -> i64 {
 /// A norm's epsilon for numbers in units of `2^exponent`.
 pub(crate) fn scaled_eps(eps: f64, exponent: i32) -> f64 {
     eps * (-2.0 * f64::from(exponent)).exp2()
+}
+
+/// Scores less that of the last position that their row sees, which the softmax does not feel; zero
+/// where it does not see. Local.
+fn less_last(x: &Share, visible: &[usize]) -> Share {
+    let (ring, columns) = (x.ring(), x.shape().cols);
+    let mut data = vec![0; x.len()];
+    for ((to, from), &n) in data.chunks_mut(columns).zip(x.data().chunks(columns)).zip(visible) {
+        let last = from[n - 1];
+        to.iter_mut().zip(&from[..n]).for_each(|(to, x)| *to = ring.reduce(x.wrapping_sub(last)));
+    }
+    Share::new(ring, x.frac(), x.shape(), data)
 }
 
 /// The queries `[T, heads h]` as rows of one head: `[T group, h]` for each head of keys.

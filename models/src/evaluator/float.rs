@@ -72,6 +72,8 @@ pub struct Observed {
     pub values: Vec<f32>,
     /// Largest magnitude of scores in base-2 units, by layer.
     pub scores: Vec<f32>,
+    /// The same of scores less that of the last position that their row sees.
+    pub spread: Vec<f32>,
     /// Least mean square, or variance, that a norm has met, and the stream's visit that it belongs
     /// to.
     pub least_square: Vec<(usize, f64)>,
@@ -211,10 +213,11 @@ impl Evaluator for Float {
         past.keys.extend_from_slice(&k.data);
         past.values.extend_from_slice(&v.data);
         let visible = shape.visible(q.iter().len(), self.position);
-        let (out, score) = attend(shape, &q, past, &visible);
+        let (out, [score, spread]) = attend(shape, &q, past, &visible);
         if let Some(observed) = &mut self.observed {
             grow(&mut observed.values, layer, v.largest());
             grow(&mut observed.scores, layer, score);
+            grow(&mut observed.spread, layer, spread);
         }
         Ok(out)
     }
@@ -379,13 +382,14 @@ impl KeysValues {
     }
 }
 
-/// Means of values by weights `2^score`, and the largest score.
-fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]) -> (Rows, f32) {
+/// Means of values by weights `2^score`; the largest score, and the largest less that of the last
+/// position that a row sees.
+fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]) -> (Rows, [f32; 2]) {
     let (width, group, rows) = (shape.heads.width, shape.heads.group, q.iter().len());
     let mut out = vec![0.0; q.data.len()];
     let columns = q.columns;
     let of_row = |(t, (out, q)): (usize, (&mut [f32], &[f32]))| {
-        let mut largest = 0f32;
+        let mut largest = [0f32; 2];
         let heads = out.chunks_exact_mut(width).zip(q.chunks_exact(width));
         for (head, (out, q)) in heads.enumerate() {
             let at = head / group * width;
@@ -400,7 +404,8 @@ fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]
             };
             let mut weights: Vec<f32> =
                 (0..seen).map(|s| capped(dot(q, &past.keys[row(&past.keys, s)]))).collect();
-            largest = weights.iter().fold(largest, |m, s| m.max(s.abs()));
+            let last = weights.last().copied().unwrap_or(0.0);
+            largest = weights.iter().fold(largest, |m, s| larger(m, [s.abs(), (s - last).abs()]));
             softmax(&mut weights);
             for (s, weight) in weights.into_iter().enumerate() {
                 let v = &past.values[row(&past.values, s)];
@@ -410,8 +415,12 @@ fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]
         largest
     };
     let largest = out.par_chunks_mut(columns).zip(q.data.par_chunks(columns)).enumerate().map(of_row);
-    let largest = largest.reduce(|| 0.0, f32::max);
+    let largest = largest.reduce(|| [0.0; 2], larger);
     (Rows::new(out, columns), largest)
+}
+
+fn larger(a: [f32; 2], b: [f32; 2]) -> [f32; 2] {
+    [a[0].max(b[0]), a[1].max(b[1])]
 }
 
 /// To base 2.

@@ -28,6 +28,9 @@ pub struct Scale {
     pub coarse: u32,
     /// Fraction bits that rotated queries and keys lack, so that their products have room.
     pub scores: u32,
+    /// Scores are taken less that of the last position that their row sees: a key's bias, or
+    /// whatever else keys have in common, cancels.
+    pub relative: bool,
     /// Values are checked in units of `2^values`, where the weights do not bound them.
     pub values: Option<u32>,
     /// Top bits that are looked at of gates and of what they multiply, where the weights do not
@@ -57,15 +60,23 @@ impl Default for Stream {
 
 impl Default for Scale {
     fn default() -> Scale {
-        Scale { inner: 11, coarse: 0, scores: 0, values: None, gates: None, beside: [0; MOST_BESIDE] }
+        Scale {
+            inner: 11,
+            coarse: 0,
+            scores: 0,
+            relative: false,
+            values: None,
+            gates: None,
+            beside: [0; MOST_BESIDE],
+        }
     }
 }
 
 /// Most fraction bits that a gated product may lack.
 pub(crate) const MOST_COARSE: u32 = 4;
 
-/// Most fraction bits that queries and keys may lack: the check of scores looks at eight bits.
-pub(crate) const MOST_ROOM: u32 = 1;
+/// Most fraction bits that queries and keys may lack.
+pub(crate) const MOST_ROOM: u32 = 2;
 
 /// Top bits of gates that may be looked at.
 pub(crate) const GATE_TOPS: std::ops::RangeInclusive<u32> = 4..=8;
