@@ -28,9 +28,9 @@ pub(crate) fn full(
     tree: usize,
     root: Block,
     k: usize,
-) -> (Zeroizing<Vec<Block>>, Vec<[Block; 2]>) {
+) -> (Zeroizing<Vec<Block>>, Zeroizing<Vec<[Block; 2]>>) {
     let mut nodes = Zeroizing::new(vec![root]);
-    let mut sums = Vec::with_capacity(k);
+    let mut sums = Zeroizing::new(Vec::with_capacity(k));
     for level in 0..k {
         let children =
             Zeroizing::new(nodes.iter().map(|&n| children(domain, tree, level, n)).collect::<Vec<_>>());

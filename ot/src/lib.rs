@@ -18,7 +18,7 @@
 //! | `lpn`        | parameters and code of silent OT | eprint 2020/924 | -     | -                |
 //! | `silent` | random-choice COTs, one message ahead | eprint 2020/924 | 0 | 1.39, 0.76 a COT |
 //! | `check`      | consistency checks of extensions | eprint 2022/192 | 0, 2  | 384 a message    |
-//! | `session`    | COTs in both directions         |                  | 3     | set-up           |
+//! | `session`    | COTs in both directions         |                  | 4     | set-up           |
 //! | `batch`      | batches of COTs, each pad used once |              | -     | -                |
 //! | `hash`       | pads from COTs                  | eprint 2019/074  | -     | -                |
 //! | `transfer`   | random OT, chosen OT            | eprint 2013/552  | 0, 2  | 0, `2 w + 1`     |

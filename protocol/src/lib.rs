@@ -43,7 +43,7 @@
 //! | [`gate`] | an activation times numbers | this project | 1, or 2 | exact, or a unit |
 //! | [`rms_norm`], [`layer_norm`] | norms | this project | the parts' | stated there |
 //! | [`overflow_check`] | did numbers stay in range? | this project | at the end | stated there |
-//! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's | `2^-8`, rounded down |
+//! | [`reveal`] | a value to the client | CrypTFlow2 | a truncation's and 1 | `2^-8`, rounded down |
 //!
 //! | `preprocessing/` | what |
 //! |------|---------------|

@@ -50,42 +50,9 @@ impl Begun {
     pub(crate) async fn finish(self, s: &mut Session) -> Result<XorShare, Error> {
         let products = self.products.finish(s).await?;
         let words =
-            products.own.iter().zip(&products.got).zip(self.local.words()).map(|((o, g), l)| l ^ o ^ g);
+            products.own.iter().zip(products.got.iter()).zip(self.local.words()).map(|((o, g), l)| l ^ o ^ g);
         Ok(XorShare::new(self.local.width(), words.collect()))
     }
-}
-
-/// Bitwise AND of words with each of `K` words: `K` ANDs that share the operand `a`, in the same
-/// turn.
-///
-/// # Panics
-/// If widths or lengths differ.
-pub async fn and_words<const K: usize>(
-    s: &mut Session,
-    a: &XorShare,
-    b: [&XorShare; K],
-) -> Result<[XorShare; K], Error> {
-    for b in b {
-        assert_eq!((a.width(), a.len()), (b.width(), b.len()), "words of one width");
-    }
-    let bits = |words: &[u64]| -> Vec<u64> {
-        words.iter().flat_map(|w| (0..a.width()).map(move |j| (w >> j) & 1)).collect()
-    };
-    let selector = XorShare::new(1, bits(a.words()));
-    let mut vectors = vec![0; selector.len()];
-    for (k, b) in b.iter().enumerate() {
-        for (vector, bit) in vectors.iter_mut().zip(bits(b.words())) {
-            *vector |= bit << k;
-        }
-    }
-    let product = and(s, &selector, &XorShare::new(K as u32, vectors)).await?;
-    let mut k = 0;
-    Ok([(); K].map(|()| {
-        let word = |chunk: &[u64]| chunk.iter().enumerate().fold(0, |w, (j, v)| w | ((v >> k) & 1) << j);
-        let out = XorShare::new(a.width(), product.words().chunks(a.width() as usize).map(word).collect());
-        k += 1;
-        out
-    }))
 }
 
 /// The functionality on one element.
@@ -116,22 +83,6 @@ pub(crate) mod tests {
             });
             assert_eq!(got, b.iter().zip(&v).map(|(&b, &v)| ideal(b, v)).collect::<Vec<_>>());
             assert_eq!(traffic.cost, cost(n, width).total());
-        }
-    }
-
-    #[test]
-    fn words_meet_bit_by_bit() {
-        for (n, width) in [(1, 1), (5, 13), (9, 64)] {
-            let a = elements(n, Ring::new(width));
-            let b: Vec<u64> = a.iter().rev().copied().collect();
-            let c: Vec<u64> = a.iter().map(|x| Ring::new(width).reduce(!x)).collect();
-            let (got, traffic) = testing::run(async |lab| {
-                let (a, b, c) = (lab.bits(&a, width), lab.bits(&b, width), lab.bits(&c, width));
-                lab.measure(async |s| and_words(s, &a, [&b, &c]).await).await
-            });
-            let meet = |x: &[u64]| -> Vec<u64> { a.iter().zip(x).map(|(a, b)| a & b).collect() };
-            assert_eq!(got, [meet(&b), meet(&c)]);
-            assert_eq!(traffic.cost, cost(n * width as usize, 2).total());
         }
     }
 }

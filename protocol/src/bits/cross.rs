@@ -17,6 +17,7 @@
 
 use sotto_net::compute;
 use sotto_ot::{CotPads, RecvCots, SendCots, Uncorrected, XorPads, bits_len, pattern_message_len};
+use zeroize::Zeroizing;
 
 use crate::{Error, Session};
 
@@ -39,9 +40,9 @@ pub(crate) struct Cross<'a> {
 /// This party's shares of the products.
 pub(crate) struct Crossed {
     /// For its own numbers, times the other's bits.
-    pub own: Vec<u64>,
+    pub own: Zeroizing<Vec<u64>>,
     /// For the other's numbers, times its own bits.
-    pub got: Vec<u64>,
+    pub got: Zeroizing<Vec<u64>>,
 }
 
 /// Products of which this party has sent its part: others may be begun before they are finished, if
@@ -148,8 +149,8 @@ impl<Pads> Begun<Pads> {
         };
         let (corrections, numbers) = message.split_at(corrections);
         Ok(compute(|| Crossed {
-            own: self.own.map_or(vec![], |own| own.finish(corrections)),
-            got: self.pads.map_or(vec![], |pads| finish(pads, numbers)),
+            own: Zeroizing::new(self.own.map_or(vec![], |own| own.finish(corrections))),
+            got: Zeroizing::new(self.pads.map_or(vec![], |pads| finish(pads, numbers))),
         }))
     }
 }
@@ -168,7 +169,7 @@ pub(crate) async fn add_random(
     let pads = compute(|| incoming.cot_random(widths));
     let bits = unpacked(pads.choices(), inputs.len());
     let got = compute(|| pads.finish(&payload));
-    Ok((bits, Crossed { own, got }))
+    Ok((bits, Crossed { own: Zeroizing::new(own), got: Zeroizing::new(got) }))
 }
 
 /// The sending half of the offline form in one direction.

@@ -3,27 +3,29 @@
 //! Inputs: `z` mod `2^(12 + f)` with `f` fraction bits, 12 or 14 ([`Precision`]); results have `g =
 //! f + 2`. Write a share as `n_i 2^f + t_i`: then `2^z = 2^(n0 + n1) 2^(t0 / 2^f) 2^(t1 / 2^f)`,
 //! where the last two factors are private, and the carry of the fractions is absorbed by their
-//! product. Let `n = n0 + n1 mod 2^12` and `p_i = min(round(2^(g + t_i / 2^f)), 2^(g + 1) - 1)`.
+//! product. Let `n = n0 + n1 mod 2^12` and `p_i = round(2^(g + t_i / 2^f))`, below `2^(g + 1)`; entry
+//! `j` stands for the exponent `e_j = j - g - 1`.
 //!
 //! | client: `n0`, `p0` | | server: `n1`, `p1` |
 //! |---|---|---|
-//! | `n0 + 30 - r0`, `r` of digits 5, 4 and 3 | `<- exp2/open ->` | `n1 - r1` |
+//! | `n0 - r0`, `r` of digits 5, 4 and 3 | `<- exp2/open ->` | `n1 + 30 - r1` |
 //! | low digit's one-hot; `E_c`: upper digits 0 after carry `c` | `<- and/cross ->` | the same |
 //! | AND into the entries `-g - 1 <= n <= 1` | `<- and/cross ->` | the same |
-//! | choices: entries | `<- exp2/scale ->` | numbers `p1 2^j (1 - 2 entry_j)` |
-//! | `[B] = sum_j entry_j p1 2^j` | | the same |
+//! | choices: entries | `<- exp2/scale ->` | numbers `p1 2^e_j (1 - 2 entry_j)`, rounded |
+//! | `[B] = sum_j entry_j p1 2^e_j` | | the same |
 //! | `[B]` to a larger ring | `<- extend/cross ->` | the same |
 //! | choices: bits of `p0`; and `p0 B0` | `<- exp2/product ->` | numbers `B1` |
 //! | truncated, to the ring asked for | `<- extend/cross ->` | the same |
 //!
-//! The upper digits of `r` are compared with public constants, one for either carry; and which
-//! carry goes with an entry of the low digit's one-hot is public, since it depends on the entry's
-//! position alone. All other residues of `n`, on the full twelve integer bits, give zero:
-//! saturation at both ends of the ring. Seven turns, 843 bits an element to a ring of 44 bits (by
+//! The upper digits of `r` are compared with public constants, one for either carry. Which carry
+//! goes with an entry of the low digit's one-hot is public: an entry below the opened low digit
+//! comes with a carry, the others do not. All other residues of `n`, on the full twelve integer
+//! bits, give zero. The shares decide whether `z` in `[-g - 2, -g - 1)`, or in `[2, 3)`, gives its
+//! power or zero. Seven turns for every 2^17 elements, 843 bits an element to a ring of 44 bits (by
 //! high precision 1032 to one of 48).
 //!
 //! By the latency schedule three turns, 2055 bits (2502). The upper digits are one, whose one-hot
-//! costs 200 bits more, and the fractions are multiplied meanwhile:
+//! costs 210 bits more, and the fractions are multiplied meanwhile:
 //!
 //! | turn | exponents | fractions |
 //! |---|---|---|
@@ -92,8 +94,8 @@ impl Precision {
 /// `2^z` in `ring`; long tensors go in blocks, which bounds memory.
 ///
 /// # Panics
-/// If `z` is not in the argument's ring with its fraction bits, or `ring` has not room for as many
-/// bits as the result has of fraction.
+/// If `z` is not in the argument's ring with its fraction bits, or `ring` has `g + 4` bits or less,
+/// or, by the latency schedule, more than `64 - g`.
 pub async fn exp2(s: &mut Session, z: &Share, ring: Ring) -> Result<Share, Error> {
     let p = s.precision;
     assert_eq!((z.ring(), z.frac()), (p.exponent(), p.frac()), "argument of 2^z");
@@ -266,14 +268,14 @@ async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], ring: Ring) -
     let (tag, widths, count) = ("exp2/scale", [ring.bits()], s.precision.exponents() as usize);
     let lowest = s.precision.lowest();
     let bits = entries.words().iter().flat_map(|&w| (0..count).map(move |j| (w >> j) & 1));
-    let sum = |products: Vec<u64>| -> Vec<u64> {
+    let sum = |products: &[u64]| -> Vec<u64> {
         products.chunks(count).map(|p| p.iter().fold(0u64, |a, b| a.wrapping_add(*b))).collect()
     };
     match s.me {
         Party::Client => {
             let choices: Vec<u8> = bits.map(|b| b as u8).collect();
             let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &[], widths_out: &[] };
-            let got = sum(cross::add(s, c).await?.got);
+            let got = sum(&cross::add(s, c).await?.got);
             Ok(got.into_iter().map(|b| ring.reduce(b)).collect())
         }
         Party::Server => {
@@ -283,8 +285,8 @@ async fn scale(s: &mut Session, entries: &XorShare, power: &[u64], ring: Ring) -
             let inputs: Vec<u64> =
                 numbers.iter().map(|&(b, p)| ring.reduce(crate::mux::flip_sign(p, b))).collect();
             let c = Cross { tag, choices: &[], widths_in: &[], inputs: &inputs, widths_out: &widths };
-            let own = sum(cross::add(s, c).await?.own);
-            let local = sum(numbers.iter().map(|&(b, p)| b.wrapping_mul(p)).collect());
+            let own = sum(&cross::add(s, c).await?.own);
+            let local = sum(&numbers.iter().map(|&(b, p)| b.wrapping_mul(p)).collect::<Vec<_>>());
             Ok(own.iter().zip(local).map(|(o, l)| ring.reduce(o.wrapping_add(l))).collect())
         }
     }

@@ -9,11 +9,11 @@
 //!    `y` in a ring that holds them all;
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
-//! Ten turns: 4 + 1 + 2, extension and select 2, truncation 1 (nine without; two fewer where
-//! [`crate::leading_one`] takes two), with steps of one, or of two for roots. By the latency
-//! schedule, and for roots by either, as a norm takes one a row, the table is evaluated for every
-//! shift while the position is looked for, and 2 falls away: more bits for fewer turns. The latency
-//! schedule takes twice the step, a wider table, and draws its lines in a ring so large that
+//! In turn, with steps of one, or of two for roots, ten turns: position 4 (or 2:
+//! [`crate::leading_one`]), shift 1, table 2, extension 1, selection 1, and truncation 1 where it is
+//! needed. By the latency schedule, and for roots by either, as a norm takes one a row, the table is
+//! evaluated for every shift while the position is looked for, and step 2 is not needed: more bits
+//! for fewer turns. The latency schedule takes twice the step, a wider table, and draws its lines in a ring so large that
 //! nothing is extended or truncated:
 //!
 //! | turn | position | for every shift `u` of `x`, latency | roots, throughput |
@@ -28,7 +28,7 @@
 //!
 //! Where that ring would exceed 62 bits (by high precision beyond 4096 numerators), it is extended
 //! and truncated as well, in five turns; and where there are more than twelve places, the position
-//! takes two groups.
+//! takes two groups and a turn more.
 //!
 //! Relative error of reciprocals `2^-14`, by high precision `2^-16`, of roots `7e-5` and `1.8e-5`,
 //! at most (dropped carries included), and two units of the result, which are more where the result

@@ -7,7 +7,7 @@
 //!
 //! | client: `c0 = x0 >> (l - k)` | | server: `c1 = x1 >> (l - k)` |
 //! |---|---|---|
-//! | bit `w0` of: is `c0 + c1` not in `-4 .. 2`? ([`mod@crate::joint_table`]) || bit `w1` |
+//! | bit `w0` of: is `c0 + c1` not from -4 to 2? ([`mod@crate::joint_table`]) || bit `w1` |
 //! | `h0 = H(all w0)`, 64 bits | | `h1 = H(all w1)` |
 //! | is `h0 ^ h1` not zero? three lookups of 4 bits ([`mod@crate::lookup`]) | | its share `v1` |
 //! | | `<- reveal/flag --` | `v1` |
@@ -17,9 +17,11 @@
 //!
 //! *Rows*: 64 sums `z = sum_j s_j x_j` of a row are checked instead of its elements. The factors
 //! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier and the
-//! number of the request; the sums are local. If some `|x_j| >= 8 U`, modulo the ring, then for any
-//! other terms `z` passes with at most one of `s_j = 0` and `s_j != 0`, since passing values lie
-//! within `8 U`. So such a row passes with probability `2^-64`. A row of small elements and large
+//! number of the request; the sums are local. Suppose `|x_j| >= 8 U`, modulo the ring, or `8 U +
+//! 2^(l-31)` in a ring of `l > 32` bits, of which a sum sees 32. Passing values lie within `8 U`. So,
+//! for any other terms, if `z` passes with `s_j = 0` it fails with `s_j = 1` and `-1`, and the
+//! reverse; each has probability 1/2. Such a row passes with probability `2^-64`. (With `k = 4` no
+//! element is so large.) A row of small elements and large
 //! norm gives sums of deviation `|x| / sqrt(2)`, about normal. The worst rows that a search has
 //! found have a few elements of about `3 U`:
 //!
@@ -38,7 +40,8 @@
 //! opened. Tests and lookups are those of their modules. The client learns one predicate of the
 //! model, its prompt and (between `3 U` and `4 U`) the shares, of which it knows its own. The
 //! server learns nothing, and does not see the client act on it before the end of the answer. Two
-//! turns test up to 2^18 numbers of each `k`; the end takes four. `k + 2^k - 1` bits a number.
+//! turns test up to 2^18 numbers of each `k`; the end takes four and 176 bits. `k + 2^k - 1` bits a
+//! number.
 //!
 //! No integrity check: a party that deviates can fake it. From stock: `k` COTs a number; 21
 //! one-hots of 4 bits. Source: equality by digests, folklore; random signs, Achlioptas (2003); this
@@ -48,7 +51,7 @@ use std::collections::BTreeMap;
 
 use sotto_ot::Columns;
 use sotto_shares::{Ring, Share, XorShare, pack};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Error, Session, cost::CostModel, joint_table, lookup, reveal};
 
@@ -108,6 +111,12 @@ impl Queues {
             let of = |byte: u8| [0, 2, 4, 6].map(|at| [0, 0, 1, -1][usize::from(byte >> at & 3)]);
             bytes.into_iter().flat_map(of).collect()
         })
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        self.digest.zeroize();
     }
 }
 
@@ -219,7 +228,9 @@ fn outside(a: u64, b: u64, k: u32) -> u64 {
 /// `None`.
 pub async fn finish(s: &mut Session) -> Result<Option<bool>, Error> {
     run(s).await?;
-    let digest = std::mem::replace(&mut s.overflow.digest, digest()).finalize();
+    let digest = s.overflow.digest.finalize();
+    s.overflow.digest.zeroize();
+    s.overflow.digest = self::digest();
     let digits = digest.as_bytes()[..8].iter().flat_map(|b| [b & 15, b >> 4]);
     let mut words: Vec<u64> = digits.map(u64::from).collect();
     let not_zero: Vec<u64> = (0..1 << DIGIT).map(|z| u64::from(z != 0)).collect();

@@ -9,11 +9,11 @@
 //!
 //! Logits are dropped to `2^-8` by comparison, at least 12 bits, into a fresh sharing modulo
 //! `2^16`: the server's message is then a function of the revealed value and the client's own
-//! share, and nothing else. Turns: those of the truncation, with whose last message the share
-//! travels.
+//! share, and nothing else. One turn more than the truncation: `4 + ceil(log2(s / 2))` for `s > 16`
+//! dropped bits.
 //!
-//! Of positions ([`best_to_client`]), the truncation is the same, into 18 bits. To its share the
-//! client may add numbers of its own, of which the server learns nothing: Gumbel noise makes of the
+//! To reveal positions ([`best_to_client`]), numbers are truncated in the same way, into 18 bits. To
+//! its share the client may add numbers of its own, of which the server learns nothing: Gumbel noise makes of the
 //! largest a random sample of the softmax (Gumbel, 1954). Then come a tournament
 //! ([`crate::maximum`]) and `reveal/position` with the server's share of the winners, again the
 //! revealed value less the client's own. The client learns the position and nothing else: a
@@ -142,7 +142,9 @@ mod tests {
         assert_eq!(client.0.unwrap(), want.collect::<Vec<_>>());
         assert!(server.0.is_none());
         let sent = CostModel::to_client(16 * 101, 0);
-        assert_eq!(Open::open(client.1, server.1).cost, (crate::truncate::cost(101, 20, 16) + sent).total());
+        let cost = Open::open(client.1, server.1).cost;
+        assert_eq!(cost, (crate::truncate::cost(101, 20, 16) + sent).total());
+        assert_eq!(cost.turns, 8);
     }
 
     #[test]

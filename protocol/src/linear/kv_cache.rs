@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | once a chunk: `B0` uniform, `Enc(B0)` | `-- attention/upload ->` | keeps `Enc(B0)` |
 //! | `a0` uniform, `Enc(a0)` | (the same frame) | |
-//! | its shares from the first parts | `<- attention/reply --` | `Enc(a0 B1^T)`, `Enc(B0 a1^T)` |
+//! | its shares from their `a'` | `<- attention/reply --` | `Enc(a0 B1^T)`, `Enc(B0 a1^T)`; its shares from `b` |
 //! | `[a B^T]`: `a0 B0^T` + shares | | `a1 B1^T` + shares |
 //!
 //! Online, for new queries `q` and rows `k`, then for weights `p` and rows `v`, a turn each (the
@@ -35,8 +35,8 @@
 //! mask of a row is named by the order in which it was made, never by a position of a text: a
 //! [`KvCache`] only grows, and cannot be copied or cut, so that no mask meets two values.
 //!
-//! Where `p` is a zero that both sides know (positions to come), the opening tells each side the
-//! other's share of `a'`. That is a plaintext coefficient of an encryption to the server, and a
+//! Where `p` is a zero that both sides know (positions to come, and those that a row does not see),
+//! the opening tells each side the other's share of `a'`. That is a plaintext coefficient of an encryption to the server, and a
 //! factor of a re-randomised product to the client; neither says anything of the others, and such
 //! an `a'` is not used again.
 //!

@@ -5,7 +5,7 @@
 //! | client: key | | server: `a1`, `b1` uniform |
 //! |---|---|---|
 //! | `a0`, `b0` uniform; `Enc(a0)`, `Enc(b0^T)` | `-- matmul/upload ->` | |
-//! | its shares from the first parts | `<- matmul/reply --` | `Enc(a0 b1)`, `Enc(b0^T a1^T)` |
+//! | its shares from `a'` | `<- matmul/reply --` | `(b, a') = Enc(a0 b1)`, `Enc(b0^T a1^T)`; from `b` |
 //! | `a0 b0` + shares | | `a1 b1` + shares |
 //!
 //! Every product in a reply has its own encryption of zero added.
@@ -19,7 +19,7 @@
 //!
 //! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product
 //! plus an error of deviation below `2^7` units, for sums of which the caller drops ten bits or
-//! more; the error is independent of the inputs, which no triple has seen. Openings are uniform; a
+//! more; the error is independent of the inputs, since triples are made before them. Openings are uniform; a
 //! triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
 //! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 

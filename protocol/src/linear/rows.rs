@@ -7,22 +7,22 @@
 //! | client: key | | server: `a1`, `b1` uniform |
 //! |---|---|---|
 //! | `a0`, `b0` uniform; `Enc(a0^T)`, `Enc(b0)` | `-- rows/upload ->` | |
-//! | its shares from the first parts | `<- rows/reply --` | `Enc(a0^T D(b1))`, `Enc(b0 D(a1))` |
-//! | | | `Enc(<a0, a1>)` |
+//! | its shares from `a'` | `<- rows/reply --` | `(b, a') = Enc(a0^T D(b1))`, `Enc(b0 D(a1))` |
+//! | | | `Enc(<a0, a1>)`; its shares from `b` |
 //! | `a0 b0` + shares; `<a0, a0>` + 2 share | | `a1 b1` + shares; `<a1, a1>` + 2 share |
 //!
 //! Every product in a reply has its own encryption of zero added.
 //!
 //! Online:
 //!
-//! | client: `d = x - a` open          |                    | server: `d` open                  |
+//! | client                            |                    | server                            |
 //! |-----------------------------------|--------------------|-----------------------------------|
-//! | `y0 - b0`                         | `<- rows/open ->`  | `y1 - b1`                         |
+//! | `x0 - a0`, `y0 - b0`              | `<- rows/open ->`  | `x1 - a1`, `y1 - b1`              |
 //! | `d y0 + e a0 + c0`                |                    | `d y1 + e a1 + c1`                |
 //!
-//! with `e = y - b`: `x y = d y + a e + a b`. Online one turn, `2 l` bits an element and `2 l'` a
-//! row. Products are modulo `2^l'`, with an error of the stated deviation, independent of the
-//! inputs, which no triple has seen; the caller drops more bits than that. Openings are uniform;
+//! with `d = x - a`, which a norm opens before, and `e = y - b`: `x y = d y + a e + a b`. Online one
+//! turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of the
+//! stated deviation, independent of the inputs, since triples are made before them; the caller drops more bits than that. Openings are uniform;
 //! `a` masks one opening and `b` another. A triple is consumed by value. Source: Beaver (1991),
 //! with one key: the client's.
 
@@ -63,13 +63,14 @@ const COEFFICIENTS: usize = 8192;
 /// Rows of one message at most.
 const BATCH: usize = 128;
 
-/// Numbers whose products with rows share a ciphertext, at most, or a group's if that is more: it
-/// costs the same upload for any number of them, and computation in proportion to their square.
+/// At most so many numbers share a ciphertext with their rows; a larger group's share one all the
+/// same. It costs the same upload for any number of them, and computation in proportion to their
+/// square.
 const NUMBERS: usize = 32;
 
 impl RowShape {
     /// For products with a reciprocal, of which the caller drops as many bits as it has fraction
-    /// bits, and two more: an error of `2^-4` of what is kept at most.
+    /// bits, and two more: an error of what is kept of deviation `2^-4` for each of two cross terms.
     pub fn scale(precision: Precision, width: usize) -> RowShape {
         let (ring, frac) = precision.reciprocal();
         RowShape { width, ring, product: ring, tolerance: frac as i32 - 2, squares: None }

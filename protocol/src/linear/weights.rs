@@ -21,8 +21,8 @@
 //! Where delta is not zero it depends, for a small part, on `W` (module docs of [`sotto_he`]), and
 //! is linear in the client's key, so such sums are never opened, only masked anew after some bits
 //! have been dropped; only an exact layer's outputs are revealed, after a faithful truncation. The
-//! server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees the
-//! first part of a re-randomised ciphertext, pseudo-random whatever `W` is. Masks are made by
+//! server sees `x - r`, uniform; a row of masks is consumed by one opening. The client sees
+//! `a'` of a re-randomised ciphertext, pseudo-random whatever `W` is. Masks are made by
 //! [`crate::planner`]. Source: Delphi (2020/050) for the split; Cheetah (2022/207), BumbleBee
 //! (2023/1678) for the encrypted product.
 

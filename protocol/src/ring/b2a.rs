@@ -10,6 +10,7 @@
 //! one COT a bit, server to client. Source: ABY (2015), section V; widths as in `COT` of Cheetah.
 
 use sotto_shares::{Party, Ring, Shape, Share, XorShare};
+use zeroize::Zeroizing;
 
 use crate::{
     Error, Session,
@@ -39,7 +40,7 @@ pub(crate) fn widths(bits: u32, ring: Ring) -> Vec<u32> {
 }
 
 /// Shares of `-b0 b1` for every bit.
-async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Vec<u64>, Error> {
+async fn products(s: &mut Session, x: &XorShare, widths: &[u32]) -> Result<Zeroizing<Vec<u64>>, Error> {
     let bits = x.words().iter().flat_map(|w| (0..x.width()).map(move |j| (w >> j) & 1));
     match s.me {
         Party::Client => {

@@ -1,14 +1,15 @@
-//! `[x]_{l'} <- [x]_l`, `l' > l`: the same number in a larger ring, when its size is known to leave
-//! two bits.
+//! `[x]_{l'} <- [x]_l`, `l' > l`: the same number in a larger ring, if it is known to lie within a
+//! quarter of the ring, or, unsigned, within half of it.
 //!
 //! | client: `x0`, `m0 = msb(x0)` |                         | server: `x1`, `m1 = msb(x1)` |
 //! |------------------------------|-------------------------|------------------------------|
 //! | choice `1 - m0`              | `<- extend/cross ->`    | number `1 - m1`              |
 //! | `x0 + got 2^l`               |                         | `x1 + (own - 1) 2^l`         |
 //!
-//! For `0 <= x < 2^(l-1)` the shares wrap exactly if one of them has its top bit set, and `m0 or m1
-//! = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn and
-//! `l' - l + 1` bits; exact inside the bound, off by `2^l` outside it; no leakage. From stock: one
+//! For `0 <= x < 2^(l-1)` the shares wrap exactly if at least one of them has its top bit set, and
+//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn
+//! and `l' - l + 1` bits; exact inside the bound, outside it right or off by `2^l`, as the shares
+//! decide; no leakage. From stock: one
 //! COT an element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case
 //! of Cheetah.
 
@@ -26,7 +27,7 @@ const TAG: &str = "extend/cross";
 /// Extends signed numbers, `|x| < 2^(l-2)`; shares of several rings but one length share the turn.
 ///
 /// # Panics
-/// If a target ring is not larger, or lengths differ.
+/// If a target ring is not larger, a ring has one bit, or lengths differ.
 pub async fn extend<const K: usize>(s: &mut Session, x: [(&Share, Ring); K]) -> Result<[Share; K], Error> {
     let bias = |x: &Share| 1u64 << (x.ring().bits() - 2);
     let moved = x.map(|(x, to)| (x.add_public(s.me, bias(x)), to));

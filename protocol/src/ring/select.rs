@@ -44,7 +44,7 @@ pub async fn select(
     let c = Cross { tag, choices: &choices, widths_in: &widths, inputs: &inputs, widths_out: &widths };
     let products = cross::add(s, c).await?;
     let mut sums = vec![0u64; e.len()];
-    for ((i, j, b), (own, got)) in bits().zip(products.own.iter().zip(&products.got)) {
+    for ((i, j, b), (own, got)) in bits().zip(products.own.iter().zip(products.got.iter())) {
         let product = (b.wrapping_mul(number(i, j))).wrapping_add(*own).wrapping_add(*got);
         sums[i] = ring.reduce(sums[i].wrapping_add(product << shifts[j]));
     }
