@@ -101,12 +101,34 @@ impl Model {
         texts: &[Vec<u32>],
         precision: Precision,
     ) -> Result<Agreement, Error> {
+        self.agreement_of(folder, texts, |tokens, all| self.clear(tokens, all, precision))
+    }
+
+    /// The same of a model in f32 whose weights are rounded as this one's: what the weights' 16
+    /// bits alone cost.
+    ///
+    /// # Errors
+    /// If a weight is no finite number.
+    pub fn agreement_of_weights(&self, folder: &Folder, texts: &[Vec<u32>]) -> Result<Agreement, Error> {
+        let mut rounded = Reference::rounded(folder, &self.fractions)?;
+        self.agreement_of(folder, texts, |tokens, all| {
+            rounded.reset();
+            rounded.evaluate(tokens, all)
+        })
+    }
+
+    fn agreement_of(
+        &self,
+        folder: &Folder,
+        texts: &[Vec<u32>],
+        mut evaluate: impl FnMut(Tokens<'_>, bool) -> Vec<f32>,
+    ) -> Result<Agreement, Error> {
         let mut reference = Reference::load(folder)?;
         let of_text = |tokens: &Vec<u32>| {
             reference.reset();
             let (tokens, all) = (Tokens::Known(tokens), self.config().task() == Task::Generate);
             let want = reference.evaluate(tokens, all);
-            Agreement::of(&self.clear(tokens, all, precision), &want, self.config().outputs())
+            Agreement::of(&evaluate(tokens, all), &want, self.config().outputs())
         };
         Ok(texts.iter().map(of_text).fold(Agreement::default(), Agreement::add))
     }

@@ -116,13 +116,13 @@ impl Checkpoint {
         }
     }
 
-    /// All bytes of its files, file by file.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = &[u8]> {
+    /// Its files.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Content> {
         let (shards, gguf) = match &self.source {
             Source::Safetensors { shards, .. } => (&shards[..], None),
             Source::Gguf(model) => (&[][..], Some(model.gguf().content())),
         };
-        shards.iter().map(Shard::bytes).chain(gguf)
+        shards.iter().map(Shard::content).chain(gguf)
     }
 
     /// The file to name in errors: the single file, or the index.

@@ -1,12 +1,15 @@
 //! The bytes of a model's files: small ones read whole, large ones mapped into memory.
 //!
-//! The only file here with `unsafe`: a mapping.
+//! The only file here with `unsafe`: a mapping, and letting go of parts of it.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::error::Error;
 
@@ -36,7 +39,36 @@ impl Content {
             Content::Builtin(bytes) => bytes,
         }
     }
+
+    /// What `read` makes of a part. Its pages leave memory afterwards, until they are read again:
+    /// weights and the file that they come from do not both stay.
+    ///
+    /// # Panics
+    /// If the part is not within the file.
+    pub(crate) fn read<T>(&self, part: Range<usize>, read: impl FnOnce(&[u8]) -> T) -> T {
+        let value = read(&self.bytes()[part.clone()]);
+        #[cfg(unix)]
+        if let Content::Mapped(map) = self {
+            // SAFETY: the mapping is of a file and nobody writes to it, so pages that are read
+            // again have the file's bytes again. What was read is a value of its own.
+            let advice = UncheckedAdvice::DontNeed;
+            // A system that does not take the advice keeps the pages.
+            let _ = unsafe { map.unchecked_advise_range(advice, part.start, part.len()) };
+        }
+        value
+    }
+
+    /// All bytes in their order, part by part.
+    pub(crate) fn read_all(&self, mut read: impl FnMut(&[u8])) {
+        let len = self.bytes().len();
+        for start in (0..len).step_by(PART) {
+            self.read(start..len.min(start + PART), &mut read);
+        }
+    }
 }
+
+/// Bytes of a part.
+const PART: usize = 64 << 20;
 
 /// Reads a whole file of at most `limit` bytes.
 pub(crate) fn read_small(file: &Path, limit: u64, cure: &'static str) -> Result<Vec<u8>, Error> {

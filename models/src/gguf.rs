@@ -74,8 +74,8 @@ impl Gguf {
     }
 
     /// All of the file.
-    pub(crate) fn content(&self) -> &[u8] {
-        self.content.bytes()
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     /// A value of the metadata.
@@ -92,9 +92,9 @@ impl Gguf {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The bytes of a tensor of a known type.
-    pub(crate) fn bytes(&self, info: &Info) -> &[u8] {
-        &self.content.bytes()[info.from..info.to]
+    /// What `read` makes of the bytes of a tensor of a known type.
+    pub(crate) fn read<T>(&self, info: &Info, read: impl FnOnce(&[u8]) -> T) -> T {
+        self.content.read(info.from..info.to, read)
     }
 }
 

@@ -133,7 +133,7 @@ impl GgufModel {
         let Place { stored, rows, added } = self.places.get(name)?;
         let info = self.gguf.info(stored)?;
         let read = self.checked(name, info, *rows, shape).and_then(|blocks| {
-            let mut values = rows.undo(blocks.read(self.gguf.bytes(info)), shape);
+            let mut values = rows.undo(self.gguf.read(info, |bytes| blocks.read(bytes)), shape);
             if *added != 0.0 {
                 values.iter_mut().for_each(|x| *x -= added);
             }
@@ -434,7 +434,7 @@ impl Metadata<'_> {
             cure: "use the model's folder in the Hugging Face layout",
         };
         let blocks = info.blocks.as_ref().map_err(|name| refuse(name))?;
-        let factors = blocks.read(self.0.bytes(info));
+        let factors = self.0.read(info, |bytes| blocks.read(bytes));
         if info.shape[..] != [(width / 2) as usize] {
             return Err(refuse(&format!("of shape {:?}", info.shape)));
         }

@@ -6,7 +6,7 @@ use crate::{
     evaluator::{Float, Tokens, float::Observed, immediate},
     network::{AnyNetwork, Network},
     sampling::greedy,
-    weights::{Real, RealWeight},
+    weights::{Real, RealWeight, Rounded, Source},
 };
 
 /// A model with its weights in f32, and the positions seen so far.
@@ -23,7 +23,20 @@ impl Reference {
     /// # Errors
     /// If a weight is no finite number.
     pub fn load(folder: &Folder) -> Result<Reference, Error> {
-        let network = AnyNetwork::load(folder.config(), &Real(folder.checkpoint()))?;
+        Reference::of(folder, &Real(folder.checkpoint()))
+    }
+
+    /// With weights that are rounded as a server's are, whose matrices have so many fraction bits.
+    ///
+    /// # Errors
+    /// If a weight is no finite number, or too large for 16 bits.
+    pub(crate) fn rounded(folder: &Folder, fractions: &[u32]) -> Result<Reference, Error> {
+        let fractions = (0..).zip(fractions.iter().copied()).collect();
+        Reference::of(folder, &Rounded::new(folder.checkpoint(), &fractions))
+    }
+
+    fn of(folder: &Folder, source: &impl Source<Weight = RealWeight>) -> Result<Reference, Error> {
+        let network = AnyNetwork::load(folder.config(), source)?;
         Ok(Reference { config: folder.config().clone(), network, float: Float::default(), position: 0 })
     }
 

@@ -40,8 +40,8 @@ impl Shard {
     }
 
     /// All of the file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.content.bytes()
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -62,7 +62,7 @@ impl Shard {
         let info = self.metadata.info(name)?;
         let read = self.checked(name, info, shape).and_then(|format| {
             let (from, to) = info.data_offsets;
-            let values = format.read(&self.content.bytes()[self.start + from..self.start + to]);
+            let values = self.content.read(self.start + from..self.start + to, |bytes| format.read(bytes));
             finite(&self.file, name, values)
         });
         Some(read)

@@ -9,6 +9,7 @@
 //! | [`Quantised`]           | the server's matrix of integers                               |
 //! | [`Outline`]             | the client's knowledge: a shape, with the server's fraction bits |
 //! | [`Real`]                | the reference's f32 numbers                                   |
+//! | [`Rounded`]             | the same, rounded as the server's are                         |
 //!
 //! Matrices that share an input are stacked. The gain and bias of the norm in front are multiplied
 //! in, as is a public factor of each part: `W (g x + b) + c = (W g) x + (W b + c)`.
@@ -17,6 +18,7 @@ mod listing;
 mod outline;
 mod quantised;
 mod real;
+mod rounded;
 
 use std::{cell::RefCell, fmt::Display, rc::Rc};
 
@@ -26,6 +28,7 @@ pub use listing::{Listing, Tensor};
 pub use outline::Outline;
 pub use quantised::{FEWEST_FRAC, Quantised};
 pub use real::{Real, RealWeight};
+pub use rounded::Rounded;
 
 use crate::{error::Error, evaluator::Norm};
 

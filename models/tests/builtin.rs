@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 use sotto_models::sampling::greedy;
-use sotto_models::{Folder, Reference};
+use sotto_models::{Folder, Model, Reference, Texts};
+use sotto_protocol::Precision;
 
 /// What another program, which shares no code with this one, makes of a prompt.
 #[derive(Deserialize)]
@@ -53,6 +54,20 @@ fn an_answer_stops_at_its_end() {
         let ended = answer.last().is_some_and(|last| folder.config().eos_token_ids.contains(last));
         assert!(ended || answer.len() == golden.greedy_ids.len());
     }
+}
+
+/// Rounded weights are a part of what fixed point costs, and the same by either precision.
+#[test]
+fn errors_have_their_sources() {
+    let folder = Folder::builtin().unwrap();
+    let model = Model::load(&folder, &Texts::default()).unwrap();
+    let texts: Vec<Vec<u32>> = golden().into_iter().map(|golden| golden.prompt_ids).collect();
+    let weights = model.agreement_of_weights(&folder, &texts).unwrap();
+    let [default, high] = Precision::ALL.map(|p| model.agreement(&folder, &texts, p).unwrap());
+    eprintln!("{} of {} and {}", weights.largest, default.largest, high.largest);
+    assert_eq!(weights.same, weights.positions);
+    assert!(weights.largest > 1e-5 && weights.largest < high.largest && high.largest < default.largest);
+    assert!(default.largest < 0.02);
 }
 
 #[test]

@@ -171,7 +171,12 @@ fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
         findings => findings.iter().for_each(|finding| text.push_str(&format!("audit       {finding}\n"))),
     }
     print(&text);
-    for (name, precision) in [("default", Precision::Default), ("high", Precision::High)] {
+    let of = [
+        ("of weights alone", None),
+        ("precision default", Some(Precision::Default)),
+        ("precision high", Some(Precision::High)),
+    ];
+    for (name, precision) in of {
         let all = model.agreement(args.calibrate.as_deref(), precision)?;
         let likeliest = match model.task() {
             Task::Embed => String::new(),
@@ -181,7 +186,7 @@ fn check_model(args: &CheckModelArgs) -> Result<(), Error> {
             ),
         };
         let largest = all.largest;
-        print(&format!("agreement   precision {name}: {likeliest}largest difference {largest:.3}\n"));
+        print(&format!("agreement   {name}: {likeliest}largest difference {largest:.3}\n"));
     }
     print(&format!("memory      {}\n", model.memory()?));
     if args.trial_tokens > 0 {

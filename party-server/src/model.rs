@@ -212,15 +212,18 @@ impl Model {
     }
 
     /// How far the model in fixed point, computed in the clear, agrees with the f32 model on the
-    /// first of the texts.
+    /// first of the texts; without a precision, the model in f32 with the weights of fixed point.
     ///
     /// # Errors
     /// The texts cannot be read.
-    pub fn agreement(&self, texts: Option<&Path>, precision: Precision) -> Result<Agreement, Error> {
+    pub fn agreement(&self, texts: Option<&Path>, precision: Option<Precision>) -> Result<Agreement, Error> {
         let texts = texts.map(Texts::open).transpose()?.unwrap_or_default();
         let mut tokens = texts.tokens(&self.folder)?;
         tokens.truncate(AGREEMENT_TEXTS);
-        Ok(self.weights.agreement(&self.folder, &tokens, precision)?)
+        Ok(match precision {
+            Some(precision) => self.weights.agreement(&self.folder, &tokens, precision)?,
+            None => self.weights.agreement_of_weights(&self.folder, &tokens)?,
+        })
     }
 
     /// What a request for a text of `tokens` tokens costs, and of `new` tokens that go on with it

@@ -49,12 +49,19 @@ impl Cache {
 
 fn name(folder: &Folder, tokens: &[Vec<u32>]) -> String {
     let mut hash = blake3::Hasher::new();
-    let mut part = |bytes: &[u8]| _ = hash.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-    part(VERSION.as_bytes());
-    part(format!("{:?}", folder.config()).as_bytes());
-    folder.checkpoint().contents().for_each(&mut part);
+    let length = |hash: &mut blake3::Hasher, len: usize| _ = hash.update(&(len as u64).to_le_bytes());
+    let part = |hash: &mut blake3::Hasher, bytes: &[u8]| {
+        length(hash, bytes.len());
+        hash.update(bytes);
+    };
+    part(&mut hash, VERSION.as_bytes());
+    part(&mut hash, format!("{:?}", folder.config()).as_bytes());
+    for content in folder.checkpoint().contents() {
+        length(&mut hash, content.bytes().len());
+        content.read_all(|bytes| _ = hash.update(bytes));
+    }
     for text in tokens {
-        part(&text.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
+        part(&mut hash, &text.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
     }
     hash.finalize().to_string()
 }

@@ -305,6 +305,10 @@ impl Matrix {
         Matrix { weights, inputs }
     }
 
+    pub(crate) fn into_weights(self) -> Vec<f32> {
+        self.weights
+    }
+
     fn row(&self, out: usize) -> &[f32] {
         &self.weights[out * self.inputs..(out + 1) * self.inputs]
     }
