@@ -101,6 +101,7 @@ fn serve(args: &ServeArgs) -> Result<(), Error> {
         accept_unproven_ranges: args.accept_unproven_ranges,
         rules: args.rules(),
         listen: args.listen,
+        metrics: args.metrics,
         transport,
         limits: args.limits(),
         deadlines: args.deadlines(),

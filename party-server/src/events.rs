@@ -41,6 +41,11 @@ pub enum Event {
         /// The server's fingerprint; none without TLS.
         fingerprint: Option<Fingerprint>,
     },
+    /// Counts of what happens can be read.
+    Watched {
+        /// Where.
+        addr: SocketAddr,
+    },
     /// The system cannot accept a client.
     CannotAccept(Error),
     /// A client waits in the queue.
@@ -154,6 +159,7 @@ impl Display for Event {
             Event::Listening { addr, fingerprint: None } => {
                 write!(f, "listening on {addr}, WITHOUT TLS: for tests on this machine only")
             }
+            Event::Watched { addr } => write!(f, "metrics at http://{addr}/metrics"),
             Event::CannotAccept(e) => write!(f, "cannot accept a client: {}", one_line(e)),
             Event::Waiting { addr, place } => write!(f, "{addr}: waits in the queue, place {place}"),
             Event::Refused { addr, reason } => write!(f, "{addr}: not admitted: {reason}"),

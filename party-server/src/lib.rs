@@ -14,6 +14,8 @@
 //! | `model`          | the model that is served: all calls of `sotto_models`          |
 //! | `trial`          | both parties in this process: what requests cost               |
 //! | `events`         | what a front end is told                                       |
+//! | `metrics`        | counts of that                                                 |
+//! | `metrics_endpoint` | the address where they are read                              |
 //! | `error`          | what went wrong, through whom, and what the client is told     |
 //! | `command_line`   | the program: options, signals, log, exit codes                 |
 
@@ -24,6 +26,8 @@ pub mod command_line;
 mod error;
 mod events;
 mod listener;
+mod metrics;
+mod metrics_endpoint;
 mod model;
 mod queue;
 mod transport;

@@ -17,6 +17,8 @@ use crate::{
     client_session::{Deadlines, Outcome, ServerState},
     error::Error,
     events::{Event, Events},
+    metrics::Metrics,
+    metrics_endpoint::{self, Watched},
     model::{Model, Rules},
     queue::{Connections, Limits, Place},
     transport::{PendingClient, Transport},
@@ -42,6 +44,8 @@ pub struct Options {
     pub rules: Rules,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where counts of what happens are read by HTTP, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// How clients connect.
     pub transport: Transport,
     /// How many at a time.
@@ -63,21 +67,28 @@ pub fn serve(options: Options, stop: &Alarm, events: &Arc<dyn Events>) -> Result
     check_transport(&options)?;
     // A port that is taken is told before the model is loaded. It is left free meanwhile: a client
     // that comes too early is told so at once, instead of waiting for the model.
-    TcpListener::bind(options.listen)
-        .map_err(|source| Net::Listen { addr: options.listen, source })
-        .map(drop)?;
+    for addr in [Some(options.listen), options.metrics].into_iter().flatten() {
+        TcpListener::bind(addr).map_err(|source| Net::Listen { addr, source }).map(drop)?;
+    }
+    let metrics = Metrics::default();
+    let events = &metrics.counting(events.clone());
     let (model, policy) = load(&options, &**events)?;
     let runtime = Runtime::new();
+    let connections = Connections::new(options.limits);
+    let watched = Watched { metrics, connections: connections.clone() };
+    let watched = options.metrics.map(|addr| runtime.block_on(metrics_endpoint::start(addr, watched)));
+    let watched = watched.transpose()?;
     let listener = runtime.block_on(Listener::bind(options.listen))?;
     let (addr, fingerprint) = (listener.addr(), options.transport.fingerprint());
-    let Options { transport, limits, deadlines, link, once, .. } = options;
+    let Options { transport, deadlines, link, once, .. } = options;
     let server = Arc::new(Server {
         state: ServerState { model, policy, transport, runtime, deadlines, link },
-        connections: Connections::new(limits),
+        connections,
         events: events.clone(),
         once: once.then(|| Once { stop: stop.clone(), result: Mutex::default() }),
     });
     events.tell(Event::Listening { addr, fingerprint });
+    watched.into_iter().for_each(|addr| events.tell(Event::Watched { addr }));
     server.listen(&listener, stop);
     drop(listener);
     let all = &server.connections;

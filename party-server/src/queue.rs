@@ -86,6 +86,19 @@ enum Stage {
     Idle,
 }
 
+/// How many connections there are in each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Not joined yet.
+    pub handshake: usize,
+    /// In the queue.
+    pub waiting: usize,
+    /// Served.
+    pub session: usize,
+    /// Between two requests.
+    pub idle: usize,
+}
+
 impl Stage {
     fn has_session(self) -> bool {
         matches!(self, Stage::Session | Stage::Idle)
@@ -141,6 +154,20 @@ impl Connections {
     /// Sessions under way.
     pub fn sessions(&self) -> usize {
         lock(&self.0.all).sessions()
+    }
+
+    /// How many connections there are, by stage.
+    pub fn stages(&self) -> Stages {
+        let mut stages = Stages::default();
+        for connection in lock(&self.0.all).connections.values() {
+            *match connection.stage {
+                Stage::Handshake | Stage::Displaced => &mut stages.handshake,
+                Stage::Waiting(_) => &mut stages.waiting,
+                Stage::Session => &mut stages.session,
+                Stage::Idle => &mut stages.idle,
+            } += 1;
+        }
+        stages
     }
 
     /// Waits until nobody is connected any more, for `limit` at most. Whether that is so.

@@ -61,6 +61,19 @@ pub enum Refusal {
     Removed,
 }
 
+impl Refusal {
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::QueueFull => "queue-full",
+            Refusal::Address => "address",
+            Refusal::Client => "client",
+            Refusal::Stopping => "stopping",
+            Refusal::Removed => "removed",
+        }
+    }
+}
+
 /// An admission on the wire: a number for its kind, and a number that only a waiting client needs.
 #[derive(Serialize, Deserialize)]
 struct Frame {

@@ -27,6 +27,16 @@ pub fn available() -> usize {
     usize::try_from(free).unwrap_or(usize::MAX)
 }
 
+/// Bytes that this process holds in memory, files that it has mapped included; 0 if the system does
+/// not say.
+pub fn resident() -> usize {
+    let Ok(me) = sysinfo::get_current_pid() else { return 0 };
+    let mut system = sysinfo::System::new();
+    let memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[me]), false, memory);
+    system.process(me).map_or(0, |process| usize::try_from(process.memory()).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +50,6 @@ mod tests {
         });
         assert_eq!(in_words(1_536_000_000), "1.5 GB");
         assert!((1 << 20..1 << 50).contains(&available()), "{}", available());
+        assert!((1 << 20..1 << 50).contains(&resident()), "{}", resident());
     }
 }

@@ -92,6 +92,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700", help_heading = "Clients")]
     pub listen: SocketAddr,
 
+    /// Where to answer HTTP requests for /metrics (OpenMetrics, for Prometheus) and /health: how
+    /// many sessions, requests and tokens there were, bytes, turns and times, as the log has them.
+    /// Without encryption and without a key: keep it on an address that only you can reach.
+    #[arg(long, value_name = "ADDR", help_heading = "Clients")]
+    pub metrics: Option<SocketAddr>,
+
     /// The file of this server's private key; made if it is not there. Clients pin the fingerprint
     /// that is printed at the start. [default: ~/.config/sotto/server.pem]
     #[arg(long, value_name = "FILE", help_heading = "Clients")]

@@ -27,6 +27,7 @@ mod endpoint;
 mod golden;
 mod harness;
 mod limits;
+mod metrics;
 mod mistakes;
 mod signals;
 mod streams;
