@@ -42,7 +42,7 @@ pub use error::Error;
 pub use generate::{Choose, History, evaluate, generate};
 pub use memory::Memory;
 pub use offer::{Answers, Policy, RemoteModel, TokenizerSource, digest, offer, receive_offer};
-pub use request::{Ranges, Request, Served, admit, hear_more, tell_no_more, wake};
+pub use request::{Allowance, Ranges, Request, Served, Unlimited, admit, hear_more, tell_no_more, wake};
 pub use step::{Revealed, Wanted, step};
 
 use crate::{Model, Task, evaluator::two_party::Caches};
@@ -63,12 +63,12 @@ pub fn serve<'a>(
     history: &'a mut Caches,
 ) -> Conversation<'a, Served> {
     Box::pin(async move {
-        let request = admit(me, model, policy, history).await?;
-        serve_admitted(me, model, policy, request, history).await
+        let request = admit(me, model, policy, history, &Unlimited).await?;
+        serve_admitted(me, model, policy, request, history, &Unlimited).await
     })
 }
 
-/// The same, from the request on.
+/// The same, from the request on; further texts of it are admitted as the allowance has tokens.
 ///
 /// # Errors
 /// As [`serve`].
@@ -78,12 +78,13 @@ pub fn serve_admitted<'a>(
     policy: Policy,
     request: Request,
     history: &'a mut Caches,
+    allowance: &'a dyn Allowance,
 ) -> Conversation<'a, Served> {
     Box::pin(async move {
         me.session.set_precision(request.precision);
         match model.config().task() {
             Task::Generate => generate::serve(me, model, policy, request, history).await,
-            _ => encode::serve(me, model, policy, request).await,
+            _ => encode::serve(me, model, policy, request, allowance).await,
         }
     })
 }

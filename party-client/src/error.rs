@@ -102,6 +102,7 @@ fn of_session(error: &Service) -> Fault {
         | Service::Masks { .. }
         | Service::Answers { .. }
         | Service::Refused
+        | Service::Quota { .. }
         | Service::Empty => Fault::User,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     events::{Event, Events},
     model::{Model, Turn},
     queue::Place,
+    quota::{Purse, Quota},
     transport::{JoinedClient, PendingClient, Transport},
 };
 
@@ -44,6 +45,8 @@ pub struct ServerState {
     pub transport: Transport,
     /// Where connections are read and written.
     pub runtime: Runtime,
+    /// How many tokens a day.
+    pub quota: Quota,
     /// The deadlines.
     pub deadlines: Deadlines,
     /// The network to imitate.
@@ -97,7 +100,7 @@ impl ServerState {
                     Turn::Next => place.set_idle(false),
                     Turn::Left => events.tell(Event::Left { addr }),
                 };
-                self.converse(channel, binding, place, each)
+                self.converse(channel, binding, place, &self.quota.of(client), each)
             }
         }
     }
@@ -108,6 +111,7 @@ impl ServerState {
         mut channel: Channel,
         binding: [u8; 32],
         place: &Place,
+        purse: &Purse,
         each: impl FnMut(Turn),
     ) -> Outcome {
         let (deadlines, alarm) = (self.deadlines, &place.alarm);
@@ -124,7 +128,8 @@ impl ServerState {
                 Err(ending) => return Outcome::Before(ending.into()),
             };
             me.session.ch.set_deadline("session", deadlines.session);
-            let served = self.model.serve(&mut me, self.policy, [deadlines.silence, deadlines.idle], each);
+            let served =
+                self.model.serve(&mut me, self.policy, purse, [deadlines.silence, deadlines.idle], each);
             let served = alarm.unless_rung(served).await;
             let served = served.unwrap_or_else(|ending| Err(ending.into()));
             match &served {

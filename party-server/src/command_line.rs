@@ -88,6 +88,10 @@ impl Events for Log {
 
 fn serve(args: &ServeArgs) -> Result<(), Error> {
     let (stop, events): (_, Arc<dyn Events>) = (Alarm::default(), Arc::new(Log { level: args.log }));
+    if args.quota().is_some() && args.allow.is_empty() && args.allow_file.is_none() {
+        let reason = "--quota is of clients that are known, others come back as somebody else: pass --allow or --allow-file, too";
+        return Err(Error::Usage(reason.into()));
+    }
     let clients = AllowList::open(&args.allow, args.allow_file.as_deref())?;
     act_on_signals(&stop, &clients, &events);
     let transport = match args.insecure_no_tls {
@@ -104,6 +108,7 @@ fn serve(args: &ServeArgs) -> Result<(), Error> {
         metrics: args.metrics,
         transport,
         limits: args.limits(),
+        quota: args.quota(),
         deadlines: args.deadlines(),
         link: args.link,
         once: args.once,

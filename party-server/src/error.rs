@@ -88,6 +88,7 @@ fn of_session(error: &Service) -> Option<Abort> {
         | Service::PromptLimit { .. }
         | Service::Past
         | Service::Empty
+        | Service::Quota { .. }
         | Service::NoLogits => Some(Abort::Refused),
         Service::Protocol(_) => Some(Abort::Protocol),
         Service::Model(_)

@@ -9,6 +9,7 @@
 //! | `transport`      | TLS, or none on this machine                                   |
 //! | `allow_list`     | which clients are served                                       |
 //! | `queue`          | who is connected, who waits, whose turn it is                  |
+//! | `quota`          | tokens a day for each client                                   |
 //! | `client_session` | one client, from its connection to its end                     |
 //! | `alarm`          | what ends a connection before its time                         |
 //! | `model`          | the model that is served: all calls of `sotto_models`          |
@@ -30,6 +31,7 @@ mod metrics;
 mod metrics_endpoint;
 mod model;
 mod queue;
+mod quota;
 mod transport;
 mod trial;
 

@@ -21,6 +21,7 @@ use crate::{
     metrics_endpoint::{self, Watched},
     model::{Model, Rules},
     queue::{Connections, Limits, Place},
+    quota::Quota,
     transport::{PendingClient, Transport},
 };
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub transport: Transport,
     /// How many at a time.
     pub limits: Limits,
+    /// Tokens a day for each client, of prompts and answers together, if there is a limit.
+    pub quota: Option<u64>,
     /// How long they may take.
     pub deadlines: Deadlines,
     /// A network to imitate.
@@ -80,9 +83,9 @@ pub fn serve(options: Options, stop: &Alarm, events: &Arc<dyn Events>) -> Result
     let watched = watched.transpose()?;
     let listener = runtime.block_on(Listener::bind(options.listen))?;
     let (addr, fingerprint) = (listener.addr(), options.transport.fingerprint());
-    let Options { transport, deadlines, link, once, .. } = options;
+    let Options { transport, quota, deadlines, link, once, .. } = options;
     let server = Arc::new(Server {
-        state: ServerState { model, policy, transport, runtime, deadlines, link },
+        state: ServerState { model, policy, transport, runtime, quota: Quota::new(quota), deadlines, link },
         connections,
         events: events.clone(),
         once: once.then(|| Once { stop: stop.clone(), result: Mutex::default() }),

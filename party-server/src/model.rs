@@ -16,7 +16,7 @@ use sotto_net::{Cost, Error as Net};
 use sotto_party::memory;
 use sotto_protocol::{Error as Protocol, Precision, Server};
 
-use crate::{error::Error, events::Served, trial::Trial};
+use crate::{error::Error, events::Served, quota::Purse, trial::Trial};
 
 /// What clients see of each step.
 pub use sotto_models::service::Answers as Reveal;
@@ -246,9 +246,9 @@ impl Model {
         service::digest(&self.weights, self.folder.tokenizer())
     }
 
-    /// Offers the model in a session, and serves its requests, one after the other; `each` hears
-    /// what was seen of each, and when the next one begins. The client may be idle for so long
-    /// between two.
+    /// Offers the model in a session, and serves its requests, one after the other, as long as the
+    /// client's purse has tokens; `each` hears what was seen of each, and when the next one begins.
+    /// The client may be idle for so long between two.
     ///
     /// # Errors
     /// A request does not fit the model or the rules, or the client or the connection fails.
@@ -256,12 +256,13 @@ impl Model {
         &self,
         me: &mut Server,
         policy: Policy,
+        purse: &Purse,
         [silence, idle]: [Duration; 2],
         mut each: impl FnMut(Turn),
     ) -> Result<(), Error> {
         service::offer(&mut me.session.ch, &self.weights, self.folder.tokenizer(), policy).await?;
         let (mut history, mut before) = (Caches::default(), Cost::default());
-        let mut admitted = service::admit(me, &self.weights, policy, &history).await;
+        let mut admitted = service::admit(me, &self.weights, policy, &history, purse).await;
         if let Err(Service::Protocol(Protocol::Net(Net::Closed { .. }))) = admitted {
             each(Turn::Left);
             return Ok(());
@@ -269,7 +270,9 @@ impl Model {
         loop {
             let request = admitted?;
             me.session.ch.set_timeout(silence);
-            let served = service::serve_admitted(me, &self.weights, policy, request, &mut history).await?;
+            let served =
+                service::serve_admitted(me, &self.weights, policy, request, &mut history, purse).await?;
+            purse.settle((served.tokens + served.made) as u64);
             let cost = me.session.ch.meter.total() - before;
             let (positions, cached) = served.cached;
             each(Turn::Served(Served {
@@ -290,7 +293,7 @@ impl Model {
             each(Turn::Next);
             me.session.ch.set_timeout(silence.min(REQUEST));
             before = me.session.ch.meter.total();
-            admitted = service::admit(me, &self.weights, policy, &history).await;
+            admitted = service::admit(me, &self.weights, policy, &history, purse).await;
         }
     }
 }

@@ -7,7 +7,7 @@ use sotto_protocol::{Client, Server};
 
 use super::{
     Conversation, Error, Policy, Ranges, RemoteModel, Request, Revealed, Served,
-    request::{admit, ask, done, in_range, length, verdict},
+    request::{Allowance, admit, ask, done, in_range, length, verdict},
     step::{enter_prompt, step, wanted},
 };
 use crate::{
@@ -117,6 +117,7 @@ pub(super) async fn serve(
     model: &Model,
     policy: Policy,
     mut request: Request,
+    allowance: &dyn Allowance,
 ) -> Result<Served, Error> {
     let (network, scales, precision) = (&model.network, &model.scales, request.precision);
     let wanted = wanted(policy.answers(model.config().outputs()), &[]);
@@ -132,7 +133,7 @@ pub(super) async fn serve(
             break;
         }
         // A session is as exact as its first request says.
-        request = Request { precision, ..admit(me, model, policy, &Caches::default()).await? };
+        request = Request { precision, ..admit(me, model, policy, &Caches::default(), allowance).await? };
     }
     in_range(&mut me.session).await?;
     me.session.ch.send("model/done", vec![0])?;

@@ -60,6 +60,14 @@ pub enum Error {
         "the server refuses the request: its operator allows shorter prompts only, or no comparison of logits; shorten the prompt"
     )]
     Refused,
+    /// The client has not so many tokens left today.
+    #[error(
+        "the server's quota: this client has fewer than {tokens} tokens left today, which the prompt and --max-tokens are          together; ask for fewer, or again after midnight UTC"
+    )]
+    Quota {
+        /// Tokens of the request.
+        tokens: u64,
+    },
     /// The model does something else.
     #[error(
         "this server's model does not {wanted}, it is for `{offered}`: use that subcommand, or another server"

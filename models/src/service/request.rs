@@ -4,7 +4,7 @@
 //! | client                              |                       | server                              |
 //! |-------------------------------------|-----------------------|-------------------------------------|
 //! | lengths, precision                  | `-- model/request ->` |                                     |
-//! |                                     | `<- model/verdict --` | whether context and owner admit them|
+//! |                                     | `<- model/verdict --` | whether context, owner and quota admit them|
 //! | the request's steps                 | `<- ... ->`           |                                     |
 //! | whether all numbers stayed in range | `<- ... ->`           | ([`sotto_protocol::overflow_check`])|
 //! |                                     | `<- model/done --`    | has heard the end                   |
@@ -51,6 +51,27 @@ impl Request {
     fn whole(&self) -> usize {
         self.prompt as usize + self.past as usize
     }
+
+    /// Tokens that are read, and made at most.
+    fn tokens(&self) -> u64 {
+        u64::from(self.prompt) + u64::from(self.new)
+    }
+}
+
+/// What a client may still ask for, as the server's owner has decided.
+pub trait Allowance {
+    /// Takes so many tokens, of a prompt and the greatest length of its answer, if there are as
+    /// many.
+    fn take(&self, tokens: u64) -> bool;
+}
+
+/// As much as it likes.
+pub struct Unlimited;
+
+impl Allowance for Unlimited {
+    fn take(&self, _: u64) -> bool {
+        true
+    }
 }
 
 /// What a server saw of a request that it served.
@@ -88,12 +109,13 @@ pub(super) async fn ask(me: &mut Client, remote: &RemoteModel, request: &Request
     me.session.ch.send_control("model/request", request)?;
     match me.session.ch.recv("model/verdict", 1).await?[..] {
         [1] => Ok(()),
+        [2] => Err(Error::Quota { tokens: request.tokens() }),
         _ => Err(Error::Refused),
     }
 }
 
 /// The next request, if it fits the model, what its owner has decided, and what the session has
-/// read.
+/// read, and the client's allowance has as many tokens.
 ///
 /// # Errors
 /// It does not fit, or the peer or the connection fails.
@@ -102,6 +124,7 @@ pub async fn admit(
     model: &Model,
     policy: Policy,
     history: &Caches,
+    allowance: &dyn Allowance,
 ) -> Result<Request, Error> {
     let request: Request = me.session.ch.recv_control("model/request").await?;
     overflow_check::next_request(&mut me.session);
@@ -116,7 +139,16 @@ pub async fn admit(
         _ if task != Task::Generate && (request.all_positions || request.new != 1) => Err(Error::NoLogits),
         _ => policy.check(config).and_then(|()| request.check(model.positions())),
     };
-    me.session.ch.send("model/verdict", vec![u8::from(verdict.is_ok())])?;
+    let verdict = verdict.and_then(|()| match allowance.take(request.tokens()) {
+        true => Ok(()),
+        false => Err(Error::Quota { tokens: request.tokens() }),
+    });
+    let answer = match verdict {
+        Ok(()) => 1,
+        Err(Error::Quota { .. }) => 2,
+        Err(_) => 0,
+    };
+    me.session.ch.send("model/verdict", vec![answer])?;
     verdict?;
     Ok(request)
 }

@@ -160,6 +160,10 @@ impl From<&Error> for Refusal {
                     .code("upstream_busy")
                     .later();
             }
+            Error::Session(Service::Quota { .. }) => {
+                return Refusal::new(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", message)
+                    .code("insufficient_quota");
+            }
             Error::Net(Net::Connect { .. }) => {
                 return Refusal::new(StatusCode::BAD_GATEWAY, "server_error", message)
                     .code("upstream_unreachable");

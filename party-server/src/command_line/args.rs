@@ -141,6 +141,13 @@ pub struct ServeArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max_per_client: u16,
 
+    /// Tokens a day (UTC) for each fingerprint, of prompts and answers together: a request that may
+    /// take more than is left is refused. Bounds what answers give away of the model. A server that
+    /// starts anew begins anew. Needs --allow or --allow-file.
+    #[arg(long, value_name = "TOKENS", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    quota: Option<u64>,
+
     /// The longest time that setting up a session may take: about 8 MB from the client.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, help_heading = "Limits")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -248,6 +255,11 @@ impl ServeArgs {
     pub fn rules(&self) -> Rules {
         let max_prompt = self.max_prompt.map(|tokens| tokens as usize);
         Rules { reveal: self.reveal, max_prompt, memory: self.memory }
+    }
+
+    /// Tokens a day.
+    pub fn quota(&self) -> Option<u64> {
+        self.quota
     }
 
     /// How many at a time.

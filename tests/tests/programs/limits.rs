@@ -2,6 +2,7 @@
 
 use std::{
     net::{Shutdown, TcpStream},
+    path::Path,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -56,6 +57,33 @@ fn prompts_are_as_long_as_memory_permits() {
     assert!(!out.status.success());
     server.logs("exceeds this server's limit of");
     good(&ask(&server, "1").output().unwrap());
+}
+
+#[test]
+fn a_client_has_so_many_tokens_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |name: &str| {
+        let file = dir.path().join(name);
+        let out = client_command().arg("keygen").arg(&file).output().unwrap();
+        (file, good(&out).trim().to_string())
+    };
+    let ((one, first), (other, second)) = (key("one.pem"), key("other.pem"));
+    let server = Server::start(&["--quota", "60", "--allow", &first, "--allow", &second]);
+    let ask = |key: &Path, tokens: &str| {
+        let mut command = ask(&server, tokens);
+        command.arg("--identity").arg(key);
+        command
+    };
+    // What an answer may take must be there, what it does not take comes back.
+    good(&ask(&one, "20").output().unwrap());
+    mistake(&mut ask(&one, "40"), 2, &["the server's quota", "midnight UTC"]);
+    server.logs("the server's quota");
+    good(&ask(&one, "2").output().unwrap());
+    good(&ask(&other, "40").output().unwrap());
+    mistake(&mut ask(&other, "40"), 2, &["the server's quota"]);
+    // Without names there is nobody to count for.
+    let mut nobody = server_command();
+    mistake(nobody.args(["--model", "builtin", "--quota", "9"]), 2, &["--quota", "--allow-file"]);
 }
 
 #[test]
