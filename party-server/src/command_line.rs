@@ -14,7 +14,7 @@ use std::{
 use sotto_models::{CLEAR_LEAD, Cache, Task, network::MODEL_TYPES, service::Ranges};
 use sotto_party::{
     command_line, key_file,
-    log::{self, Level},
+    log::{self, Format, Level},
     output::note,
     process::{self, Signal},
 };
@@ -74,20 +74,27 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 struct Log {
     level: Level,
+    format: Format,
 }
 
 impl Events for Log {
     fn tell(&self, event: Event) {
-        match event {
-            // Whoever starts the server needs the fingerprint.
-            Event::Listening { .. } => note(&format!("{PROGRAM}: {event}")),
-            _ => log::tell(self.level, event.severity(), &event),
+        // Whoever starts the server needs the fingerprint, and to know what signals do.
+        let needed = matches!(event, Event::Listening { .. } | Event::Stopped);
+        match self.format {
+            Format::Text if needed => note(&format!("{PROGRAM}: {event}")),
+            Format::Text => log::tell(self.level, event.severity(), &event),
+            Format::Json => {
+                let level = if needed { self.level.max(Level::Info) } else { self.level };
+                log::tell_json(level, event.severity(), event.name(), &event, event.fields());
+            }
         }
     }
 }
 
 fn serve(args: &ServeArgs) -> Result<(), Error> {
-    let (stop, events): (_, Arc<dyn Events>) = (Alarm::default(), Arc::new(Log { level: args.log }));
+    let (stop, events): (_, Arc<dyn Events>) =
+        (Alarm::default(), Arc::new(Log { level: args.log, format: args.log_format }));
     if args.quota().is_some() && args.allow.is_empty() && args.allow_file.is_none() {
         let reason = "--quota is of clients that are known, others come back as somebody else: pass --allow or --allow-file, too";
         return Err(Error::Usage(reason.into()));
@@ -122,7 +129,7 @@ fn act_on_signals(stop: &Alarm, clients: &AllowList, events: &Arc<dyn Events>) {
     process::on_signals(move |signal| match signal {
         Signal::Reload => events.tell(Event::Reread(clients.reread())),
         Signal::End(_) if stop.rung().is_none() => {
-            note(&format!("{PROGRAM}: stopped; a second signal ends the sessions under way at once"));
+            events.tell(Event::Stopped);
             stop.ring(Ending::Stopping);
         }
         Signal::End(_) => std::process::exit(0),

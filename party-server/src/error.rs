@@ -45,6 +45,17 @@ pub enum Fault {
     Client,
 }
 
+impl Fault {
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Program | Fault::Operator => "server",
+            Fault::Connection => "connection",
+            Fault::Client => "client",
+        }
+    }
+}
+
 impl Error {
     /// Whose doing it is.
     pub fn fault(&self) -> Fault {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Map, Value, json};
 use sotto_models::{Task, tokenizer::Digest};
 use sotto_net::Fingerprint;
 use sotto_party::{admission::Refusal, log::Severity, output::one_line};
@@ -90,6 +91,8 @@ pub enum Event {
     },
     /// The list of clients is read again.
     Reread(Result<Option<usize>, Error>),
+    /// A signal has stopped the server.
+    Stopped,
     /// The server ends, after the sessions under way.
     Stopping {
         /// How many there are.
@@ -145,6 +148,72 @@ impl Event {
     }
 }
 
+impl Event {
+    /// One word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Loaded { .. } => "loaded",
+            Event::Lengths(_) => "lengths",
+            Event::Remark(_) => "remark",
+            Event::Calibrated { .. } => "calibrated",
+            Event::UnprovenRange(_) => "unproven-range",
+            Event::Listening { .. } => "listening",
+            Event::Watched { .. } => "metrics",
+            Event::CannotAccept(_) => "cannot-accept",
+            Event::Waiting { .. } => "waiting",
+            Event::Refused { .. } => "refused",
+            Event::Begun { .. } => "begun",
+            Event::Served { .. } => "served",
+            Event::Left { .. } => "left",
+            Event::Failed { .. } => "failed",
+            Event::Reread(_) => "reread",
+            Event::Stopped => "stopped",
+            Event::Stopping { .. } => "stopping",
+        }
+    }
+
+    /// What programs want of it, by name.
+    pub fn fields(&self) -> Map<String, Value> {
+        let fields = match self {
+            Event::Listening { addr, fingerprint } => {
+                json!({ "address": addr, "fingerprint": fingerprint.map(|me| me.to_string()) })
+            }
+            Event::Watched { addr } | Event::Left { addr } => json!({ "address": addr }),
+            Event::Waiting { addr, place } => json!({ "address": addr, "place": place }),
+            Event::Refused { addr, reason } => json!({ "address": addr, "reason": reason.name() }),
+            Event::Begun { addr, client } => {
+                json!({ "address": addr, "client": client.map(|client| client.to_string()) })
+            }
+            Event::Served { addr, served } => json!({
+                "address": addr,
+                "task": served.task.name(),
+                "prompt_tokens": served.prompt,
+                "kept_tokens": served.past,
+                "made": served.made,
+                "most": served.most,
+                "seconds": served.seconds,
+                "bytes": served.bytes,
+                "turns": served.turns,
+            }),
+            Event::Failed { addr, error } => json!({ "address": addr, "by": error.fault().name() }),
+            Event::Lengths(lengths) => json!({
+                "max_prompt_tokens": lengths.max_prompt,
+                "session_bytes": lengths.session,
+                "memory_bytes": lengths.memory,
+                "sessions": lengths.sessions,
+            }),
+            Event::Stopping { sessions, grace } => {
+                json!({ "sessions": sessions, "seconds": grace.as_secs() })
+            }
+            _ => json!({}),
+        };
+        match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        }
+    }
+}
+
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -171,6 +240,7 @@ impl Display for Event {
             Event::Reread(Ok(Some(clients))) => write!(f, "list of clients read again: {clients} clients"),
             Event::Reread(Ok(None)) => write!(f, "there is no list of clients to read again"),
             Event::Reread(Err(e)) => write!(f, "list of clients stays as it was: {}", one_line(e)),
+            Event::Stopped => f.write_str("stopped; a second signal ends the sessions under way at once"),
             Event::Stopping { sessions, grace } => {
                 write!(f, "stopping: {sessions} sessions under way, they have {grace:?} to end")
             }

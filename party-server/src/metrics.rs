@@ -11,7 +11,6 @@ use prometheus_client::{
 use sotto_party::memory;
 
 use crate::{
-    error::Fault,
     events::{Event, Events, Served},
     queue::Stages,
 };
@@ -113,12 +112,7 @@ impl Metrics {
             Event::Served { served, .. } => self.served(served),
             Event::Left { .. } => _ = self.left.inc(),
             Event::Failed { error, .. } => {
-                let by = match error.fault() {
-                    Fault::Program | Fault::Operator => "server",
-                    Fault::Connection => "connection",
-                    Fault::Client => "client",
-                };
-                _ = self.failed.get_or_create(&[("by", by)]).inc();
+                _ = self.failed.get_or_create(&[("by", error.fault().name())]).inc();
             }
             _ => (),
         }

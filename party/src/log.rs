@@ -1,9 +1,13 @@
 //! A log on standard error, a line for each event. That nobody reads it, or the disk is full,
 //! changes nothing.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::ValueEnum;
+use serde_json::{Map, Value, json};
 
 use crate::output::note;
 
@@ -35,14 +39,50 @@ pub enum Severity {
     Info,
 }
 
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line, for programs.
+    Json,
+}
+
+impl Severity {
+    /// Its name, and the least level at which it is told.
+    fn of(self) -> (Level, &'static str) {
+        match self {
+            Severity::Error => (Level::Error, "error"),
+            Severity::Warning => (Level::Warn, "warn"),
+            Severity::Info => (Level::Info, "info"),
+        }
+    }
+}
+
+/// Writes an event as an object, if it matters enough: what it is, in words, and its fields.
+pub fn tell_json(
+    level: Level,
+    severity: Severity,
+    event: &str,
+    message: &dyn Display,
+    fields: Map<String, Value>,
+) {
+    let (least, name) = severity.of();
+    if level >= least {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let mut line = json!({ "time": time, "level": name, "event": event, "message": message.to_string() });
+        if let Value::Object(line) = &mut line {
+            line.extend(fields);
+        }
+        note(&line.to_string());
+    }
+}
+
 /// Writes an event, if it matters enough.
 pub fn tell(level: Level, severity: Severity, event: &dyn Display) {
-    let (least, name) = match severity {
-        Severity::Error => (Level::Error, "ERROR"),
-        Severity::Warning => (Level::Warn, " WARN"),
-        Severity::Info => (Level::Info, " INFO"),
-    };
+    let (least, name) = severity.of();
     if level >= least {
-        note(&format!("{name} {event}"));
+        note(&format!("{:>5} {event}", name.to_uppercase()));
     }
 }

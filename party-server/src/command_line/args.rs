@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use sotto_net::{Fingerprint, HANDSHAKE_TIMEOUT, Link};
-use sotto_party::{log::Level, memory};
+use sotto_party::{
+    log::{Format, Level},
+    memory,
+};
 
 use crate::{Deadlines, Limits, Reveal, Rules};
 
@@ -187,6 +190,11 @@ pub struct ServeArgs {
     /// What to log on standard error: addresses, lengths and times; never anything secret.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: Level,
+
+    /// Lines for people, or an object a line for programs: time, level, event, message, and what
+    /// the message is made of.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: Format,
 }
 
 /// Shows what the owner of a model wants to know before serving it: its shape, the ranges of its

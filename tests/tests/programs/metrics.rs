@@ -79,6 +79,51 @@ fn what_happens_is_counted() {
 }
 
 #[test]
+fn the_log_is_for_programs_if_that_is_wanted() {
+    let (out, mut command) = (tempfile::tempdir().unwrap(), server_command());
+    let log = out.path().join("log");
+    let port = sotto_net::unused_local_port();
+    let addr = format!("127.0.0.1:{port}");
+    command.args([
+        "--model",
+        "builtin",
+        "--insecure-no-tls",
+        "--once",
+        "--log-format",
+        "json",
+        "--listen",
+        &addr,
+    ]);
+    let mut server = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let begun = Instant::now();
+    while !std::fs::read_to_string(&log).unwrap().contains("listening") {
+        assert!(begun.elapsed() < SOON);
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut client = client_of(&addr);
+    good(
+        &client
+            .args(["--insecure-no-tls", "--quiet", "--prompt", PROMPT, "--max-tokens", "2"])
+            .output()
+            .unwrap(),
+    );
+    assert!(server.wait().unwrap().success());
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
+    assert!(lines.iter().all(|line| line["time"].as_f64().unwrap() > 1.7e9 && line["message"].is_string()));
+    assert_eq!((&of("listening")["address"], &of("listening")["level"]), (&addr.into(), &"info".into()));
+    let served = of("served");
+    assert_eq!(
+        (&served["made"], &served["task"], &served["kept_tokens"]),
+        (&2.into(), &"generate".into(), &0.into())
+    );
+    assert!(served["bytes"].as_u64().unwrap() > 1_000_000 && served["seconds"].as_f64().unwrap() > 0.0);
+    assert!(!format!("{lines:?}").contains("fox"));
+}
+
+#[test]
 fn whoever_watches_can_do_nothing_else() {
     let (server, addr) = watched(&[]);
     assert_eq!(get(&addr, "/").0, 404);
