@@ -103,6 +103,7 @@ fn of_session(error: &Service) -> Fault {
         | Service::Answers { .. }
         | Service::Refused
         | Service::Quota { .. }
+        | Service::Padding
         | Service::Empty => Fault::User,
     }
 }

@@ -47,6 +47,8 @@ pub struct GenerationRequest {
     /// Make all tokens that may be made, though nobody sees those behind the answer's end: the
     /// server does not learn where that is.
     pub constant_length: bool,
+    /// The server sees a multiple of this as the prompt's length, if it is more than one.
+    pub pad_to: usize,
     /// What the choices follow from.
     pub seed: u64,
 }
@@ -75,8 +77,14 @@ impl GenerationRequest {
             stop_sequences: vec![],
             likelihoods: None,
             constant_length: false,
+            pad_to: 1,
             seed: 0,
         }
+    }
+
+    /// Whether the server is not to learn how long prompt or answer is.
+    fn hides_length(&self) -> bool {
+        self.constant_length || self.pad_to > 1
     }
 
     /// Checks what can be checked without a model.
@@ -111,8 +119,8 @@ impl Session {
         let (prompt, new) = self.model.plan(request)?;
         self.begin()?;
         // Hidden tokens are not part of what comes next, and whether there were any is not to show.
-        if request.constant_length {
-            self.history = History::default();
+        if request.hides_length() {
+            self.history = History::padded(request.pad_to);
         }
         let Session { runtime, me, model, stop, history, .. } = self;
         let (model, stop) = (&*model, &*stop);
@@ -157,11 +165,12 @@ impl Session {
         });
         let in_range = in_range.unwrap_or(Err(Error::Stopped))?;
         self.end();
-        if request.constant_length {
+        if request.hides_length() {
             self.history = History::default();
         }
         let answer = answer?;
-        let saw = self.model.disclosure([past, prompt.len()], new, made.get());
+        let seen = self.model.padded(prompt.len(), new, request.pad_to)?;
+        let saw = self.model.disclosure([past, seen], new, made.get());
         Ok(self.report(saw, in_range).with_answer(answer))
     }
 

@@ -226,6 +226,14 @@ impl RemoteModel {
         Ok(tokens.to_vec())
     }
 
+    /// How long a prompt is as far as the server sees.
+    ///
+    /// # Errors
+    /// It is to be padded, and the model does not permit that.
+    pub(crate) fn padded(&self, prompt: usize, new: usize, pad_to: usize) -> Result<usize, Error> {
+        Ok(self.offered.padded(prompt, new, pad_to)?)
+    }
+
     /// Makes at most `new` tokens after `prompt`. `next` hears of each step as it is done, and says
     /// whether to go on.
     ///
@@ -240,7 +248,8 @@ impl RemoteModel {
         request: &GenerationRequest,
         next: impl FnMut(Step<'_>) -> bool,
     ) -> Result<InRange, Error> {
-        self.check_memory([prompt.len(), prompt.len() + new])?;
+        let seen = self.padded(prompt.len(), new, request.pad_to)?;
+        self.check_memory([seen, seen + new])?;
         let sampler = Sampler::new(sampling(request)?, request.seed).with_penalties(request.penalties);
         let mut choice = Choice { sampler, cost: Cost::default(), next };
         let ranges = service::generate(me, &self.offered, history, prompt, new, &mut choice).await?;

@@ -88,6 +88,8 @@ pub struct Options {
     /// Whether answers are made to their greatest length, though nobody sees what is behind their
     /// end.
     pub constant_length: bool,
+    /// The server sees a multiple of this as a prompt's length, if it is more than one.
+    pub pad_to: usize,
     /// How long a session stays open after a request, so that the next one can go on.
     pub keep: Duration,
     /// How long requests under way may take when the endpoint is told to stop.
@@ -106,6 +108,8 @@ struct Endpoint {
     sessions: Sessions,
     /// See [`Options::constant_length`].
     constant_length: bool,
+    /// See [`Options::pad_to`].
+    pad_to: usize,
     /// Requests that are read at a time: a body becomes many times as large on its way to tokens.
     reading: Semaphore,
     events: Arc<dyn Events>,
@@ -139,8 +143,19 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
             options.listen
         )));
     }
-    let Options { upstream, listen, name, key, hosts, requests, waiting, constant_length, keep, grace } =
-        options;
+    let Options {
+        upstream,
+        listen,
+        name,
+        key,
+        hosts,
+        requests,
+        waiting,
+        constant_length,
+        pad_to,
+        keep,
+        grace,
+    } = options;
     let model = meet(&upstream, stop, &*events)?;
     let described = model.summary().text;
     let endpoint = Arc::new(Endpoint {
@@ -149,6 +164,7 @@ pub fn serve(options: Options, stop: &Stop, events: Arc<dyn Events>) -> Result<(
         places: Places::new(requests, waiting),
         sessions: Sessions::new(requests, keep),
         constant_length,
+        pad_to,
         reading: Semaphore::new(READ_AT_ONCE),
         upstream,
         model,

@@ -109,6 +109,7 @@ fn of_session(error: &Service) -> Option<Abort> {
         | Service::OtherTask { .. }
         | Service::Masks { .. }
         | Service::Answers { .. }
+        | Service::Padding
         | Service::Refused => Some(Abort::Internal),
     }
 }

@@ -59,6 +59,17 @@ const NEAR: Link = Link { rate: Some(1e9), ..Link::LOOPBACK };
 /// Logits after a prompt and after each token of the golden text that follows it, by two parties,
 /// and the turns and bytes of the last token online.
 fn continued(golden: &golden::Golden, prompt: usize, link: Link, schedule: Schedule) -> (Vec<f32>, [u64; 2]) {
+    let (logits, online, _) = padded(golden, prompt, 1, (link, schedule));
+    (logits, online)
+}
+
+/// The same of a prompt that is padded, and the length that the server saw.
+fn padded(
+    golden: &golden::Golden,
+    prompt: usize,
+    pad_to: usize,
+    (link, schedule): (Link, Schedule),
+) -> (Vec<f32>, [u64; 2], usize) {
     let tokens = golden.in_context();
     let model = Model::load(&golden.folder, &Texts::Tokens(vec![tokens.to_vec()])).unwrap();
     let (tokenizer, policy) = (golden.folder.tokenizer(), Policy::default());
@@ -78,7 +89,7 @@ fn continued(golden: &golden::Golden, prompt: usize, link: Link, schedule: Sched
                 next.next().map_or((0, false), |&token| (token, true))
             };
             let new = tokens.len() - prompt + 1;
-            let mut history = History::default();
+            let mut history = History::padded(pad_to);
             let ranges =
                 service::generate(&mut me, &offered, &mut history, &tokens[..prompt], new, &mut choose);
             assert_eq!(ranges.await.unwrap(), Ranges::Kept);
@@ -98,8 +109,35 @@ fn continued(golden: &golden::Golden, prompt: usize, link: Link, schedule: Sched
             service::serve(&mut me, &model, policy, &mut Caches::default()).await
         },
     );
-    served.unwrap();
-    result
+    (result.0, result.1, served.unwrap().tokens)
+}
+
+/// What stands before a prompt is seen by nobody, whatever the layers are, and the server sees its
+/// length only.
+#[test]
+fn padding_changes_no_answer() {
+    for (name, schedule) in [
+        ("gemma2", Schedule::Latency),
+        ("gpt-neox", Schedule::Throughput),
+        ("phi", Schedule::Latency),
+        ("qwen3", Schedule::Throughput),
+        ("smollm3", Schedule::Latency),
+    ] {
+        let golden = golden::open(name).unwrap();
+        let prompt = golden.in_context().len() - 3;
+        let context = golden.folder.config().longest();
+        for pad_to in [4, 2 * prompt, 1000] {
+            let (logits, _, seen) = padded(&golden, prompt, pad_to, (NEAR, schedule));
+            // Three tokens follow the prompt and are read; after them one is made.
+            assert_eq!(seen, prompt.next_multiple_of(pad_to).min(context - 3), "{name}");
+            let vocabulary = golden.folder.config().vocab_size;
+            let want = &golden.logits[(prompt - 1) * vocabulary..(prompt + 3) * vocabulary];
+            let off = logits.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            eprintln!("{name}, {prompt} padded to {seen}: {off}");
+            assert_eq!(logits.len(), want.len(), "{name}");
+            assert!(off < 0.05, "{name}: the largest difference of a logit is {off}");
+        }
+    }
 }
 
 /// Norms of heads and behind blocks, and soft caps, make ahead what tokens to come take.

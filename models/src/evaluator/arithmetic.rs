@@ -70,6 +70,12 @@ pub trait Arithmetic {
     /// activation's. The two travel in one message.
     async fn rope(&mut self, x: (&Share, u32), frequencies: &[f64], v: &Share) -> Result<[Share; 2], Error>;
 
+    /// Lowers the scores `x` `[rows, positions]` of positions that this party wants not to be seen,
+    /// so far that they weigh nothing. Local; only the client has such.
+    fn hide(&self, x: Share) -> Share {
+        x
+    }
+
     /// Attention from scores `x` `[heads T group, positions]`, after [`Self::scores`], whose row
     /// `i` sees the first `visible[i]` positions, and the new values `v` `[T, heads h]`, which join
     /// the layer's cache: sums of values by weights `2^x`, up to a factor a row, and the

@@ -232,6 +232,7 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
             None => scores,
             Some(cap) => self.capped(&scores, &visible, AttentionShape::after_cap(cap)).await?,
         };
+        let scores = self.arithmetic.hide(scores);
         let [sums, reciprocal] = self.arithmetic.attend(layer, &scores, &visible, &v).await?;
         let means = self.arithmetic.mul_rows(&sums, &reciprocal).await?;
         let means = self.arithmetic.truncate(&means, means.frac() - p.frac(), p.linear()).await?;

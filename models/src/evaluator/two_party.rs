@@ -19,18 +19,23 @@ use sotto_protocol::{
     rope::{self, Angles},
     rows, top_k, truncate,
 };
-use sotto_shares::{Ring, Shape, Share, XorShare};
+use sotto_shares::{Ring, Shape, Share, XorShare, encode};
 
 use crate::evaluator::{Arithmetic, Part, Plan, Progress, Tokens};
 
 /// Keys and values of the positions so far, layer by layer.
 #[derive(Default)]
-pub struct Caches(Vec<KvCache>);
+pub struct Caches {
+    layers: Vec<KvCache>,
+    /// So many positions, the first ones, are there for their number only. The client's secret; at
+    /// the server it is zero.
+    hidden: usize,
+}
 
 impl Caches {
     /// Positions so far.
     pub fn len(&self) -> usize {
-        self.0.first().map_or(0, KvCache::len)
+        self.layers.first().map_or(0, KvCache::len)
     }
 
     /// Whether there are none.
@@ -40,9 +45,22 @@ impl Caches {
 
     /// Bytes held by all layers.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(KvCache::bytes).sum()
+        self.layers.iter().map(KvCache::bytes).sum()
+    }
+
+    /// The first positions, of which there are none yet, will be there for their number only.
+    ///
+    /// # Panics
+    /// If there are positions already.
+    pub(crate) fn hide(&mut self, positions: usize) {
+        assert!(self.is_empty(), "what has been seen cannot be hidden");
+        self.hidden = positions;
     }
 }
+
+/// By how much the scores of hidden positions are moved, to base 2: half of what passes the check
+/// of scores.
+const HIDDEN: f64 = -384.0;
 
 /// One party's side of a step.
 pub struct TwoParty<'a, R: Role> {
@@ -61,8 +79,8 @@ impl<'a, R: Role> TwoParty<'a, R> {
         progress: Progress,
     ) -> TwoParty<'a, R> {
         let precision = me.session().precision();
-        if caches.0.is_empty() {
-            caches.0 = plan.heads().into_iter().map(|heads| KvCache::new(heads, precision)).collect();
+        if caches.layers.is_empty() {
+            caches.layers = plan.heads().into_iter().map(|heads| KvCache::new(heads, precision)).collect();
         }
         let position = plan.position;
         TwoParty { me, caches, step: plan.into_step(progress), position }
@@ -95,7 +113,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
             // A layer has ended: long queues of the overflow check are evaluated.
             span!(self.me, "ranges", overflow_check::run_if_full(self.me.session_mut()))?;
         }
-        let (step, caches) = (&self.step, &mut self.caches.0);
+        let (step, caches) = (&self.step, &mut self.caches.layers);
         let index = match part {
             Part::Embedding => {
                 return span!(self.me, "planner", planner::enter_step(self.me, step, caches));
@@ -120,7 +138,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
     }
 
     async fn scores(&mut self, layer: usize, _: Heads, q: &Share, k: &Share) -> Result<Share, Error> {
-        let cache = &mut self.caches.0[layer];
+        let cache = &mut self.caches.layers[layer];
         span!(self.me, "attention", kv_cache::scores(self.me.session_mut(), cache, q, k))
     }
 
@@ -160,6 +178,18 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         span!(self.me, "rope", rope::rope(self.me.session_mut(), x, angles, v, [frac, p.frac()]))
     }
 
+    fn hide(&self, x: Share) -> Share {
+        let (hidden, columns) = (self.caches.hidden, x.shape().cols);
+        if hidden == 0 {
+            return x;
+        }
+        let (ring, shape, frac) = (x.ring(), x.shape(), x.frac());
+        let lower = encode(HIDDEN, frac, ring);
+        let of = |(i, &x): (usize, &u64)| if i % columns < hidden { x.wrapping_add(lower) } else { x };
+        let data = x.data().iter().enumerate().map(|at| ring.reduce(of(at))).collect();
+        Share::new(ring, frac, shape, data)
+    }
+
     async fn attend(
         &mut self,
         layer: usize,
@@ -167,7 +197,7 @@ impl<R: Role> Arithmetic for TwoParty<'_, R> {
         visible: &[usize],
         v: &Share,
     ) -> Result<[Share; 2], Error> {
-        let cache = &mut self.caches.0[layer];
+        let cache = &mut self.caches.layers[layer];
         span!(self.me, "softmax", attend::attend(self.me.session_mut(), cache, x, visible, v))
     }
 

@@ -60,6 +60,11 @@ pub enum Error {
         "the server refuses the request: its operator allows shorter prompts only, or no comparison of logits; shorten the prompt"
     )]
     Refused,
+    /// Prompts of a model whose positions are learned cannot be padded.
+    #[error(
+        "this model's positions are learned, so that padding would change its answers: leave --pad-to out, or use a          model with rotary positions"
+    )]
+    Padding,
     /// The client has not so many tokens left today.
     #[error(
         "the server's quota: this client has fewer than {tokens} tokens left today, which the prompt and --max-tokens are          together; ask for fewer, or again after midnight UTC"

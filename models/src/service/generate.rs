@@ -49,13 +49,26 @@ pub struct History {
     /// Whether a number left its range: what follows from it is in what can be continued, and a
     /// verdict looks at what is new only.
     left: bool,
+    /// Lengths of prompts are multiples of this, if it is more than one, as far as the server sees.
+    pad_to: usize,
 }
 
 impl History {
+    /// Of prompts that are padded to a multiple of `pad_to` tokens. Each is read anew: what is
+    /// added to a text would show its length.
+    ///
+    /// The padding stands before the prompt: tokens of the prompt's own, repeated, which no other
+    /// position sees. The client lowers its share of their scores until their weights are zero, so
+    /// the server does not learn how many there are, and the rotation of queries and keys tells
+    /// distances only. So the answer is what it is without.
+    pub fn padded(pad_to: usize) -> History {
+        History { pad_to, ..History::default() }
+    }
+
     /// How many of the prompt's tokens need not be read again.
     pub fn covered(&self, prompt: &[u32]) -> usize {
         let goes_on = prompt.len() > self.tokens.len() && prompt.starts_with(&self.tokens);
-        if goes_on { self.tokens.len() } else { 0 }
+        if goes_on && self.pad_to <= 1 { self.tokens.len() } else { 0 }
     }
 }
 
@@ -85,9 +98,15 @@ async fn answer(
     remote.expect(Task::Generate)?;
     let past = history.covered(prompt);
     if past == 0 {
-        *history = History::default();
+        *history = History::padded(history.pad_to);
     }
-    let (unread, precision) = (&prompt[past..], me.session.precision());
+    let padding = remote.padded(prompt.len(), new, history.pad_to)? - prompt.len();
+    let padded: Zeroizing<Vec<u32>> =
+        Zeroizing::new(prompt.iter().cycle().take(padding).chain(&prompt[past..]).copied().collect());
+    if padding > 0 {
+        history.caches.hide(padding);
+    }
+    let (unread, precision) = (&padded[..], me.session.precision());
     let request = Request {
         prompt: length(unread.len()),
         past: length(past),
@@ -97,7 +116,7 @@ async fn answer(
     };
     ask(me, remote, &request).await?;
     let (network, scales) = (&remote.network, &remote.scales);
-    let History { caches, tokens: read, left } = history;
+    let History { caches, tokens: read, left, .. } = history;
     let last = read_to_last(me, network, scales, caches, Tokens::Known(unread), new).await?;
     read.extend(&unread[..unread.len() - last.count()]);
     let (mut next, mut ranges) = (Zeroizing::new(last.ids().unwrap_or_default().to_vec()), Ranges::Kept);

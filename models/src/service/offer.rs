@@ -138,6 +138,23 @@ impl RemoteModel {
         let error = || Error::OtherTask { wanted: task.name(), offered: offered.name() };
         if task == offered { Ok(()) } else { Err(error()) }
     }
+
+    /// How many tokens are read of a prompt that is padded to a multiple of `pad_to`: fewer only
+    /// where the context has no room, with `new` tokens after it.
+    ///
+    /// # Errors
+    /// The model's positions are not rotations: then padding would change its answers.
+    pub fn padded(&self, prompt: usize, new: usize, pad_to: usize) -> Result<usize, Error> {
+        if pad_to <= 1 {
+            return Ok(prompt);
+        }
+        if self.config.rotary_dim == Some(0) {
+            return Err(Error::Padding);
+        }
+        let most = (self.positions + 1).saturating_sub(new).min(self.positions);
+        let whole = prompt.checked_next_multiple_of(pad_to).unwrap_or(usize::MAX);
+        Ok(whole.min(most).max(prompt))
+    }
 }
 
 /// By which clients may pin what they read texts by: the tokenizer and the model's chat template.

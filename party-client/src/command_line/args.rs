@@ -159,6 +159,12 @@ pub struct Sampling {
     #[arg(long)]
     constant_length: bool,
 
+    /// Pads prompts, so that the server sees a multiple of N as their length, or what the context
+    /// has room for. The answer stays the same, the padding takes as long as a prompt of that
+    /// length. Each prompt is read from its start.
+    #[arg(long, value_name = "N")]
+    pad_to: Option<NonZeroUsize>,
+
     /// The seed of the choices: the same seed makes the same choices. [default: a new one each run]
     #[arg(long, value_name = "S", requires = "temperature")]
     seed: Option<u64>,
@@ -425,6 +431,7 @@ impl Sampling {
             top_k: self.top_k,
             top_p: self.top_p,
             constant_length: self.constant_length,
+            pad_to: self.pad_to.map_or(1, NonZeroUsize::get),
             stop_sequences: self.stop.clone(),
             seed: self.seed.unwrap_or_else(|| u64::from_le_bytes(Rng::from_os().bytes())),
             ..GenerationRequest::greedy(prompt)

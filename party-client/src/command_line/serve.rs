@@ -1,6 +1,6 @@
 //! `party-client serve`: its options, and its log on standard error.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use sotto_party::{
@@ -64,6 +64,11 @@ pub struct ServeArgs {
     #[arg(long)]
     constant_length: bool,
 
+    /// Pad prompts, so that the server sees a multiple of N as their length. Each is then read from
+    /// its start.
+    #[arg(long, value_name = "N")]
+    pad_to: Option<NonZeroUsize>,
+
     /// How long requests under way may take to end, once the program is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     stop_seconds: u32,
@@ -109,6 +114,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         requests: args.max_requests.into(),
         waiting: args.max_waiting.into(),
         constant_length: args.constant_length,
+        pad_to: args.pad_to.map_or(1, NonZeroUsize::get),
         keep: Duration::from_secs(args.keep_seconds.into()),
         grace: Duration::from_secs(args.stop_seconds.into()),
     };

@@ -79,8 +79,8 @@ impl Wanted {
         check_model(&mut fields, &endpoint.name)?;
         let stream = stream_options(&mut fields)?;
         let choices = fields.count("n", 1..=CHOICES)?.unwrap_or(1);
-        let constant_length = endpoint.constant_length;
-        let common = GenerationRequest { constant_length, ..options(&mut fields, kind, model)? };
+        let (constant_length, pad_to) = (endpoint.constant_length, endpoint.pad_to);
+        let common = GenerationRequest { constant_length, pad_to, ..options(&mut fields, kind, model)? };
         let prompts = match kind {
             Kind::Chat => vec![conversation(&mut fields, model)?],
             Kind::Text => prompts(&mut fields)?,
