@@ -11,7 +11,7 @@ mod cache;
 use std::path::Path;
 
 use crate::{
-    Folder,
+    Folder, Reference,
     content::read_small,
     error::Error,
     evaluator::{
@@ -41,6 +41,8 @@ pub enum Texts {
 const BUNDLED: &str = include_str!("calibration/texts.txt");
 /// Tokens of a text at most.
 const LENGTH: usize = 40;
+/// Tokens of a text on which large scores are looked at, at most.
+const FAR: usize = 1024;
 /// Bytes of an owner's file at most.
 const LIMIT: u64 = 1 << 20;
 
@@ -120,10 +122,9 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
         let values = (bound * positions >= SUM).then_some(checked);
         let largest = |all: &[f32]| all.get(i).copied().unwrap_or_default();
         let (score, spread) = (largest(&observed.scores), largest(&observed.spread));
-        let unit = f64::from(SCORE_UNIT).exp2();
         Scale {
             inner,
-            relative: f64::from(score) * ROOM > REACH * unit && spread < score,
+            relative: is_large(score) && 2.0 * spread <= score,
             values: values.filter(|&unit| 4.0 * f64::from(unit).exp2() < bound),
             ..Scale::default()
         }
@@ -134,6 +135,23 @@ pub(crate) fn choose(observed: &Observed, bounds: &Bounded) -> Scales {
     raise_tops(&mut scales, &bounds.added);
     scales.shorten();
     scales
+}
+
+/// Whether scores of this size leave too little room in their check.
+fn is_large(score: f32) -> bool {
+    f64::from(score) * ROOM > REACH * f64::from(SCORE_UNIT).exp2()
+}
+
+/// What a model's numbers are on texts. Where scores are large, on a long one as well: what keys
+/// have in common cancels less the further they are away.
+pub(crate) fn observe(reference: &mut Reference, texts: &[Vec<u32>]) -> Observed {
+    let observed = reference.observe(texts);
+    if !observed.scores.iter().any(|&score| is_large(score)) {
+        return observed;
+    }
+    let length = FAR.min(reference.config().longest());
+    let far: Vec<u32> = texts.iter().flatten().copied().cycle().take(length).collect();
+    observed.or(reference.observe(&[far]))
 }
 
 /// The unit of a vector whose numbers are bounded by this, from a matrix of so many fraction bits:

@@ -49,8 +49,9 @@ impl Content {
         let value = read(&self.bytes()[part.clone()]);
         #[cfg(unix)]
         if let Content::Mapped(map) = self {
-            // SAFETY: the mapping is of a file and nobody writes to it, so pages that are read
-            // again have the file's bytes again. What was read is a value of its own.
+            // SAFETY: the mapping is of a file and is never written to, so that pages which are
+            // read again, by whoever holds the bytes, come from the file again. What another
+            // program writes to it meanwhile is as in `map`.
             let advice = UncheckedAdvice::DontNeed;
             // A system that does not take the advice keeps the pages.
             let _ = unsafe { map.unchecked_advise_range(advice, part.start, part.len()) };

@@ -57,7 +57,8 @@ impl Model {
         }
         drop(plain.network);
         let tokens = texts.tokens(folder)?;
-        let observed = cache.observed(folder, &tokens, || Ok(Reference::load(folder)?.observe(&tokens)))?;
+        let observed = cache
+            .observed(folder, &tokens, || Ok(calibration::observe(&mut Reference::load(folder)?, &tokens)))?;
         let scales = calibration::choose(&observed, &bounds);
         for &(visit, least) in &observed.least_square {
             let seen = seen.entry(visit).or_insert(least);

@@ -33,6 +33,15 @@ impl Runtime {
         Runtime(runtime)
     }
 
+    /// A runtime of the thread that runs it, for what must not get in the way of others.
+    ///
+    /// # Panics
+    /// If the system refuses it.
+    pub fn single() -> Runtime {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Runtime(runtime.expect("the system grants a runtime"))
+    }
+
     /// Runs `future` to its end.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.0.block_on(future)

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     events::{Event, Events},
     metrics::Metrics,
-    metrics_endpoint::{self, Watched},
+    metrics_endpoint::Endpoint,
     model::{Model, Rules},
     queue::{Connections, Limits, Place},
     quota::Quota,
@@ -70,18 +70,17 @@ pub fn serve(options: Options, stop: &Alarm, events: &Arc<dyn Events>) -> Result
     check_transport(&options)?;
     // A port that is taken is told before the model is loaded. It is left free meanwhile: a client
     // that comes too early is told so at once, instead of waiting for the model.
-    for addr in [Some(options.listen), options.metrics].into_iter().flatten() {
-        TcpListener::bind(addr).map_err(|source| Net::Listen { addr, source }).map(drop)?;
-    }
+    let tried = [Some(options.listen), options.metrics].into_iter().flatten();
+    let tried = tried.map(|addr| TcpListener::bind(addr).map_err(|source| Net::Listen { addr, source }));
+    tried.collect::<Result<Vec<_>, _>>().map(drop)?;
     let metrics = Metrics::default();
     let events = &metrics.counting(events.clone());
     let (model, policy) = load(&options, &**events)?;
     let runtime = Runtime::new();
     let connections = Connections::new(options.limits);
-    let watched = Watched { metrics, connections: connections.clone() };
-    let watched = options.metrics.map(|addr| runtime.block_on(metrics_endpoint::start(addr, watched)));
-    let watched = watched.transpose()?;
     let listener = runtime.block_on(Listener::bind(options.listen))?;
+    let watched = options.metrics.map(|addr| Endpoint::start(addr, metrics, connections.clone()));
+    let watched = watched.transpose()?;
     let (addr, fingerprint) = (listener.addr(), options.transport.fingerprint());
     let Options { transport, quota, deadlines, link, once, .. } = options;
     let server = Arc::new(Server {
@@ -91,7 +90,7 @@ pub fn serve(options: Options, stop: &Alarm, events: &Arc<dyn Events>) -> Result
         once: once.then(|| Once { stop: stop.clone(), result: Mutex::default() }),
     });
     events.tell(Event::Listening { addr, fingerprint });
-    watched.into_iter().for_each(|addr| events.tell(Event::Watched { addr }));
+    watched.iter().for_each(|watched| events.tell(Event::Watched { addr: watched.addr }));
     server.listen(&listener, stop);
     drop(listener);
     let all = &server.connections;

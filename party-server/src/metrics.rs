@@ -1,5 +1,6 @@
 //! Counts of what has happened, in the text format of OpenMetrics (Prometheus): the lengths, sizes
-//! and times that the log has, added up. Nothing secret, nothing of a single client.
+//! and times that the log has, added up. Nothing secret; but who reads them often sees each request
+//! in them, as in the log.
 
 use std::sync::Arc;
 

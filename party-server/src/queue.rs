@@ -156,6 +156,11 @@ impl Connections {
         lock(&self.0.all).sessions()
     }
 
+    /// Whether nobody is admitted any more.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0.all).closed
+    }
+
     /// How many connections there are, by stage.
     pub fn stages(&self) -> Stages {
         let mut stages = Stages::default();

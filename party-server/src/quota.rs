@@ -1,5 +1,5 @@
-//! Tokens a day that each client may have read and made: a bound on what answers give away, and on
-//! what one client takes from the others.
+//! Tokens a day that each client may have read and made: a bound on what answers give away. It is
+//! none on what a client costs: one that gives up early gets back what was not made.
 //!
 //! A request takes what it may need, its prompt and the greatest length of its answer, before it is
 //! admitted; what it did not need comes back once it is served. One that fails gives nothing back.
@@ -33,10 +33,13 @@ struct Taken {
 }
 
 impl Taken {
-    /// What a client has taken on that day. The first question of a day forgets those before.
+    /// What a client has taken on that day. The first question of a day forgets those before. A
+    /// clock that was ahead, and is set right, keeps what was taken.
     fn of(&mut self, client: Fingerprint, day: u64) -> &mut u64 {
         if day > self.day {
             *self = Taken { day, tokens: BTreeMap::new() };
+        } else if day + 1 < self.day {
+            self.day = day;
         }
         self.tokens.entry(client).or_default()
     }
@@ -135,6 +138,13 @@ mod tests {
         // What is left of yesterday does not come back today.
         first.settle(0);
         assert!(!second.take(7) && second.take(6));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_gives_nothing_and_takes_no_day_away() {
+        let (quota, one) = (Quota::new(Some(10)), client());
+        let at = |now| Purse { now, ..quota.of(one) };
+        assert!(at(|| 9000).take(10) && !at(|| 7).take(1) && at(|| 8).take(10));
     }
 
     #[test]

@@ -27,14 +27,13 @@ pub fn available() -> usize {
     usize::try_from(free).unwrap_or(usize::MAX)
 }
 
-/// Bytes that this process holds in memory, files that it has mapped included; 0 if the system does
-/// not say.
+/// Bytes that this process holds in memory, files that it has mapped included; 0 where the system
+/// does not say.
 pub fn resident() -> usize {
-    let Ok(me) = sysinfo::get_current_pid() else { return 0 };
-    let mut system = sysinfo::System::new();
-    let memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
-    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[me]), false, memory);
-    system.process(me).map_or(0, |process| usize::try_from(process.memory()).unwrap_or(usize::MAX))
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kilobytes.unwrap_or(0) << 10
 }
 
 #[cfg(test)]

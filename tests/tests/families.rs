@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sotto_models::{
     Model, Task, Texts,
-    evaluator::two_party::Caches,
+    evaluator::{scales::Scale, two_party::Caches},
     service::{self, History, Policy, Ranges, Revealed, Text, TokenizerSource},
 };
 use sotto_net::{Half, Link};
@@ -20,7 +20,10 @@ use sotto_shares::Rng;
 /// Logits of all positions, by two parties.
 fn evaluated(golden: &golden::Golden) -> (Vec<f32>, Ranges) {
     let texts = Texts::Tokens(vec![golden.in_context().to_vec()]);
-    let model = Model::load(&golden.folder, &texts).unwrap();
+    evaluated_by(golden, &Model::load(&golden.folder, &texts).unwrap())
+}
+
+fn evaluated_by(golden: &golden::Golden, model: &Model) -> (Vec<f32>, Ranges) {
     assert_eq!(model.findings(), [], "{:?}", golden.folder.config().architecture);
     let tokenizer = golden.folder.tokenizer();
     let (logits, served) = sotto_net::run_pair(
@@ -31,8 +34,8 @@ fn evaluated(golden: &golden::Golden) -> (Vec<f32>, Ranges) {
         },
         |ch| async {
             let mut me = Server::establish(ch, Rng::from_seed([2; 32]), [0; 32]).await.unwrap();
-            service::offer(&mut me.session.ch, &model, tokenizer, Policy::default()).await.unwrap();
-            service::serve(&mut me, &model, Policy::default(), &mut Caches::default()).await
+            service::offer(&mut me.session.ch, model, tokenizer, Policy::default()).await.unwrap();
+            service::serve(&mut me, model, Policy::default(), &mut Caches::default()).await
         },
     );
     served.unwrap();
@@ -49,6 +52,23 @@ fn every_kind_of_layer_runs_on_two_parties() {
         eprintln!("{name}: the largest difference of a logit is {off}");
         assert_eq!(logits.len(), golden.in_context().len() * golden.folder.config().vocab_size, "{name}");
         assert!(off < 0.05, "{name}: the largest difference of a logit is {off}");
+    }
+}
+
+/// A client evaluates by the scales that a server sends, which may be of other layers' kinds: room
+/// of queries and keys is of rotated ones, and scores under a cap are no differences.
+#[test]
+fn scales_that_a_layer_has_no_use_for_change_nothing() {
+    for name in ["gpt2", "gemma2"] {
+        let golden = golden::open(name).unwrap();
+        let texts = Texts::Tokens(vec![golden.in_context().to_vec()]);
+        let mut scales = Model::load(&golden.folder, &texts).unwrap().scales().clone();
+        scales.layers.resize(golden.folder.config().num_hidden_layers, Scale::default());
+        let room = if name == "gpt2" { 2 } else { 0 };
+        scales.layers.iter_mut().for_each(|scale| (scale.scores, scale.relative) = (room, name == "gemma2"));
+        let (logits, ranges) = evaluated_by(&golden, &Model::by_scales(&golden.folder, scales).unwrap());
+        let off = logits.iter().zip(&golden.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(ranges == Ranges::Kept && off < 0.05, "{name}: {off}");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{Folder, error::Error, evaluator::float::Observed};
 
 /// Another version of the program may observe the same model otherwise. The number is raised where
 /// it does so between versions.
-const VERSION: &str = concat!("sotto ", env!("CARGO_PKG_VERSION"), " observed 3");
+const VERSION: &str = concat!("sotto ", env!("CARGO_PKG_VERSION"), " observed 4");
 /// Bytes of a file at most.
 const LIMIT: u64 = 16 << 20;
 

@@ -18,7 +18,7 @@
 //! | gate times up              | `2^18 - 2^14` | extension from 32 bits, 12 of them fraction      |
 //! | gate                       | 503      | the ring of the activation's argument; or it is checked, to be below 256, and up to be below 512 |
 //! | logits                     | 127.5 units | 16 bits, 8 of them fraction, are revealed          |
-//! | scores, in base-2 units    | 15360, or 64512 | checked modulo `2^14`, or `2^16` where queries and keys lack a fraction bit, to be below 1024 |
+//! | scores, in base-2 units    | 15360, 64512 or 261120 | checked modulo `2^14`, or `2^16`, `2^18` where queries and keys lack one or two fraction bits, to be below 1024; where they are taken less another, their differences are, and the limit is half of it |
 //! | scores before a soft cap, where 4 is the cap | 3840 | checked modulo `2^12`, to be below 256: the activation's argument |
 //! | what joins the residual stream | `2^(10 + top)` units | checked modulo `2^(11 + top)`, to be below `2^14` before and after |
 //! | the same, and what is normalised beside it | `2^(30 - w)` | extension from the truncated ring, `w` fraction bits of weights, less those that a gated product lacks |
@@ -425,7 +425,8 @@ impl Evaluator for Bounds<'_> {
             let limit = f64::from(CAP_UNIT + CAP_TOP).exp2() - 4.0 * f64::from(CAP_UNIT).exp2();
             self.find("scores before their soft cap", score, limit);
         }
-        let Scale { scores: room, relative, .. } = self.scales.layer(layer);
+        let Scale { scores, relative, .. } = self.scales.layer(layer);
+        let room = if shape.rotary.is_some() { scores } else { 0 };
         let score = if shape.cap.is_some() { 0.0 } else { score };
         self.scores = self.scores.max(score);
         let score = if relative { 2.0 * score } else { score };

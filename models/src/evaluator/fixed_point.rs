@@ -199,7 +199,10 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
     ) -> Result<Scaled, Error> {
         let (heads, p) = (shape.heads, self.precision());
         let (q_columns, k_columns) = (shape.query_columns(), shape.key_columns());
-        let Scale { scores: room, relative, values, .. } = self.scale();
+        let Scale { scores, relative, values, .. } = self.scale();
+        // What a server sends as scales must not meet layers that they are not for.
+        let room = if shape.rotary.is_some() { scores } else { 0 };
+        let relative = relative && shape.cap.is_none();
         let rows = v.share.shape().rows;
         let visible = shape.visible(rows, self.position());
         if let Some(unit) = values {
@@ -225,7 +228,8 @@ impl<A: Arithmetic> Evaluator for FixedPoint<'_, A> {
         if room > 0 {
             // What is left of them below sees less.
             let top = (SCORE_TOP + 2 * room).min(MOST_TOP);
-            self.arithmetic.check_numbers(&scores, SCORE_UNIT + SCORE_TOP + 2 * room - top, top);
+            let (_, seen) = seen(&scores, &visible);
+            self.arithmetic.check_numbers(&seen, SCORE_UNIT + SCORE_TOP + 2 * room - top, top);
         }
         let scores = self.arithmetic.truncate(&scores, scores.frac() - p.frac(), p.score()).await?;
         let scores = match shape.cap {
@@ -342,17 +346,15 @@ impl<A: Arithmetic> FixedPoint<'_, A> {
 
     /// Scores `x` under their soft cap and times `factor`, as far as rows see.
     async fn capped(&mut self, x: &Share, visible: &[usize], factor: f64) -> Result<Share, Error> {
-        let (p, columns) = (self.precision(), x.shape().cols);
-        let places = || visible.iter().enumerate().flat_map(|(i, &n)| i * columns..i * columns + n);
-        let seen: Vec<u64> = places().map(|at| x.data()[at]).collect();
-        let seen = Share::new(x.ring(), x.frac(), Shape::new(seen.len(), 1), seen);
+        let p = self.precision();
+        let (places, seen) = seen(x, visible);
         self.arithmetic.check_numbers(&seen, CAP_UNIT, CAP_TOP);
         let (ring, factor) = (capped_ring(p), (factor * f64::from(CAP_FRAC).exp2()).round() as u64);
         let y = self.arithmetic.activate(Activation::SoftCap, &seen.reduce(p.argument()), ring).await?;
         let y = y.map(|y| ring.reduce(y.wrapping_mul(factor))).with_frac(y.frac() + CAP_FRAC);
         let y = self.arithmetic.truncate(&y, CAP_FRAC, p.score()).await?;
         let mut all = vec![0; x.len()];
-        places().zip(y.data()).for_each(|(at, &y)| all[at] = y);
+        places.into_iter().zip(y.data()).for_each(|(at, &y)| all[at] = y);
         Ok(Share::new(y.ring(), y.frac(), x.shape(), all))
     }
 
@@ -390,6 +392,15 @@ fn in_units(q: i32, bits: i64) -> i64 {
 /// A norm's epsilon for numbers in units of `2^exponent`.
 pub(crate) fn scaled_eps(eps: f64, exponent: i32) -> f64 {
     eps * (-2.0 * f64::from(exponent)).exp2()
+}
+
+/// The places of scores that their rows see, and these, one below the other. Local.
+fn seen(x: &Share, visible: &[usize]) -> (Vec<usize>, Share) {
+    let columns = x.shape().cols;
+    let places: Vec<usize> =
+        visible.iter().enumerate().flat_map(|(i, &n)| i * columns..i * columns + n).collect();
+    let seen: Vec<u64> = places.iter().map(|&at| x.data()[at]).collect();
+    (places, Share::new(x.ring(), x.frac(), Shape::new(seen.len(), 1), seen))
 }
 
 /// Scores less that of the last position that their row sees, which the softmax does not feel; zero

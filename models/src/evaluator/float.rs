@@ -79,6 +79,24 @@ pub struct Observed {
     pub least_square: Vec<(usize, f64)>,
 }
 
+impl Observed {
+    /// What was observed here or there.
+    pub(crate) fn or(mut self, other: Observed) -> Observed {
+        let both = [
+            (&mut self.stream, other.stream),
+            (&mut self.inner, other.inner),
+            (&mut self.values, other.values),
+            (&mut self.scores, other.scores),
+            (&mut self.spread, other.spread),
+        ];
+        for (mine, others) in both {
+            others.into_iter().enumerate().for_each(|(place, x)| grow(mine, place, x));
+        }
+        self.least_square.extend(other.least_square);
+        self
+    }
+}
+
 /// Evaluates a network in f32.
 #[derive(Default)]
 pub struct Float {
@@ -408,7 +426,8 @@ fn attend(shape: &AttentionShape, q: &Rows, past: &KeysValues, visible: &[usize]
             };
             let mut weights: Vec<f32> =
                 (0..seen).map(|s| capped(dot(q, &past.keys[row(&past.keys, s)]))).collect();
-            let last = weights.last().copied().unwrap_or(0.0);
+            // What a cap has bent does not cancel.
+            let last = weights.last().copied().filter(|_| shape.cap.is_none()).unwrap_or(0.0);
             largest = weights.iter().fold(largest, |m, s| larger(m, [s.abs(), (s - last).abs()]));
             softmax(&mut weights);
             for (s, weight) in weights.into_iter().enumerate() {

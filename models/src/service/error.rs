@@ -67,7 +67,8 @@ pub enum Error {
     Padding,
     /// The client has not so many tokens left today.
     #[error(
-        "the server's quota: this client has fewer than {tokens} tokens left today, which the prompt and --max-tokens are          together; ask for fewer, or again after midnight UTC"
+        "the server's quota: this client has fewer than {tokens} tokens left today, which the texts and the answer's greatest length \
+         are together; ask for less (--max-tokens), or again after midnight UTC"
     )]
     Quota {
         /// Tokens of the request.

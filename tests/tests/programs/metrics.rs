@@ -22,7 +22,7 @@ fn http(addr: &str, request: &str) -> (u16, String) {
 }
 
 fn get(addr: &str, path: &str) -> (u16, String) {
-    http(addr, &format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"))
+    http(addr, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 /// The value of a line of `/metrics`, zero if it is not there.
@@ -128,7 +128,11 @@ fn whoever_watches_can_do_nothing_else() {
     let (server, addr) = watched(&[]);
     assert_eq!(get(&addr, "/").0, 404);
     let length = "Content-Length: 0\r\nConnection: close\r\n\r\n";
-    assert_eq!(http(&addr, &format!("POST /metrics HTTP/1.1\r\nHost: here\r\n{length}")).0, 405);
+    assert_eq!(http(&addr, &format!("POST /metrics HTTP/1.1\r\nHost: localhost\r\n{length}")).0, 405);
+    let page = |head: &str| http(&addr, &format!("GET /metrics HTTP/1.1\r\n{head}\r\n\r\n")).0;
+    assert_eq!(page("Host: rebound.example"), 403);
+    assert_eq!(page("Host: localhost\r\nOrigin: http://localhost"), 403);
+    assert_eq!((page("Host: [::1]:9"), page("Host: 127.0.0.1")), (200, 200));
     assert_eq!(http(&addr, "what?\r\n\r\n").0, 400);
     assert_eq!(http(&addr, &format!("GET /{} HTTP/1.1\r\n", "x".repeat(100_000))).1, "");
     // More connections than it takes keep each other waiting, and no client.
