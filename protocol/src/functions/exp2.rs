@@ -3,8 +3,8 @@
 //! Inputs: `z` mod `2^(12 + f)` with `f` fraction bits, 12 or 14 ([`Precision`]); results have `g =
 //! f + 2`. Write a share as `n_i 2^f + t_i`: then `2^z = 2^(n0 + n1) 2^(t0 / 2^f) 2^(t1 / 2^f)`,
 //! where the last two factors are private, and the carry of the fractions is absorbed by their
-//! product. Let `n = n0 + n1 mod 2^12` and `p_i = round(2^(g + t_i / 2^f))`, below `2^(g + 1)`; entry
-//! `j` stands for the exponent `e_j = j - g - 1`.
+//! product. Let `n = n0 + n1 mod 2^12` and `p_i = round(2^(g + t_i / 2^f))`, below `2^(g + 1)`;
+//! entry `j` stands for the exponent `e_j = j - g - 1`.
 //!
 //! | client: `n0`, `p0` | | server: `n1`, `p1` |
 //! |---|---|---|

@@ -10,11 +10,11 @@
 //! 5. a truncation, where that ring has more fraction bits than the result.
 //!
 //! In turn, with steps of one, or of two for roots, ten turns: position 4 (or 2:
-//! [`crate::leading_one`]), shift 1, table 2, extension 1, selection 1, and truncation 1 where it is
-//! needed. By the latency schedule, and for roots by either, as a norm takes one a row, the table is
-//! evaluated for every shift while the position is looked for, and step 2 is not needed: more bits
-//! for fewer turns. The latency schedule takes twice the step, a wider table, and draws its lines in a ring so large that
-//! nothing is extended or truncated:
+//! [`crate::leading_one`]), shift 1, table 2, extension 1, selection 1, and truncation 1 where it
+//! is needed. By the latency schedule, and for roots by either, as a norm takes one a row, the
+//! table is evaluated for every shift while the position is looked for, and step 2 is not needed:
+//! more bits for fewer turns. The latency schedule takes twice the step, a wider table, and draws
+//! its lines in a ring so large that nothing is extended or truncated:
 //!
 //! | turn | position | for every shift `u` of `x`, latency | roots, throughput |
 //! |---|---|---|---|

@@ -18,12 +18,12 @@
 //! *Rows*: 64 sums `z = sum_j s_j x_j` of a row are checked instead of its elements. The factors
 //! `s_j` are public, `-1, 0, 0, 1` with equal probability, from the session's identifier and the
 //! number of the request; the sums are local. Suppose `|x_j| >= 8 U`, modulo the ring, or `8 U +
-//! 2^(l-31)` in a ring of `l > 32` bits, of which a sum sees 32. Passing values lie within `8 U`. So,
-//! for any other terms, if `z` passes with `s_j = 0` it fails with `s_j = 1` and `-1`, and the
+//! 2^(l-31)` in a ring of `l > 32` bits, of which a sum sees 32. Passing values lie within `8 U`.
+//! So, for any other terms, if `z` passes with `s_j = 0` it fails with `s_j = 1` and `-1`, and the
 //! reverse; each has probability 1/2. Such a row passes with probability `2^-64`. (With `k = 4` no
-//! element is so large.) A row of small elements and large
-//! norm gives sums of deviation `|x| / sqrt(2)`, about normal. The worst rows that a search has
-//! found have a few elements of about `3 U`:
+//! element is so large.) A row of small elements and large norm gives sums of deviation `|x| /
+//! sqrt(2)`, about normal. The worst rows that a search has found have a few elements of about `3
+//! U`:
 //!
 //! | norm of a row | passes, if sums are normal | passes, at worst |
 //! |---------------|----------|----------|

@@ -12,9 +12,9 @@
 //! share, and nothing else. One turn more than the truncation: `4 + ceil(log2(s / 2))` for `s > 16`
 //! dropped bits.
 //!
-//! To reveal positions ([`best_to_client`]), numbers are truncated in the same way, into 18 bits. To
-//! its share the client may add numbers of its own, of which the server learns nothing: Gumbel noise makes of the
-//! largest a random sample of the softmax (Gumbel, 1954). Then come a tournament
+//! To reveal positions ([`best_to_client`]), numbers are truncated in the same way, into 18 bits.
+//! To its share the client may add numbers of its own, of which the server learns nothing: Gumbel
+//! noise makes of the largest a random sample of the softmax (Gumbel, 1954). Then come a tournament
 //! ([`crate::maximum`]) and `reveal/position` with the server's share of the winners, again the
 //! revealed value less the client's own. The client learns the position and nothing else: a
 //! function of the numbers and of what it added.

@@ -36,9 +36,9 @@
 //! [`KvCache`] only grows, and cannot be copied or cut, so that no mask meets two values.
 //!
 //! Where `p` is a zero that both sides know (positions to come, and those that a row does not see),
-//! the opening tells each side the other's share of `a'`. That is a plaintext coefficient of an encryption to the server, and a
-//! factor of a re-randomised product to the client; neither says anything of the others, and such
-//! an `a'` is not used again.
+//! the opening tells each side the other's share of `a'`. That is a plaintext coefficient of an
+//! encryption to the server, and a factor of a re-randomised product to the client; neither says
+//! anything of the others, and such an `a'` is not used again.
 //!
 //! Source: Beaver (1991) with one factor kept; the encrypted product as in [`crate::linear`].
 

@@ -19,9 +19,9 @@
 //!
 //! Online one turn, `2 l (T K + K M)` bits a product; ring 44. The shares add up to the product
 //! plus an error of deviation below `2^7` units, for sums of which the caller drops ten bits or
-//! more; the error is independent of the inputs, since triples are made before them. Openings are uniform; a
-//! triple is consumed by value. Only the client has a key: the server's factors are plaintexts.
-//! Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
+//! more; the error is independent of the inputs, since triples are made before them. Openings are
+//! uniform; a triple is consumed by value. Only the client has a key: the server's factors are
+//! plaintexts. Source: Beaver (1991) for matrices; the encrypted product as in [`crate::linear`].
 
 use sotto_he::{EncryptedMatrix, Job, Layout, Operand, Plain};
 use sotto_net::Half;

@@ -20,11 +20,11 @@
 //! | `x0 - a0`, `y0 - b0`              | `<- rows/open ->`  | `x1 - a1`, `y1 - b1`              |
 //! | `d y0 + e a0 + c0`                |                    | `d y1 + e a1 + c1`                |
 //!
-//! with `d = x - a`, which a norm opens before, and `e = y - b`: `x y = d y + a e + a b`. Online one
-//! turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of the
-//! stated deviation, independent of the inputs, since triples are made before them; the caller drops more bits than that. Openings are uniform;
-//! `a` masks one opening and `b` another. A triple is consumed by value. Source: Beaver (1991),
-//! with one key: the client's.
+//! with `d = x - a`, which a norm opens before, and `e = y - b`: `x y = d y + a e + a b`. Online
+//! one turn, `2 l` bits an element and `2 l'` a row. Products are modulo `2^l'`, with an error of
+//! the stated deviation, independent of the inputs, since triples are made before them; the caller
+//! drops more bits than that. Openings are uniform; `a` masks one opening and `b` another. A triple
+//! is consumed by value. Source: Beaver (1991), with one key: the client's.
 
 use std::sync::Arc;
 
@@ -70,7 +70,8 @@ const NUMBERS: usize = 32;
 
 impl RowShape {
     /// For products with a reciprocal, of which the caller drops as many bits as it has fraction
-    /// bits, and two more: an error of what is kept of deviation `2^-4` for each of two cross terms.
+    /// bits, and two more: an error of what is kept of deviation `2^-4` for each of two cross
+    /// terms.
     pub fn scale(precision: Precision, width: usize) -> RowShape {
         let (ring, frac) = precision.reciprocal();
         RowShape { width, ring, product: ring, tolerance: frac as i32 - 2, squares: None }

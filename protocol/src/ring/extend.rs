@@ -7,11 +7,10 @@
 //! | `x0 + got 2^l`               |                         | `x1 + (own - 1) 2^l`         |
 //!
 //! For `0 <= x < 2^(l-1)` the shares wrap exactly if at least one of them has its top bit set, and
-//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One turn
-//! and `l' - l + 1` bits; exact inside the bound, outside it right or off by `2^l`, as the shares
-//! decide; no leakage. From stock: one
-//! COT an element, server to client. Source: SIRNN (2021/459), section 3.2, with the known-MSB case
-//! of Cheetah.
+//! `m0 or m1 = 1 - (1 - m0)(1 - m1)`. A signed `|x| < 2^(l-2)` is moved by `2^(l-2)` first. One
+//! turn and `l' - l + 1` bits; exact inside the bound, outside it right or off by `2^l`, as the
+//! shares decide; no leakage. From stock: one COT an element, server to client. Source: SIRNN
+//! (2021/459), section 3.2, with the known-MSB case of Cheetah.
 
 use sotto_ot::{CotPads, RecvCots, SendCots};
 use sotto_shares::{Party, Ring, Share};
