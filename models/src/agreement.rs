@@ -101,7 +101,8 @@ impl Model {
         texts: &[Vec<u32>],
         precision: Precision,
     ) -> Result<Agreement, Error> {
-        self.agreement_of(folder, texts, |tokens, all| self.clear(tokens, all, precision))
+        let wanted = self.wanted(folder, texts)?;
+        Ok(self.compare(texts, &wanted, |tokens, all| self.clear(tokens, all, precision)))
     }
 
     /// The same of a model in f32 whose weights are rounded as this one's: what the weights' 16
@@ -110,27 +111,36 @@ impl Model {
     /// # Errors
     /// If a weight is no finite number.
     pub fn agreement_of_weights(&self, folder: &Folder, texts: &[Vec<u32>]) -> Result<Agreement, Error> {
+        // One model in f32 after the other: both would not fit where one does.
+        let wanted = self.wanted(folder, texts)?;
         let mut rounded = Reference::rounded(folder, &self.fractions)?;
-        self.agreement_of(folder, texts, |tokens, all| {
+        Ok(self.compare(texts, &wanted, |tokens, all| {
             rounded.reset();
             rounded.evaluate(tokens, all)
-        })
+        }))
     }
 
-    fn agreement_of(
-        &self,
-        folder: &Folder,
-        texts: &[Vec<u32>],
-        mut evaluate: impl FnMut(Tokens<'_>, bool) -> Vec<f32>,
-    ) -> Result<Agreement, Error> {
+    /// What the f32 model makes of texts.
+    fn wanted(&self, folder: &Folder, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
         let mut reference = Reference::load(folder)?;
         let of_text = |tokens: &Vec<u32>| {
             reference.reset();
-            let (tokens, all) = (Tokens::Known(tokens), self.config().task() == Task::Generate);
-            let want = reference.evaluate(tokens, all);
-            Agreement::of(&evaluate(tokens, all), &want, self.config().outputs())
+            reference.evaluate(Tokens::Known(tokens), self.config().task() == Task::Generate)
         };
-        Ok(texts.iter().map(of_text).fold(Agreement::default(), Agreement::add))
+        Ok(texts.iter().map(of_text).collect())
+    }
+
+    fn compare(
+        &self,
+        texts: &[Vec<u32>],
+        wanted: &[Vec<f32>],
+        mut evaluate: impl FnMut(Tokens<'_>, bool) -> Vec<f32>,
+    ) -> Agreement {
+        let all = self.config().task() == Task::Generate;
+        let of_text = |(tokens, want): (&Vec<u32>, &Vec<f32>)| {
+            Agreement::of(&evaluate(Tokens::Known(tokens), all), want, self.config().outputs())
+        };
+        texts.iter().zip(wanted).map(of_text).fold(Agreement::default(), Agreement::add)
     }
 }
 

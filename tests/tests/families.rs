@@ -137,7 +137,7 @@ fn padded(
 #[test]
 fn padding_changes_no_answer() {
     for (name, schedule) in [
-        ("gemma2", Schedule::Latency),
+        ("olmo2", Schedule::Latency),
         ("gpt-neox", Schedule::Throughput),
         ("phi", Schedule::Latency),
         ("qwen3", Schedule::Throughput),
